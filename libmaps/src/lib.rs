@@ -1,0 +1,21 @@
+//! Mail maps on a crash-safe store, with sendmail's lookup rules.
+//!
+//! The modules stand in the order in which data flows, and a module imports
+//! only from those above it (`tests/layers.rs` holds the law):
+//!
+//! ```text
+//! text source -> parser -> builder -> store -> lookup -> table semantics -> policy decision
+//! ```
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
+)]
+
+// -- words
+pub mod lhs;
+pub mod reply;
+pub mod rhs;
+pub mod sysexits;
+// -- store: entries to a published map
+pub mod map;
+pub mod store;

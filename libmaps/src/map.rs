@@ -1,0 +1,287 @@
+//! Maps: keyed stores that answer exact questions.
+//!
+//! A lookup has three results and no two of them are ever mixed: the LHS is
+//! there (`Ok(Some(rhs))`), it is not there (`Ok(None)`), or nobody can tell
+//! (`Err`). [`StoreError::exit`] and [`StoreError::is_temporary`] say what the
+//! third one means to a program or to an SMTP session.
+
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::lhs::Lhs;
+use crate::rhs::Rhs;
+use crate::sysexits::SysExit;
+
+/// One entry of a map.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Entry {
+    /// What is asked for.
+    pub lhs: Lhs,
+    /// What is answered.
+    pub rhs: Rhs,
+}
+
+impl Entry {
+    /// An entry of these two sides.
+    pub fn new(lhs: impl Into<Lhs>, rhs: impl Into<Rhs>) -> Self {
+        Entry {
+            lhs: lhs.into(),
+            rhs: rhs.into(),
+        }
+    }
+}
+
+/// The kind of a map, by the word an administrator writes.
+///
+/// `hash` and `btree` are the same store underneath; the word is kept in the
+/// map so that a map built as one is not dumped as the other by mistake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum MapClass {
+    /// redb, known by sendmail's name for its unordered maps.
+    Hash,
+    /// redb, known by sendmail's name for its ordered maps.
+    Btree,
+    /// D. J. Bernstein's constant database.
+    Cdb,
+    /// A sled store (a folder); needs the cargo feature `sled`.
+    Sled,
+    /// In memory: tests and programs that link the library.
+    Memory,
+}
+
+impl MapClass {
+    /// The word for this class, as `makemap -l` prints it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MapClass::Hash => "hash",
+            MapClass::Btree => "btree",
+            MapClass::Cdb => "cdb",
+            MapClass::Sled => "sled",
+            MapClass::Memory => "memory",
+        }
+    }
+}
+
+impl fmt::Display for MapClass {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Class and path of a map, as the administrator wrote them: `hash:/etc/mail/access`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct MapName {
+    /// The class.
+    pub class: MapClass,
+    /// The path, which may lack the `.db` or `.cdb` that the file has.
+    pub path: PathBuf,
+}
+
+impl MapName {
+    /// A map name.
+    #[must_use]
+    pub fn new(class: MapClass, path: impl Into<PathBuf>) -> Self {
+        MapName {
+            class,
+            path: path.into(),
+        }
+    }
+}
+
+impl fmt::Display for MapName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.class, self.path.display())
+    }
+}
+
+/// The entries of a map, one by one; each may fail.
+pub type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, StoreError>> + 'a>;
+
+/// A keyed store that answers exact questions and never changes while it is open.
+pub trait Map: Send + Sync {
+    /// Exact lookup. `Ok(None)`: not in the map. `Err`: nobody can tell.
+    ///
+    /// In a map with duplicates this is the first of the LHS's values.
+    fn get(&self, lhs: &[u8]) -> Result<Option<Rhs>, StoreError>;
+
+    /// All values of an LHS, in stored order; more than one only in a map built with `-d`.
+    fn get_all(&self, lhs: &[u8]) -> Result<Vec<Rhs>, StoreError> {
+        Ok(self.get(lhs)?.into_iter().collect())
+    }
+
+    /// Every entry: in LHS order where the class keeps one (redb), else as stored.
+    fn iter(&self) -> Entries<'_>;
+
+    /// Class and path as the administrator wrote them.
+    fn name(&self) -> &MapName;
+}
+
+impl<M: Map + ?Sized> Map for &M {
+    fn get(&self, lhs: &[u8]) -> Result<Option<Rhs>, StoreError> {
+        (**self).get(lhs)
+    }
+    fn get_all(&self, lhs: &[u8]) -> Result<Vec<Rhs>, StoreError> {
+        (**self).get_all(lhs)
+    }
+    fn iter(&self) -> Entries<'_> {
+        (**self).iter()
+    }
+    fn name(&self) -> &MapName {
+        (**self).name()
+    }
+}
+
+impl<M: Map + ?Sized> Map for Box<M> {
+    fn get(&self, lhs: &[u8]) -> Result<Option<Rhs>, StoreError> {
+        (**self).get(lhs)
+    }
+    fn get_all(&self, lhs: &[u8]) -> Result<Vec<Rhs>, StoreError> {
+        (**self).get_all(lhs)
+    }
+    fn iter(&self) -> Entries<'_> {
+        (**self).iter()
+    }
+    fn name(&self) -> &MapName {
+        (**self).name()
+    }
+}
+
+impl<M: Map + ?Sized> Map for std::sync::Arc<M> {
+    fn get(&self, lhs: &[u8]) -> Result<Option<Rhs>, StoreError> {
+        (**self).get(lhs)
+    }
+    fn get_all(&self, lhs: &[u8]) -> Result<Vec<Rhs>, StoreError> {
+        (**self).get_all(lhs)
+    }
+    fn iter(&self) -> Entries<'_> {
+        (**self).iter()
+    }
+    fn name(&self) -> &MapName {
+        (**self).name()
+    }
+}
+
+/// Why a map could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// There is no such file.
+    #[error("{}: No such file or directory", path.display())]
+    Missing {
+        /// The file that is not there.
+        path: PathBuf,
+    },
+    /// Another program is writing the map, or holds it open in a way that excludes us.
+    #[error("{}: in use by another program", path.display())]
+    InUse {
+        /// The file that is held.
+        path: PathBuf,
+    },
+    /// The file is a map, but a damaged one.
+    #[error("{}: damaged: {}{why}", path.display(), page_text(*page))]
+    Corrupt {
+        /// The damaged file.
+        path: PathBuf,
+        /// The page where the damage was seen, in formats that have pages.
+        page: Option<u64>,
+        /// What is wrong there.
+        why: String,
+    },
+    /// The file is of a kind, class or format number that this program does not read.
+    #[error("{}: {why}", path.display())]
+    Unsupported {
+        /// The file.
+        path: PathBuf,
+        /// What it seems to be and what was expected.
+        why: String,
+    },
+    /// A safety check on the path failed: a link, a world-writable folder, not a regular file.
+    #[error("{}: {why}", path.display())]
+    Unsafe {
+        /// The path that was refused.
+        path: PathBuf,
+        /// The rule that refused it, in sendmail's words.
+        why: &'static str,
+    },
+    /// An entry does not fit: too long for the format.
+    #[error("{}: {why}", path.display())]
+    TooLarge {
+        /// The map that was being written.
+        path: PathBuf,
+        /// The limit.
+        why: String,
+    },
+    /// The operating system refused.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// The file that was worked on.
+        path: PathBuf,
+        /// What was being done: "open", "read", "write", "fsync", "rename", ...
+        action: &'static str,
+        /// The system's own error.
+        source: io::Error,
+    },
+}
+
+fn page_text(page: Option<u64>) -> String {
+    page.map_or(String::new(), |n| format!("page {n}: "))
+}
+
+impl StoreError {
+    /// An I/O error; a missing file becomes [`StoreError::Missing`].
+    #[must_use]
+    pub fn io(path: &Path, action: &'static str, source: io::Error) -> Self {
+        if source.kind() == io::ErrorKind::NotFound {
+            return StoreError::Missing { path: path.into() };
+        }
+        StoreError::Io {
+            path: path.into(),
+            action,
+            source,
+        }
+    }
+
+    /// The file that the error is about.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        match self {
+            StoreError::Missing { path }
+            | StoreError::InUse { path }
+            | StoreError::Corrupt { path, .. }
+            | StoreError::Unsupported { path, .. }
+            | StoreError::Unsafe { path, .. }
+            | StoreError::TooLarge { path, .. }
+            | StoreError::Io { path, .. } => path,
+        }
+    }
+
+    /// The exit code of a program that ends because of this error.
+    #[must_use]
+    pub fn exit(&self) -> SysExit {
+        match self {
+            StoreError::Missing { .. } => SysExit::NoInput,
+            StoreError::InUse { .. } => SysExit::TempFail,
+            StoreError::Corrupt { .. } => SysExit::IoErr,
+            StoreError::Unsupported { .. } => SysExit::Config,
+            StoreError::Unsafe { .. } => SysExit::CantCreate,
+            StoreError::TooLarge { .. } => SysExit::DataErr,
+            StoreError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::PermissionDenied => SysExit::Config,
+                _ => SysExit::IoErr,
+            },
+        }
+    }
+
+    /// Whether waiting helps: an SMTP session answers 451 4.3.0 in any case, a
+    /// caller that retries should do so only for these.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            StoreError::InUse { .. } => true,
+            StoreError::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
+            _ => false,
+        }
+    }
+}
