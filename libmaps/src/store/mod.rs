@@ -1,5 +1,6 @@
 //! Stores: entries on disk, one file per class, and how they are published.
 
+pub mod class;
 pub mod filter;
 pub mod lock;
 pub mod memory;
@@ -51,6 +52,14 @@ impl Opened {
             path: path.into(),
             why: format!("Invalid argument: a {found} map, not a {class} map"),
         })
+    }
+
+    /// Whether several values of one LHS may stand in it.
+    #[must_use]
+    pub fn keeps_duplicates(&self) -> bool {
+        match self {
+            Opened::Redb(map) => map.meta().duplicates == redb::Duplicates::Kept,
+        }
     }
 
     /// The class that the file itself says it has.

@@ -114,6 +114,7 @@ pub struct Publisher {
     old: Option<fs::Metadata>,
     /// The map that is edited; `None` when a new one is made.
     base: Option<Base>,
+    base_class: Option<MapClass>,
     changes: BTreeMap<Lhs, Vec<Change>>,
     options: Options,
     duplicates: Duplicates,
@@ -161,7 +162,9 @@ impl Publisher {
             return Ok(publisher);
         }
         let name = MapName::new(publisher.options.class, target);
-        let base = match open_any(&publisher.target, name)? {
+        let opened = open_any(&publisher.target, name)?;
+        publisher.base_class = Some(opened.class());
+        let base = match opened {
             crate::store::Opened::Redb(map) => {
                 // The map keeps the way it was built.
                 publisher.options.class = map.meta().class;
@@ -203,17 +206,18 @@ impl Publisher {
     }
 
     fn begin(target: &Path, options: Options) -> Result<Self, StoreError> {
-        let checked = path::check(target, Access::Write, options.safety)?;
+        let checked = path::check(target, Access::Write, options.safety, options.owner)?;
         let target = checked.path;
         let lock = WriterLock::acquire(&target, &beside(&target, ".lock"))?;
         // Another writer may have replaced the file while we waited.
-        let old = path::check(&target, Access::Write, options.safety)?.metadata;
+        let old = path::check(&target, Access::Write, options.safety, options.owner)?.metadata;
         let draft = Draft::create(beside(&target, ".draft"))?;
         Ok(Publisher {
             target,
             draft,
             old,
             base: None,
+            base_class: None,
             changes: BTreeMap::new(),
             duplicates: match options.on_duplicate {
                 OnDuplicate::KeepAll => Duplicates::Kept,
@@ -235,6 +239,20 @@ impl Publisher {
     #[must_use]
     pub fn base(&self) -> Option<&dyn Map> {
         self.base.as_ref().map(Base::map)
+    }
+
+    /// Refuses to edit a map of another class than the administrator said.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`].
+    pub fn expect_class(&self, class: MapClass) -> Result<(), StoreError> {
+        match &self.base_class {
+            Some(found) if *found != class => Err(StoreError::Foreign {
+                path: self.target.clone(),
+                why: format!("Invalid argument: a {found} map, not a {class} map"),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Puts an entry, as [`Options::on_duplicate`] says.
