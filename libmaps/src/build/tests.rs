@@ -10,15 +10,12 @@ fn options() -> Options {
 fn build(target: &Path, start: Start, options: Options, on_error: OnError, text: &str) -> Report {
     let builder = Builder::open(target, start, options).unwrap();
     let name = Path::new("m");
-    from_source(
-        builder,
-        text.as_bytes(),
-        name,
-        Grammar::default(),
+    let how = FromSource {
+        grammar: Grammar::default(),
+        ending: Ending::Bare,
         on_error,
-        &mut (),
-    )
-    .unwrap()
+    };
+    from_source(builder, text.as_bytes(), name, how, &mut ()).unwrap()
 }
 
 fn dump(target: &Path) -> String {
