@@ -84,7 +84,7 @@ fn adding_to_the_old_map() {
     };
     let cases = [
         (options(), options(), "a=1 b=2", vec![2]),
-        (options(), replaced.clone(), "a=9 b=2", vec![2]),
+        (options(), replaced.clone(), "a=9 b=2", vec![]),
         (kept.clone(), kept.clone(), "a=0 a=1 a=9 b=2", vec![]),
         (kept, options(), "a=0 a=1 b=2", vec![2]),
     ];
