@@ -125,6 +125,12 @@ fn load_and_compare(class: &str, options: &[String], entries: &[Pair]) {
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("map.db");
+    load(class, options, entries, &path);
+    let count = compare_with_dump(&path).unwrap();
+    assert!(count > 0, "{class} {options:?}: an empty map");
+}
+
+fn load(class: &str, options: &[String], entries: &[Pair], path: &Path) {
     let mut text = String::new();
     for side in entries.iter().flat_map(|(key, value)| [key, value]) {
         for octet in side {
@@ -137,7 +143,7 @@ fn load_and_compare(class: &str, options: &[String], entries: &[Pair]) {
     for option in options {
         command.args(["-c", option]);
     }
-    let mut child = command.arg(&path).stdin(Stdio::piped()).spawn().unwrap();
+    let mut child = command.arg(path).stdin(Stdio::piped()).spawn().unwrap();
     child
         .stdin
         .take()
@@ -145,8 +151,6 @@ fn load_and_compare(class: &str, options: &[String], entries: &[Pair]) {
         .write_all(text.as_bytes())
         .unwrap();
     assert!(child.wait().unwrap().success(), "{class} {options:?}");
-    let count = compare_with_dump(&path).unwrap();
-    assert!(count > 0, "{class} {options:?}: an empty map");
 }
 
 /// Compares entries, their order and every lookup; gives their number.
