@@ -12,14 +12,25 @@
 )]
 
 // -- words
-pub mod lhs;
-pub mod reply;
-pub mod rhs;
+
 pub mod sysexits;
+
+pub mod reply;
+
+pub mod rhs;
+
+pub mod lhs;
+
 // -- source: text to entries
+
 pub mod source;
+
 // -- store: entries to a published map
-pub mod build;
-pub mod live;
+
 pub mod map;
+
 pub mod store;
+
+pub mod live;
+
+pub mod build;
