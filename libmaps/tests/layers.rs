@@ -79,7 +79,10 @@ fn the_table_itself_runs_downstream() {
     for (at, (module, allowed)) in ALLOWED.iter().enumerate() {
         for import in *allowed {
             let above = ALLOWED[..at].iter().any(|(name, _)| name == import);
-            assert!(above, "{module} is allowed {import}, which does not stand above it");
+            assert!(
+                above,
+                "{module} is allowed {import}, which does not stand above it"
+            );
         }
     }
 }
