@@ -19,3 +19,5 @@ pub mod sysexits;
 // -- store: entries to a published map
 pub mod map;
 pub mod store;
+// -- site: the administrator's configuration
+pub mod site;
