@@ -2,6 +2,7 @@
 
 pub mod diagnostic;
 pub mod hosts;
+pub mod m4;
 pub mod model;
 pub mod users;
 
