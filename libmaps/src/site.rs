@@ -1,5 +1,6 @@
 //! The administrator's configuration: `sendmail.mc` read into a typed [`Site`].
 
+pub mod check;
 pub mod diagnostic;
 pub mod hosts;
 pub mod load;
