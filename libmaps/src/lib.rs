@@ -12,6 +12,7 @@
 )]
 
 // -- words
+pub mod address;
 pub mod lhs;
 pub mod reply;
 pub mod rhs;
