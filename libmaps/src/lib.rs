@@ -20,5 +20,7 @@ pub mod sysexits;
 // -- store: entries to a published map
 pub mod map;
 pub mod store;
+// -- site: the administrator's configuration
+pub mod site;
 // -- tables: lookups to meaning
 pub mod decision;
