@@ -24,3 +24,4 @@ pub mod store;
 pub mod site;
 // -- tables: lookups to meaning
 pub mod decision;
+pub mod table;
