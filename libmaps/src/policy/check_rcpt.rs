@@ -45,11 +45,7 @@ pub fn check_rcpt(
 }
 
 /// check_rcpt of FEATURE(delay_checks): the recipient first, then whom it comes from.
-fn delayed_checks(
-    scene: &Scene<'_>,
-    trace: &mut Trace,
-    recipient: &Address,
-) -> Result<Flow, Halt> {
+fn delayed_checks(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<Flow, Halt> {
     trace.enter("checkrcpt");
     match basic_check_rcpt(scene, trace, recipient)? {
         Flow::Continue => {}
@@ -163,18 +159,18 @@ fn basic_check_rcpt(
         Relaying::No if matches!(told, Recipient::Unknown) => Ok(Flow::Stop(map_unavailable())),
         Relaying::No => {
             let text = scene.text(&scene.site().messages.relay);
-            trace.fact("nothing allows relaying", b"", Found::Text(text.as_str().into()));
+            trace.fact(
+                "nothing allows relaying",
+                b"",
+                Found::Text(text.as_str().into()),
+            );
             Ok(Flow::refuse("5.7.1", &text))
         }
     }
 }
 
 /// Rcpt_ok.
-fn rcpt_ok(
-    scene: &Scene<'_>,
-    trace: &mut Trace,
-    recipient: &Address,
-) -> Result<Recipient, Halt> {
+fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<Recipient, Halt> {
     let site = scene.site();
     let parsed = if site.features.loose_relay_check {
         canon_addr(scene, trace, recipient)
@@ -303,7 +299,9 @@ fn best_mx_is_local(
         return Ok(());
     }
     if let Answer::Found(names) = scene.facts.get(Need::BestMx(domain.as_slice().into()))? {
-        let first = names.first().map(|name| name.strip_suffix(b".").unwrap_or(name));
+        let first = names
+            .first()
+            .map(|name| name.strip_suffix(b".").unwrap_or(name));
         if let Some(name) = first.filter(|name| site.classes.local_hosts.contains(name)) {
             trace.fact("this host is the best MX", domain, Found::Yes);
             recipient.domain = Some(name.to_vec());
@@ -326,7 +324,11 @@ fn blocklist(scene: &Scene<'_>, trace: &mut Trace, recipient: &Canonical) -> Res
             trace,
             Tag::To,
             with,
-            &[Item::Full(local, domain), Item::User(local), Item::Domain(domain)],
+            &[
+                Item::Full(local, domain),
+                Item::User(local),
+                Item::Domain(domain),
+            ],
         ),
         Some(domain) => access.search(
             trace,
@@ -339,7 +341,11 @@ fn blocklist(scene: &Scene<'_>, trace: &mut Trace, recipient: &Canonical) -> Res
         return Ok(Flow::Continue);
     };
     let is = |word: &[u8]| rhs.as_bytes().eq_ignore_ascii_case(word);
-    let skip = site.features.access.as_ref().is_some_and(|access| access.skip);
+    let skip = site
+        .features
+        .access
+        .as_ref()
+        .is_some_and(|access| access.skip);
     let spam_words = site
         .features
         .delay_checks
@@ -368,9 +374,8 @@ fn relay_tls(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     if !verified || tls.cert_issuer.is_empty() {
         return Ok(false);
     }
-    let exactly = |trace: &mut Trace, tag, key: &str| {
-        access.exact(trace, tag, With::TagOnly, key.as_bytes())
-    };
+    let exactly =
+        |trace: &mut Trace, tag, key: &str| access.exact(trace, tag, With::TagOnly, key.as_bytes());
     let rhs = exactly(trace, Tag::CertIssuer, &tls.cert_issuer)?;
     if relays(rhs.as_ref()) {
         return Ok(true);
@@ -391,11 +396,7 @@ fn relay_auth(scene: &Scene<'_>, trace: &mut Trace) -> bool {
     };
     let mechanism = login.mechanism.as_bytes();
     let trusted = scene.site().classes.trusted_mechanisms.contains(mechanism);
-    trace.class(
-        "trusted mechanisms",
-        mechanism,
-        Membership::from(trusted),
-    )
+    trace.class("trusted mechanisms", mechanism, Membership::from(trusted))
 }
 
 /// FEATURE(block_bad_helo): our own names and names without a dot are no HELO of a stranger.
@@ -423,7 +424,11 @@ pub(super) fn bad_helo(scene: &Scene<'_>, trace: &mut Trace) -> Flow {
     if !ours && (inner_dot || literal && helo.len() > 5) {
         return Flow::Continue;
     }
-    trace.fact("HELO name of a stranger (block_bad_helo)", helo, Found::Nothing);
+    trace.fact(
+        "HELO name of a stranger (block_bad_helo)",
+        helo,
+        Found::Nothing,
+    );
     Flow::refuse(
         "5.7.1",
         &format!("550 bogus HELO name used: {}", session.helo),

@@ -103,10 +103,9 @@ fn reverse_dns(scene: &Scene<'_>, trace: &mut Trace) -> Flow {
             "4.1.8",
             &format!("451 Client IP address {addr} does not resolve"),
         ),
-        Resolve::Forged => Flow::refuse(
-            "4.1.8",
-            &format!("451 Possibly forged hostname for {addr}"),
-        ),
+        Resolve::Forged => {
+            Flow::refuse("4.1.8", &format!("451 Possibly forged hostname for {addr}"))
+        }
     }
 }
 

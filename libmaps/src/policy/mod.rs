@@ -230,7 +230,10 @@ impl<'a> Scene<'a> {
 }
 
 /// Runs a ruleset; a map that can't be read makes a temporary refusal, as `-T<TMPF>` does.
-fn rule(scene: Scene<'_>, body: impl FnOnce(&Scene<'_>, &mut Trace) -> Result<Flow, Halt>) -> Ruling {
+fn rule(
+    scene: Scene<'_>,
+    body: impl FnOnce(&Scene<'_>, &mut Trace) -> Result<Flow, Halt>,
+) -> Ruling {
     let mut trace = Trace::new();
     match body(&scene, &mut trace) {
         Ok(flow) => Ok(Decision::new(flow.outcome(), trace)),
@@ -302,6 +305,9 @@ fn starts_in(class: &Class, name: &[u8]) -> bool {
 
 /// Whether a token starts at this place.
 fn is_boundary(name: &[u8], at: usize) -> bool {
-    let operator = |at: usize| name.get(at).is_some_and(|&o| crate::address::is_operator(o));
+    let operator = |at: usize| {
+        name.get(at)
+            .is_some_and(|&o| crate::address::is_operator(o))
+    };
     at == 0 || operator(at) || operator(at - 1)
 }

@@ -59,11 +59,7 @@ pub fn tls_clt_features(
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
-pub fn authinfo(
-    policy: Policy<'_>,
-    session: &Session,
-    facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
+pub fn authinfo(policy: Policy<'_>, session: &Session, facts: &Facts) -> Ruling<Option<Box<str>>> {
     features(policy, session, facts, Tag::AuthInfo)
 }
 

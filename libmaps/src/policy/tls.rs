@@ -237,12 +237,16 @@ fn connection(
     };
     verified(scene, trace);
     if requirement.verify == Verify::Required && !is("OK") && !is("TRUSTED") {
-        return Ok(requirement.codes.refuse(&unverified(&tls.verify, requirement.more)));
+        return Ok(requirement
+            .codes
+            .refuse(&unverified(&tls.verify, requirement.more)));
     }
     let strict = requirement.verify == Verify::Any || requirement.bits.is_some();
     if strict || !requirement.more.is_empty() {
         let wanted = requirement.bits.unwrap_or("0");
-        let bits = tls.bits.max(scene.session.login.as_ref().map_or(0, |login| login.bits));
+        let bits = tls
+            .bits
+            .max(scene.session.login.as_ref().map_or(0, |login| login.bits));
         trace.fact(
             "bits of encryption",
             other_side.as_bytes(),
@@ -333,9 +337,7 @@ fn extension(
             }
             compare("CN", &tls.cn_subject, want)
         }
-        ("CS", Some(want)) if !want.is_empty() => {
-            compare("Cert Subject", &tls.cert_subject, want)
-        }
+        ("CS", Some(want)) if !want.is_empty() => compare("Cert Subject", &tls.cert_subject, want),
         ("CI", Some(want)) if !want.is_empty() => compare("Cert Issuer", &tls.cert_issuer, want),
         ("CITAG", Some(tag)) if is_one_token(tag.as_bytes()) => {
             let Some(access) = scene.policy.maps.access(scene.site()) else {
@@ -371,12 +373,30 @@ mod tests {
     fn requirements_in_every_form() {
         for (rhs, wanted) in [
             ("VERIFY", Some((Codes::DEFAULT, Verify::Required, None, ""))),
-            ("verify:112", Some((Codes::DEFAULT, Verify::Required, Some("112"), ""))),
-            ("VERIFY+CN", Some((Codes::DEFAULT, Verify::Required, None, "CN"))),
-            ("ENCR:128", Some((Codes::DEFAULT, Verify::Any, Some("128"), ""))),
-            ("ENCR:abc", Some((Codes::DEFAULT, Verify::Any, Some("abc"), ""))),
-            ("PERM+ENCR:128+CN:x++CI:y", Some((Codes::PERMANENT, Verify::Any, Some("128"), "CN:x++CI:y"))),
-            ("TEMP + VERIFY", Some((Codes::TEMPORARY, Verify::Required, None, ""))),
+            (
+                "verify:112",
+                Some((Codes::DEFAULT, Verify::Required, Some("112"), "")),
+            ),
+            (
+                "VERIFY+CN",
+                Some((Codes::DEFAULT, Verify::Required, None, "CN")),
+            ),
+            (
+                "ENCR:128",
+                Some((Codes::DEFAULT, Verify::Any, Some("128"), "")),
+            ),
+            (
+                "ENCR:abc",
+                Some((Codes::DEFAULT, Verify::Any, Some("abc"), "")),
+            ),
+            (
+                "PERM+ENCR:128+CN:x++CI:y",
+                Some((Codes::PERMANENT, Verify::Any, Some("128"), "CN:x++CI:y")),
+            ),
+            (
+                "TEMP + VERIFY",
+                Some((Codes::TEMPORARY, Verify::Required, None, "")),
+            ),
             ("ENCR", None),
             ("ENCR+CN", None),
             ("VERIFY:12.8", None),
