@@ -16,8 +16,10 @@ pub mod lhs;
 pub mod reply;
 pub mod rhs;
 pub mod sysexits;
+pub mod tokens;
 // -- store: entries to a published map
 pub mod map;
 pub mod store;
 // -- tables: lookups to meaning
 pub mod decision;
+pub mod table;
