@@ -20,6 +20,10 @@ pub mod tokens;
 // -- store: entries to a published map
 pub mod map;
 pub mod store;
+// -- site: the administrator's configuration
+pub mod site;
 // -- tables: lookups to meaning
 pub mod decision;
 pub mod table;
+// -- policy: meaning to decision
+pub mod policy;

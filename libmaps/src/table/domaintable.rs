@@ -16,9 +16,12 @@ pub struct DomainTable<M> {
 impl<M: Map> DomainTable<M> {
     /// The table in this map.
     pub fn new(map: M) -> Self {
-        DomainTable {
-            map: Traced::new(map),
-        }
+        DomainTable::of(Traced::new(map))
+    }
+
+    /// The table in a map that leaves probes already.
+    pub fn of(map: Traced<M>) -> Self {
+        DomainTable { map }
     }
 
     /// The domain that stands in the place of `domain`, if one does.

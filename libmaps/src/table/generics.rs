@@ -27,9 +27,12 @@ pub enum DomainEntry {
 impl<M: Map> GenericsTable<M> {
     /// The table in this map.
     pub fn new(map: M) -> Self {
-        GenericsTable {
-            map: Traced::new(map),
-        }
+        GenericsTable::of(Traced::new(map))
+    }
+
+    /// The table in a map that leaves probes already.
+    pub fn of(map: Traced<M>) -> Self {
+        GenericsTable { map }
     }
 
     /// The RHS for `local@domain`, the arguments put in; nothing if no entry fits.

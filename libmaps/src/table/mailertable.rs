@@ -20,9 +20,12 @@ pub struct MailerTable<M> {
 impl<M: Map> MailerTable<M> {
     /// The table in this map.
     pub fn new(map: M) -> Self {
-        MailerTable {
-            map: Traced::new(map),
-        }
+        MailerTable::of(Traced::new(map))
+    }
+
+    /// The table in a map that leaves probes already.
+    pub fn of(map: Traced<M>) -> Self {
+        MailerTable { map }
     }
 
     /// The RHS for a host (without its final dot), the arguments put in: the first of

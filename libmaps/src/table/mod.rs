@@ -1,5 +1,6 @@
 //! Tables: what the entries of each kind of map mean.
 
+pub mod aliases;
 pub mod domaintable;
 pub mod fill;
 pub mod generics;

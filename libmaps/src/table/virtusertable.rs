@@ -34,9 +34,12 @@ pub enum Rewrite {
 impl<M: Map> VirtUserTable<M> {
     /// The table in this map.
     pub fn new(map: M) -> Self {
-        VirtUserTable {
-            map: Traced::new(map),
-        }
+        VirtUserTable::of(Traced::new(map))
+    }
+
+    /// The table in a map that leaves probes already.
+    pub fn of(map: Traced<M>) -> Self {
+        VirtUserTable { map }
     }
 
     /// What becomes of `local@domain`; nothing if no entry fits.
