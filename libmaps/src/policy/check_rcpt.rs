@@ -206,7 +206,7 @@ fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<
     match destination(scene, trace, &recipient.local, domain) {
         Ok(true) => Ok(Recipient::Ok),
         Ok(false) => Ok(Recipient::Remote),
-        Err(Halt::Lookup(_)) => Ok(Recipient::Unknown),
+        Err(Halt::Lookup) => Ok(Recipient::Unknown),
         Err(need) => Err(need),
     }
 }

@@ -21,9 +21,12 @@ pub mod check_mail;
 pub mod check_rcpt;
 pub mod check_relay;
 pub mod dns_lists;
+pub mod expand;
 pub mod facts;
 pub mod maps;
 pub mod relay_ok;
+pub mod rewrite;
+pub mod route;
 pub mod srv_features;
 pub mod tls;
 pub mod trust_auth;
@@ -123,8 +126,8 @@ impl Flow {
 enum Halt {
     /// It lacks a fact.
     Need(Need),
-    /// A map can't be read.
-    Lookup(LookupError),
+    /// A map can't be read; the trace ends in the reason.
+    Lookup,
 }
 
 impl From<Need> for Halt {
@@ -134,8 +137,8 @@ impl From<Need> for Halt {
 }
 
 impl From<LookupError> for Halt {
-    fn from(error: LookupError) -> Self {
-        Halt::Lookup(error)
+    fn from(_: LookupError) -> Self {
+        Halt::Lookup
     }
 }
 
@@ -238,7 +241,7 @@ fn rule(
     match body(&scene, &mut trace) {
         Ok(flow) => Ok(Decision::new(flow.outcome(), trace)),
         Err(Halt::Need(need)) => Err(need),
-        Err(Halt::Lookup(_)) => Ok(Decision::new(map_unavailable(), trace)),
+        Err(Halt::Lookup) => Ok(Decision::new(map_unavailable(), trace)),
     }
 }
 

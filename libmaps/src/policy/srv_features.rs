@@ -79,7 +79,7 @@ fn features(
         Ok(outcome) => Ok(Decision::new(outcome, trace)),
         Err(Halt::Need(need)) => Err(need),
         // `$#temp`: nothing is switched, and the trace has the error.
-        Err(Halt::Lookup(_)) => Ok(Decision::new(None, trace)),
+        Err(Halt::Lookup) => Ok(Decision::new(None, trace)),
     }
 }
 
