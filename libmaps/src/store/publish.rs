@@ -20,7 +20,7 @@ use crate::rhs::Rhs;
 use crate::store::lock::WriterLock;
 use crate::store::path::{self, Access, Safety, folder_of};
 use crate::store::redb::{self, Change, Duplicates, Meta, RedbMap};
-use crate::store::{Sink, open_any};
+use crate::store::{CdbWriter, Opened, Sink, open_any};
 
 /// What becomes of a second value of one LHS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -164,12 +164,12 @@ impl Publisher {
         let name = MapName::new(publisher.options.class, target);
         let opened = open_any(&publisher.target, name)?;
         publisher.base_class = Some(opened.class());
+        publisher.duplicates = kept_by(&opened);
         let base = match opened {
-            crate::store::Opened::Redb(map) => {
+            Opened::Redb(map) => {
                 // The map keeps the way it was built.
                 publisher.options.class = map.meta().class;
                 publisher.options.described = map.meta().options.clone();
-                publisher.duplicates = map.meta().duplicates;
                 Base::Redb(map)
             }
             other => Base::Other(other.into_map()),
@@ -191,17 +191,14 @@ impl Publisher {
         let name = MapName::new(publisher.options.class, target);
         let opened = open_any(&path, name)?;
         opened.expect_class(publisher.options.class, &path)?;
-        if let crate::store::Opened::Redb(map) = &opened {
-            match (map.meta().duplicates, publisher.options.on_duplicate) {
-                (Duplicates::None, OnDuplicate::KeepAll) => {
-                    return Err(StoreError::Foreign {
-                        path,
-                        why: "Invalid argument: the map was built without -d".into(),
-                    });
-                }
-                (kept, _) => publisher.duplicates = kept,
-            }
+        let kept = kept_by(&opened);
+        if kept == Duplicates::None && publisher.options.on_duplicate == OnDuplicate::KeepAll {
+            return Err(StoreError::Foreign {
+                path,
+                why: "Invalid argument: the map was built without -d".into(),
+            });
         }
+        publisher.duplicates = kept;
         Ok(publisher)
     }
 
@@ -369,10 +366,11 @@ impl Publisher {
             MapClass::Hash | MapClass::Btree => {
                 redb::write(self.draft.file()?, &self.target, &meta, fill)?
             }
-            class => {
+            MapClass::Cdb => write_cdb(self.draft.file()?, &self.target, fill)?,
+            class @ (MapClass::Sled | MapClass::Memory) => {
                 return Err(StoreError::Unsupported {
                     path: self.target.clone(),
-                    why: format!("maps of class {class} can't be written"),
+                    why: format!("maps of class {class} are not published as a file"),
                 });
             }
         };
@@ -426,6 +424,13 @@ impl Publisher {
         };
         file.set_permissions(fs::Permissions::from_mode(mode))
             .map_err(at("chmod"))
+    }
+}
+
+fn kept_by(opened: &Opened) -> Duplicates {
+    match opened.keeps_duplicates() {
+        true => Duplicates::Kept,
+        false => Duplicates::None,
     }
 }
 
@@ -529,6 +534,21 @@ fn keep_berkeley(target: &Path, old: Option<&fs::Metadata>) -> Result<Option<Pat
     copy.sync()?;
     copy.rename_to(&kept)?;
     Ok(Some(kept))
+}
+
+fn write_cdb(
+    file: File,
+    path: &Path,
+    fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let mut writer = CdbWriter::new(file, path);
+    let mut entries = 0;
+    fill(&mut |lhs, rhs| {
+        entries += 1;
+        writer.add(lhs, rhs)
+    })?;
+    writer.finish()?;
+    Ok(entries)
 }
 
 fn copy_whole(from: &Path, draft: &Draft) -> Result<(), StoreError> {
