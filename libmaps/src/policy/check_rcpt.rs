@@ -5,7 +5,7 @@ use crate::decision::{Found, Membership, Trace};
 use crate::rhs::Rhs;
 use crate::site::model::DelayMode;
 use crate::table::access::{Item, Tag, With};
-use crate::table::verdict::Verdict;
+use crate::table::verdict::{Verdict, is_word};
 
 use super::canonify::{
     Canonical, Trouble, canon_addr, mx_is_here, parse_recipient, rejected_route,
@@ -55,13 +55,10 @@ fn delayed_checks(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> 
     let mode = scene.site().features.delay_checks.map(|delay| delay.mode);
     if let Some(mode @ (DelayMode::Friend | DelayMode::Hater)) = mode {
         let rhs = friend_or_hater(scene, trace, recipient)?;
-        let is = |word: &[u8]| {
-            rhs.as_ref()
-                .is_some_and(|rhs| rhs.as_bytes().eq_ignore_ascii_case(word))
-        };
+        let is = |word| rhs.as_ref().is_some_and(|rhs| is_word(rhs, word));
         let spared = match mode {
-            DelayMode::Friend => is(b"FRIEND"),
-            _ => !is(b"HATER"),
+            DelayMode::Friend => is("FRIEND"),
+            _ => !is("HATER"),
         };
         if spared {
             return accept_with_tls(scene, trace);
@@ -340,7 +337,7 @@ fn blocklist(scene: &Scene<'_>, trace: &mut Trace, recipient: &Canonical) -> Res
     let Some(rhs) = rhs else {
         return Ok(Flow::Continue);
     };
-    let is = |word: &[u8]| rhs.as_bytes().eq_ignore_ascii_case(word);
+    let is = |word| is_word(&rhs, word);
     let skip = site
         .features
         .access
@@ -350,7 +347,7 @@ fn blocklist(scene: &Scene<'_>, trace: &mut Trace, recipient: &Canonical) -> Res
         .features
         .delay_checks
         .is_some_and(|delay| delay.compatible_8_10);
-    if spam_words && (is(b"SPAMFRIEND") || is(b"SPAMHATER")) {
+    if spam_words && (is("SPAMFRIEND") || is("SPAMHATER")) {
         return Ok(Flow::Continue);
     }
     Ok(
@@ -380,7 +377,7 @@ fn relay_tls(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     if relays(rhs.as_ref()) {
         return Ok(true);
     }
-    let subject = rhs.is_some_and(|rhs| rhs.as_bytes().eq_ignore_ascii_case(b"SUBJECT"));
+    let subject = rhs.is_some_and(|rhs| is_word(&rhs, "SUBJECT"));
     if !subject || tls.cert_subject.is_empty() {
         return Ok(false);
     }

@@ -9,6 +9,7 @@ use crate::address::{Address, is_one_token};
 use crate::decision::{Found, Trace};
 use crate::rhs::Rhs;
 use crate::table::access::{Item, Tag, With};
+use crate::table::verdict::is_word;
 
 use super::canonify::{Trouble, canon_addr};
 use super::check_relay::leading_number;
@@ -346,7 +347,7 @@ fn extension(
             let key = format!("{tag}:{}", tls.cert_issuer);
             match access.raw(trace, key.as_bytes())? {
                 None => Check::Failed(format!("Cert Issuer {} not acceptable", tls.cert_issuer)),
-                Some(rhs) if rhs.as_bytes().eq_ignore_ascii_case(b"OK") => Check::Met,
+                Some(rhs) if is_word(&rhs, "OK") => Check::Met,
                 Some(_) => Check::Unknown,
             }
         }
