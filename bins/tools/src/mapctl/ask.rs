@@ -3,8 +3,7 @@
 use std::io::{BufRead, Read, Write};
 use std::path::PathBuf;
 
-use libmaps::sysexits::SysExit;
-
+use super::Failure;
 use crate::ask::{MAX_REQUEST_OCTETS, answer};
 use crate::consult::Consultant;
 
@@ -20,22 +19,14 @@ pub struct AskArgs {
 }
 
 /// Runs the command on these streams.
-pub fn run(args: &AskArgs, input: impl BufRead, mut output: impl Write) -> SysExit {
-    let consultant = match Consultant::open(args.root.as_deref(), args.file.as_deref()) {
-        Ok(consultant) => consultant,
-        Err(error) => {
-            eprintln!("mapctl: {error}");
-            return error.exit();
-        }
-    };
-    match answer_all(&consultant, input, &mut output) {
-        Ok(()) => SysExit::Ok,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => SysExit::Ok,
-        Err(error) => {
-            eprintln!("mapctl: {error}");
-            SysExit::IoErr
-        }
-    }
+pub(crate) fn run(
+    args: &AskArgs,
+    input: impl BufRead,
+    mut output: impl Write,
+) -> Result<(), Failure> {
+    let consultant = Consultant::open(args.root.as_deref(), args.file.as_deref())
+        .map_err(|error| Failure::Other(error.exit(), error.to_string()))?;
+    answer_all(&consultant, input, &mut output).map_err(Failure::Output)
 }
 
 fn answer_all(
