@@ -67,6 +67,10 @@ impl Reader {
 
     fn options(&mut self) -> Result<(), M4Error> {
         for (name, conf) in conf_names() {
+            // As in sendmail.cf, the options of filters stand there only where there are filters.
+            if name.starts_with("Milter.") && self.site.filters.is_empty() {
+                continue;
+            }
             let Some(value) = self.value(conf)? else {
                 continue;
             };
