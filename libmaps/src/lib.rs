@@ -12,10 +12,12 @@
 )]
 
 // -- words
+pub mod address;
 pub mod lhs;
 pub mod reply;
 pub mod rhs;
 pub mod sysexits;
+pub mod tokens;
 // -- source: text to entries
 pub mod source;
 // -- store: entries to a published map
@@ -25,3 +27,8 @@ pub mod map;
 pub mod store;
 // -- site: the administrator's configuration
 pub mod site;
+// -- tables: lookups to meaning
+pub mod decision;
+pub mod table;
+// -- policy: meaning to decision
+pub mod policy;
