@@ -21,6 +21,10 @@ pub mod rhs;
 
 pub mod lhs;
 
+pub mod address;
+
+pub mod tokens;
+
 // -- source: text to entries
 
 pub mod source;
@@ -34,3 +38,17 @@ pub mod store;
 pub mod live;
 
 pub mod build;
+
+// -- site: the administrator's configuration
+
+pub mod site;
+
+// -- tables: lookups to meaning
+
+pub mod decision;
+
+pub mod table;
+
+// -- policy: meaning to decision
+
+pub mod policy;
