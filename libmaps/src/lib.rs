@@ -13,6 +13,7 @@
 
 // -- words
 pub mod lhs;
+pub mod prescan;
 pub mod reply;
 pub mod rhs;
 pub mod sysexits;
