@@ -24,3 +24,5 @@ pub mod build;
 pub mod live;
 pub mod map;
 pub mod store;
+// -- site: the administrator's configuration
+pub mod site;

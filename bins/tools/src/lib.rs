@@ -4,10 +4,13 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod alias_config;
 pub mod config;
 pub mod editmap;
 pub mod getopt;
 pub mod makemap;
+pub mod newaliases;
+pub mod praliases;
 pub mod progress;
 pub mod report;
 pub mod target;

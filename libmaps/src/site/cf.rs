@@ -348,7 +348,9 @@ mod tests {
 
     fn read(text: &str) -> Cf {
         Cf::parse(text.as_bytes(), &mut |path| match path.to_str() {
-            Some("/etc/hosts-of-ours") => Ok(b"# ours\none.example  more\n\nTWO.example\n".to_vec()),
+            Some("/etc/hosts-of-ours") => {
+                Ok(b"# ours\none.example  more\n\nTWO.example\n".to_vec())
+            }
             _ => Err(io::Error::from(io::ErrorKind::NotFound)),
         })
     }
@@ -361,7 +363,10 @@ mod tests {
         assert_eq!(value("BlankSub"), Some((2, b"+".to_vec())));
         assert_eq!(cf.options.first().unwrap().name, b"AliasFile");
         assert_eq!(cf.option_verbatim("BlankSub"), None);
-        assert_eq!(read("O TrustedUser=joe\n").option_verbatim("TrustedUser"), Some(&b"joe"[..]));
+        assert_eq!(
+            read("O TrustedUser=joe\n").option_verbatim("TrustedUser"),
+            Some(&b"joe"[..])
+        );
     }
 
     #[test]
@@ -373,7 +378,13 @@ mod tests {
         let w: Vec<_> = cf.class_folded("w").into_iter().collect();
         assert_eq!(
             w,
-            [&b"b.example"[..], b"localhost", b"mail.example.com", b"one.example", b"two.example"]
+            [
+                &b"b.example"[..],
+                b"localhost",
+                b"mail.example.com",
+                b"one.example",
+                b"two.example"
+            ]
         );
         assert_eq!(cf.class_folded("{Big}").len(), 1);
         assert_eq!(cf.warnings.len(), 1);

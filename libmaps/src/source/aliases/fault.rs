@@ -19,7 +19,14 @@ pub enum AliasFault {
     NoColon,
     /// A quote, parenthesis or angle bracket stands alone.
     Unbalanced {
-        /// The line, or the member of the RHS.
+        /// The line.
+        shown: Box<[u8]>,
+        /// The lonely character.
+        what: u8,
+    },
+    /// The same in a member of the RHS (option CheckAliases), which is stored as it stands.
+    UnbalancedMember {
+        /// The member and what follows it.
         shown: Box<[u8]>,
         /// The lonely character.
         what: u8,
@@ -110,6 +117,7 @@ impl AliasFault {
             AliasFault::Unbalanced {
                 what: b'(' | b')', ..
             }
+            | AliasFault::UnbalancedMember { .. }
             | AliasFault::BadMember { .. } => SysExit::Ok,
             AliasFault::Unbalanced { .. }
             | AliasFault::EightBit { .. }
@@ -127,11 +135,10 @@ impl fmt::Display for AliasFault {
         match self {
             AliasFault::TooLong => f.write_str("alias line too long"),
             AliasFault::Nul => f.write_str("NUL in alias line"),
-            AliasFault::StrayContinuation => {
-                f.write_str("Non-continuation line starts with space")
-            }
+            AliasFault::StrayContinuation => f.write_str("Non-continuation line starts with space"),
             AliasFault::NoColon => f.write_str("missing colon"),
-            AliasFault::Unbalanced { shown, what } => {
+            AliasFault::Unbalanced { shown, what }
+            | AliasFault::UnbalancedMember { shown, what } => {
                 write!(f, "{}... Unbalanced '{}'", Shortened(shown), *what as char)
             }
             AliasFault::Refused { shown, why } => {

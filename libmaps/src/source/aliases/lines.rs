@@ -38,6 +38,8 @@ pub(super) struct LogicalLines<R> {
     line_end: Option<LineEnd>,
     /// Lines read so far.
     count: u64,
+    /// The line in which the limit was reached last.
+    too_long_at: u64,
     text: Vec<u8>,
 }
 
@@ -77,6 +79,7 @@ impl<R: Read> LogicalLines<R> {
             limits,
             line_end: None,
             count: 0,
+            too_long_at: 0,
             text: Vec::new(),
         }
     }
@@ -119,7 +122,8 @@ impl<R: Read> LogicalLines<R> {
             match ended {
                 Ended::TooLong => {
                     self.skip_continuations()?;
-                    return Ok(Some(Logical::Fault(last, AliasFault::TooLong)));
+                    let line = self.too_long_at;
+                    return Ok(Some(Logical::Fault(line, AliasFault::TooLong)));
                 }
                 Ended::Backslash => continue,
                 Ended::Nul => nul = true,
@@ -214,6 +218,7 @@ impl<R: Read> LogicalLines<R> {
             return Ok(Ended::Nul);
         }
         if got > room {
+            self.too_long_at = self.count;
             match whole {
                 false => self.skip_rest()?,
                 true if self.text.ends_with(b"\\\n") => {
@@ -257,14 +262,22 @@ impl<R: Read> LogicalLines<R> {
 
     /// Passes over the rest of a line, and over the next one if a backslash joins it.
     fn skip_rest(&mut self) -> io::Result<()> {
-        while self.skip_line_ends_in_backslash()? {}
+        let last = self.text.last().copied().unwrap_or(0);
+        let mut joined = self.skip_to_line_end(last)?;
+        while joined {
+            joined = self.skip_line_ends_in_backslash()?;
+        }
         // The line itself was counted when its beginning was read.
         self.count = self.count.saturating_sub(1);
         Ok(())
     }
 
     fn skip_line_ends_in_backslash(&mut self) -> io::Result<bool> {
-        let mut last = 0;
+        self.skip_to_line_end(0)
+    }
+
+    /// Passes over what is left of a line, of which `last` was read before.
+    fn skip_to_line_end(&mut self, mut last: u8) -> io::Result<bool> {
         loop {
             let seen = self.input.fill_buf()?;
             if seen.is_empty() {

@@ -91,10 +91,6 @@ pub(super) fn read(
         }
     };
     let text = line.get(..scan.end).unwrap_or_default();
-    // A colon in quotes is part of the name; one in a comment is not looked through.
-    if line.get(scan.end) == Some(&b':') && !text.contains(&b'(') {
-        named.colon = scan.end;
-    }
     if scan.tokens.is_empty() {
         faults.push(illegal());
         return named;
@@ -102,6 +98,14 @@ pub(super) fn read(
     let guessed_wrong = |u: &crate::prescan::Unbalanced| !matches!(u.0, b'(' | b')');
     if scan.unbalanced.iter().any(guessed_wrong) {
         return named;
+    }
+    // A colon in quotes is part of the name; one in a comment is not looked through.
+    if !text.contains(&b'(') {
+        if line.get(scan.end) != Some(&b':') {
+            faults.push(AliasFault::NoColon);
+            return named;
+        }
+        named.colon = scan.end;
     }
     if let Some(fault) = unprintable(text) {
         faults.push(fault);
@@ -171,9 +175,10 @@ fn scan(
         Err((_, unbalanced)) => unbalanced,
     };
     for u in unbalanced {
-        faults.push(AliasFault::Unbalanced {
-            shown: text.into(),
-            what: u.0,
+        let (shown, what) = (text.into(), u.0);
+        faults.push(match delimiter {
+            b':' => AliasFault::Unbalanced { shown, what },
+            _ => AliasFault::UnbalancedMember { shown, what },
         });
     }
     match scanned {

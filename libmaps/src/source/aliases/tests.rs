@@ -12,7 +12,12 @@ fn parsed(text: &[u8], grammar: &Grammar) -> Vec<String> {
         }
         if let Some(alias) = line.alias {
             let text = |octets| String::from_utf8_lossy(octets).into_owned();
-            out.push(format!("{}: {}={}", line.line, text(alias.lhs), text(alias.rhs)));
+            out.push(format!(
+                "{}: {}={}",
+                line.line,
+                text(alias.lhs),
+                text(alias.rhs)
+            ));
         }
     }
     out
@@ -38,9 +43,18 @@ fn entries() {
             ("a: b\n", &["1: a=b"]),
             ("a:b\nb : c\nc\t:\td", &["1: a=b", "2: b=c", "3: c=d"]),
             ("# c\n\nFoo: Bar\n", &["3: foo=Bar"]),
-            ("a: |/bin/x y\nb: \"|/bin/x, y\"\n", &["1: a=|/bin/x y", "2: b=\"|/bin/x, y\""]),
-            ("a: \\a, /var/x, :include:/y\n", &["1: a=\\a, /var/x, :include:/y"]),
-            ("owner-l: x\nl-request: owner-l\n", &["1: owner-l=x", "2: l-request=owner-l"]),
+            (
+                "a: |/bin/x y\nb: \"|/bin/x, y\"\n",
+                &["1: a=|/bin/x y", "2: b=\"|/bin/x, y\""],
+            ),
+            (
+                "a: \\a, /var/x, :include:/y\n",
+                &["1: a=\\a, /var/x, :include:/y"],
+            ),
+            (
+                "owner-l: x\nl-request: owner-l\n",
+                &["1: owner-l=x", "2: l-request=owner-l"],
+            ),
         ],
         &Grammar::default(),
     );
@@ -56,7 +70,10 @@ fn continuation() {
             ("fo\\\no: bar\n", &["2: foo=bar"]),
             ("a: b\\", &["1: a=b\\"]),
             ("a: b\n \nc: d\n", &["2: a=b ", "3: c=d"]),
-            ("a: b,\n\n c\n", &["1: a=b,", "3: Non-continuation line starts with space"]),
+            (
+                "a: b,\n\n c\n",
+                &["1: a=b,", "3: Non-continuation line starts with space"],
+            ),
             ("# c \\\na: b\n", &["2: a=b"]),
             ("a: b,\n# c \\\n  d\n", &["3: a=b,  d"]),
             ("a: b,\n  # c\n  d\ne: f\n", &["3: a=b,  d", "4: e=f"]),
@@ -84,37 +101,64 @@ fn names() {
         &[
             ("foo@localhost: x\n", &["1: foo=x"]),
             ("foo@LocalHost: x\n", &["1: foo=x"]),
-            ("a@b.example: x\n", &["1: a@b.example... cannot alias non-local names"]),
+            (
+                "a@b.example: x\n",
+                &["1: a@b.example... cannot alias non-local names"],
+            ),
             ("@: @\n", &["1: =@"]),
             (
                 "a@: x\n",
-                &["1: a@... Hostname required", "1: a@... cannot alias non-local names"],
+                &[
+                    "1: a@... Hostname required",
+                    "1: a@... cannot alias non-local names",
+                ],
             ),
             (
                 "@a: x\n",
-                &["1: @a... User address required", "1: @a... cannot alias non-local names"],
+                &[
+                    "1: @a... User address required",
+                    "1: @a... cannot alias non-local names",
+                ],
             ),
             (
                 "a,b: c\n",
-                &["1: a,b... Invalid route address", "1: a,b... cannot alias non-local names"],
+                &[
+                    "1: a,b... Invalid route address",
+                    "1: a,b... cannot alias non-local names",
+                ],
             ),
             ("\"First Last\": x\n", &["1: \"first last\"=x"]),
             ("\"joe\": x\n", &["1: joe=x"]),
             ("\"a:b\": c\n", &["1: a:b=c"]),
-            ("\"a@b\": c\n", &["1: \"a@b\"... cannot alias non-local names"]),
-            ("\"|/bin/x y\": c\n", &["1: \"|/bin/x y\"... cannot alias non-local names"]),
-            ("\":include:/x\": c\n", &["1: \":include:/x\"... cannot alias non-local names"]),
+            (
+                "\"a@b\": c\n",
+                &["1: \"a@b\"... cannot alias non-local names"],
+            ),
+            (
+                "\"|/bin/x y\": c\n",
+                &["1: \"|/bin/x y\"... cannot alias non-local names"],
+            ),
+            (
+                "\":include:/x\": c\n",
+                &["1: \":include:/x\"... cannot alias non-local names"],
+            ),
             ("a  b c: y\n", &["1: a.b.c=y"]),
             ("a%localhost: b\nlocalhost!c: d\n", &["1: a=b", "2: c=d"]),
             ("a%b@localhost: b\n", &["1: a%b=b"]),
             ("A <b> c: d\n", &["1: b=d"]),
-            ("foo(a(b)c): x\nbar(a:b): y\n", &["1: foo=x", "2: bar=b): y"]),
+            (
+                "foo(a(b)c): x\nbar(a:b): y\n",
+                &["1: foo=x", "2: bar=b): y"],
+            ),
             ("a): b\n", &["1: a): b... Unbalanced ')'", "1: a=b"]),
             ("x>: b\n", &["1: x>: b... Unbalanced '>'"]),
             ("\"a: b\n", &["1: \"a: b... Unbalanced '\"'"]),
             (": x\n", &["1: : x... illegal alias name"]),
             ("\\: x\n", &["1: \\: x... illegal alias name"]),
-            ("caf\u{e9}: x\n\u{df}\u{c9}: y\n", &["1: caf\u{e9}=x", "2: \u{df}\u{c9}=y"]),
+            (
+                "caf\u{e9}: x\n\u{df}\u{c9}: y\n",
+                &["1: caf\u{e9}=x", "2: \u{df}\u{c9}=y"],
+            ),
             ("a:   \n", &["1: a:   ... missing value for alias"]),
         ],
         &Grammar::default(),
@@ -141,7 +185,10 @@ fn octets_that_are_no_text() {
         ["1: a=b", "2: alias line too long", "4: h=i"]
     );
     assert_eq!(parsed(b"a: b\nc: d\0\n", &sendmail()), ["1: a=b", "2: c=d"]);
-    assert_eq!(parsed(b"c: d\0\n e\nf: g\n", &sendmail()), ["2: c=d e", "3: f=g"]);
+    assert_eq!(
+        parsed(b"c: d\0\n e\nf: g\n", &sendmail()),
+        ["2: c=d e", "3: f=g"]
+    );
 }
 
 #[test]
@@ -149,7 +196,10 @@ fn sendmail_s_line_limit_is_8190_octets() {
     let v = |n: usize| "v".repeat(n);
     let summary = |text: String, grammar: &Grammar| -> Vec<String> {
         let cut = |s: String| s.chars().take(24).collect::<String>();
-        parsed(text.as_bytes(), grammar).into_iter().map(cut).collect()
+        parsed(text.as_bytes(), grammar)
+            .into_iter()
+            .map(cut)
+            .collect()
     };
     let long = "1: alias line too long";
     let fits = "1: a=vvvvvvvvvvvvvvvvvvv";
@@ -161,12 +211,20 @@ fn sendmail_s_line_limit_is_8190_octets() {
         (format!("a: {}\\\nz: q\nx: y\n", v(8188)), &[long, "3: x=y"]),
         (format!("a: {}\\\nz: q\nx: y\n", v(9000)), &[long, "3: x=y"]),
         (format!("a: {}\n z: q\nx: y\n", v(9000)), &[long, "3: x=y"]),
-        (format!("a: {}\n vvvvvvv\nx: y\n", v(8180)), &["2: alias line too long", "3: x=y"]),
+        (
+            format!("a: {}\n vvvvvvv\nx: y\n", v(8180)),
+            &["2: alias line too long", "3: x=y"],
+        ),
         (format!("#{}\n y\nx: y\n", v(8191)), &[long, "3: x=y"]),
         (format!("#{}\nx: y\n", v(8189)), &["2: x=y"]),
     ];
     for (text, want) in cases {
-        assert_eq!(summary(text.clone(), &sendmail()), *want, "{} octets", text.len());
+        assert_eq!(
+            summary(text.clone(), &sendmail()),
+            *want,
+            "{} octets",
+            text.len()
+        );
     }
     let mib = format!("a: {}\nx: y\n", v(1 << 20));
     assert_eq!(summary(mib, &Grammar::default()), [fits, "2: x=y"]);
@@ -180,12 +238,19 @@ fn members_are_checked_when_asked_for() {
     };
     check(
         &[
-            ("a: b, d@e.example, \"|/bin/x\", /f, :include:/y\n", &[
-                "1: a=b, d@e.example, \"|/bin/x\", /f, :include:/y",
-            ]),
-            ("a: b,\n  c@,\n  d\n", &["3: c@,  d... Hostname required", "3: a=b,  c@,  d"]),
+            (
+                "a: b, d@e.example, \"|/bin/x\", /f, :include:/y\n",
+                &["1: a=b, d@e.example, \"|/bin/x\", /f, :include:/y"],
+            ),
+            (
+                "a: b,\n  c@,\n  d\n",
+                &["3: c@,  d... Hostname required", "3: a=b,  c@,  d"],
+            ),
             ("a: \"b\n", &["1: \"b... Unbalanced '\"'", "1: a=\"b"]),
-            ("d: (only)\n", &["1: (only)... (only)... bad address", "1: d=(only)"]),
+            (
+                "d: (only)\n",
+                &["1: (only)... (only)... bad address", "1: d=(only)"],
+            ),
             ("a: b,,c\nd: ,\n", &["1: a=b,,c", "2: d=,"]),
         ],
         &grammar,
