@@ -9,6 +9,7 @@ pub mod config;
 pub mod editmap;
 pub mod getopt;
 pub mod makemap;
+pub mod mapctl;
 pub mod newaliases;
 pub mod praliases;
 pub mod progress;
