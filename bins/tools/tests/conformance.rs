@@ -73,7 +73,8 @@ fn run(cases: &[Case]) -> (usize, Vec<String>) {
 }
 
 fn known(case: &Case) -> bool {
-    PROGRAMS.iter().any(|(name, _)| case.tool == *name)
+    // `sendmail -bi` is another package's program.
+    PROGRAMS.iter().any(|(name, _)| case.tool == *name) && !case.runs("sendmail")
 }
 
 #[test]
