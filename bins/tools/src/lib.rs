@@ -5,8 +5,11 @@
 )]
 
 pub mod alias_config;
+pub mod ask;
 pub mod config;
+pub mod consult;
 pub mod editmap;
+pub mod explanation;
 pub mod getopt;
 pub mod makemap;
 pub mod mapctl;
@@ -14,4 +17,5 @@ pub mod newaliases;
 pub mod praliases;
 pub mod progress;
 pub mod report;
+pub mod source_lines;
 pub mod target;
