@@ -19,3 +19,5 @@ pub mod sysexits;
 // -- store: entries to a published map
 pub mod map;
 pub mod store;
+// -- tables: lookups to meaning
+pub mod sasl;
