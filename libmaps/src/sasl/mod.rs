@@ -4,6 +4,9 @@
 //! (unless the administrator asks to keep it). The mechanisms do no I/O: octets
 //! go in, octets and outcomes come out.
 
+pub mod conf;
+pub mod db;
+pub mod edit;
 mod hash;
 pub mod key;
 pub mod mechanism;
@@ -11,6 +14,7 @@ pub mod password;
 mod saslprep;
 pub mod secret;
 
+pub use db::{SaslDb, SaslDbError};
 pub use hash::ScramHash;
 pub use key::UserId;
 pub use password::{Password, SecretBytes};
