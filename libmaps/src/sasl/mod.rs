@@ -8,6 +8,7 @@ pub mod conf;
 pub mod db;
 pub mod edit;
 mod hash;
+pub mod import;
 pub mod key;
 pub mod mechanism;
 pub mod password;
