@@ -9,6 +9,7 @@ pub mod editmap;
 pub mod getopt;
 pub mod getopt_all;
 pub mod makemap;
+pub mod mapctl;
 pub mod progress;
 pub mod report;
 pub mod sasl_site;
