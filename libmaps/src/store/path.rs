@@ -47,13 +47,18 @@ pub struct Checked {
 
 const EXEC_BITS: u32 = 0o111;
 
-/// Checks `path` as `safefile` does.
+/// Checks `path` as `safefile` does. To root, files of the `trusted` user are as its own.
 ///
 /// # Errors
 /// [`StoreError::Unsafe`] in sendmail's words, [`StoreError::Missing`] when it
 /// is to be read and is not there, and the system's own errors.
-pub fn check(path: &Path, access: Access, safety: Safety) -> Result<Checked, StoreError> {
-    let who = Identity::effective(safety);
+pub fn check(
+    path: &Path,
+    access: Access,
+    safety: Safety,
+    trusted: Option<u32>,
+) -> Result<Checked, StoreError> {
+    let who = Identity::effective(safety, trusted);
     let warnings = check_folders(path, &who)?;
     let link = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -226,11 +231,13 @@ struct Identity {
     uid: u32,
     gids: Vec<u32>,
     above_the_bits: bool,
+    /// Whose files are as our own.
+    trusted: Option<u32>,
 }
 
 impl Identity {
     #[allow(unsafe_code)] // geteuid, getegid and getgroups have no safe form in std
-    fn effective(safety: Safety) -> Self {
+    fn effective(safety: Safety, trusted: Option<u32>) -> Self {
         // SAFETY: these calls take no pointers and cannot fail.
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         let mut gids = vec![gid];
@@ -249,12 +256,13 @@ impl Identity {
             uid,
             gids,
             above_the_bits: uid == 0 && safety == Safety::SystemRules,
+            trusted: trusted.filter(|_| uid == 0),
         }
     }
 
     /// Whether the class of bits that applies to us holds all of `wanted` (an `rwx` triple).
     fn has(&self, metadata: &Metadata, wanted: u32) -> bool {
-        let shift = if metadata.uid() == self.uid {
+        let shift = if metadata.uid() == self.uid || Some(metadata.uid()) == self.trusted {
             6
         } else if self.gids.contains(&metadata.gid()) {
             3
@@ -271,7 +279,7 @@ mod tests {
     use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn outcome(path: &Path, access: Access, safety: Safety) -> String {
-        match check(path, access, safety) {
+        match check(path, access, safety, None) {
             Ok(c) => format!("ok {}", if c.metadata.is_some() { "file" } else { "new" }),
             Err(StoreError::Unsafe { why, .. }) => why.into(),
             Err(StoreError::Io { source, .. }) => format!("{}", source.kind()),
