@@ -7,7 +7,12 @@
 pub mod config;
 pub mod editmap;
 pub mod getopt;
+pub mod getopt_all;
 pub mod makemap;
+pub mod mapctl;
 pub mod progress;
 pub mod report;
+pub mod sasl_site;
+pub mod sasldblistusers2;
+pub mod saslpasswd2;
 pub mod target;
