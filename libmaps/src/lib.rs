@@ -14,6 +14,7 @@
 // -- words
 pub mod address;
 pub mod lhs;
+pub mod prescan;
 pub mod reply;
 pub mod rhs;
 pub mod sysexits;
