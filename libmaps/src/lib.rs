@@ -31,5 +31,7 @@ pub mod site;
 // -- tables: lookups to meaning
 pub mod decision;
 pub mod table;
+// -- lint: sources against the site
+pub mod lint;
 // -- policy: meaning to decision
 pub mod policy;
