@@ -8,8 +8,8 @@ use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
-use super::cf::{Cf, below};
-use super::options;
+use super::cf::Cf;
+use super::{load, options};
 use crate::prescan::Operators;
 use crate::source::aliases::{Grammar, Limits, Members};
 
@@ -242,9 +242,26 @@ impl AliasSite {
 }
 
 /// Reads a `sendmail.mc`.
-fn from_mc(path: &Path, _root: Option<&Path>) -> Result<AliasSite, ConfigFault> {
-    let _ = (path, below(None, path));
-    Err(ConfigFault::Unreadable(io::Error::from(
-        io::ErrorKind::Unsupported,
-    )))
+///
+/// Faults of the configuration that have nothing to do with aliases do not keep aliases from being built.
+fn from_mc(path: &Path, root: Option<&Path>) -> Result<AliasSite, ConfigFault> {
+    let loaded = load::load(root, Some(path)).map_err(|e| match e {
+        load::SiteError::Io { source, .. } => ConfigFault::Unreadable(source),
+    })?;
+    let mut site = AliasSite::empty(Limits::Own);
+    let hosts = loaded.site.classes.local_hosts.iter();
+    let names = &mut site.grammar.names;
+    names
+        .local_hosts
+        .extend(hosts.map(<[u8]>::to_ascii_lowercase));
+    names
+        .local_hosts
+        .insert(loaded.site.host_name.to_ascii_lowercase().into_bytes());
+    for option in loaded.site.options.views() {
+        if !option.value.is_empty() {
+            site.set(option.name.as_bytes(), option.value.as_bytes())
+                .map_err(|SpecFault(text)| ConfigFault::Line(0, text))?;
+        }
+    }
+    Ok(site)
 }

@@ -185,8 +185,12 @@ impl<R: Read> LogicalLines<R> {
     fn comment(&mut self) -> io::Result<Option<Logical>> {
         let (octets, ended) = self.skip_counting()?;
         let max = self.limits.max_octets() - usize::from(ended);
-        let fault = octets > max;
-        Ok(fault.then_some(Logical::Fault(self.count, AliasFault::TooLong)))
+        if octets <= max {
+            return Ok(None);
+        }
+        let line = self.count;
+        self.skip_continuations()?;
+        Ok(Some(Logical::Fault(line, AliasFault::TooLong)))
     }
 
     fn peek(&mut self) -> io::Result<Option<u8>> {

@@ -81,6 +81,8 @@ pub struct Aliases<'g, R> {
     grammar: &'g Grammar,
     lhs: Vec<u8>,
     faults: Vec<AliasFault>,
+    /// A stray continuation was told, and nothing but empty lines and more of them came since.
+    strayed: bool,
 }
 
 impl<'g, R: Read> Aliases<'g, R> {
@@ -91,6 +93,7 @@ impl<'g, R: Read> Aliases<'g, R> {
             grammar,
             lhs: Vec::new(),
             faults: Vec::new(),
+            strayed: false,
         }
     }
 
@@ -101,17 +104,26 @@ impl<'g, R: Read> Aliases<'g, R> {
     #[allow(clippy::should_implement_trait)] // it lends its buffers, which Iterator can't
     pub fn next(&mut self) -> io::Result<Option<Parsed<'_>>> {
         self.faults.clear();
-        let line = match self.lines.next()? {
-            None => return Ok(None),
-            Some(Logical::Fault(line, fault)) => {
-                self.faults.push(fault);
-                return Ok(Some(Parsed {
-                    line,
-                    alias: None,
-                    faults: &self.faults,
-                }));
+        let line = loop {
+            match self.lines.next()? {
+                None => return Ok(None),
+                Some(Logical::Fault(line, fault)) => {
+                    self.strayed = false;
+                    self.faults.push(fault);
+                    return Ok(Some(Parsed {
+                        line,
+                        alias: None,
+                        faults: &self.faults,
+                    }));
+                }
+                Some(Logical::Text(line)) => {
+                    let told = self.strayed;
+                    self.strayed = matches!(self.lines.text().first(), Some(b' ' | b'\t'));
+                    if !(told && self.strayed) {
+                        break line;
+                    }
+                }
             }
-            Some(Logical::Text(line)) => line,
         };
         let text = self.lines.text();
         let alias = read(text, self.grammar, &mut self.lhs, &mut self.faults);

@@ -265,12 +265,13 @@ fn resolve(tokens: &[Token], rules: &NameRules) -> Resolved {
         };
     }
     let Canonical { user, host } = canonical;
-    let all = || user.iter().chain(host.iter().flatten());
-    let count = all().count();
-    if all()
-        .enumerate()
-        .any(|(i, t)| t.is(b',') && i > 0 && i + 1 < count)
-    {
+    let comma = |t: &Token| t.is(b',');
+    // A comma at either end of an address parts nothing; a host is never the end.
+    let inner = match &host {
+        Some(host) => user.iter().skip(1).any(comma) || host.iter().any(comma),
+        None => user.iter().rev().skip(1).rev().skip(1).any(comma),
+    };
+    if inner {
         return Resolved::Bad(Bad::InvalidRoute);
     }
     let Some(host) = host else {
