@@ -64,8 +64,12 @@ pub struct Site {
     /// Macros that `D` lines define (`D{name}value`), by name, beside `j`, `M` and those with a field of their own.
     pub macros: BTreeMap<String, String>,
     /// Where the things that the checks report were said: `FEATURE(access_db)`, `SMART_HOST`, `MASQUERADE_AS`, ...
+    /// [`WHOLE_FILE`] is the file itself.
     pub places: BTreeMap<String, Place>,
 }
+
+/// The entry of [`Site::places`] that is the configuration file as a whole.
+pub const WHOLE_FILE: &str = "the file";
 
 /// Where mail is passed on to. Each is a mailertable RHS: `host`, `[host]` or `mailer:host`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -114,6 +118,8 @@ pub struct Messages {
     pub recipient: ReplyText,
     /// `confREJECT_MSG`: an access RHS of REJECT, code and text.
     pub reject: ReplyText,
+    /// The status that goes with `reject`; none where the site words the message itself, whose text then decides.
+    pub reject_status: Option<&'static str>,
 }
 
 impl Default for Messages {
@@ -122,6 +128,7 @@ impl Default for Messages {
             relay: ReplyText("\"550 Relaying denied\"".to_owned()),
             recipient: ReplyText("\"550 Mailbox disabled for this recipient\"".to_owned()),
             reject: ReplyText("\"550 Access denied\"".to_owned()),
+            reject_status: Some("5.7.1"),
         }
     }
 }

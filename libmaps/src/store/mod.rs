@@ -1,5 +1,151 @@
-//! Stores: entries on disk, one file per class.
+//! Stores: entries on disk, one file per class, and how they are published.
 
+pub mod berkeley;
+pub mod cdb;
+pub mod class;
+pub mod filter;
+pub mod lock;
 pub mod memory;
+pub mod path;
+pub mod publish;
+pub mod redb;
+pub mod sniff;
 
+pub use berkeley::BerkeleyMap;
+pub use cdb::{CdbMap, CdbWriter};
 pub use memory::MemoryMap;
+pub use redb::RedbMap;
+pub use sniff::{Format, SNIFF_OCTETS, sniff};
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::map::{Map, MapClass, MapName, StoreError};
+
+/// Where a builder hands over entries, LHS and RHS, one call each.
+pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
+/// An open map of a known kind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Opened {
+    /// A redb store, built as `hash` or `btree`.
+    Redb(Box<RedbMap>),
+    /// A Berkeley DB file: read only.
+    Berkeley(BerkeleyMap),
+    /// A constant database.
+    Cdb(CdbMap),
+}
+
+impl Opened {
+    /// The map itself.
+    #[must_use]
+    pub fn into_map(self) -> Box<dyn Map> {
+        match self {
+            Opened::Redb(map) => map,
+            Opened::Berkeley(map) => Box::new(map),
+            Opened::Cdb(map) => Box::new(map),
+        }
+    }
+
+    /// Refuses a map of another class than the administrator said.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`].
+    pub fn expect_class(&self, class: MapClass, path: &Path) -> Result<(), StoreError> {
+        let found = self.class();
+        if found == class {
+            return Ok(());
+        }
+        Err(StoreError::Foreign {
+            path: path.into(),
+            why: format!("Invalid argument: a {found} map, not a {class} map"),
+        })
+    }
+
+    /// Whether several values of one LHS may stand in it.
+    #[must_use]
+    pub fn keeps_duplicates(&self) -> bool {
+        match self {
+            Opened::Redb(map) => map.meta().duplicates == redb::Duplicates::Kept,
+            Opened::Berkeley(map) => map.keeps_duplicates(),
+            Opened::Cdb(_) => true,
+        }
+    }
+
+    /// The class that the file itself says it has.
+    #[must_use]
+    pub fn class(&self) -> MapClass {
+        match self {
+            Opened::Redb(map) => map.meta().class,
+            Opened::Berkeley(map) => map.class(),
+            Opened::Cdb(_) => MapClass::Cdb,
+        }
+    }
+}
+
+/// Opens the map in the file at `path`, which is told by its first octets.
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::Foreign`] for a file that is no map, and whatever
+/// keeps it from being read.
+pub fn open(path: &Path) -> Result<Box<dyn Map>, StoreError> {
+    // The class is what the file says; the name is made with it once it is known.
+    Ok(open_any(path, MapName::new(MapClass::Hash, path))?.into_map())
+}
+
+/// As [`open`], under the name that the administrator used for it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_any(path: &Path, name: MapName) -> Result<Opened, StoreError> {
+    open_file(open_for_reading(path)?, path, name)
+}
+
+/// Opens the map in `file`, which was found at `path`.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_file(file: File, path: &Path, name: MapName) -> Result<Opened, StoreError> {
+    let foreign = |why: &str| {
+        Err(StoreError::Foreign {
+            path: path.into(),
+            why: format!("Invalid argument: {why}"),
+        })
+    };
+    match sniff::sniff_file(&file, path)? {
+        Format::Redb => Ok(Opened::Redb(Box::new(RedbMap::open(file, path, name)?))),
+        Format::Berkeley => Ok(Opened::Berkeley(BerkeleyMap::from_file(file, path, name)?)),
+        Format::Cdb => Ok(Opened::Cdb(CdbMap::from_file(file, path, name)?)),
+        // A cdb has no magic: one that is damaged is known only by what it was asked for as.
+        Format::Unknown if name.class == MapClass::Cdb => {
+            Ok(Opened::Cdb(CdbMap::from_file(file, path, name)?))
+        }
+        Format::Empty => foreign("the file is empty, not a map"),
+        Format::Unknown => foreign("not a map of any known format"),
+    }
+}
+
+/// Opens a file for reading without being held up by a FIFO or caught by a device.
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::Unsafe`] for what is no regular file, and the
+/// system's own errors.
+pub fn open_for_reading(path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| StoreError::io(path, "open", e))?;
+    let metadata = file
+        .metadata()
+        .map_err(|e| StoreError::io(path, "stat", e))?;
+    if !metadata.is_file() {
+        return Err(StoreError::Unsafe {
+            path: path.into(),
+            why: "Regular files only",
+        });
+    }
+    Ok(file)
+}
