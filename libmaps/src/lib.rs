@@ -25,6 +25,8 @@ pub mod address;
 
 pub mod tokens;
 
+pub mod prescan;
+
 // -- source: text to entries
 
 pub mod source;

@@ -11,11 +11,28 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("reply", &[]),
     ("rhs", &[]),
     ("lhs", &["rhs"]),
-    ("source", &["lhs", "rhs"]),
+    ("address", &["reply", "rhs"]),
+    ("tokens", &[]),
+    ("prescan", &[]),
+    ("source", &["lhs", "rhs", "sysexits", "prescan"]),
     ("map", &["lhs", "rhs", "sysexits"]),
     ("store", &["lhs", "rhs", "map"]),
     ("live", &["map"]),
     ("build", &["source", "map", "store"]),
+    ("site", &["map", "prescan", "source"]),
+    ("decision", &["lhs", "rhs", "sysexits", "map"]),
+    (
+        "table",
+        &[
+            "address", "reply", "rhs", "tokens", "map", "site", "decision",
+        ],
+    ),
+    (
+        "policy",
+        &[
+            "address", "lhs", "reply", "rhs", "tokens", "map", "store", "site", "decision", "table",
+        ],
+    ),
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {

@@ -240,20 +240,34 @@ impl<'a> Explanation<'a> {
             Outcome::Quarantine(_) => "accepted and held",
             _ => "refused",
         };
-        write!(f, "\nIn short: the mail is {what} at {}", moment(ruled.name))?;
+        write!(
+            f,
+            "\nIn short: the mail is {what} at {}",
+            moment(ruled.name)
+        )?;
         let probes = ruled.trace.probes();
-        let entry = probes
-            .iter()
-            .rev()
-            .find(|probe| matches!((&probe.asked, &probe.found), (Asked::Map(_), Found::Rhs(_) | Found::Error(_))));
-        let fact = probes.last().filter(|probe| matches!(probe.asked, Asked::Fact(_)));
+        let entry = probes.iter().rev().find(|probe| {
+            matches!(
+                (&probe.asked, &probe.found),
+                (Asked::Map(_), Found::Rhs(_) | Found::Error(_))
+            )
+        });
+        let fact = probes
+            .last()
+            .filter(|probe| matches!(probe.asked, Asked::Fact(_)));
         match (fact, entry) {
             (Some(fact), _) if !fact.hit() => {
                 writeln!(f, ", because not so: {} {}.", fact.asked, fact.lhs)?;
             }
             (Some(fact), None) => writeln!(f, ", because of {}: {}.", fact.asked, fact.found)?,
             (_, Some(entry)) => {
-                write!(f, ", because of {} {} {}", short(&entry.asked), entry.lhs, entry.found)?;
+                write!(
+                    f,
+                    ", because of {} {} {}",
+                    short(&entry.asked),
+                    entry.lhs,
+                    entry.found
+                )?;
                 match self.sources.get(entry) {
                     Some(line) => writeln!(f, " ({line}).")?,
                     None => writeln!(f, ".")?,
@@ -267,10 +281,10 @@ impl<'a> Explanation<'a> {
     /// What would let the client relay.
     fn advice(&self, f: &mut fmt::Formatter<'_>, ruled: &Ruled) -> fmt::Result {
         let last = ruled.trace.probes().last();
-        let denied = last.is_some_and(|probe| {
-            matches!(probe.asked, Asked::Fact("nothing allows relaying"))
-        });
-        let (true, Some(access), Some(Ok(to))) = (denied, &self.site.features.access, &self.story.to)
+        let denied =
+            last.is_some_and(|probe| matches!(probe.asked, Asked::Fact("nothing allows relaying")));
+        let (true, Some(access), Some(Ok(to))) =
+            (denied, &self.site.features.access, &self.story.to)
         else {
             return Ok(());
         };
