@@ -21,6 +21,12 @@ use crate::source_lines::SourceLines;
 /// Widest column of LHS; longer ones push what follows to the right.
 const LHS_COLUMNS: usize = 44;
 
+/// The rule that has the last word about relaying, as check_rcpt's trace names it.
+const RELAYING: &str = "nothing allows relaying";
+
+/// Where lists of probes that found nothing are wrapped.
+const LINE_COLUMNS: usize = 96;
+
 /// Which rulesets are shown.
 #[derive(Clone, Copy, Debug)]
 pub struct Sides {
@@ -109,7 +115,16 @@ impl<'a> Explanation<'a> {
         self.told
             .rulings
             .iter()
-            .filter(|ruled| self.sides.show(ruled.name))
+            .filter(|ruled| self.sides.show(ruled.name) && self.is_asked(ruled))
+    }
+
+    /// Whether sendmail would ask: tls_client by itself only after STARTTLS; srv_features that say nothing are no news.
+    fn is_asked(&self, ruled: &Ruled) -> bool {
+        match ruled.name {
+            "tls_client" => !self.story.session.tls.version.is_empty(),
+            "srv_features" => ruled.value.is_some(),
+            _ => true,
+        }
     }
 
     fn heading(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -170,32 +185,65 @@ impl<'a> Explanation<'a> {
     }
 
     fn trace(&self, f: &mut fmt::Formatter<'_>, trace: &Trace) -> fmt::Result {
-        let asked = |probe: &Probe| short(&probe.asked).chars().count();
-        let lhs = |probe: &Probe| probe.lhs.to_string().chars().count();
-        let asked_width = trace.probes().iter().map(asked).max().unwrap_or(0);
-        let lhs_width = trace.probes().iter().map(lhs).max().unwrap_or(0);
-        let lhs_width = lhs_width.min(LHS_COLUMNS);
-        for probe in trace.probes() {
+        let hits = || trace.probes().iter().filter(|probe| probe.hit());
+        let asked_width = hits().map(|probe| columns(&short(&probe.asked))).max();
+        let lhs_width = hits().map(|probe| columns(&probe.lhs.to_string())).max();
+        let asked_width = asked_width.unwrap_or(0);
+        let lhs_width = lhs_width.unwrap_or(0).min(LHS_COLUMNS);
+        let mut rest = trace.probes();
+        while let Some((probe, after)) = rest.split_first() {
             if let Asked::Ruleset(name) = probe.asked {
                 writeln!(f, "      {}", self.ink.paint("1", &format!("[{name}]")))?;
-                continue;
-            }
-            let mark = if probe.hit() { '>' } else { ' ' };
-            let line = format!(
-                "    {mark} {:<asked_width$}  {:<lhs_width$}  {}",
-                short(&probe.asked),
-                probe.lhs.to_string(),
-                probe.found
-            );
-            let line = line.trim_end();
-            let note = self.note(probe);
-            match (probe.hit(), &probe.found) {
-                (_, Found::Error(_)) => writeln!(f, "{}{note}", self.ink.paint("31", line))?,
-                (true, _) => writeln!(f, "{line}{note}")?,
-                (false, _) => writeln!(f, "{}", self.ink.paint("2", line))?,
+                rest = after;
+            } else if probe.hit() {
+                let line = format!(
+                    "    > {:<asked_width$}  {:<lhs_width$}  {}",
+                    short(&probe.asked),
+                    probe.lhs.to_string(),
+                    probe.found
+                );
+                let code = match probe.found {
+                    Found::Error(_) => "31",
+                    _ => "0",
+                };
+                writeln!(
+                    f,
+                    "{}{}",
+                    self.ink.paint(code, line.trim_end()),
+                    self.note(probe)
+                )?;
+                rest = after;
+            } else {
+                let same = |other: &&Probe| !other.hit() && other.asked == probe.asked;
+                let run = rest.iter().take_while(same).count().max(1);
+                let (missed, after) = rest.split_at(run);
+                self.missed(f, missed)?;
+                rest = after;
             }
         }
         Ok(())
+    }
+
+    /// Probes in a row that found nothing: who was asked, and for what, in wrapped lines.
+    fn missed(&self, f: &mut fmt::Formatter<'_>, probes: &[Probe]) -> fmt::Result {
+        let Some(first) = probes.first() else {
+            return Ok(());
+        };
+        let head = match first.asked {
+            Asked::Map(_) | Asked::Class(_) => format!("not in {}:", short(&first.asked)),
+            _ => format!("{}: no:", first.asked),
+        };
+        let mut line = format!("      {head}");
+        for (i, probe) in probes.iter().enumerate() {
+            let comma = if i + 1 < probes.len() { "," } else { "" };
+            let word = format!(" {}{comma}", probe.lhs);
+            if columns(&line) + columns(&word) > LINE_COLUMNS {
+                writeln!(f, "{}", self.ink.paint("2", &line))?;
+                line = " ".repeat(9);
+            }
+            line.push_str(&word);
+        }
+        writeln!(f, "{}", self.ink.paint("2", line.trim_end()))
     }
 
     /// Where an entry stands, or if its source does not tell, why it was asked for.
@@ -242,47 +290,66 @@ impl<'a> Explanation<'a> {
         };
         write!(
             f,
-            "\nIn short: the mail is {what} at {}",
+            "\nIn short: the mail is {what} at {}, ",
             moment(ruled.name)
         )?;
         let probes = ruled.trace.probes();
-        let entry = probes.iter().rev().find(|probe| {
-            matches!(
-                (&probe.asked, &probe.found),
-                (Asked::Map(_), Found::Rhs(_) | Found::Error(_))
-            )
-        });
-        let fact = probes
-            .last()
-            .filter(|probe| matches!(probe.asked, Asked::Fact(_)));
-        match (fact, entry) {
-            (Some(fact), _) if !fact.hit() => {
-                writeln!(f, ", because not so: {} {}.", fact.asked, fact.lhs)?;
+        let last = probes.last();
+        match last {
+            Some(probe) if matches!(probe.asked, Asked::Fact(RELAYING)) => {
+                writeln!(f, "as {RELAYING} here.")?;
             }
-            (Some(fact), None) => writeln!(f, ", because of {}: {}.", fact.asked, fact.found)?,
-            (_, Some(entry)) => {
-                write!(
-                    f,
-                    ", because of {} {} {}",
-                    short(&entry.asked),
-                    entry.lhs,
-                    entry.found
-                )?;
-                match self.sources.get(entry) {
-                    Some(line) => writeln!(f, " ({line}).")?,
-                    None => writeln!(f, ".")?,
-                }
+            Some(probe) if matches!(probe.asked, Asked::Fact("REJECT")) => {
+                self.entry(f, probes)?;
             }
-            _ => writeln!(f, ".")?,
+            Some(probe) if matches!(probe.asked, Asked::Fact(_)) => {
+                let found = match &probe.found {
+                    Found::Nothing => "no".to_owned(),
+                    found => found.to_string(),
+                };
+                writeln!(f, "by: {} {}: {found}.", probe.asked, probe.lhs)?;
+                self.entry_if_any(f, probes)?;
+            }
+            _ => self.entry(f, probes)?,
         }
-        self.advice(f, ruled)
+        self.advice(f, last)
+    }
+
+    /// The last entry found, after a sentence that is already complete.
+    fn entry_if_any(&self, f: &mut fmt::Formatter<'_>, probes: &[Probe]) -> fmt::Result {
+        if probes.iter().any(is_entry) {
+            f.write_str("That was asked ")?;
+            self.entry(f, probes)?;
+        }
+        Ok(())
+    }
+
+    /// The last entry found, as the end of a sentence.
+    fn entry(&self, f: &mut fmt::Formatter<'_>, probes: &[Probe]) -> fmt::Result {
+        let Some(entry) = probes.iter().rev().find(|probe| is_entry(probe)) else {
+            return writeln!(f, "by a built-in rule.");
+        };
+        write!(
+            f,
+            "by {}: {} {}",
+            short(&entry.asked),
+            entry.lhs,
+            entry.found
+        )?;
+        match self.sources.get(entry) {
+            Some(line) => writeln!(f, " ({line})"),
+            None => writeln!(f),
+        }
     }
 
     /// What would let the client relay.
-    fn advice(&self, f: &mut fmt::Formatter<'_>, ruled: &Ruled) -> fmt::Result {
-        let last = ruled.trace.probes().last();
-        let denied =
-            last.is_some_and(|probe| matches!(probe.asked, Asked::Fact("nothing allows relaying")));
+    fn advice(&self, f: &mut fmt::Formatter<'_>, last: Option<&Probe>) -> fmt::Result {
+        let denied = last.is_some_and(|probe| {
+            matches!(
+                probe.asked,
+                Asked::Fact(RELAYING | "client address resolves")
+            )
+        });
         let (true, Some(access), Some(Ok(to))) =
             (denied, &self.site.features.access, &self.story.to)
         else {
@@ -324,6 +391,17 @@ fn moment(ruleset: &str) -> &'static str {
         "check_rcpt" => "RCPT",
         _ => "client",
     }
+}
+
+fn is_entry(probe: &Probe) -> bool {
+    matches!(
+        (&probe.asked, &probe.found),
+        (Asked::Map(_), Found::Rhs(_) | Found::Error(_))
+    )
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().count()
 }
 
 /// A map by its file name, everything else by its words.
