@@ -1,7 +1,6 @@
 //! `mapctl expand`: where mail for an address ends up, as a tree.
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 use libmaps::policy::expand::include::SiteIncludes;
@@ -10,18 +9,15 @@ use libmaps::policy::route::MailerTriple;
 use libmaps::sysexits::SysExit;
 use serde_json::{Value, json};
 
+use super::name::SiteArgs;
 use super::{Failure, Outcome, Style};
 use crate::consult::{Consultant, Given};
 
 /// Show where mail for an address ends up: aliases, includes, tables, down to mailer, host and user.
 #[derive(Debug, Args)]
 pub(crate) struct ExpandArgs {
-    /// Take all paths of the site below this folder.
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Read the configuration from this file instead of /etc/mail/sendmail.mc.
-    #[arg(short = 'C', long = "config", value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    site: SiteArgs,
     /// Show the lookups too.
     #[arg(long)]
     trace: bool,
@@ -34,7 +30,7 @@ pub(crate) struct ExpandArgs {
 /// as for `sendmail -bv`.
 pub(crate) fn expand(args: &ExpandArgs, style: Style) -> Outcome {
     let failed = |exit, error: String| Failure::Other(exit, error);
-    let consultant = Consultant::open(args.root.as_deref(), args.file.as_deref())
+    let consultant = Consultant::open(args.site.root.as_deref(), args.site.config.as_deref())
         .map_err(|error| failed(error.exit(), error.to_string()))?;
     let given = Given::default();
     let names = consultant.names(&given);
@@ -91,10 +87,19 @@ fn print_tree(out: &mut impl Write, expansion: &Expansion) -> io::Result<()> {
         let replaced = recipient.state == State::Replaced;
         if !replaced {
             let outcome = words(recipient);
-            writeln!(out, "{:indent$}{recipient}  {outcome}", "", indent = depth * 2)?;
+            writeln!(
+                out,
+                "{:indent$}{recipient}  {outcome}",
+                "",
+                indent = depth * 2
+            )?;
         }
         let below = if replaced { depth } else { depth + 1 };
-        let below = children.get(at).into_iter().flatten().map(|at| (*at, below));
+        let below = children
+            .get(at)
+            .into_iter()
+            .flatten()
+            .map(|at| (*at, below));
         let start = stack.len();
         stack.extend(below);
         if let Some(added) = stack.get_mut(start..) {

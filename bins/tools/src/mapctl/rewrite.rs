@@ -1,25 +1,21 @@
 //! `mapctl rewrite`: what an address becomes in a header or an envelope.
 
 use std::io::{self, BufWriter, Write};
-use std::path::PathBuf;
 
 use clap::Args;
 use libmaps::policy::rewrite::AddressRole;
 use libmaps::sysexits::SysExit;
 use serde_json::json;
 
+use super::name::SiteArgs;
 use super::{Failure, Outcome, Style};
 use crate::consult::{Consultant, Given};
 
 /// Show what an address becomes in a header or an envelope: masquerading, genericstable, domaintable.
 #[derive(Debug, Args)]
 pub(crate) struct RewriteArgs {
-    /// Take all paths of the site below this folder.
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Read the configuration from this file instead of /etc/mail/sendmail.mc.
-    #[arg(short = 'C', long = "config", value_name = "FILE")]
-    file: Option<PathBuf>,
+    #[command(flatten)]
+    site: SiteArgs,
     /// As what: header-sender, header-recipient, envelope-sender or envelope-recipient; without it as each of them.
     #[arg(long = "as", value_name = "ROLE")]
     role: Option<AddressRole>,
@@ -36,7 +32,7 @@ pub(crate) struct RewriteArgs {
 
 /// Prints a line for each address and role.
 pub(crate) fn rewrite(args: &RewriteArgs, style: Style) -> Outcome {
-    let consultant = Consultant::open(args.root.as_deref(), args.file.as_deref())
+    let consultant = Consultant::open(args.site.root.as_deref(), args.site.config.as_deref())
         .map_err(|error| Failure::Other(error.exit(), error.to_string()))?;
     let mailer = consultant.site.mailers.get(&args.mailer).ok_or_else(|| {
         let names = consultant.site.mailers.defined.iter();
