@@ -58,7 +58,7 @@ pub(super) fn import(
         match row.given {
             Given::Secrets(secrets) => accounts.push(NewAccount {
                 user: row.user,
-                secrets,
+                secrets: *secrets,
             }),
             Given::Password(password) => passwords.push((row.user, password)),
         }
