@@ -4,6 +4,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod alias_config;
 pub mod ask;
 pub mod config;
 pub mod consult;
@@ -12,6 +13,8 @@ pub mod explanation;
 pub mod getopt;
 pub mod makemap;
 pub mod mapctl;
+pub mod newaliases;
+pub mod praliases;
 pub mod progress;
 pub mod report;
 pub mod source_lines;

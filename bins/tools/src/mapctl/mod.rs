@@ -11,7 +11,7 @@ mod name;
 mod query;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -132,8 +132,12 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Ask(args) => ask::ask(&args, io::stdin().lock(), io::stdout().lock()),
         Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "mapctl", &mut io::stdout());
-            Ok(SysExit::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mapctl", &mut script);
+            io::stdout()
+                .write_all(&script)
+                .map_err(Failure::Output)
+                .map(|()| SysExit::Ok)
         }
     };
     match outcome {

@@ -33,8 +33,9 @@ const NO_OPTIONS: &[&str] = &[
 
 impl Reader {
     pub(super) fn finish(&mut self, machine: &Machine) -> Result<(), M4Error> {
+        let place = self.whole_file();
+        self.note_place(crate::site::model::WHOLE_FILE, &place);
         if !self.has_ostype {
-            let place = self.whole_file();
             self.m4.report_at(
                 &place,
                 Severity::Warning,
