@@ -51,6 +51,8 @@ pub mod decision;
 
 pub mod table;
 
+pub mod sasl;
+
 // -- policy: meaning to decision
 
 pub mod policy;

@@ -27,6 +27,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "address", "reply", "rhs", "tokens", "map", "site", "decision",
         ],
     ),
+    ("sasl", &["lhs", "rhs", "source", "map", "store"]),
     (
         "policy",
         &[
