@@ -206,6 +206,9 @@ impl<'a> Scene<'a> {
         let mut out = String::new();
         for piece in text.pieces() {
             match piece {
+                // Blanks between quoted strings and macros only separate them.
+                ReplyPiece::Text(text) if text.trim().is_empty() && out.ends_with(' ') => {}
+                ReplyPiece::Text(text) if out.ends_with(' ') => out.push_str(text.trim_start()),
                 ReplyPiece::Text(text) => out.push_str(text),
                 ReplyPiece::Macro(name) => {
                     out.push_str(own(name).unwrap_or_else(|| self.value(name)));
