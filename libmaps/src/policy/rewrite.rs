@@ -424,14 +424,19 @@ fn uucp_host(host: &[u8]) -> Option<&[u8]> {
     (last.eq_ignore_ascii_case(b".UUCP") && !name.is_empty()).then_some(name)
 }
 
+/// Takes angle brackets off, but for a pair with nothing in it.
 fn without_brackets(text: Vec<u8>) -> Vec<u8> {
     if !text.iter().any(|octet| matches!(octet, b'<' | b'>')) {
         return text;
     }
-    let kept: Vec<&[u8]> = tokens(&text)
+    let (empty, rest) = match text.strip_prefix(b"<>") {
+        Some(rest) => (&b"<>"[..], rest),
+        None => (&b""[..], &text[..]),
+    };
+    let kept = tokens(rest)
         .filter(|token| !token.is(b'<') && !token.is(b'>'))
-        .map(|token| token.text)
-        .collect();
+        .map(|token| token.text);
+    let kept: Vec<&[u8]> = std::iter::once(empty).chain(kept).collect();
     tokens::concat(&kept)
 }
 

@@ -212,4 +212,4 @@ fn strip_include(text: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 #[path = "route_tests.rs"]
-mod tests;
+pub(crate) mod tests;
