@@ -4,6 +4,9 @@
 pub mod canonify;
 pub(crate) mod localaddr;
 pub mod parse;
+mod relay;
+mod strip;
+mod syntax;
 pub mod tables;
 
 use crate::decision::{Decision, LookupError, Trace};

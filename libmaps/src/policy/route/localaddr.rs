@@ -69,7 +69,7 @@ impl<M: Map> Addressing<'_, M> {
             }
             _ => user,
         };
-        self.to_relay(&spec, user, trace)
+        self.by_relay(&spec, user, trace)
     }
 
     /// LUSER_RELAY for names that are no users, else MAIL_HUB, else LOCAL_RELAY.
@@ -111,7 +111,7 @@ impl<M: Map> Addressing<'_, M> {
         Ok(next.map(|spec| Relay { spec, user }))
     }
 
-    fn to_relay(
+    fn by_relay(
         &self,
         spec: &[u8],
         user: Vec<u8>,
@@ -138,7 +138,7 @@ impl<M: Map> Addressing<'_, M> {
                 _ => Mailbox::new(user, Some(Host::plain(tokens::trim(host)))),
             }
         };
-        match self.to_triple(spec, mailbox, MAX_LEVELS, trace)? {
+        match self.pass_on(spec, mailbox, MAX_LEVELS, trace)? {
             Step::Done(resolved) => Ok(Some(resolved)),
             Step::Go(_) => Ok(None),
         }
