@@ -51,6 +51,12 @@ pub mod decision;
 
 pub mod table;
 
+pub mod sasl;
+
 // -- policy: meaning to decision
 
 pub mod policy;
+
+// -- lint: sources and configuration, looked over
+
+pub mod lint;

@@ -4,6 +4,7 @@
 //! with its line, and the caller decides what to do with a file that has both.
 
 pub mod aliases;
+pub mod csv;
 pub mod map;
 
 use std::fmt;
