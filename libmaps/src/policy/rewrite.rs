@@ -352,6 +352,11 @@ impl<M: Map> Addressing<'_, M> {
         let mut host = match mailbox.host {
             None => return local,
             Some(Host::Here) => self.site.host_name.clone().into_bytes(),
+            // `user@`: as the null address.
+            Some(Host::Name {
+                text,
+                canonical: false,
+            }) if text.is_empty() => return Vec::new(),
             Some(Host::Name { text, .. }) if text.is_empty() => b".".to_vec(),
             Some(Host::Name { text, .. }) => text,
         };

@@ -84,6 +84,7 @@ fn the_genericstable_comes_first() {
 fn null_and_lists() {
     let site = site();
     assert_eq!(rewrite(&site, "envelope-sender", "esmtp", "<>"), "<>");
+    assert_eq!(rewrite(&site, "header-sender", "esmtp", "joe@"), "");
     assert_eq!(
         rewrite(&site, "envelope-sender", "local", "<>"),
         "<MAILER-DAEMON>"
