@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, MapName, StoreError};
-use crate::rhs::Rhs;
 use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Safety, folder_of};
