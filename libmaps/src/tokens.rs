@@ -336,6 +336,24 @@ pub fn spell(text: &[u8], blank: u8) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Without quotes and backslashes, as a name is looked for in a map or among the users.
+#[must_use]
+pub fn strip_quotes(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|octet| matches!(octet, b'"' | b'\\')) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut octets = text.iter().copied();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'"' => {}
+            b'\\' => out.extend(octets.next()),
+            _ => out.push(octet),
+        }
+    }
+    Cow::Owned(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,13 +27,14 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "address", "reply", "rhs", "tokens", "map", "site", "decision",
         ],
     ),
-    ("sasl", &["lhs", "rhs", "map", "source", "store"]),
+    ("sasl", &["lhs", "rhs", "source", "map", "store"]),
     (
         "policy",
         &[
             "address", "lhs", "reply", "rhs", "tokens", "map", "store", "site", "decision", "table",
         ],
     ),
+    ("lint", &["site", "source", "table", "policy"]),
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {

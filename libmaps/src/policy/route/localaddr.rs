@@ -6,7 +6,7 @@
 use crate::decision::{LookupError, Trace};
 use crate::map::{Map, StoreError};
 use crate::policy::route::canonify::{Addressing, Host, Mailbox};
-use crate::policy::route::parse::{MAX_REWRITES, Resolved, Step, Triple};
+use crate::policy::route::parse::{MAX_LEVELS, Resolved, Step, Triple};
 use crate::site::users::Users;
 use crate::tokens::{self, tidy, tokens};
 
@@ -134,7 +134,7 @@ impl<M: Map> Addressing<'_, M> {
                 _ => Mailbox::new(user, Some(Host::plain(tokens::trim(host)))),
             }
         };
-        match self.to_triple(spec, mailbox, MAX_REWRITES, trace)? {
+        match self.to_triple(spec, mailbox, MAX_LEVELS, trace)? {
             Step::Done(resolved) => Ok(Some(resolved)),
             Step::Go(_) => Ok(None),
         }

@@ -1,16 +1,17 @@
 //! `parse` (ruleset 0): a canonical address to a mailer, or to an error.
 
-use crate::decision::{LookupError, Trace};
-use crate::lhs::Lhs;
+use crate::decision::{Found, LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::canonify::{Addressing, Canonical, Host, Mailbox, is_literal, suffix_in};
 use crate::table::mailertable::MailerSpec;
-use crate::table::virtusertable::Rewrite;
+use crate::table::virtusertable::{Rewrite, dotted_status};
 use crate::tokens::{self, tidy, tokens};
 
-/// How often virtusertable, `user%host@here` and the like may lead from one address to the next;
-/// where sendmail counts rulesets within rulesets (at most 50), this counts addresses.
-pub const MAX_REWRITES: u8 = 16;
+/// How deep addresses may lead to addresses. sendmail counts rulesets within rulesets (at most 50):
+/// an entry of the virtusertable is three of them, `user%host@here` is one.
+pub const MAX_LEVELS: u8 = 48;
+/// Levels that a virtusertable entry or a relay takes.
+const RECURSE_LEVELS: u8 = 3;
 
 /// What ruleset 0 makes of an address, before the mailer's own rules rewrite the user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,7 +74,7 @@ impl<M: Map> Addressing<'_, M> {
     /// # Errors
     /// When a table can't be read, or the tables lead from one address to the next without end.
     pub fn parse(&self, address: Canonical, trace: &mut Trace) -> Result<Resolved, LookupError> {
-        self.parse_within(address, MAX_REWRITES, trace)
+        self.parse_within(address, MAX_LEVELS, trace)
     }
 
     fn parse_within(
@@ -106,25 +107,23 @@ impl<M: Map> Addressing<'_, M> {
         self.parse1(mailbox, left, trace)
     }
 
-    /// Reads an address and resolves it: one step deeper.
-    pub(crate) fn recurse(
-        &self,
-        text: &[u8],
-        left: u8,
-        trace: &mut Trace,
-    ) -> Result<Resolved, LookupError> {
-        let address = self.deeper(text, left, trace)?;
-        self.parse_within(address, left.saturating_sub(1), trace)
+    /// Reads an address and resolves it, some levels deeper.
+    fn recurse(&self, text: &[u8], left: u8, trace: &mut Trace) -> Result<Resolved, LookupError> {
+        match left.checked_sub(RECURSE_LEVELS) {
+            Some(left) => {
+                let address = self.canonify_tidy(text, trace)?;
+                self.parse_within(address, left, trace)
+            }
+            None => Ok(self.given_up(text, trace)),
+        }
     }
 
-    fn deeper(&self, text: &[u8], left: u8, trace: &mut Trace) -> Result<Canonical, LookupError> {
-        if left == 0 {
-            return Err(LookupError::Loop {
-                lhs: Lhs::from(text),
-                depth: MAX_REWRITES,
-            });
-        }
-        self.canonify_tidy(text, trace)
+    /// An address that leads on for ever ends as a local name with its whole text, which no user has.
+    fn given_up(&self, text: &[u8], trace: &mut Trace) -> Resolved {
+        let why = "addresses lead to addresses without end".into();
+        trace.fact("rewriting", text, Found::Error(why));
+        let user = Mailbox::new(text, None);
+        Resolved::to(&self.site.mailers.local, None, user)
     }
 
     /// Checks the syntax and takes this host off: `Parse0`.
@@ -159,10 +158,12 @@ impl<M: Map> Addressing<'_, M> {
             )));
         }
         if self.leads_on(&mailbox.local) {
-            let address = self.deeper(&mailbox.local, left, trace)?;
-            return match address {
-                Canonical::Mailbox(next) => self.parse0(next, left.saturating_sub(1), trace),
-                other => Ok(Step::Done(self.parse_within(other, 0, trace)?)),
+            let Some(left) = left.checked_sub(1) else {
+                return Ok(Step::Done(self.given_up(&mailbox.local, trace)));
+            };
+            return match self.canonify_tidy(&mailbox.local, trace)? {
+                Canonical::Mailbox(next) => self.parse0(next, left, trace),
+                other => Ok(Step::Done(self.parse_within(other, left, trace)?)),
             };
         }
         Ok(Step::Go(mailbox))
@@ -282,6 +283,9 @@ impl<M: Map> Addressing<'_, M> {
             }))),
             Some(Rewrite::Address(address)) => {
                 let address = tidy(&address).unwrap_or_default();
+                if let Some(refusal) = self.bare_error(&address, &mailbox) {
+                    return Ok(Step::Done(refusal));
+                }
                 if address.is_empty() {
                     // The rules go on with the empty brackets of the RHS before the user.
                     let local = tokens::concat(&[b"<>", &mailbox.local]);
@@ -290,6 +294,22 @@ impl<M: Map> Addressing<'_, M> {
                 self.recurse(&address, left, trace).map(Step::Done)
             }
         }
+    }
+
+    /// `error:word` without a text: sendmail's rule then takes the address that was asked for as text.
+    fn bare_error(&self, rhs: &[u8], mailbox: &Mailbox) -> Option<Resolved> {
+        let (error, rest) = tokens::split_token(rhs)?;
+        let rest = rest.strip_prefix(b":")?;
+        if !error.eq_ignore_ascii_case(b"error") {
+            return None;
+        }
+        let host = mailbox.host.as_ref().map(Host::dotted).unwrap_or_default();
+        let rest = tokens::concat(&[rest, b">", &mailbox.local, b"<@", &host]);
+        let (status, text) = dotted_status(&rest).or_else(|| tokens::split_token(&rest))?;
+        Some(Resolved::Error(Refusal {
+            status: Some(status.to_vec()),
+            text: text.to_vec(),
+        }))
     }
 
     fn local_user(
