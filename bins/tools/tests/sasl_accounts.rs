@@ -16,6 +16,7 @@ type Ran = (i32, String, String);
 fn run(dir: &Path, program: &str, args: &[&str], input: &str) -> Ran {
     let program = match program {
         "saslpasswd2" => env!("CARGO_BIN_EXE_saslpasswd2"),
+        "mapctl" => env!("CARGO_BIN_EXE_mapctl"),
         "saslpasswd" => env!("CARGO_BIN_EXE_saslpasswd"),
         "sasldblistusers" => env!("CARGO_BIN_EXE_sasldblistusers"),
         _ => env!("CARGO_BIN_EXE_sasldblistusers2"),
@@ -185,6 +186,28 @@ fn clear_text_descriptors_and_roots() {
         "",
     );
     assert_eq!(exit, 7);
+}
+
+#[test]
+fn mapctl_convert_hashes_a_store_of_cyrus_sasl() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/sasldb2");
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("sasldb2");
+    fs::copy(recorded.join("small.sasldb2"), &store).unwrap();
+    let (_, before, _) = run(dir.path(), "sasldblistusers2", &["sasldb2"], "");
+    let args = ["convert", "sasldb2", "hash:sasldb2"];
+    let (exit, _, err) = run(dir.path(), "mapctl", &args, "");
+    assert_eq!((exit, err.as_str()), (0, ""));
+    let (_, after, _) = run(dir.path(), "sasldblistusers2", &["sasldb2"], "");
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&after), sorted(&before));
+    let octets = fs::read(&store).unwrap();
+    assert!(!octets.windows(12).any(|w| w == b"userPassword"));
+    assert!(dir.path().join("sasldb2.bdb").exists());
 }
 
 /// Many writers at once: the original loses some of them and says nothing.
