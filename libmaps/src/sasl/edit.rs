@@ -213,6 +213,29 @@ impl SaslDbEdit {
     }
 }
 
+/// Hashes the clear-text passwords of a store of Cyrus SASL that has just been
+/// converted; says how many. A store of ours stays as it is.
+///
+/// # Errors
+/// Any of them leaves the store as it was.
+pub fn hash_clear_text(
+    path: &Path,
+    program: &str,
+    recipe: &Recipe,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<usize, SaslDbError> {
+    let mut edit = SaslDbEdit::begin(path, program)?;
+    let clear = edit.clear_text_accounts()?;
+    if clear.is_empty() {
+        return Ok(0);
+    }
+    for account in derive_all(&clear, recipe, Keep::Hashes, progress)? {
+        edit.convert(&account)?;
+    }
+    edit.publish()?;
+    Ok(clear.len())
+}
+
 /// Derives the secrets of many accounts on all cores, in the order given;
 /// `progress` is told how many are done, from any thread.
 ///
