@@ -134,7 +134,8 @@ fn accepted_by(world: &World, recipient: &[u8]) -> Option<MailerTriple> {
         |_| Answer::NotFound,
         |facts| check_rcpt::check_rcpt(policy, &session, facts, &address),
     );
-    if matches!(decision.outcome, Outcome::Refuse(_)) {
+    // What is dropped goes nowhere either.
+    if matches!(decision.outcome, Outcome::Refuse(_) | Outcome::Discard) {
         return None;
     }
     let tables = world.maps.route_tables();
