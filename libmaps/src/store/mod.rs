@@ -9,12 +9,16 @@ pub mod memory;
 pub mod path;
 pub mod publish;
 pub mod redb;
+#[cfg(feature = "sled")]
+pub mod sled;
 pub mod sniff;
 
 pub use berkeley::BerkeleyMap;
 pub use cdb::{CdbMap, CdbWriter};
 pub use memory::MemoryMap;
 pub use redb::RedbMap;
+#[cfg(feature = "sled")]
+pub use sled::SledMap;
 pub use sniff::{Format, SNIFF_OCTETS, sniff};
 
 use std::fs::{File, OpenOptions};
@@ -36,6 +40,9 @@ pub enum Opened {
     Berkeley(BerkeleyMap),
     /// A constant database.
     Cdb(CdbMap),
+    /// A sled store.
+    #[cfg(feature = "sled")]
+    Sled(SledMap),
 }
 
 impl Opened {
@@ -46,6 +53,8 @@ impl Opened {
             Opened::Redb(map) => map,
             Opened::Berkeley(map) => Box::new(map),
             Opened::Cdb(map) => Box::new(map),
+            #[cfg(feature = "sled")]
+            Opened::Sled(map) => Box::new(map),
         }
     }
 
@@ -71,6 +80,8 @@ impl Opened {
             Opened::Redb(map) => map.meta().duplicates == redb::Duplicates::Kept,
             Opened::Berkeley(map) => map.keeps_duplicates(),
             Opened::Cdb(_) => true,
+            #[cfg(feature = "sled")]
+            Opened::Sled(_) => false,
         }
     }
 
@@ -81,6 +92,8 @@ impl Opened {
             Opened::Redb(map) => map.meta().class,
             Opened::Berkeley(map) => map.class(),
             Opened::Cdb(_) => MapClass::Cdb,
+            #[cfg(feature = "sled")]
+            Opened::Sled(_) => MapClass::Sled,
         }
     }
 }
@@ -114,6 +127,10 @@ pub fn open_file(file: File, path: &Path, name: MapName) -> Result<Opened, Store
             why: format!("Invalid argument: {why}"),
         })
     };
+    #[cfg(feature = "sled")]
+    if file.metadata().is_ok_and(|m| m.is_dir()) {
+        return Ok(Opened::Sled(SledMap::open(path, name)?));
+    }
     match sniff::sniff_file(&file, path)? {
         Format::Redb => Ok(Opened::Redb(Box::new(RedbMap::open(file, path, name)?))),
         Format::Berkeley => Ok(Opened::Berkeley(BerkeleyMap::from_file(file, path, name)?)),
@@ -141,7 +158,8 @@ pub fn open_for_reading(path: &Path) -> Result<File, StoreError> {
     let metadata = file
         .metadata()
         .map_err(|e| StoreError::io(path, "stat", e))?;
-    if !metadata.is_file() {
+    let folder_map = cfg!(feature = "sled") && metadata.is_dir();
+    if !metadata.is_file() && !folder_map {
         return Err(StoreError::Unsafe {
             path: path.into(),
             why: "Regular files only",
