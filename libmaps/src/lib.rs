@@ -16,6 +16,10 @@ pub mod lhs;
 pub mod reply;
 pub mod rhs;
 pub mod sysexits;
+// -- source: text to entries
+pub mod source;
 // -- store: entries to a published map
+pub mod build;
+pub mod live;
 pub mod map;
 pub mod store;

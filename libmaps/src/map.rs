@@ -189,7 +189,15 @@ pub enum StoreError {
         /// What is wrong there.
         why: String,
     },
-    /// The file is of a kind, class or format number that this program does not read.
+    /// The file is no map, or not of the class that was asked for.
+    #[error("{}: {why}", path.display())]
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// What it is and what was expected.
+        why: String,
+    },
+    /// The file is a map of a kind or format number that this program does not read.
     #[error("{}: {why}", path.display())]
     Unsupported {
         /// The file.
@@ -214,7 +222,7 @@ pub enum StoreError {
         why: String,
     },
     /// The operating system refused.
-    #[error("{}: {action}: {source}", path.display())]
+    #[error("{}: cannot {action} it: {}", path.display(), io_reason(source))]
     Io {
         /// The file that was worked on.
         path: PathBuf,
@@ -223,6 +231,15 @@ pub enum StoreError {
         /// The system's own error.
         source: io::Error,
     },
+}
+
+/// The system's words for an error, as strerror(3) has them.
+fn io_reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error ") {
+        Some((reason, _)) => reason.into(),
+        None => text,
+    }
 }
 
 fn page_text(page: Option<u64>) -> String {
@@ -250,10 +267,28 @@ impl StoreError {
             StoreError::Missing { path }
             | StoreError::InUse { path }
             | StoreError::Corrupt { path, .. }
+            | StoreError::Foreign { path, .. }
             | StoreError::Unsupported { path, .. }
             | StoreError::Unsafe { path, .. }
             | StoreError::TooLarge { path, .. }
             | StoreError::Io { path, .. } => path,
+        }
+    }
+
+    /// The reason alone, without the path, for messages that name the map themselves.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            StoreError::Missing { .. } => "No such file or directory".into(),
+            StoreError::InUse { .. } => "in use by another program".into(),
+            StoreError::Corrupt { page, why, .. } => {
+                format!("damaged: {}{why}", page_text(*page))
+            }
+            StoreError::Unsafe { why, .. } => (*why).into(),
+            StoreError::Foreign { why, .. }
+            | StoreError::Unsupported { why, .. }
+            | StoreError::TooLarge { why, .. } => why.clone(),
+            StoreError::Io { source, .. } => io_reason(source),
         }
     }
 
@@ -265,7 +300,7 @@ impl StoreError {
             StoreError::InUse { .. } => SysExit::TempFail,
             StoreError::Corrupt { .. } => SysExit::IoErr,
             StoreError::Unsupported { .. } => SysExit::Config,
-            StoreError::Unsafe { .. } => SysExit::CantCreate,
+            StoreError::Foreign { .. } | StoreError::Unsafe { .. } => SysExit::CantCreate,
             StoreError::TooLarge { .. } => SysExit::DataErr,
             StoreError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => SysExit::Config,

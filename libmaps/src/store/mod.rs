@@ -1,5 +1,121 @@
-//! Stores: entries on disk, one file per class.
+//! Stores: entries on disk, one file per class, and how they are published.
 
+pub mod filter;
+pub mod lock;
 pub mod memory;
+pub mod path;
+pub mod publish;
+pub mod redb;
+pub mod sniff;
 
 pub use memory::MemoryMap;
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+use crate::map::{Map, MapClass, MapName, StoreError};
+use redb::RedbMap;
+use sniff::Format;
+
+/// Where a builder hands over entries, LHS and RHS, one call each.
+pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
+/// An open map of a known kind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Opened {
+    /// A redb store, built as `hash` or `btree`.
+    Redb(Box<RedbMap>),
+}
+
+impl Opened {
+    /// The map itself.
+    #[must_use]
+    pub fn into_map(self) -> Box<dyn Map> {
+        match self {
+            Opened::Redb(map) => map,
+        }
+    }
+
+    /// Refuses a map of another class than the administrator said.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`].
+    pub fn expect_class(&self, class: MapClass, path: &Path) -> Result<(), StoreError> {
+        let found = self.class();
+        if found == class {
+            return Ok(());
+        }
+        Err(StoreError::Foreign {
+            path: path.into(),
+            why: format!("Invalid argument: a {found} map, not a {class} map"),
+        })
+    }
+
+    /// The class that the file itself says it has.
+    #[must_use]
+    pub fn class(&self) -> MapClass {
+        match self {
+            Opened::Redb(map) => map.meta().class,
+        }
+    }
+}
+
+/// Opens the map in the file at `path`, which is told by its first octets.
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::Foreign`] for a file that is no map, and whatever
+/// keeps it from being read.
+pub fn open(path: &Path) -> Result<Box<dyn Map>, StoreError> {
+    // The class is what the file says; the name is made with it once it is known.
+    Ok(open_any(path, MapName::new(MapClass::Hash, path))?.into_map())
+}
+
+/// As [`open`], under the name that the administrator used for it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_any(path: &Path, name: MapName) -> Result<Opened, StoreError> {
+    open_file(open_for_reading(path)?, path, name)
+}
+
+/// Opens the map in `file`, which was found at `path`.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_file(file: File, path: &Path, name: MapName) -> Result<Opened, StoreError> {
+    match sniff::sniff_file(&file, path)? {
+        Format::Redb => Ok(Opened::Redb(Box::new(RedbMap::open(file, path, name)?))),
+        format => Err(StoreError::Foreign {
+            path: path.into(),
+            why: match format {
+                Format::Empty => "Invalid argument: the file is empty, not a map".into(),
+                _ => "Invalid argument: not a map of any known format".into(),
+            },
+        }),
+    }
+}
+
+/// Opens a file for reading without being held up by a FIFO or caught by a device.
+///
+/// # Errors
+/// [`StoreError::Missing`], [`StoreError::Unsafe`] for what is no regular file, and the
+/// system's own errors.
+pub fn open_for_reading(path: &Path) -> Result<File, StoreError> {
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| StoreError::io(path, "open", e))?;
+    let metadata = file
+        .metadata()
+        .map_err(|e| StoreError::io(path, "stat", e))?;
+    if !metadata.is_file() {
+        return Err(StoreError::Unsafe {
+            path: path.into(),
+            why: "Regular files only",
+        });
+    }
+    Ok(file)
+}

@@ -1,0 +1,292 @@
+//! Building: a source, or any entries in any order, to a published map.
+//!
+//! What makemap and newaliases call. The target is locked and checked before
+//! the first octet of the source is read; the entries are sorted in bounded
+//! memory and handed to the store in order; the map changes at the very end,
+//! by a rename, or not at all.
+
+mod runs;
+mod spill;
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::map::{MapName, StoreError};
+use crate::source::map::{Grammar, Line, Lines};
+use crate::source::{ParseError, ParseErrorKind};
+use crate::store::path::folder_of;
+use crate::store::publish::{OnDuplicate, Options, Published, Publisher};
+use crate::store::{self};
+use runs::{Keep, OLD_ENTRY, Record, Runs};
+
+pub use runs::Duplicate;
+
+/// Memory for entries being sorted before they go to a file, in octets.
+const DEFAULT_BUDGET_OCTETS: usize = 80 << 20;
+
+/// How many bad lines and duplicates are remembered one by one; more are only counted.
+const REMEMBERED: usize = 100_000;
+
+/// What is done when the source has bad lines or duplicates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// The good entries are published (makemap's way).
+    PublishGood,
+    /// Nothing is published (`--strict`).
+    PublishNothing,
+}
+
+/// Whether the entries of the old map stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// The map will hold the source's entries alone.
+    Empty,
+    /// The source's entries are added to those of the map (`-o`).
+    FromOld,
+}
+
+/// A map being built.
+pub struct Builder {
+    publisher: Publisher,
+    on_duplicate: OnDuplicate,
+    runs: Runs,
+    path: PathBuf,
+    started: Instant,
+}
+
+/// What came of a build.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// How many entries the source had, bad lines not counted.
+    pub read: u64,
+    /// How many entries the map holds.
+    pub stored: u64,
+    /// The later entries of an LHS, by line; not with `-d`.
+    pub duplicates: Vec<Duplicate>,
+    /// The bad lines, in order, as many as were remembered.
+    pub errors: Vec<ParseError>,
+    /// How many bad lines there were in all.
+    pub error_count: u64,
+    /// How long it took, from opening to the fsync of the folder.
+    pub elapsed: Duration,
+    /// What was published; `None` with [`OnError::PublishNothing`] after an error.
+    pub published: Option<Published>,
+}
+
+impl Builder {
+    /// Locks and checks `target`, a path with its suffix.
+    ///
+    /// # Errors
+    /// As [`Publisher::create`]; with [`Start::FromOld`] also [`StoreError::Missing`], and
+    /// [`StoreError::Foreign`] where the old map is of another class or was built without
+    /// `-d` and is to be added to with it.
+    pub fn open(target: &Path, start: Start, options: Options) -> Result<Self, StoreError> {
+        let on_duplicate = options.on_duplicate;
+        let class = options.class;
+        let publisher = match start {
+            Start::Empty => Publisher::create(target, options)?,
+            Start::FromOld => Publisher::extend(target, options)?,
+        };
+        let folder = folder_of(target);
+        let runs = Runs::new(DEFAULT_BUDGET_OCTETS, Box::new(move || unnamed(&folder)));
+        let mut builder = Builder {
+            publisher,
+            on_duplicate,
+            runs,
+            path: target.into(),
+            started: Instant::now(),
+        };
+        if start == Start::FromOld {
+            let old = store::open_any(target, MapName::new(class, target))?.into_map();
+            for entry in old.iter() {
+                let entry = entry?;
+                builder.put(entry.lhs.as_bytes(), entry.rhs.as_bytes(), OLD_ENTRY)?;
+            }
+        }
+        Ok(builder)
+    }
+
+    /// Warnings about the path, for the administrator.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.publisher.warnings()
+    }
+
+    /// Takes an entry from `line` of the source; an entry of the old map has line 0.
+    ///
+    /// # Errors
+    /// Memory has run out and the entries can't be written to a file either.
+    pub fn put(&mut self, lhs: &[u8], rhs: &[u8], line: u64) -> Result<(), StoreError> {
+        let record = Record { line, lhs, rhs };
+        self.runs.push(record).map_err(|e| self.on_io(e))
+    }
+
+    fn on_io(&self, e: io::Error) -> StoreError {
+        StoreError::io(&self.path, "sort the entries for", e)
+    }
+
+    /// Publishes what was put; `digest` is that of the source, if there is one.
+    ///
+    /// # Errors
+    /// Any of them leaves the old map in place.
+    pub fn publish(
+        self,
+        digest: Option<String>,
+    ) -> Result<(Published, Vec<Duplicate>), StoreError> {
+        let keep = match self.on_duplicate {
+            OnDuplicate::Refuse | OnDuplicate::KeepFirst => Keep::First,
+            OnDuplicate::Replace => Keep::Last,
+            OnDuplicate::KeepAll => Keep::All,
+        };
+        let Builder {
+            publisher,
+            runs,
+            path,
+            ..
+        } = self;
+        let mut runs = Some(runs);
+        let mut duplicates = Vec::new();
+        let published = publisher.publish_sorted(digest, &mut |sink| {
+            if let Some(runs) = runs.take() {
+                let on_io = |e| StoreError::io(&path, "sort the entries for", e);
+                duplicates = runs.merge(keep, &on_io, sink)?;
+            }
+            Ok(())
+        })?;
+        Ok((published, duplicates))
+    }
+
+    /// When the build began.
+    #[must_use]
+    pub fn started(&self) -> Instant {
+        self.started
+    }
+}
+
+/// What a watcher of a build is told as it goes on.
+pub trait Watcher {
+    /// An entry was read: `-v` prints it.
+    fn entry(&mut self, _lhs: &[u8], _rhs: &[u8]) {}
+    /// So many octets of the source were read.
+    fn progress(&mut self, _octets: u64) {}
+}
+
+impl Watcher for () {}
+
+/// Builds a map from a source of the map grammar; `source_name` stands in errors.
+///
+/// # Errors
+/// The source can't be read, or the map can't be written; the old map stays in place.
+pub fn from_source(
+    mut builder: Builder,
+    input: impl Read,
+    source_name: &Path,
+    grammar: Grammar,
+    on_error: OnError,
+    watcher: &mut dyn Watcher,
+) -> Result<Report, StoreError> {
+    let mut lines = Lines::new(input);
+    let mut report = Report {
+        read: 0,
+        stored: 0,
+        duplicates: Vec::new(),
+        errors: Vec::new(),
+        error_count: 0,
+        elapsed: Duration::ZERO,
+        published: None,
+    };
+    let mut told = 0;
+    loop {
+        let next = lines.next();
+        let next = next.map_err(|e| StoreError::io(source_name, "read", e))?;
+        let Some((line, octets)) = next else { break };
+        match grammar.line(octets) {
+            None => {}
+            Some(Line::Entry { lhs, rhs }) => {
+                watcher.entry(lhs, rhs);
+                report.read += 1;
+                builder.put(lhs, rhs, line)?;
+            }
+            Some(Line::Bad(kind)) => report.note(source_name, line, kind),
+        }
+        if line >= told + 10_000 {
+            told = line;
+            watcher.progress(lines.octets());
+        }
+    }
+    watcher.progress(lines.octets());
+    let started = builder.started();
+    if on_error == OnError::PublishNothing {
+        // Duplicates show only when all entries are sorted: look before anything is written.
+        report.duplicates = builder.duplicates()?;
+        if report.error_count > 0 || !report.duplicates.is_empty() {
+            report.elapsed = started.elapsed();
+            return Ok(report);
+        }
+    }
+    let (published, duplicates) = builder.publish(Some(lines.digest()))?;
+    report.stored = published.entries;
+    report.duplicates = duplicates;
+    report.published = Some(published);
+    report.elapsed = started.elapsed();
+    Ok(report)
+}
+
+impl Builder {
+    /// The later entries of an LHS that are an error, found by sorting what was put.
+    fn duplicates(&mut self) -> Result<Vec<Duplicate>, StoreError> {
+        if self.on_duplicate != OnDuplicate::Refuse {
+            return Ok(Vec::new());
+        }
+        let path = self.path.clone();
+        let on_io = |e| StoreError::io(&path, "sort the entries for", e);
+        let folder = folder_of(&path);
+        let empty = Runs::new(DEFAULT_BUDGET_OCTETS, Box::new(move || unnamed(&folder)));
+        let runs = std::mem::replace(&mut self.runs, empty);
+        let again = &mut self.runs;
+        runs.merge(Keep::First, &on_io, &mut |lhs, rhs| {
+            again
+                .push(Record {
+                    line: OLD_ENTRY,
+                    lhs,
+                    rhs,
+                })
+                .map_err(on_io)
+        })
+    }
+}
+
+impl Report {
+    fn note(&mut self, path: &Path, line: u64, kind: ParseErrorKind) {
+        self.error_count += 1;
+        if self.errors.len() < REMEMBERED {
+            self.errors.push(ParseError {
+                path: path.into(),
+                line,
+                kind,
+            });
+        }
+    }
+
+    /// Whether the source had bad lines, or duplicates where they are errors.
+    #[must_use]
+    pub fn is_clean(&self) -> bool {
+        self.error_count == 0 && self.duplicates.is_empty()
+    }
+}
+
+/// A file in `folder` that has no name and goes with the program.
+fn unnamed(folder: &Path) -> io::Result<std::fs::File> {
+    OpenOptions::new()
+        .read(true)
+        .write(true)
+        .mode(0o600)
+        .custom_flags(libc::O_TMPFILE)
+        .open(folder)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! Live maps: a snapshot for each transaction, and the last good map kept.
+//!
+//! Publishing always renames, and while a snapshot keeps its file open the
+//! kernel cannot give that file's inode to another. So device and inode say
+//! exactly whether there is a newer map, and no clock is needed. A file that
+//! is copied over a live map in place (`cp`) is outside this promise.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use crate::map::StoreError;
+
+/// Device and inode of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Identity(u64, u64);
+
+impl Identity {
+    fn of(path: &Path) -> Result<Self, StoreError> {
+        let metadata = fs::metadata(path).map_err(|e| StoreError::io(path, "stat", e))?;
+        Ok(Identity(metadata.dev(), metadata.ino()))
+    }
+}
+
+/// What [`Live::refresh`] found.
+#[derive(Debug)]
+pub enum Refresh {
+    /// The file is the one that is open.
+    Unchanged,
+    /// A newer file is open now.
+    Reloaded,
+    /// A newer file is missing or broken: the last good one stays, and this is to be logged.
+    KeptOld(StoreError),
+}
+
+/// How a file becomes a `T`.
+type Open<T> = Box<dyn Fn(&Path) -> Result<T, StoreError> + Send + Sync>;
+
+/// Something read from a file that others replace by rename.
+pub struct Live<T> {
+    path: PathBuf,
+    open: Open<T>,
+    current: RwLock<(Identity, Arc<T>)>,
+    /// One refresh at a time: a slow opening holds up nobody who only wants a snapshot.
+    refreshing: Mutex<()>,
+}
+
+impl<T: std::fmt::Debug> std::fmt::Debug for Live<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Live")
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<T> Live<T> {
+    /// Opens `path` for the first time.
+    ///
+    /// # Errors
+    /// Whatever `open` says: at the start there is no last good one to keep.
+    pub fn open(
+        path: impl Into<PathBuf>,
+        open: impl Fn(&Path) -> Result<T, StoreError> + Send + Sync + 'static,
+    ) -> Result<Self, StoreError> {
+        let path = path.into();
+        let (identity, value) = load(&path, &open)?;
+        Ok(Live {
+            current: RwLock::new((identity, Arc::new(value))),
+            path,
+            open: Box::new(open),
+            refreshing: Mutex::new(()),
+        })
+    }
+
+    /// What is current now; it never changes in the holder's hands.
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<T> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(&current.1)
+    }
+
+    /// Looks whether there is a newer file, and opens it if so.
+    pub fn refresh(&self) -> Refresh {
+        let _one = self
+            .refreshing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let known = self
+            .current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .0;
+        match Identity::of(&self.path) {
+            Ok(found) if found == known => return Refresh::Unchanged,
+            Ok(_) => {}
+            Err(e) => return Refresh::KeptOld(e),
+        }
+        match load(&self.path, &self.open) {
+            Ok((identity, value)) => {
+                let fresh = (identity, Arc::new(value));
+                let mut current = self.current.write().unwrap_or_else(PoisonError::into_inner);
+                *current = fresh;
+                Refresh::Reloaded
+            }
+            Err(e) => Refresh::KeptOld(e),
+        }
+    }
+
+    /// The path that is watched.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+/// Opens the file and says which one it was, even if it was replaced meanwhile.
+fn load<T>(
+    path: &Path,
+    open: &dyn Fn(&Path) -> Result<T, StoreError>,
+) -> Result<(Identity, T), StoreError> {
+    loop {
+        let before = Identity::of(path)?;
+        let value = open(path)?;
+        // While `value` holds the file open, an equal inode is the same file.
+        if Identity::of(path)? == before {
+            return Ok((before, value));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::io;
+
+    /// Holds its file open, as a store does.
+    struct Text(String, #[allow(dead_code)] fs::File);
+
+    fn read(path: &Path) -> Result<Text, StoreError> {
+        let at = |e| StoreError::io(path, "read", e);
+        let mut file = fs::File::open(path).map_err(at)?;
+        let mut text = String::new();
+        io::Read::read_to_string(&mut file, &mut text).map_err(at)?;
+        if text == "broken" {
+            return Err(at(io::ErrorKind::InvalidData.into()));
+        }
+        Ok(Text(text, file))
+    }
+
+    #[test]
+    fn the_last_good_one_is_kept() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        let publish = |text: &str| {
+            let draft = dir.path().join("draft");
+            fs::write(&draft, text).unwrap();
+            fs::rename(&draft, &path).unwrap();
+        };
+        assert!(matches!(
+            Live::open(&path, read),
+            Err(StoreError::Missing { .. })
+        ));
+        publish("one");
+        let live = Live::open(&path, read).unwrap();
+        let held = live.snapshot();
+        assert!(matches!(live.refresh(), Refresh::Unchanged));
+        publish("two");
+        assert!(matches!(live.refresh(), Refresh::Reloaded));
+        assert_eq!(live.snapshot().0, "two");
+        assert_eq!(held.0, "one");
+        publish("broken");
+        assert!(matches!(
+            live.refresh(),
+            Refresh::KeptOld(StoreError::Io { .. })
+        ));
+        fs::remove_file(&path).unwrap();
+        assert!(matches!(
+            live.refresh(),
+            Refresh::KeptOld(StoreError::Missing { .. })
+        ));
+        assert_eq!(live.snapshot().0, "two");
+        publish("three");
+        assert!(matches!(live.refresh(), Refresh::Reloaded));
+        assert_eq!(live.snapshot().0, "three");
+    }
+}

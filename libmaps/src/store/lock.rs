@@ -1,0 +1,177 @@
+//! Locks between the writers of one map.
+//!
+//! Two locks are taken, in this order. The lock file `.NAME.lock` beside the
+//! map serialises our own writers from draft to rename; redb's lock would not
+//! do, since it is gone when the draft is closed. Then flock(2) on the map
+//! itself, if there is one, so that other programs that lock the file are
+//! waited for. Readers of ours take neither: what they hold never changes.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use crate::map::StoreError;
+
+/// How long a writer waits for another before it gives up with [`StoreError::InUse`].
+pub const PATIENCE: Duration = Duration::from_secs(300);
+
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
+
+/// The right to write one map; given up when dropped.
+#[derive(Debug)]
+pub struct WriterLock {
+    lock_path: PathBuf,
+    _lock: File,
+    _target: Option<File>,
+}
+
+impl WriterLock {
+    /// Waits for the right to write `target`, for [`PATIENCE`] at most.
+    ///
+    /// # Errors
+    /// [`StoreError::InUse`] after that time, and the system's own errors.
+    pub fn acquire(target: &Path, lock_path: &Path) -> Result<Self, StoreError> {
+        let deadline = Instant::now() + PATIENCE;
+        let lock = loop {
+            let file = open_lock_file(lock_path)?;
+            wait_for(|| file.try_lock(), target, deadline)?;
+            if same_file(&file, lock_path) {
+                break file;
+            }
+            // Its holder removed it while we waited: take part in the new one.
+        };
+        let mut held = WriterLock {
+            lock_path: lock_path.into(),
+            _lock: lock,
+            _target: None,
+        };
+        match File::open(target) {
+            Ok(file) => {
+                wait_for(|| file.try_lock(), target, deadline)?;
+                held._target = Some(file);
+            }
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StoreError::io(target, "open", e)),
+        }
+        Ok(held)
+    }
+}
+
+impl Drop for WriterLock {
+    fn drop(&mut self) {
+        // Removed while still locked, so that whoever opens it next makes a new
+        // one or sees, in `acquire`, that the one it waited for is gone.
+        let _ = fs::remove_file(&self.lock_path);
+    }
+}
+
+/// Waits until no other program holds an exclusive flock(2) on a map that is about to be read.
+///
+/// # Errors
+/// [`StoreError::InUse`] after [`PATIENCE`], and the system's own errors.
+pub fn wait_for_writers(file: &File, path: &Path) -> Result<(), StoreError> {
+    wait_for(|| file.try_lock_shared(), path, Instant::now() + PATIENCE)?;
+    file.unlock().map_err(|e| StoreError::io(path, "unlock", e))
+}
+
+fn wait_for(
+    mut try_lock: impl FnMut() -> Result<(), TryLockError>,
+    target: &Path,
+    deadline: Instant,
+) -> Result<(), StoreError> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        match try_lock() {
+            Ok(()) => return Ok(()),
+            Err(TryLockError::Error(e)) => return Err(StoreError::io(target, "lock", e)),
+            Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(StoreError::InUse {
+                    path: target.into(),
+                });
+            }
+            Err(TryLockError::WouldBlock) => {
+                std::thread::sleep(pause);
+                pause = (pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+    }
+}
+
+fn open_lock_file(path: &Path) -> Result<File, StoreError> {
+    // O_NOFOLLOW and O_NONBLOCK: in a folder that others can write to, the name
+    // may be a link or a FIFO that somebody left for us.
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path)
+        .map_err(|e| StoreError::io(path, "open", e))?;
+    let metadata = file
+        .metadata()
+        .map_err(|e| StoreError::io(path, "stat", e))?;
+    if !metadata.is_file() {
+        return Err(StoreError::Unsafe {
+            path: path.into(),
+            why: "Regular files only",
+        });
+    }
+    Ok(file)
+}
+
+fn same_file(file: &File, path: &Path) -> bool {
+    match (file.metadata(), fs::symlink_metadata(path)) {
+        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    #[test]
+    fn one_writer_at_a_time_and_no_lock_file_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, lock) = (dir.path().join("m.db"), dir.path().join(".m.db.lock"));
+        let inside = AtomicU32::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..20 {
+                        let held = WriterLock::acquire(&target, &lock).unwrap();
+                        assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
+                        inside.fetch_sub(1, Ordering::SeqCst);
+                        drop(held);
+                    }
+                });
+            }
+        });
+        assert!(!lock.exists());
+    }
+
+    #[test]
+    fn a_foreign_flock_on_the_map_is_waited_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, lock) = (dir.path().join("m.db"), dir.path().join(".m.db.lock"));
+        fs::write(&target, "old").unwrap();
+        let foreign = File::open(&target).unwrap();
+        foreign.lock_shared().unwrap();
+        let (sent, got) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let held = WriterLock::acquire(&target, &lock);
+                sent.send(held.is_ok()).unwrap();
+            });
+            assert!(got.recv_timeout(Duration::from_millis(200)).is_err());
+            foreign.unlock().unwrap();
+            assert_eq!(got.recv_timeout(Duration::from_secs(20)), Ok(true));
+        });
+    }
+}

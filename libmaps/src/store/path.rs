@@ -1,0 +1,317 @@
+//! Whether a path may be trusted as a map: sendmail's `safefile` rules.
+//!
+//! The rules are those that makemap(8) applies and `-s` waives in part: the
+//! mode bits decide even for root, links and special files are refused, and
+//! root is warned of folders on the way that others can write to.
+
+use std::ffi::OsStr;
+use std::fs::{self, Metadata};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Component, Path, PathBuf};
+
+use crate::map::StoreError;
+
+/// Which checks a caller asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Safety {
+    /// Symbolic and hard links are refused.
+    Strict,
+    /// Links are followed (`makemap -s`); all else is checked.
+    LinksAllowed,
+}
+
+/// What a caller is about to do with the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Read it; it must exist.
+    Read,
+    /// Replace or change it; it may be missing.
+    Write,
+}
+
+/// A path that passed the checks.
+#[derive(Debug)]
+pub struct Checked {
+    /// The path with links resolved where [`Safety::LinksAllowed`] followed one.
+    pub path: PathBuf,
+    /// What stands there, or `None` where nothing does.
+    pub metadata: Option<Metadata>,
+    /// Lines for the administrator: `WARNING: World writable directory X`.
+    pub warnings: Vec<String>,
+}
+
+const EXEC_BITS: u32 = 0o111;
+
+/// Checks `path` as `safefile` does.
+///
+/// # Errors
+/// [`StoreError::Unsafe`] in sendmail's words, [`StoreError::Missing`] when it
+/// is to be read and is not there, and the system's own errors.
+pub fn check(path: &Path, access: Access, safety: Safety) -> Result<Checked, StoreError> {
+    let who = Identity::effective();
+    let warnings = check_folders(path, &who)?;
+    let link = match fs::symlink_metadata(path) {
+        Ok(metadata) => metadata,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && access == Access::Write => {
+            check_folder_writable(path, &who)?;
+            return Ok(Checked {
+                path: path.into(),
+                metadata: None,
+                warnings,
+            });
+        }
+        Err(e) => return Err(StoreError::io(path, "open", e)),
+    };
+    let (path, metadata) = if link.is_symlink() {
+        follow(path, access, safety)?
+    } else {
+        (path.to_path_buf(), link)
+    };
+    check_file(&path, &metadata, access, safety, &who)?;
+    if access == Access::Write {
+        check_folder_writable(&path, &who)?;
+    }
+    Ok(Checked {
+        path,
+        metadata: Some(metadata),
+        warnings,
+    })
+}
+
+fn refuse<T>(path: &Path, why: &'static str) -> Result<T, StoreError> {
+    Err(StoreError::Unsafe {
+        path: path.into(),
+        why,
+    })
+}
+
+fn denied(path: &Path) -> StoreError {
+    StoreError::io(path, "open", io::Error::from_raw_os_error(libc::EACCES))
+}
+
+fn follow(path: &Path, access: Access, safety: Safety) -> Result<(PathBuf, Metadata), StoreError> {
+    if safety == Safety::Strict {
+        return refuse(path, "Symbolic links not allowed");
+    }
+    match fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|m| (real, m))) {
+        Ok(found) => Ok(found),
+        Err(e) if e.kind() == io::ErrorKind::NotFound && access == Access::Write => {
+            let source = io::Error::from_raw_os_error(libc::EEXIST);
+            Err(StoreError::io(path, "open", source))
+        }
+        Err(e) => Err(StoreError::io(path, "open", e)),
+    }
+}
+
+fn check_file(
+    path: &Path,
+    metadata: &Metadata,
+    access: Access,
+    safety: Safety,
+    who: &Identity,
+) -> Result<(), StoreError> {
+    if !metadata.is_file() {
+        return refuse(path, "Regular files only");
+    }
+    if safety == Safety::Strict && metadata.nlink() != 1 {
+        return refuse(path, "Hard links not allowed");
+    }
+    let wanted = match access {
+        Access::Read => 0o4,
+        Access::Write => {
+            if metadata.mode() & EXEC_BITS != 0 {
+                return refuse(path, "Executable files not allowed");
+            }
+            0o6
+        }
+    };
+    if !who.has(metadata, wanted) {
+        return Err(denied(path));
+    }
+    Ok(())
+}
+
+fn check_folder_writable(path: &Path, who: &Identity) -> Result<(), StoreError> {
+    let folder = folder_of(path);
+    let metadata = fs::metadata(&folder).map_err(|e| StoreError::io(path, "open", e))?;
+    if !who.has(&metadata, 0o3) {
+        return Err(denied(path));
+    }
+    Ok(())
+}
+
+/// Walks the folders above `path`; warns root, and only root, of those that others can write to.
+fn check_folders(path: &Path, who: &Identity) -> Result<Vec<String>, StoreError> {
+    let mut warnings = Vec::new();
+    let mut prefix = PathBuf::new();
+    let folder = folder_of(path);
+    for component in folder.components() {
+        prefix.push(component);
+        if component == Component::ParentDir {
+            continue;
+        }
+        let metadata = match fs::metadata(&prefix) {
+            Ok(metadata) => metadata,
+            Err(e) => return Err(StoreError::io(path, "open", e)),
+        };
+        if !metadata.is_dir() {
+            let source = io::Error::from_raw_os_error(libc::ENOTDIR);
+            return Err(StoreError::io(path, "open", source));
+        }
+        if !who.has(&metadata, 0o1) {
+            return Err(denied(path));
+        }
+        if who.uid != 0 {
+            continue;
+        }
+        let whose = if metadata.mode() & 0o002 != 0 {
+            "World"
+        } else if metadata.mode() & 0o020 != 0 {
+            "Group"
+        } else {
+            continue;
+        };
+        warnings.push(format!(
+            "WARNING: {whose} writable directory {}",
+            prefix.display()
+        ));
+    }
+    Ok(warnings)
+}
+
+/// The folder that a path's last component stands in; `.` for a bare name.
+#[must_use]
+pub fn folder_of(path: &Path) -> PathBuf {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.into(),
+        Some(_) | None => PathBuf::from("."),
+    }
+}
+
+/// The file of a map: the name as given, with `suffix` unless it ends in it already.
+///
+/// A name that ends in a slash, or an empty one, gives a file named just `suffix`,
+/// as the originals do.
+#[must_use]
+pub fn with_suffix(name: &OsStr, suffix: &str) -> PathBuf {
+    if name.as_bytes().ends_with(suffix.as_bytes()) {
+        return PathBuf::from(name);
+    }
+    let mut full = name.to_owned();
+    full.push(suffix);
+    PathBuf::from(full)
+}
+
+/// Who we are to the file system, by mode bits alone: root is not above them.
+struct Identity {
+    uid: u32,
+    gids: Vec<u32>,
+}
+
+impl Identity {
+    #[allow(unsafe_code)] // geteuid, getegid and getgroups have no safe form in std
+    fn effective() -> Self {
+        // SAFETY: these calls take no pointers and cannot fail.
+        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let mut gids = vec![gid];
+        // SAFETY: a size of 0 asks for the count alone; the pointer is not used.
+        let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };
+        if let Ok(len) = usize::try_from(count)
+            && len > 0
+        {
+            let mut more = vec![0; len];
+            // SAFETY: the buffer holds `count` elements, which is what we say.
+            let got = unsafe { libc::getgroups(count, more.as_mut_ptr()) };
+            more.truncate(usize::try_from(got).unwrap_or(0));
+            gids.extend(more);
+        }
+        Identity { uid, gids }
+    }
+
+    /// Whether the class of bits that applies to us holds all of `wanted` (an `rwx` triple).
+    fn has(&self, metadata: &Metadata, wanted: u32) -> bool {
+        let shift = if metadata.uid() == self.uid {
+            6
+        } else if self.gids.contains(&metadata.gid()) {
+            3
+        } else {
+            0
+        };
+        (metadata.mode() >> shift) & wanted == wanted
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn outcome(path: &Path, access: Access, safety: Safety) -> String {
+        match check(path, access, safety) {
+            Ok(c) => format!("ok {}", if c.metadata.is_some() { "file" } else { "new" }),
+            Err(StoreError::Unsafe { why, .. }) => why.into(),
+            Err(StoreError::Io { source, .. }) => format!("{}", source.kind()),
+            Err(StoreError::Missing { .. }) => "missing".into(),
+            Err(e) => e.to_string(),
+        }
+    }
+
+    #[test]
+    fn the_rules_of_safefile() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        fs::write(at("plain"), "x").unwrap();
+        fs::write(at("two"), "x").unwrap();
+        fs::hard_link(at("two"), at("three")).unwrap();
+        symlink("plain", at("link")).unwrap();
+        symlink("nowhere", at("dangling")).unwrap();
+        fs::create_dir(at("folder")).unwrap();
+        fs::write(at("exec"), "x").unwrap();
+        fs::set_permissions(at("exec"), fs::Permissions::from_mode(0o755)).unwrap();
+        fs::write(at("readonly"), "x").unwrap();
+        fs::set_permissions(at("readonly"), fs::Permissions::from_mode(0o400)).unwrap();
+        use Access::{Read, Write};
+        use Safety::{LinksAllowed, Strict};
+        let cases = [
+            ("plain", Write, Strict, "ok file"),
+            ("new", Write, Strict, "ok new"),
+            ("new", Read, Strict, "missing"),
+            ("no/new", Write, Strict, "missing"),
+            ("link", Write, Strict, "Symbolic links not allowed"),
+            ("link", Read, LinksAllowed, "ok file"),
+            ("dangling", Write, LinksAllowed, "entity already exists"),
+            ("dangling", Read, LinksAllowed, "missing"),
+            ("two", Read, Strict, "Hard links not allowed"),
+            ("two", Write, LinksAllowed, "ok file"),
+            ("folder", Read, LinksAllowed, "Regular files only"),
+            ("exec", Write, Strict, "Executable files not allowed"),
+            ("exec", Read, Strict, "ok file"),
+            ("readonly", Write, Strict, "permission denied"),
+            ("readonly", Read, Strict, "ok file"),
+            ("plain/x", Write, Strict, "not a directory"),
+        ];
+        for (name, access, safety, want) in cases {
+            assert_eq!(
+                outcome(&at(name), access, safety),
+                want,
+                "{name} {access:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_suffix_is_added_once() {
+        let cases = [
+            ("access", "access.db"),
+            ("access.db", "access.db"),
+            ("m.DB", "m.DB.db"),
+            ("", ".db"),
+            ("d/", "d/.db"),
+        ];
+        for (name, want) in cases {
+            assert_eq!(with_suffix(OsStr::new(name), ".db"), Path::new(want));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+use super::*;
+use std::os::unix::fs::symlink;
+
+fn options() -> Options {
+    Options::new(MapClass::Hash, "test 0")
+}
+
+fn publish(target: &Path, entries: &[(&str, &str)]) -> Published {
+    let mut publisher = Publisher::create(target, options()).unwrap();
+    for (lhs, rhs) in entries {
+        publisher.put(Entry::new(*lhs, *rhs)).unwrap();
+    }
+    publisher.publish().unwrap()
+}
+
+fn dump(target: &Path) -> String {
+    let map = crate::store::open(target).unwrap();
+    let entries = map.iter().map(|e| e.unwrap());
+    let lines: Vec<String> = entries.map(|e| format!("{}={}", e.lhs, e.rhs)).collect();
+    lines.join(" ")
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_happens_to_a_second_value() {
+    use Inserted::{Added, Kept, New, Replaced};
+    let cases = [
+        (OnDuplicate::Refuse, Kept, "a=1 b=2"),
+        (OnDuplicate::KeepFirst, Kept, "a=1 b=2"),
+        (OnDuplicate::Replace, Replaced, "a=3 b=2"),
+        (OnDuplicate::KeepAll, Added, "a=1 a=3 b=2"),
+    ];
+    for (on_duplicate, want, content) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("m.db");
+        let options = Options {
+            on_duplicate,
+            ..options()
+        };
+        let mut publisher = Publisher::create(&target, options.clone()).unwrap();
+        assert_eq!(publisher.put(Entry::new("a", "1")).unwrap(), New);
+        assert_eq!(publisher.put(Entry::new("b", "2")).unwrap(), New);
+        assert_eq!(publisher.put(Entry::new("a", "3")).unwrap(), want);
+        publisher.publish().unwrap();
+        assert_eq!(dump(&target), content);
+        // The same through an edit of a published map.
+        publish(&target, &[]);
+        let mut publisher = Publisher::create(&target, options.clone()).unwrap();
+        publisher.put(Entry::new("a", "1")).unwrap();
+        publisher.publish().unwrap();
+        let mut publisher = Publisher::edit(&target, options).unwrap();
+        assert_eq!(publisher.put(Entry::new("a", "3")).unwrap(), want);
+        assert_eq!(publisher.put(Entry::new("b", "2")).unwrap(), New);
+        publisher.publish().unwrap();
+        assert_eq!(dump(&target), content);
+    }
+}
+
+#[test]
+fn an_edit_by_copying_and_by_rewriting_give_the_same() {
+    for edit in [EditBy::Copying, EditBy::Rewriting] {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("m.db");
+        publish(&target, &[("a", "1"), ("b", "2"), ("c", "3")]);
+        let options = Options {
+            edit,
+            on_duplicate: OnDuplicate::Replace,
+            ..options()
+        };
+        let mut publisher = Publisher::edit(&target, options).unwrap();
+        assert!(publisher.remove(b"a").unwrap());
+        assert!(!publisher.remove(b"a").unwrap());
+        assert!(!publisher.remove(b"zz").unwrap());
+        publisher.put(Entry::new("b", "9")).unwrap();
+        publisher.put(Entry::new("d", "4")).unwrap();
+        assert_eq!(dump(&target), "a=1 b=2 c=3", "before it is published");
+        let published = publisher.publish().unwrap();
+        assert_eq!(dump(&target), "b=9 c=3 d=4");
+        assert_eq!(published.entries, 3);
+    }
+}
+
+#[test]
+fn rewriting_leaves_nothing_of_a_removed_value() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    publish(&target, &[("joe", "the-secret-of-joe"), ("ann", "x")]);
+    let options = Options {
+        edit: EditBy::Rewriting,
+        ..options()
+    };
+    let mut publisher = Publisher::edit(&target, options).unwrap();
+    publisher.remove(b"joe").unwrap();
+    publisher.publish().unwrap();
+    let octets = fs::read(&target).unwrap();
+    assert!(!octets.windows(17).any(|w| w == b"the-secret-of-joe"));
+}
+
+#[test]
+fn a_draft_that_is_dropped_leaves_the_old_map_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    publish(&target, &[("a", "1")]);
+    let publisher = Publisher::create(&target, options()).unwrap();
+    drop(publisher);
+    let failing = Publisher::create(&target, options()).unwrap();
+    let error = failing.publish_sorted(None, &mut |sink| {
+        sink(b"b", b"2")?;
+        Err(StoreError::io(
+            Path::new("x"),
+            "read",
+            io::Error::other("no"),
+        ))
+    });
+    assert!(error.is_err());
+    assert_eq!(dump(&target), "a=1");
+    assert_eq!(names(dir.path()), ["m.db"]);
+}
+
+#[test]
+fn an_orphaned_draft_and_lock_file_are_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    fs::write(dir.path().join(".m.db.draft"), "left by a killed program").unwrap();
+    fs::write(dir.path().join(".m.db.lock"), "").unwrap();
+    publish(&target, &[("a", "1")]);
+    assert_eq!(names(dir.path()), ["m.db"]);
+}
+
+#[test]
+fn owner_and_mode_are_carried_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    publish(&target, &[]);
+    let mode = fs::metadata(&target).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode & !0o640, 0);
+    for mode in [0o600, 0o644, 0o660] {
+        fs::set_permissions(&target, fs::Permissions::from_mode(mode)).unwrap();
+        publish(&target, &[("a", "1")]);
+        let now = fs::metadata(&target).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(now, mode);
+    }
+}
+
+#[test]
+fn a_link_is_followed_only_when_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let (real, link) = (dir.path().join("real.db"), dir.path().join("m.db"));
+    publish(&real, &[("old", "1")]);
+    symlink("real.db", &link).unwrap();
+    let refused = Publisher::create(&link, options()).unwrap_err();
+    assert!(matches!(refused, StoreError::Unsafe { .. }));
+    let options = Options {
+        safety: Safety::LinksAllowed,
+        ..options()
+    };
+    let mut publisher = Publisher::create(&link, options).unwrap();
+    publisher.put(Entry::new("new", "2")).unwrap();
+    publisher.publish().unwrap();
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink());
+    assert_eq!(dump(&real), "new=2");
+}
+
+#[test]
+fn a_reader_keeps_its_snapshot_while_writers_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    publish(&target, &[("n", "0")]);
+    let held = crate::store::open(&target).unwrap();
+    for n in 1..5 {
+        publish(&target, &[("n", &n.to_string())]);
+    }
+    assert_eq!(held.get(b"n").unwrap(), Some(Rhs::from("0")));
+    assert_eq!(dump(&target), "n=4");
+}

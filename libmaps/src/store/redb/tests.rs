@@ -1,0 +1,176 @@
+use super::*;
+use crate::map::MapClass;
+use proptest::prelude::*;
+use std::collections::BTreeMap;
+
+fn meta(duplicates: Duplicates) -> Meta {
+    Meta {
+        class: MapClass::Hash,
+        duplicates,
+        entries: 0,
+        options: String::new(),
+        source: Some("00".into()),
+        program: "test".into(),
+    }
+}
+
+fn build(path: &Path, duplicates: Duplicates, entries: &[(&[u8], &[u8])]) -> u64 {
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .open(path)
+        .unwrap();
+    write(file, path, &meta(duplicates), &mut |sink| {
+        entries.iter().try_for_each(|(lhs, rhs)| sink(lhs, rhs))
+    })
+    .unwrap()
+}
+
+fn reopen(path: &Path) -> Result<RedbMap, StoreError> {
+    RedbMap::open(
+        File::open(path).unwrap(),
+        path,
+        MapName::new(MapClass::Hash, path),
+    )
+}
+
+fn dump(map: &RedbMap) -> Vec<(String, String)> {
+    map.iter()
+        .map(|e| e.map(|e| (e.lhs.to_string(), e.rhs.to_string())).unwrap())
+        .collect()
+}
+
+#[test]
+fn values_of_one_lhs_keep_their_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.db");
+    let entries: [(&[u8], &[u8]); 4] = [(b"a", b"2"), (b"a", b"1"), (b"a", b"1"), (b"b", b"")];
+    assert_eq!(build(&path, Duplicates::Kept, &entries), 4);
+    let map = reopen(&path).unwrap();
+    let want: Vec<Rhs> = ["2", "1", "1"].map(Rhs::from).into();
+    assert_eq!(map.get_all(b"a").unwrap(), want);
+    assert_eq!(map.get(b"a").unwrap(), Some(Rhs::from("2")));
+    assert_eq!(map.get(b"b").unwrap(), Some(Rhs::from("")));
+    assert_eq!(map.get(b"c").unwrap(), None);
+    assert_eq!(map.iter().count(), 4);
+}
+
+#[test]
+fn edits_keep_the_count_and_the_filter_right() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.db");
+    build(&path, Duplicates::None, &[(b"a", b"1"), (b"b", b"2")]);
+    let mut changes: BTreeMap<Lhs, Vec<Change>> = BTreeMap::new();
+    for n in 0..1000 {
+        let lhs = Lhs::from(format!("k{n}").as_str());
+        changes.insert(lhs, vec![Change::Set(Rhs::from("v"))]);
+    }
+    changes.insert(Lhs::from("a"), vec![Change::Remove]);
+    changes.insert(Lhs::from("b"), vec![Change::Set(Rhs::from("3"))]);
+    let old = reopen(&path).unwrap();
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    edit(file, &path, old.meta(), &changes).unwrap();
+    let map = reopen(&path).unwrap();
+    assert_eq!(map.meta().entries, 1001);
+    assert_eq!(map.meta().source, None);
+    for n in 0..1000 {
+        let lhs = format!("k{n}");
+        assert_eq!(map.get(lhs.as_bytes()).unwrap(), Some(Rhs::from("v")));
+    }
+    assert_eq!(map.get(b"a").unwrap(), None);
+    assert_eq!(map.get(b"b").unwrap(), Some(Rhs::from("3")));
+}
+
+#[test]
+fn another_format_number_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.db");
+    build(&path, Duplicates::None, &[(b"a", b"1")]);
+    {
+        let db = Database::open(&path).unwrap();
+        let write = db.begin_write().unwrap();
+        let mut table = write.open_table(META).unwrap();
+        table.insert("format", &b"7"[..]).unwrap();
+        drop(table);
+        write.commit().unwrap();
+    }
+    let error = reopen(&path).unwrap_err().to_string();
+    assert!(
+        error.contains("format 7") && error.contains("format 1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_store_that_was_not_closed_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, torn) = (dir.path().join("m.db"), dir.path().join("torn.db"));
+    build(&path, Duplicates::None, &[(b"a", b"1")]);
+    let db = Database::open(&path).unwrap();
+    let write = db.begin_write().unwrap();
+    write.commit().unwrap();
+    std::fs::copy(&path, &torn).unwrap();
+    drop(db);
+    let error = reopen(&torn).unwrap_err();
+    assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
+    #[test]
+    fn what_is_built_is_found(entries: BTreeMap<Vec<u8>, Vec<u8>>, absent: Vec<Vec<u8>>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        let list: Vec<(&[u8], &[u8])> =
+            entries.iter().map(|(k, v)| (k.as_slice(), v.as_slice())).collect();
+        build(&path, Duplicates::None, &list);
+        let map = reopen(&path).unwrap();
+        for _ in 0..=FILTER_FROM_PROBE {
+            map.get(b"warm the filter up").unwrap();
+        }
+        for (k, v) in &entries {
+            prop_assert_eq!(map.get(k).unwrap(), Some(Rhs::from(v.as_slice())));
+        }
+        for k in &absent {
+            prop_assert_eq!(map.get(k).unwrap().is_some(), entries.contains_key(k));
+        }
+        prop_assert_eq!(map.iter().count(), entries.len());
+    }
+
+    #[test]
+    fn a_damaged_file_never_stops_the_program(at in 0usize..40_000, octet: u8) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        let keys: Vec<String> = (0..300).map(|n| format!("key{n:04}")).collect();
+        let list: Vec<(&[u8], &[u8])> =
+            keys.iter().map(|k| (k.as_bytes(), &b"some value that takes room"[..])).collect();
+        build(&path, Duplicates::None, &list);
+        let mut octets = std::fs::read(&path).unwrap();
+        let at = at % octets.len();
+        octets[at] = octet;
+        std::fs::write(&path, octets).unwrap();
+        if let Ok(map) = reopen(&path) {
+            let _ = dump_or_error(&map);
+            let _ = map.get(b"key0007");
+        }
+    }
+}
+
+fn dump_or_error(map: &RedbMap) -> Result<usize, StoreError> {
+    map.iter().try_fold(0, |n, entry| entry.map(|_| n + 1))
+}
+
+#[test]
+fn the_file_is_never_written_by_a_reader() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.db");
+    build(&path, Duplicates::None, &[(b"a", b"1")]);
+    let before = std::fs::read(&path).unwrap();
+    let map = reopen(&path).unwrap();
+    assert_eq!(dump(&map), [("a".into(), "1".into())]);
+    drop(map);
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
