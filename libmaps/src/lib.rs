@@ -12,6 +12,7 @@
 )]
 
 // -- words
+pub mod address;
 pub mod lhs;
 pub mod reply;
 pub mod rhs;
@@ -23,3 +24,8 @@ pub mod build;
 pub mod live;
 pub mod map;
 pub mod store;
+// -- site: the administrator's configuration
+pub mod site;
+// -- tables: lookups to meaning
+pub mod decision;
+pub mod table;

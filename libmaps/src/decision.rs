@@ -1,0 +1,392 @@
+//! Decisions that carry their reason: an outcome and the trace of every probe.
+//!
+//! A [`Trace`] is data. Logs, `mapctl explain` and the debug log of a session all
+//! print this one value, and nothing decides by reading it back.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::lhs::Lhs;
+use crate::map::{Map, MapName, StoreError};
+use crate::rhs::Rhs;
+use crate::sysexits::SysExit;
+
+/// What was decided, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Decision<T> {
+    /// The answer.
+    pub outcome: T,
+    /// Every probe that led to it, in order.
+    pub trace: Trace,
+}
+
+impl<T> Decision<T> {
+    /// A decision.
+    pub fn new(outcome: T, trace: Trace) -> Self {
+        Decision { outcome, trace }
+    }
+
+    /// The same reason for another answer.
+    pub fn map<U>(self, f: impl FnOnce(T) -> U) -> Decision<U> {
+        Decision {
+            outcome: f(self.outcome),
+            trace: self.trace,
+        }
+    }
+}
+
+/// All probes of one decision, in the order in which they were made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trace {
+    probes: Vec<Probe>,
+}
+
+impl Trace {
+    /// An empty trace.
+    #[must_use]
+    pub fn new() -> Self {
+        Trace::default()
+    }
+
+    /// Adds a probe.
+    pub fn push(&mut self, probe: Probe) {
+        self.probes.push(probe);
+    }
+
+    /// Adds the probes of a decision that this one rests on.
+    pub fn extend(&mut self, other: Trace) {
+        self.probes.extend(other.probes);
+    }
+
+    /// Takes the outcome of a decision that this one rests on, and keeps its probes.
+    pub fn take<T>(&mut self, decision: Decision<T>) -> T {
+        self.extend(decision.trace);
+        decision.outcome
+    }
+
+    /// The probes, in order.
+    #[must_use]
+    pub fn probes(&self) -> &[Probe] {
+        &self.probes
+    }
+
+    /// Notes that a ruleset called another: the probes that follow are its own.
+    pub fn enter(&mut self, ruleset: &'static str) {
+        self.push(Probe {
+            asked: Asked::Ruleset(ruleset),
+            lhs: Lhs::from(""),
+            step: Step::Exact,
+            found: Found::Nothing,
+        });
+    }
+
+    /// Notes a question that no map answers: is `member` in a class of the configuration?
+    /// Hands the answer through.
+    pub fn class(&mut self, class: &'static str, member: &[u8], found: Membership) -> bool {
+        self.push(Probe {
+            asked: Asked::Class(class),
+            lhs: Lhs::from(member),
+            step: Step::Exact,
+            found: match found {
+                Membership::In => Found::Yes,
+                Membership::Out => Found::Nothing,
+            },
+        });
+        found == Membership::In
+    }
+
+    /// Notes something that was looked at and is no lookup: a fact of DNS or of the session,
+    /// or the built-in rule that settled the matter.
+    pub fn fact(&mut self, about: &'static str, of: &[u8], found: Found) {
+        self.push(Probe {
+            asked: Asked::Fact(about),
+            lhs: Lhs::from(of),
+            step: Step::Exact,
+            found,
+        });
+    }
+}
+
+impl fmt::Display for Trace {
+    /// A probe a line.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for probe in &self.probes {
+            writeln!(f, "{probe}")?;
+        }
+        Ok(())
+    }
+}
+
+/// One exact question: who was asked, what, why, and what came back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Who was asked.
+    pub asked: Asked,
+    /// What was asked.
+    pub lhs: Lhs,
+    /// Why it was tried.
+    pub step: Step,
+    /// What was found.
+    pub found: Found,
+}
+
+impl Probe {
+    /// Whether the question had an answer.
+    #[must_use]
+    pub fn hit(&self) -> bool {
+        !matches!(self.found, Found::Nothing)
+    }
+}
+
+impl fmt::Display for Probe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Asked::Ruleset(name) = self.asked {
+            return write!(f, "[{name}]");
+        }
+        write!(
+            f,
+            "{} {} ({}): {}",
+            self.asked, self.lhs, self.step, self.found
+        )
+    }
+}
+
+/// Who was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Asked {
+    /// A map; the LHS is the exact key.
+    Map(Arc<MapName>),
+    /// A class of the configuration, by what an administrator calls it: `relay-domains`.
+    Class(&'static str),
+    /// A fact handed in (DNS, TLS, login), or a built-in rule, in words.
+    Fact(&'static str),
+    /// No question: the ruleset named here starts.
+    Ruleset(&'static str),
+}
+
+impl fmt::Display for Asked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Asked::Map(name) => write!(f, "{name}"),
+            Asked::Class(name) | Asked::Fact(name) | Asked::Ruleset(name) => f.write_str(name),
+        }
+    }
+}
+
+/// Whether a class holds a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Membership {
+    /// It does.
+    In,
+    /// It does not.
+    Out,
+}
+
+impl From<bool> for Membership {
+    fn from(is_in: bool) -> Self {
+        if is_in {
+            Membership::In
+        } else {
+            Membership::Out
+        }
+    }
+}
+
+/// Why an LHS was tried.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Step {
+    /// The thing itself.
+    Exact,
+    /// With `+*` in the place of the detail: any detail.
+    AnyDetail,
+    /// The same without its detail.
+    NoDetail,
+    /// The local part alone: `user@` in access.
+    User,
+    /// The domain alone; in virtusertable the catch-all `@domain`.
+    Domain,
+    /// The domain without this many of its leading labels.
+    ParentDomain(u8),
+    /// The first so many octets (IPv4) or groups (IPv6) of an address.
+    Network(u8),
+    /// The entry for everything else: a bare tag in access, `.` in mailertable.
+    Default,
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Exact => f.write_str("exact"),
+            Step::AnyDetail => f.write_str("any detail"),
+            Step::NoDetail => f.write_str("without detail"),
+            Step::User => f.write_str("user"),
+            Step::Domain => f.write_str("domain"),
+            Step::ParentDomain(up) => write!(f, "parent domain, {up} up"),
+            Step::Network(parts) => write!(f, "network of {parts}"),
+            Step::Default => f.write_str("default"),
+        }
+    }
+}
+
+/// What a probe found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Found {
+    /// Not there.
+    Nothing,
+    /// The entry's RHS.
+    Rhs(Rhs),
+    /// The RHS is a secret and is never printed.
+    Secret,
+    /// In the class; the fact holds.
+    Yes,
+    /// A fact that is more than yes or no, in words.
+    Text(Box<str>),
+    /// Nobody can tell, and this is why.
+    Error(Box<str>),
+}
+
+impl fmt::Display for Found {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Found::Nothing => f.write_str("-"),
+            Found::Rhs(rhs) => write!(f, "{rhs}"),
+            Found::Secret => f.write_str("(secret)"),
+            Found::Yes => f.write_str("yes"),
+            Found::Text(text) => f.write_str(text),
+            Found::Error(why) => write!(f, "error: {why}"),
+        }
+    }
+}
+
+/// Why there is no answer. "Not in the map" is an answer; this is not.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum LookupError {
+    /// A map could not be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// An entry's RHS makes no sense in its table.
+    #[error("{map}: {lhs}: {why}")]
+    BadRhs {
+        /// The map that holds the entry.
+        map: Arc<MapName>,
+        /// The entry.
+        lhs: Lhs,
+        /// What is wrong, and what was expected.
+        why: &'static str,
+    },
+    /// Rewriting did not come to an end.
+    #[error("{lhs}: still rewriting after {depth} steps")]
+    Loop {
+        /// Where it was given up.
+        lhs: Lhs,
+        /// After so many steps.
+        depth: u8,
+    },
+}
+
+impl LookupError {
+    /// The exit code of a program that ends because of this error.
+    #[must_use]
+    pub fn exit(&self) -> SysExit {
+        match self {
+            LookupError::Store(error) => error.exit(),
+            LookupError::BadRhs { .. } | LookupError::Loop { .. } => SysExit::Config,
+        }
+    }
+
+    /// Whether waiting helps.
+    #[must_use]
+    pub fn is_temporary(&self) -> bool {
+        match self {
+            LookupError::Store(error) => error.is_temporary(),
+            LookupError::BadRhs { .. } | LookupError::Loop { .. } => false,
+        }
+    }
+}
+
+/// A map as tables ask it: every question leaves a probe in the trace.
+///
+/// The name is shared, so that a probe costs no copy of the path.
+#[derive(Clone)]
+pub struct Traced<M> {
+    map: M,
+    name: Arc<MapName>,
+}
+
+impl<M: Map> Traced<M> {
+    /// Wraps a map.
+    pub fn new(map: M) -> Self {
+        let name = Arc::new(map.name().clone());
+        Traced { map, name }
+    }
+
+    /// Folds `lhs` (ASCII letters to lower case), asks for it and notes the probe.
+    ///
+    /// # Errors
+    /// When the map can't be read; the trace then ends in the error.
+    pub fn get(
+        &self,
+        trace: &mut Trace,
+        lhs: &[u8],
+        step: Step,
+    ) -> Result<Option<Rhs>, LookupError> {
+        let lhs = Lhs::folded(lhs);
+        let answer = self.map.get(lhs.as_bytes());
+        let found = match &answer {
+            Ok(Some(rhs)) => Found::Rhs(rhs.clone()),
+            Ok(None) => Found::Nothing,
+            Err(error) => Found::Error(error.to_string().into()),
+        };
+        trace.push(Probe {
+            asked: Asked::Map(Arc::clone(&self.name)),
+            lhs,
+            step,
+            found,
+        });
+        Ok(answer?)
+    }
+
+    /// Class and path.
+    #[must_use]
+    pub fn name(&self) -> &Arc<MapName> {
+        &self.name
+    }
+
+    /// The map itself.
+    #[must_use]
+    pub fn map(&self) -> &M {
+        &self.map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Entry;
+    use crate::store::memory::MemoryMap;
+
+    #[test]
+    fn a_question_folds_and_leaves_a_probe() {
+        let map = Traced::new(MemoryMap::new(
+            "access",
+            [Entry::new("from:a.example", "OK")],
+        ));
+        let mut trace = Trace::new();
+        let found = map.get(&mut trace, b"From:A.example", Step::Domain);
+        assert_eq!(found.unwrap(), Some(Rhs::from("OK")));
+        assert_eq!(
+            trace.to_string(),
+            "memory:access from:a.example (domain): OK\n"
+        );
+    }
+
+    #[test]
+    fn a_secret_is_never_printed() {
+        assert_eq!(Found::Secret.to_string(), "(secret)");
+    }
+}

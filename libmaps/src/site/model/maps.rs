@@ -1,0 +1,155 @@
+//! How a site names its maps.
+
+use std::path::PathBuf;
+
+use crate::map::{MapClass, MapName};
+
+/// A map as a FEATURE or a `K` line defines it: `hash -T<TMPF> -o /etc/mail/access`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MapSpec {
+    /// sendmail's map class: `hash`, `btree`, `dbm`, `cdb`, `text`, `regex`, `dns`, ...
+    pub class: String,
+    /// `-o`: the map may be missing; it is then taken as empty.
+    pub optional: bool,
+    /// `-T`: appended to the LHS as the answer when the map can't be read; `<TMPF>` and the like. Such a lookup is
+    /// a temporary failure in either case.
+    pub temporary_mark: Option<String>,
+    /// `-a`: appended to each RHS found.
+    pub append: Option<String>,
+    /// `-f`: the LHS is not folded before it is asked for.
+    pub keep_case: bool,
+    /// `-m`: only whether there is an entry matters; the LHS stays.
+    pub match_only: bool,
+    /// `-N` always, `-O` never: whether LHS end in NUL; neither: as found.
+    pub nul: NulSuffix,
+    /// Every flag as written, for those that have no field here (`-k`, `-v`, `-z`, `-d`, ...).
+    pub flags: Vec<String>,
+    /// The path as written, so with `.db` where the site wrote that; empty for classes without a file.
+    pub path: PathBuf,
+}
+
+/// Whether the LHS of a map end in NUL.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NulSuffix {
+    /// Try both.
+    #[default]
+    AsFound,
+    /// `-N`.
+    Always,
+    /// `-O`.
+    Never,
+}
+
+impl MapSpec {
+    /// A map of this class and path, without flags.
+    #[must_use]
+    pub fn new(class: &str, path: impl Into<PathBuf>) -> Self {
+        MapSpec {
+            class: class.to_owned(),
+            optional: false,
+            temporary_mark: None,
+            append: None,
+            keep_case: false,
+            match_only: false,
+            nul: NulSuffix::AsFound,
+            flags: Vec::new(),
+            path: path.into(),
+        }
+    }
+
+    /// Reads `class flags path`, the argument of a FEATURE or what follows the name on a `K` line.
+    ///
+    /// Nothing but a class is an error; the text says what was expected.
+    pub fn parse(text: &str) -> Result<Self, &'static str> {
+        let mut words = text.split_ascii_whitespace();
+        let class = words.next().ok_or("expected a map class and a path")?;
+        if class.starts_with('-') || class.contains('/') {
+            return Err("expected a map class such as hash before the flags and the path");
+        }
+        let mut spec = MapSpec::new(class, "");
+        let mut rest = Vec::new();
+        for word in words {
+            match word.strip_prefix('-') {
+                Some(flag) if rest.is_empty() => spec.flag(flag),
+                _ => rest.push(word),
+            }
+        }
+        spec.path = rest.join(" ").into();
+        Ok(spec)
+    }
+
+    fn flag(&mut self, flag: &str) {
+        let mut letters = flag.chars();
+        let letter = letters.next();
+        let value = letters.as_str();
+        match letter {
+            Some('o') => self.optional = true,
+            Some('T') => self.temporary_mark = Some(value.to_owned()),
+            Some('a') => self.append = Some(value.to_owned()),
+            Some('f') => self.keep_case = true,
+            Some('m') => self.match_only = true,
+            Some('N') => self.nul = NulSuffix::Always,
+            Some('O') => self.nul = NulSuffix::Never,
+            _ => {}
+        }
+        self.flags.push(format!("-{flag}"));
+    }
+
+    /// The class of our stores that stands for the map's class; none for classes that are no files of entries.
+    ///
+    /// `dbm` and `implicit` (which takes whatever it finds) are kept as `hash`.
+    #[must_use]
+    pub fn stored(&self) -> Option<MapClass> {
+        match self.class.as_str() {
+            "hash" | "dbm" | "implicit" => Some(MapClass::Hash),
+            "btree" => Some(MapClass::Btree),
+            "cdb" => Some(MapClass::Cdb),
+            "sled" => Some(MapClass::Sled),
+            _ => None,
+        }
+    }
+
+    /// Class and path as traces show them.
+    #[must_use]
+    pub fn name(&self) -> Option<MapName> {
+        Some(MapName::new(self.stored()?, &self.path))
+    }
+
+    /// The text that `parse` reads.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let mut text = self.class.clone();
+        for flag in &self.flags {
+            text.push(' ');
+            text.push_str(flag);
+        }
+        if !self.path.as_os_str().is_empty() {
+            text.push(' ');
+            text.push_str(&self.path.display().to_string());
+        }
+        text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_read_and_come_back() {
+        let text = "hash -T<TMPF> -o -f -k0 /etc/mail/access.db";
+        let spec = MapSpec::parse(text).unwrap();
+        assert!(spec.optional && spec.keep_case && !spec.match_only);
+        assert_eq!(spec.temporary_mark.as_deref(), Some("<TMPF>"));
+        assert_eq!(spec.path.to_str(), Some("/etc/mail/access.db"));
+        assert_eq!(spec.stored(), Some(MapClass::Hash));
+        assert_eq!(spec.text(), text);
+        assert_eq!(
+            MapSpec::parse("regex -a@ ^a -b$").unwrap().path.to_str(),
+            Some("^a -b$")
+        );
+        for bad in ["", "-o hash", "/etc/mail/access"] {
+            assert!(MapSpec::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

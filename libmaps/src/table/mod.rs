@@ -1,0 +1,4 @@
+//! Tables: what the entries of each map mean.
+
+pub mod access;
+pub mod verdict;
