@@ -8,7 +8,9 @@ use libmaps::reply::Reply;
 use super::attack::Counted;
 use super::command::echo;
 use super::rules::Offer;
-use super::{Action, Answer, Login, MAX_AUTH_OCTETS, Question, Secret, Session, State, after, replies};
+use super::{
+    Action, Answer, Login, MAX_AUTH_OCTETS, Question, Secret, Session, State, after, replies,
+};
 
 impl Session {
     pub(super) fn auth(&mut self, argument: &[u8]) -> Action {
@@ -106,7 +108,6 @@ impl Session {
     }
 
     fn logged_in(&mut self, login: Login) -> Action {
-        self.offers = login.offers;
         self.login = Some(login);
         self.failed_logins = 0;
         Action::Reply(replies::auth_ok())

@@ -101,7 +101,7 @@ impl BodyDecoder {
                 out.extend_from_slice(&[b'\r', other]);
                 Text
             }
-            (LineStart | Dot | Text, b'\r') => Cr,
+            (LineStart | Text, b'\r') => Cr,
             (LineStart | Dot | Text, b'\n') => {
                 self.blame(BodyFault::BareLf);
                 out.push(b'\n');

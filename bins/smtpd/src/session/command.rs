@@ -68,16 +68,17 @@ pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
     [&b"get"[..], b"post", b"connect", b"user"]
         .iter()
         .any(|word| {
-            line.split_at_checked(word.len()).is_some_and(|(head, tail)| {
-                head.eq_ignore_ascii_case(word)
-                    && tail.first().is_some_and(u8::is_ascii_whitespace)
-            })
+            line.split_at_checked(word.len())
+                .is_some_and(|(head, tail)| {
+                    head.eq_ignore_ascii_case(word)
+                        && tail.first().is_some_and(u8::is_ascii_whitespace)
+                })
         })
 }
 
 /// Client text for a reply: control octets and the eighth bit taken off, long
 /// text shortened in the middle to about 200 octets, as sendmail does.
-pub(super) fn echo(text: &[u8]) -> String {
+pub fn echo(text: &[u8]) -> String {
     const MOST: usize = 203;
     let plain: String = text
         .iter()

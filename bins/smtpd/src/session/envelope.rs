@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use libmaps::reply::Reply;
 
+use libmaps::site::model::options::PrivacyFlag;
+
 use super::path::{self, Path};
-use super::rules::PrivacyFlag;
 use super::transaction::{Fate, Introduced, Recipient, Transaction};
-use super::{Action, Answer, MailParams, Question, RcptParams, Session, State, after, param, replies};
+use super::{
+    Action, Answer, MailParams, Question, RcptParams, Session, State, after, param, replies,
+};
 
 impl Session {
     pub(super) fn mail(&mut self, argument: &[u8]) -> Action {
@@ -36,7 +39,12 @@ impl Session {
         Ok((path, params))
     }
 
-    pub(super) fn sender_answer(&mut self, path: Path, params: MailParams, answer: Answer) -> Action {
+    pub(super) fn sender_answer(
+        &mut self,
+        path: Path,
+        params: MailParams,
+        answer: Answer,
+    ) -> Action {
         let fate = match answer {
             Answer::Accepted(fate) => fate,
             Answer::Refused(reply) | Answer::Unknown(reply) => {

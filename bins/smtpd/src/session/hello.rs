@@ -2,9 +2,13 @@
 
 use libmaps::reply::Reply;
 
+use libmaps::site::model::options::PrivacyFlag;
+
 use super::attack::Counted;
-use super::rules::{Offer, PrivacyFlag};
-use super::{Action, Ahead, AuthDemand, Channel, Hello, Refusal, Session, State, Welcome, after, replies};
+use super::rules::Offer;
+use super::{
+    Action, Ahead, AuthDemand, Channel, Hello, Refusal, Session, State, Welcome, after, replies,
+};
 
 /// Longest name that HELO takes, in octets.
 const MAX_NAME_OCTETS: usize = 255;
@@ -154,7 +158,7 @@ impl Session {
 
     /// The daemon modifier `S` says never; without it TLS is merely not there.
     fn tls_forbidden(&self) -> bool {
-        !self.rules.offers.has(Offer::StartTls) && !self.offers.has(Offer::StartTls)
+        !self.rules.offers.has(Offer::StartTls)
     }
 
     pub(super) fn must_log_in(&self) -> bool {

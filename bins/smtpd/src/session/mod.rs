@@ -38,7 +38,7 @@ pub use command::echo as shown;
 pub use param::{BodyKind, ByMode, MailParams, Notify, RcptParams, Ret, Utf8Asked};
 pub use path::Path;
 pub use peer::{Peer, Resolve, bracketed};
-pub use rules::{AuthDemand, Offer, Offers, PrivacyFlag, Rules};
+pub use rules::{AuthDemand, Offer, Offers, Rules};
 pub use transaction::{Fate, Introduced, Recipient, Transaction};
 
 /// Longest command line in octets, without its line end.
@@ -192,8 +192,6 @@ pub struct Login {
     pub mechanism: Box<str>,
     /// The last challenge, for mechanisms whose success carries data (RFC 4954 section 4).
     pub closing: Option<Vec<u8>>,
-    /// Whether the login changed what is offered.
-    pub offers: Offers,
 }
 
 /// How a message ended.

@@ -2,25 +2,63 @@
 
 use libmaps::reply::{Reply, Status};
 
+use libmaps::site::model::options::PrivacyFlag;
+
 use super::attack::Counted;
 use super::command::echo;
-use super::rules::{Offer, PrivacyFlag};
+use super::rules::Offer;
 use super::{Action, Question, Session, State, after, replies};
 
 const TOPICS: [(&str, &[&str]); 15] = [
     ("HELO", &["HELO name", "Tells the server who is calling."]),
-    ("EHLO", &["EHLO name", "As HELO, and asks for the list of extensions."]),
-    ("MAIL", &["MAIL FROM:<reverse-path> [parameters]", "Starts a transaction."]),
-    ("RCPT", &["RCPT TO:<forward-path> [parameters]", "Adds a recipient; may be repeated."]),
-    ("DATA", &["DATA", "The message follows; a dot on a line of its own ends it."]),
-    ("BDAT", &["BDAT octets [LAST]", "That many octets of the message follow."]),
+    (
+        "EHLO",
+        &["EHLO name", "As HELO, and asks for the list of extensions."],
+    ),
+    (
+        "MAIL",
+        &[
+            "MAIL FROM:<reverse-path> [parameters]",
+            "Starts a transaction.",
+        ],
+    ),
+    (
+        "RCPT",
+        &[
+            "RCPT TO:<forward-path> [parameters]",
+            "Adds a recipient; may be repeated.",
+        ],
+    ),
+    (
+        "DATA",
+        &[
+            "DATA",
+            "The message follows; a dot on a line of its own ends it.",
+        ],
+    ),
+    (
+        "BDAT",
+        &[
+            "BDAT octets [LAST]",
+            "That many octets of the message follow.",
+        ],
+    ),
     ("RSET", &["RSET", "Forgets the transaction."]),
     ("NOOP", &["NOOP", "Does nothing."]),
     ("QUIT", &["QUIT", "Ends the session."]),
     ("HELP", &["HELP [topic]", "Shows such a text."]),
-    ("VRFY", &["VRFY recipient", "Asks whether a recipient is known here."]),
+    (
+        "VRFY",
+        &["VRFY recipient", "Asks whether a recipient is known here."],
+    ),
     ("EXPN", &["EXPN alias", "Asks who is behind an alias."]),
-    ("ETRN", &["ETRN [option]node", "Asks for the mail that is queued for a node."]),
+    (
+        "ETRN",
+        &[
+            "ETRN [option]node",
+            "Asks for the mail that is queued for a node.",
+        ],
+    ),
     ("AUTH", &["AUTH mechanism [initial-response]", "Logs in."]),
     ("STARTTLS", &["STARTTLS", "Switches to TLS."]),
 ];

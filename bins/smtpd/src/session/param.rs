@@ -143,7 +143,11 @@ pub(super) fn mail(text: &[u8], offers: Offers, by_min: i64) -> Result<MailParam
                 let word = need("AUTH=")?;
                 once(got.auth.is_some(), "AUTH")?;
                 xtext(word, "AUTH")?;
-                got.auth = Some(if word == b"<>" { Box::default() } else { decode_xtext(word).into() });
+                got.auth = Some(if word == b"<>" {
+                    Box::default()
+                } else {
+                    decode_xtext(word).into()
+                });
             }
             b"by" if offers.has(Offer::DeliverBy) => got.by = Some(by(need("BY=")?, by_min)?),
             b"smtputf8" if offers.has(Offer::SmtpUtf8) && value.is_none() => {
@@ -205,7 +209,11 @@ fn body(value: &[u8]) -> Result<BodyKind, Reply> {
     } else if value.eq_ignore_ascii_case(b"7bit") {
         Ok(BodyKind::SevenBit)
     } else {
-        Err(bad(501, (5, 5, 4), format!("Unknown BODY type {}", echo(value))))
+        Err(bad(
+            501,
+            (5, 5, 4),
+            format!("Unknown BODY type {}", echo(value)),
+        ))
     }
 }
 
@@ -215,7 +223,11 @@ fn ret(value: &[u8]) -> Result<Ret, Reply> {
     } else if value.eq_ignore_ascii_case(b"hdrs") {
         Ok(Ret::Headers)
     } else {
-        Err(bad(501, (5, 5, 2), format!("Bad argument \"{}\" to RET", echo(value))))
+        Err(bad(
+            501,
+            (5, 5, 2),
+            format!("Bad argument \"{}\" to RET", echo(value)),
+        ))
     }
 }
 
@@ -261,7 +273,10 @@ fn by(value: &[u8], min: i64) -> Result<(i64, ByMode), Reply> {
         Some(b'r') => Ok((seconds, ByMode::Return)),
         Some(b'n') => Ok((seconds, ByMode::Notify)),
         other => {
-            let letter = mode.first().filter(|_| other.is_some()).map_or('?', |c| char::from(c & 0x7f));
+            let letter = mode
+                .first()
+                .filter(|_| other.is_some())
+                .map_or('?', |c| char::from(c & 0x7f));
             Err(bad(501, (5, 5, 2), format!("illegal by-mode '{letter}'")))
         }
     }
@@ -317,11 +332,19 @@ fn dsn_allowed(offers: Offers, key: &str) -> Result<(), Reply> {
 }
 
 fn syntax(key: &str) -> Reply {
-    bad(501, (5, 5, 4), format!("Syntax error in {key} parameter value"))
+    bad(
+        501,
+        (5, 5, 4),
+        format!("Syntax error in {key} parameter value"),
+    )
 }
 
 fn unrecognized(key: &[u8]) -> Reply {
-    bad(555, (5, 5, 4), format!("{} parameter unrecognized", echo(key)))
+    bad(
+        555,
+        (5, 5, 4),
+        format!("{} parameter unrecognized", echo(key)),
+    )
 }
 
 fn bad(code: u16, (class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Reply {

@@ -153,9 +153,18 @@ mod tests {
             ("FROM:<<a@b>>", "<<a@b>> | a@b | "),
             ("FROM:<a@b>x", "<a@b>x | a@b | "),
             ("FROM:Joe <a@b>", "Joe | Joe | <a@b>"),
-            ("FROM", "501 5.5.2 Syntax error in parameters scanning \"FROM\""),
-            ("FROM:", "501 5.5.2 Syntax error in parameters scanning \"FROM\""),
-            ("TO:<a>", "501 5.5.2 Syntax error in parameters scanning \"TO\""),
+            (
+                "FROM",
+                "501 5.5.2 Syntax error in parameters scanning \"FROM\"",
+            ),
+            (
+                "FROM:",
+                "501 5.5.2 Syntax error in parameters scanning \"FROM\"",
+            ),
+            (
+                "TO:<a>",
+                "501 5.5.2 Syntax error in parameters scanning \"TO\"",
+            ),
             ("", "501 5.5.2 Syntax error in parameters scanning \"\""),
             ("FROM:<a", "553 5.0.0 <a... Unbalanced '<'"),
             ("FROM:a>", "553 5.0.0 a>... Unbalanced '>'"),

@@ -5,7 +5,11 @@ use libmaps::reply::{Reply, Status};
 use super::peer::Peer;
 
 /// A reply of one line.
-pub(super) fn say(code: u16, (class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Reply {
+pub(super) fn say(
+    code: u16,
+    (class, subject, detail): (u8, u16, u16),
+    text: impl Into<String>,
+) -> Reply {
     Reply::new(code, Some(Status::new(class, subject, detail)), text)
 }
 
@@ -26,19 +30,35 @@ pub(super) fn unrecognized(line: &str) -> Reply {
 }
 
 pub(super) fn unimplemented(line: &str) -> Reply {
-    say(502, (5, 5, 1), format!("Command not implemented: \"{line}\""))
+    say(
+        502,
+        (5, 5, 1),
+        format!("Command not implemented: \"{line}\""),
+    )
 }
 
 pub(super) fn too_many_bad_commands(host: &str) -> Reply {
-    say(421, (4, 7, 0), format!("{host} Too many bad commands; closing connection"))
+    say(
+        421,
+        (4, 7, 0),
+        format!("{host} Too many bad commands; closing connection"),
+    )
 }
 
 pub(super) fn too_many_failed_logins(host: &str) -> Reply {
-    say(421, (4, 7, 0), format!("{host} Too many failed logins; closing connection"))
+    say(
+        421,
+        (4, 7, 0),
+        format!("{host} Too many failed logins; closing connection"),
+    )
 }
 
 pub(super) fn open_proxy(host: &str, peer: &Peer) -> Reply {
-    say(421, (4, 7, 0), format!("{host} Rejecting open proxy {peer}"))
+    say(
+        421,
+        (4, 7, 0),
+        format!("{host} Rejecting open proxy {peer}"),
+    )
 }
 
 pub(super) fn command_too_long(host: &str, peer: &Peer) -> Reply {
@@ -96,7 +116,11 @@ pub(super) fn size_declared(limit: u64) -> Reply {
 }
 
 pub(super) fn size_exceeded(limit: u64) -> Reply {
-    say(552, (5, 2, 3), format!("Message exceeds maximum fixed size ({limit})"))
+    say(
+        552,
+        (5, 2, 3),
+        format!("Message exceeds maximum fixed size ({limit})"),
+    )
 }
 
 pub(super) fn start_data() -> Reply {
@@ -150,7 +174,11 @@ pub(super) fn tls_not_offered() -> Reply {
 }
 
 pub(super) fn tls_in_transaction() -> Reply {
-    say(503, (5, 5, 0), "TLS not permitted during a mail transaction")
+    say(
+        503,
+        (5, 5, 0),
+        "TLS not permitted during a mail transaction",
+    )
 }
 
 pub(super) fn auth_unavailable() -> Reply {
@@ -162,7 +190,11 @@ pub(super) fn auth_twice() -> Reply {
 }
 
 pub(super) fn auth_in_transaction() -> Reply {
-    say(503, (5, 5, 0), "AUTH not permitted during a mail transaction")
+    say(
+        503,
+        (5, 5, 0),
+        "AUTH not permitted during a mail transaction",
+    )
 }
 
 pub(super) fn auth_no_mechanism() -> Reply {
@@ -170,7 +202,11 @@ pub(super) fn auth_no_mechanism() -> Reply {
 }
 
 pub(super) fn auth_unknown(mechanism: &str) -> Reply {
-    say(504, (5, 3, 3), format!("AUTH mechanism {mechanism} not available"))
+    say(
+        504,
+        (5, 3, 3),
+        format!("AUTH mechanism {mechanism} not available"),
+    )
 }
 
 /// The original repeats what it could not decode; that may be half a password.

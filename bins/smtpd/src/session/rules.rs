@@ -1,60 +1,6 @@
 //! What a listener allows and offers: the session's part of the configuration.
 
-/// One word of sendmail's PrivacyOptions that concerns a session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PrivacyFlag {
-    /// MAIL wants HELO first.
-    NeedMailHelo,
-    /// EXPN wants HELO first.
-    NeedExpnHelo,
-    /// VRFY wants HELO first.
-    NeedVrfyHelo,
-    /// No EXPN.
-    NoExpn,
-    /// No VRFY.
-    NoVrfy,
-    /// No ETRN.
-    NoEtrn,
-    /// No VERB.
-    NoVerb,
-    /// No delivery reports (RFC 3461).
-    NoReceipts,
-    /// Reports never hold the message.
-    NoBodyReturn,
-    /// Headers tell of odd clients.
-    AuthWarnings,
-}
-
-impl PrivacyFlag {
-    /// The flags that a word of `confPRIVACY_FLAGS` sets; empty where the word
-    /// does not concern a session.
-    #[must_use]
-    pub fn of_word(word: &str) -> &'static [PrivacyFlag] {
-        use PrivacyFlag as F;
-        match word.to_ascii_lowercase().as_str() {
-            "needmailhelo" => &[F::NeedMailHelo],
-            "needexpnhelo" => &[F::NeedExpnHelo],
-            "needvrfyhelo" => &[F::NeedVrfyHelo],
-            "noexpn" => &[F::NoExpn],
-            "novrfy" => &[F::NoVrfy],
-            "noetrn" => &[F::NoEtrn],
-            "noverb" => &[F::NoVerb],
-            "noreceipts" => &[F::NoReceipts],
-            "nobodyreturn" => &[F::NoBodyReturn],
-            "authwarnings" => &[F::AuthWarnings],
-            "goaway" => &[
-                F::NeedMailHelo,
-                F::NeedExpnHelo,
-                F::NeedVrfyHelo,
-                F::NoExpn,
-                F::NoVrfy,
-                F::NoVerb,
-                F::AuthWarnings,
-            ],
-            _ => &[],
-        }
-    }
-}
+use libmaps::site::model::options::{Privacy, PrivacyFlag};
 
 /// An extension or command that a listener may offer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -128,7 +74,7 @@ pub struct Rules {
     /// This host's name, `$j`.
     pub hostname: String,
     /// Privacy flags in force.
-    pub privacy: Vec<PrivacyFlag>,
+    pub privacy: Privacy,
     /// What is offered before any client is known.
     pub offers: Offers,
     /// Whether a login is demanded.
@@ -149,6 +95,6 @@ impl Rules {
     /// Whether the flag is set.
     #[must_use]
     pub fn private(&self, flag: PrivacyFlag) -> bool {
-        self.privacy.contains(&flag)
+        self.privacy.has(flag)
     }
 }
