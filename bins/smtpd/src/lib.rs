@@ -8,4 +8,6 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod clock;
+pub mod queue;
 pub mod session;
