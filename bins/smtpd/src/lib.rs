@@ -9,5 +9,7 @@
 )]
 
 pub mod clock;
+pub mod header;
+pub mod macros;
 pub mod queue;
 pub mod session;
