@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::map::{MapName, StoreError};
-use crate::source::map::{Grammar, Line, Lines};
+use crate::source::map::{Grammar, Line, Lines, SourceLine};
 use crate::source::{ParseError, ParseErrorKind};
 use crate::store::path::folder_of;
 use crate::store::publish::{OnDuplicate, Options, Published, Publisher};
@@ -64,7 +64,7 @@ pub struct Report {
     pub read: u64,
     /// How many entries the map holds.
     pub stored: u64,
-    /// The later entries of an LHS, by line; not with `-d`.
+    /// The later entries of an LHS, by line, where they are an error.
     pub duplicates: Vec<Duplicate>,
     /// The bad lines, in order, as many as were remembered.
     pub errors: Vec<ParseError>,
@@ -176,6 +176,26 @@ pub trait Watcher {
 
 impl Watcher for () {}
 
+/// How entries of a source are stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// As they stand.
+    Bare,
+    /// With a NUL after LHS and RHS (`-N`), as alias maps have it.
+    Nul,
+}
+
+/// How a source is read and what is done with it.
+#[derive(Clone, Copy, Debug)]
+pub struct FromSource {
+    /// The grammar.
+    pub grammar: Grammar,
+    /// How its entries are stored.
+    pub ending: Ending,
+    /// What is done when it has errors.
+    pub on_error: OnError,
+}
+
 /// Builds a map from a source of the map grammar; `source_name` stands in errors.
 ///
 /// # Errors
@@ -184,8 +204,7 @@ pub fn from_source(
     mut builder: Builder,
     input: impl Read,
     source_name: &Path,
-    grammar: Grammar,
-    on_error: OnError,
+    how: FromSource,
     watcher: &mut dyn Watcher,
 ) -> Result<Report, StoreError> {
     let mut lines = Lines::new(input);
@@ -202,13 +221,20 @@ pub fn from_source(
     loop {
         let next = lines.next();
         let next = next.map_err(|e| StoreError::io(source_name, "read", e))?;
-        let Some((line, octets)) = next else { break };
-        match grammar.line(octets) {
+        let Some(SourceLine { line, octets, end }) = next else {
+            break;
+        };
+        match how.grammar.line(octets, end) {
             None => {}
             Some(Line::Entry { lhs, rhs }) => {
                 watcher.entry(lhs, rhs);
                 report.read += 1;
-                builder.put(lhs, rhs, line)?;
+                match how.ending {
+                    Ending::Bare => builder.put(lhs, rhs, line)?,
+                    Ending::Nul => {
+                        builder.put(&[lhs, b"\0"].concat(), &[rhs, b"\0"].concat(), line)?;
+                    }
+                }
             }
             Some(Line::Bad(kind)) => report.note(source_name, line, kind),
         }
@@ -218,8 +244,8 @@ pub fn from_source(
         }
     }
     watcher.progress(lines.octets());
-    let started = builder.started();
-    if on_error == OnError::PublishNothing {
+    let (started, on_duplicate) = (builder.started(), builder.on_duplicate);
+    if how.on_error == OnError::PublishNothing {
         // Duplicates show only when all entries are sorted: look before anything is written.
         report.duplicates = builder.duplicates()?;
         if report.error_count > 0 || !report.duplicates.is_empty() {
@@ -229,7 +255,9 @@ pub fn from_source(
     }
     let (published, duplicates) = builder.publish(Some(lines.digest()))?;
     report.stored = published.entries;
-    report.duplicates = duplicates;
+    if on_duplicate == OnDuplicate::Refuse {
+        report.duplicates = duplicates;
+    }
     report.published = Some(published);
     report.elapsed = started.elapsed();
     Ok(report)

@@ -5,7 +5,9 @@ fn runs(budget: usize) -> Runs {
     Runs::new(budget, Box::new(tempfile::tempfile))
 }
 
-fn sorted(runs: Runs, keep: Keep) -> (Vec<(Vec<u8>, Vec<u8>)>, Vec<u64>) {
+type Pair = (Vec<u8>, Vec<u8>);
+
+fn sorted(runs: Runs, keep: Keep) -> (Vec<Pair>, Vec<u64>) {
     let mut out = Vec::new();
     let duplicates = runs
         .merge(keep, &|e| panic!("{e}"), &mut |lhs, rhs| {
@@ -85,7 +87,7 @@ proptest! {
             push(&mut r, n as u64, key, &n.to_be_bytes());
         }
         let (out, _) = sorted(r, Keep::All);
-        let mut want: Vec<(Vec<u8>, Vec<u8>)> =
+        let mut want: Vec<Pair> =
             keys.iter().enumerate().map(|(n, k)| (k.clone(), n.to_be_bytes().into())).collect();
         want.sort_by(|a, b| a.0.cmp(&b.0));
         prop_assert_eq!(out, want);

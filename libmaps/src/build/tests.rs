@@ -10,15 +10,12 @@ fn options() -> Options {
 fn build(target: &Path, start: Start, options: Options, on_error: OnError, text: &str) -> Report {
     let builder = Builder::open(target, start, options).unwrap();
     let name = Path::new("m");
-    from_source(
-        builder,
-        text.as_bytes(),
-        name,
-        Grammar::default(),
+    let how = FromSource {
+        grammar: Grammar::default(),
+        ending: Ending::Bare,
         on_error,
-        &mut (),
-    )
-    .unwrap()
+    };
+    from_source(builder, text.as_bytes(), name, how, &mut ()).unwrap()
 }
 
 fn dump(target: &Path) -> String {
@@ -87,7 +84,7 @@ fn adding_to_the_old_map() {
     };
     let cases = [
         (options(), options(), "a=1 b=2", vec![2]),
-        (options(), replaced.clone(), "a=9 b=2", vec![2]),
+        (options(), replaced.clone(), "a=9 b=2", vec![]),
         (kept.clone(), kept.clone(), "a=0 a=1 a=9 b=2", vec![]),
         (kept, options(), "a=0 a=1 b=2", vec![2]),
     ];

@@ -70,11 +70,31 @@ pub enum Line<'a> {
     Bad(ParseErrorKind),
 }
 
+/// How a line ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// With a line feed.
+    LineFeed,
+    /// With the file.
+    File,
+}
+
+/// A line of a source.
+#[derive(Debug, PartialEq, Eq)]
+pub struct SourceLine<'a> {
+    /// Its number, from 1.
+    pub line: u64,
+    /// Its octets without the LF.
+    pub octets: &'a mut [u8],
+    /// How it ended.
+    pub end: End,
+}
+
 impl Grammar {
     /// Reads one line, which comes without its LF; `None` for a blank line or a comment.
     ///
     /// The LHS is folded in place, hence the mutable line.
-    pub fn line<'a>(&self, line: &'a mut [u8]) -> Option<Line<'a>> {
+    pub fn line<'a>(&self, line: &'a mut [u8], end: End) -> Option<Line<'a>> {
         if line.len() + 1 >= LINE_MAX_OCTETS || memchr::memchr(0, line).is_some() {
             return Some(Line::Bad(ParseErrorKind::TooLong {
                 max: LINE_MAX_OCTETS,
@@ -87,7 +107,8 @@ impl Grammar {
         if self.separator.is_none() && is_space(first) {
             return Some(Line::Bad(ParseErrorKind::LeadingSpace));
         }
-        let dropped = usize::from(self.separator.is_none() && line.ends_with(b"\r"));
+        let dropped =
+            usize::from(self.separator.is_none() && end == End::LineFeed && line.ends_with(b"\r"));
         let (line, _) = line.split_at_mut_checked(line.len() - dropped)?;
         let end = match self.separator {
             Some(c) => memchr::memchr(c, line),
@@ -151,12 +172,12 @@ impl<R: Read> Lines<R> {
         }
     }
 
-    /// The next line without its LF, and its number from 1.
+    /// The next line.
     ///
     /// # Errors
     /// Those of the input; what was read before stays valid.
     #[allow(clippy::should_implement_trait)] // it lends from the buffer, an Iterator cannot
-    pub fn next(&mut self) -> io::Result<Option<(u64, &mut [u8])>> {
+    pub fn next(&mut self) -> io::Result<Option<SourceLine<'_>>> {
         loop {
             let rest = self.buffer.get(self.start..).unwrap_or_default();
             if let Some(len) = memchr::memchr(b'\n', rest) {
@@ -166,7 +187,7 @@ impl<R: Read> Lines<R> {
                     self.state = Input::More;
                     continue;
                 }
-                return Ok(self.give(from, len));
+                return Ok(self.give(from, len, End::LineFeed));
             }
             let len = rest.len();
             if self.state == Input::Ended {
@@ -175,7 +196,7 @@ impl<R: Read> Lines<R> {
                 }
                 let from = self.start;
                 self.start += len;
-                return Ok(self.give(from, len));
+                return Ok(self.give(from, len, End::File));
             }
             if self.state == Input::Skipping {
                 self.start = self.buffer.len();
@@ -184,7 +205,7 @@ impl<R: Read> Lines<R> {
                 self.state = Input::Skipping;
                 let from = self.start;
                 self.start = self.buffer.len();
-                return Ok(self.give(from, len));
+                return Ok(self.give(from, len, End::File));
             }
             self.fill()?;
         }
@@ -202,10 +223,11 @@ impl<R: Read> Lines<R> {
         self.octets
     }
 
-    fn give(&mut self, from: usize, len: usize) -> Option<(u64, &mut [u8])> {
+    fn give(&mut self, from: usize, len: usize, end: End) -> Option<SourceLine<'_>> {
         self.line += 1;
         let line = self.line;
-        self.buffer.get_mut(from..from + len).map(|l| (line, l))
+        let octets = self.buffer.get_mut(from..from + len)?;
+        Some(SourceLine { line, octets, end })
     }
 
     fn fill(&mut self) -> io::Result<()> {
@@ -240,8 +262,13 @@ mod tests {
     fn read(grammar: Grammar, text: &[u8]) -> Vec<String> {
         let mut lines = Lines::new(text);
         let mut out = Vec::new();
-        while let Some((n, line)) = lines.next().unwrap() {
-            match grammar.line(line) {
+        while let Some(SourceLine {
+            line: n,
+            octets,
+            end,
+        }) = lines.next().unwrap()
+        {
+            match grammar.line(octets, end) {
                 None => {}
                 Some(Line::Entry { lhs, rhs }) => out.push(format!(
                     "{n} [{}] [{}]",
@@ -275,7 +302,7 @@ mod tests {
                     "3 syntax error (leading space)",
                 ],
             ),
-            (b"a 1\rb 2", &["1 [a] [1\\rb 2]"]),
+            (b"a 1\rb 2\r", &["1 [a] [1\\rb 2\\r]"]),
             (b"a\x0bb\nc\x0cd", &["1 [a] [b]", "2 [c] [d]"]),
             (b"\xc4A\xa0 x", &["1 [\\xc4a\\xa0] [x]"]),
             (
@@ -353,8 +380,8 @@ mod tests {
             let mut whole = Lines::new(text.as_slice());
             let mut pieces = Lines::new(Pieces(&text, piece));
             loop {
-                let a = whole.next().unwrap().map(|(n, l)| (n, l.to_vec()));
-                let b = pieces.next().unwrap().map(|(n, l)| (n, l.to_vec()));
+                let a = whole.next().unwrap().map(|l| (l.line, l.octets.to_vec(), l.end));
+                let b = pieces.next().unwrap().map(|l| (l.line, l.octets.to_vec(), l.end));
                 prop_assert_eq!(&a, &b);
                 if a.is_none() { break; }
             }

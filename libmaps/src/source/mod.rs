@@ -39,6 +39,17 @@ pub enum ParseErrorKind {
     },
 }
 
+impl ParseErrorKind {
+    /// The text with an LHS as its own octets, as the originals print it.
+    #[must_use]
+    pub fn to_octets(&self) -> Vec<u8> {
+        match self {
+            ParseErrorKind::NoRhs { lhs } => [b"no RHS for LHS ", lhs.as_ref()].concat(),
+            other => other.to_string().into_bytes(),
+        }
+    }
+}
+
 impl fmt::Display for ParseErrorKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

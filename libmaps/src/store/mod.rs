@@ -1,5 +1,8 @@
 //! Stores: entries on disk, one file per class, and how they are published.
 
+pub mod berkeley;
+pub mod cdb;
+pub mod class;
 pub mod filter;
 pub mod lock;
 pub mod memory;
@@ -8,15 +11,17 @@ pub mod publish;
 pub mod redb;
 pub mod sniff;
 
+pub use berkeley::BerkeleyMap;
+pub use cdb::{CdbMap, CdbWriter};
 pub use memory::MemoryMap;
+pub use redb::RedbMap;
+pub use sniff::{Format, SNIFF_OCTETS, sniff};
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::map::{Map, MapClass, MapName, StoreError};
-use redb::RedbMap;
-use sniff::Format;
 
 /// Where a builder hands over entries, LHS and RHS, one call each.
 pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
@@ -27,6 +32,10 @@ pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
 pub enum Opened {
     /// A redb store, built as `hash` or `btree`.
     Redb(Box<RedbMap>),
+    /// A Berkeley DB file: read only.
+    Berkeley(BerkeleyMap),
+    /// A constant database.
+    Cdb(CdbMap),
 }
 
 impl Opened {
@@ -35,6 +44,8 @@ impl Opened {
     pub fn into_map(self) -> Box<dyn Map> {
         match self {
             Opened::Redb(map) => map,
+            Opened::Berkeley(map) => Box::new(map),
+            Opened::Cdb(map) => Box::new(map),
         }
     }
 
@@ -53,11 +64,23 @@ impl Opened {
         })
     }
 
+    /// Whether several values of one LHS may stand in it.
+    #[must_use]
+    pub fn keeps_duplicates(&self) -> bool {
+        match self {
+            Opened::Redb(map) => map.meta().duplicates == redb::Duplicates::Kept,
+            Opened::Berkeley(map) => map.keeps_duplicates(),
+            Opened::Cdb(_) => true,
+        }
+    }
+
     /// The class that the file itself says it has.
     #[must_use]
     pub fn class(&self) -> MapClass {
         match self {
             Opened::Redb(map) => map.meta().class,
+            Opened::Berkeley(map) => map.class(),
+            Opened::Cdb(_) => MapClass::Cdb,
         }
     }
 }
@@ -85,15 +108,22 @@ pub fn open_any(path: &Path, name: MapName) -> Result<Opened, StoreError> {
 /// # Errors
 /// As [`open`].
 pub fn open_file(file: File, path: &Path, name: MapName) -> Result<Opened, StoreError> {
+    let foreign = |why: &str| {
+        Err(StoreError::Foreign {
+            path: path.into(),
+            why: format!("Invalid argument: {why}"),
+        })
+    };
     match sniff::sniff_file(&file, path)? {
         Format::Redb => Ok(Opened::Redb(Box::new(RedbMap::open(file, path, name)?))),
-        format => Err(StoreError::Foreign {
-            path: path.into(),
-            why: match format {
-                Format::Empty => "Invalid argument: the file is empty, not a map".into(),
-                _ => "Invalid argument: not a map of any known format".into(),
-            },
-        }),
+        Format::Berkeley => Ok(Opened::Berkeley(BerkeleyMap::from_file(file, path, name)?)),
+        Format::Cdb => Ok(Opened::Cdb(CdbMap::from_file(file, path, name)?)),
+        // A cdb has no magic: one that is damaged is known only by what it was asked for as.
+        Format::Unknown if name.class == MapClass::Cdb => {
+            Ok(Opened::Cdb(CdbMap::from_file(file, path, name)?))
+        }
+        Format::Empty => foreign("the file is empty, not a map"),
+        Format::Unknown => foreign("not a map of any known format"),
     }
 }
 

@@ -20,7 +20,7 @@ use crate::rhs::Rhs;
 use crate::store::lock::WriterLock;
 use crate::store::path::{self, Access, Safety, folder_of};
 use crate::store::redb::{self, Change, Duplicates, Meta, RedbMap};
-use crate::store::{Sink, open_any};
+use crate::store::{CdbWriter, Opened, Sink, open_any};
 
 /// What becomes of a second value of one LHS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,6 +114,7 @@ pub struct Publisher {
     old: Option<fs::Metadata>,
     /// The map that is edited; `None` when a new one is made.
     base: Option<Base>,
+    base_class: Option<MapClass>,
     changes: BTreeMap<Lhs, Vec<Change>>,
     options: Options,
     duplicates: Duplicates,
@@ -161,12 +162,14 @@ impl Publisher {
             return Ok(publisher);
         }
         let name = MapName::new(publisher.options.class, target);
-        let base = match open_any(&publisher.target, name)? {
-            crate::store::Opened::Redb(map) => {
+        let opened = open_any(&publisher.target, name)?;
+        publisher.base_class = Some(opened.class());
+        publisher.duplicates = kept_by(&opened);
+        let base = match opened {
+            Opened::Redb(map) => {
                 // The map keeps the way it was built.
                 publisher.options.class = map.meta().class;
                 publisher.options.described = map.meta().options.clone();
-                publisher.duplicates = map.meta().duplicates;
                 Base::Redb(map)
             }
             other => Base::Other(other.into_map()),
@@ -188,32 +191,30 @@ impl Publisher {
         let name = MapName::new(publisher.options.class, target);
         let opened = open_any(&path, name)?;
         opened.expect_class(publisher.options.class, &path)?;
-        if let crate::store::Opened::Redb(map) = &opened {
-            match (map.meta().duplicates, publisher.options.on_duplicate) {
-                (Duplicates::None, OnDuplicate::KeepAll) => {
-                    return Err(StoreError::Foreign {
-                        path,
-                        why: "Invalid argument: the map was built without -d".into(),
-                    });
-                }
-                (kept, _) => publisher.duplicates = kept,
-            }
+        let kept = kept_by(&opened);
+        if kept == Duplicates::None && publisher.options.on_duplicate == OnDuplicate::KeepAll {
+            return Err(StoreError::Foreign {
+                path,
+                why: "Invalid argument: the map was built without -d".into(),
+            });
         }
+        publisher.duplicates = kept;
         Ok(publisher)
     }
 
     fn begin(target: &Path, options: Options) -> Result<Self, StoreError> {
-        let checked = path::check(target, Access::Write, options.safety)?;
+        let checked = path::check(target, Access::Write, options.safety, options.owner)?;
         let target = checked.path;
         let lock = WriterLock::acquire(&target, &beside(&target, ".lock"))?;
         // Another writer may have replaced the file while we waited.
-        let old = path::check(&target, Access::Write, options.safety)?.metadata;
+        let old = path::check(&target, Access::Write, options.safety, options.owner)?.metadata;
         let draft = Draft::create(beside(&target, ".draft"))?;
         Ok(Publisher {
             target,
             draft,
             old,
             base: None,
+            base_class: None,
             changes: BTreeMap::new(),
             duplicates: match options.on_duplicate {
                 OnDuplicate::KeepAll => Duplicates::Kept,
@@ -235,6 +236,20 @@ impl Publisher {
     #[must_use]
     pub fn base(&self) -> Option<&dyn Map> {
         self.base.as_ref().map(Base::map)
+    }
+
+    /// Refuses to edit a map of another class than the administrator said.
+    ///
+    /// # Errors
+    /// [`StoreError::Foreign`].
+    pub fn expect_class(&self, class: MapClass) -> Result<(), StoreError> {
+        match &self.base_class {
+            Some(found) if *found != class => Err(StoreError::Foreign {
+                path: self.target.clone(),
+                why: format!("Invalid argument: a {found} map, not a {class} map"),
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Puts an entry, as [`Options::on_duplicate`] says.
@@ -351,10 +366,11 @@ impl Publisher {
             MapClass::Hash | MapClass::Btree => {
                 redb::write(self.draft.file()?, &self.target, &meta, fill)?
             }
-            class => {
+            MapClass::Cdb => write_cdb(self.draft.file()?, &self.target, fill)?,
+            class @ (MapClass::Sled | MapClass::Memory) => {
                 return Err(StoreError::Unsupported {
                     path: self.target.clone(),
-                    why: format!("maps of class {class} can't be written"),
+                    why: format!("maps of class {class} are not published as a file"),
                 });
             }
         };
@@ -408,6 +424,13 @@ impl Publisher {
         };
         file.set_permissions(fs::Permissions::from_mode(mode))
             .map_err(at("chmod"))
+    }
+}
+
+fn kept_by(opened: &Opened) -> Duplicates {
+    match opened.keeps_duplicates() {
+        true => Duplicates::Kept,
+        false => Duplicates::None,
     }
 }
 
@@ -511,6 +534,21 @@ fn keep_berkeley(target: &Path, old: Option<&fs::Metadata>) -> Result<Option<Pat
     copy.sync()?;
     copy.rename_to(&kept)?;
     Ok(Some(kept))
+}
+
+fn write_cdb(
+    file: File,
+    path: &Path,
+    fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
+) -> Result<u64, StoreError> {
+    let mut writer = CdbWriter::new(file, path);
+    let mut entries = 0;
+    fill(&mut |lhs, rhs| {
+        entries += 1;
+        writer.add(lhs, rhs)
+    })?;
+    writer.finish()?;
+    Ok(entries)
 }
 
 fn copy_whole(from: &Path, draft: &Draft) -> Result<(), StoreError> {

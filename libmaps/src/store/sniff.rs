@@ -1,79 +1,54 @@
-//! What a file is, by its first octets.
+//! Which format a file has, by its first octets.
 
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use super::berkeley::is_berkeley;
+use super::cdb::Header;
 use crate::map::StoreError;
 
-/// What a file seems to be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// As many octets of a file as [`sniff`] looks at.
+pub const SNIFF_OCTETS: usize = 2048;
+
+/// redb's magic number.
+const REDB_MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
+
+/// The formats that a map's file can have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Format {
-    /// A redb store.
+    /// A redb store: classes hash and btree.
     Redb,
-    /// A Berkeley DB file of any version and byte order.
+    /// A file of the Berkeley DB family, readable or not.
     Berkeley,
-    /// A constant database: it has no magic, so its table of tables must fit the file.
+    /// A constant database, told by its tables for want of a magic number.
     Cdb,
-    /// A file of no octets.
+    /// No octets at all.
     Empty,
     /// None of these.
     Unknown,
 }
 
-const REDB_MAGIC: &[u8] = b"redb\x1a\x0a\xa9\x0d\x0a";
-const BERKELEY_MAGIC_AT: usize = 12;
-const BERKELEY_MAGICS: [u32; 2] = [0x0006_1561, 0x0005_3162];
-const CDB_HEAD_OCTETS: usize = 2048;
-
-/// How much of a file [`sniff`] wants to see.
-pub const SNIFF_OCTETS: usize = CDB_HEAD_OCTETS;
-
-/// Tells a file of `len` octets by its `first` ones, [`SNIFF_OCTETS`] where there are as many.
+/// Tells the format from the first octets of a file, up to [`SNIFF_OCTETS`] of
+/// them, and from its length.
+///
+/// A cdb has no magic number: its 256 tables must lie within the file and end
+/// where it ends. A damaged one is therefore `Unknown`; a program that was
+/// told the class opens it as such and gets the better error.
 #[must_use]
-pub fn sniff(first: &[u8], len: u64) -> Format {
+pub fn sniff(first: &[u8], file_octets: u64) -> Format {
     if first.is_empty() {
-        return Format::Empty;
+        Format::Empty
+    } else if first.starts_with(REDB_MAGIC) {
+        Format::Redb
+    } else if is_berkeley(first) {
+        Format::Berkeley
+    } else if Header::parse(first, file_octets).is_ok_and(|header| header.fills(file_octets)) {
+        Format::Cdb
+    } else {
+        Format::Unknown
     }
-    if first.starts_with(REDB_MAGIC) {
-        return Format::Redb;
-    }
-    let magic = first
-        .get(BERKELEY_MAGIC_AT..)
-        .and_then(|rest| rest.first_chunk::<4>());
-    if let Some(magic) = magic
-        && (BERKELEY_MAGICS.contains(&u32::from_le_bytes(*magic))
-            || BERKELEY_MAGICS.contains(&u32::from_be_bytes(*magic)))
-    {
-        return Format::Berkeley;
-    }
-    if looks_like_cdb(first, len) {
-        return Format::Cdb;
-    }
-    Format::Unknown
-}
-
-/// The 256 hash tables of a cdb stand one after the other up to the end of the file.
-fn looks_like_cdb(first: &[u8], len: u64) -> bool {
-    let Some(head) = first.get(..CDB_HEAD_OCTETS) else {
-        return false;
-    };
-    let (tables, _) = head.as_chunks::<8>();
-    let mut end = None;
-    for table in tables {
-        let (at, slots) = table.split_at(4);
-        let number = |octets: &[u8]| {
-            let octets = octets.first_chunk::<4>().copied().unwrap_or_default();
-            u64::from(u32::from_le_bytes(octets))
-        };
-        let (at, slots) = (number(at), number(slots));
-        if at < CDB_HEAD_OCTETS as u64 || end.is_some_and(|end| end != at) {
-            return false;
-        }
-        end = Some(at + slots * 8);
-    }
-    end == Some(len)
 }
 
 /// Tells what an open file is.
@@ -102,26 +77,54 @@ pub fn sniff_file(file: &File, path: &Path) -> Result<Format, StoreError> {
 mod tests {
     use super::*;
 
+    fn cdb(entries: &[(&str, &str)]) -> Vec<u8> {
+        let out = std::io::Cursor::new(Vec::new());
+        let mut writer = crate::store::CdbWriter::new(out, "t.cdb");
+        for (lhs, rhs) in entries {
+            writer.add(lhs.as_bytes(), rhs.as_bytes()).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn sniff_whole(octets: &[u8]) -> Format {
+        sniff(
+            &octets[..octets.len().min(SNIFF_OCTETS)],
+            octets.len() as u64,
+        )
+    }
+
     #[test]
-    fn files_are_told_by_their_first_octets() {
-        let mut empty_cdb = Vec::new();
-        for _ in 0..256 {
-            empty_cdb.extend_from_slice(&2048u32.to_le_bytes());
-            empty_cdb.extend_from_slice(&0u32.to_le_bytes());
-        }
-        let mut berkeley = vec![0; 512];
-        berkeley[12..16].copy_from_slice(&0x0005_3162u32.to_be_bytes());
-        let cases: [(&[u8], Format); 6] = [
-            (b"", Format::Empty),
-            (b"redb\x1a\x0a\xa9\x0d\x0a more", Format::Redb),
-            (&berkeley, Format::Berkeley),
-            (&empty_cdb, Format::Cdb),
-            (b"Connect:10 RELAY\n", Format::Unknown),
-            (&[0; 4096], Format::Unknown),
-        ];
-        for (first, want) in cases {
-            assert_eq!(sniff(first, first.len() as u64), want);
-        }
-        assert_eq!(sniff(&empty_cdb, 2049), Format::Unknown);
+    fn a_cdb_is_told_by_its_tables() {
+        assert_eq!(sniff_whole(&cdb(&[])), Format::Cdb);
+        let mut octets = cdb(&[("a", "1"), ("b", "2")]);
+        assert_eq!(sniff_whole(&octets), Format::Cdb);
+        octets.pop();
+        assert_eq!(sniff_whole(&octets), Format::Unknown);
+    }
+
+    #[test]
+    fn magic_numbers_of_either_byte_order() {
+        let mut meta = [0; 512];
+        assert_eq!(sniff_whole(&meta), Format::Unknown);
+        meta[12..16].copy_from_slice(&[0x61, 0x15, 0x06, 0]);
+        assert_eq!(sniff_whole(&meta), Format::Berkeley);
+        meta[12..16].copy_from_slice(&[0, 0x05, 0x31, 0x62]);
+        assert_eq!(sniff_whole(&meta), Format::Berkeley);
+        assert_eq!(sniff_whole(b"redb\x1a\x0a\xa9\x0d\x0a rest"), Format::Redb);
+    }
+
+    #[test]
+    fn text_and_nothing() {
+        assert_eq!(sniff_whole(b""), Format::Empty);
+        assert_eq!(
+            sniff_whole(&b"example.org OK\n".repeat(500)),
+            Format::Unknown
+        );
+    }
+
+    #[test]
+    fn zeros_are_no_cdb() {
+        assert_eq!(sniff_whole(&[0; 2048]), Format::Unknown);
+        assert_eq!(sniff_whole(&[0; 4096]), Format::Unknown);
     }
 }

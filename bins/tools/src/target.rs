@@ -1,0 +1,82 @@
+//! Which map a command line means: its type word, its name, and its file.
+
+use std::ffi::{OsStr, OsString};
+use std::path::PathBuf;
+
+use libmaps::map::{Map, MapName, StoreError};
+use libmaps::store::class::{ClassWord, Reads};
+use libmaps::store::lock::wait_for_writers;
+use libmaps::store::path::{Access, Safety, check};
+use libmaps::store::{self, Opened};
+
+use crate::report::{complain, octets};
+
+/// A map named on a command line.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// The row of the type word.
+    pub row: &'static ClassWord,
+    /// The name as it was typed; messages show it.
+    pub name: OsString,
+    /// The file.
+    pub path: PathBuf,
+}
+
+impl Target {
+    /// The map of this type and name, or `None` for a type that is not known.
+    #[must_use]
+    pub fn new(word: &OsStr, name: &OsStr) -> Option<Self> {
+        let row = ClassWord::find(word.to_str()?)?;
+        Some(Target {
+            row,
+            name: name.to_owned(),
+            path: row.file(name),
+        })
+    }
+
+    /// The map's name as errors of the library show it.
+    #[must_use]
+    pub fn map_name(&self) -> MapName {
+        MapName::new(self.row.class, &self.path)
+    }
+
+    /// Opens the map for reading, after sendmail's checks of the path and after any other
+    /// program that holds a lock on it.
+    ///
+    /// # Errors
+    /// As [`store::open_any`], and [`StoreError::Foreign`] for a map of another class.
+    pub fn open(&self, safety: Safety, trusted: Option<u32>) -> Result<Box<dyn Map>, StoreError> {
+        Ok(self.opened(safety, trusted)?.into_map())
+    }
+
+    /// As [`Target::open`], with what is known of the map's kind.
+    ///
+    /// # Errors
+    /// As [`Target::open`].
+    pub fn opened(&self, safety: Safety, trusted: Option<u32>) -> Result<Opened, StoreError> {
+        let checked = check(&self.path, Access::Read, safety, trusted)?;
+        for warning in &checked.warnings {
+            complain(&[warning.as_bytes()]);
+        }
+        let file = store::open_for_reading(&checked.path)?;
+        wait_for_writers(&file, &self.path)?;
+        let opened = store::open_file(file, &self.path, self.map_name())?;
+        if self.row.reads == Reads::TheClass {
+            opened.expect_class(self.row.class, &self.path)?;
+        }
+        Ok(opened)
+    }
+}
+
+/// `PROGRAM: error opening type TYPE map NAME: REASON`, as the originals say it.
+pub fn complain_of_opening(program: &str, word: &OsStr, name: &OsStr, reason: &str) {
+    complain(&[
+        program.as_bytes(),
+        b": error opening type ",
+        octets(word),
+        b" map ",
+        octets(name),
+        b": ",
+        reason.as_bytes(),
+    ]);
+}
