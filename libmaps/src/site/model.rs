@@ -140,6 +140,12 @@ impl Site {
         below(self.root.as_deref(), path)
     }
 
+    /// Reads a system file such as `/etc/hosts`: below the root where it stands there, else the system's own.
+    /// A missing file is an empty one.
+    pub fn read_or_system(&self, path: &Path) -> std::io::Result<Vec<u8>> {
+        super::hosts::read_or_system(self.root.as_deref(), path)
+    }
+
     /// The alias files, in the order in which they are asked, with the paths as written.
     ///
     /// The option lists them separated by commas, each as `path`, `class:path` or `class:-flags path`.

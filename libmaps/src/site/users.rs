@@ -1,0 +1,182 @@
+//! Local users.
+
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::site::model::{Site, below};
+
+/// A line of `/etc/passwd`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// Login name.
+    pub name: String,
+    /// User number.
+    pub uid: u32,
+    /// Group number.
+    pub gid: u32,
+    /// Full name and more.
+    pub gecos: String,
+    /// Home folder, as written.
+    pub home: PathBuf,
+    /// Login shell.
+    pub shell: PathBuf,
+}
+
+/// Who has a mailbox here.
+#[derive(Clone, Debug)]
+pub enum Users {
+    /// The users of a passwd file.
+    Listed(HashMap<String, User>),
+    /// Whomever the system's name services know.
+    System,
+}
+
+impl Users {
+    /// Reads the text of a passwd file; of a name that stands there twice the first line counts.
+    #[must_use]
+    pub fn parse(text: &[u8]) -> Self {
+        let mut users = HashMap::new();
+        for line in String::from_utf8_lossy(text).lines() {
+            if let Some(user) = user(line) {
+                users.entry(user.name.clone()).or_insert(user);
+            }
+        }
+        Users::Listed(users)
+    }
+
+    /// The users of a site: those of `/etc/passwd` below its root where that stands there, else the system's.
+    pub fn of(site: &Site) -> io::Result<Self> {
+        let root = site.root.as_deref();
+        if root.is_none() {
+            return Ok(Users::System);
+        }
+        match std::fs::read(below(root, Path::new("/etc/passwd"))) {
+            Ok(text) => Ok(Users::parse(&text)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Users::System),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The user of exactly this name. `Err` means that nobody can tell.
+    pub fn get(&self, name: &str) -> io::Result<Option<User>> {
+        match self {
+            Users::Listed(users) => Ok(users.get(name).cloned()),
+            Users::System => system_user(name),
+        }
+    }
+
+    /// Whether there is such a user. `Err` means that nobody can tell.
+    pub fn has(&self, name: &str) -> io::Result<bool> {
+        match self {
+            Users::Listed(users) => Ok(users.contains_key(name)),
+            Users::System => Ok(system_user(name)?.is_some()),
+        }
+    }
+}
+
+fn user(line: &str) -> Option<User> {
+    let mut fields = line.split(':');
+    let name = fields
+        .next()
+        .filter(|name| !name.is_empty() && !name.starts_with(['#', '+', '-']))?;
+    fields.next()?;
+    Some(User {
+        name: name.to_owned(),
+        uid: fields.next()?.parse().ok()?,
+        gid: fields.next()?.parse().ok()?,
+        gecos: fields.next()?.to_owned(),
+        home: fields.next()?.into(),
+        shell: fields.next().unwrap_or_default().trim_end().into(),
+    })
+}
+
+/// Asks the system's name services.
+fn system_user(name: &str) -> io::Result<Option<User>> {
+    use std::ffi::{CStr, CString, OsStr};
+    use std::os::unix::ffi::OsStrExt;
+
+    let Ok(wanted) = CString::new(name) else {
+        return Ok(None);
+    };
+    // Entries larger than this are not users one delivers to.
+    let mut buffer = vec![0 as libc::c_char; 64 * 1024];
+    let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
+    let mut found: *mut libc::passwd = std::ptr::null_mut();
+    // getpwnam_r is the one way to the system's users; all pointers outlive the call, the buffer's length is passed.
+    #[allow(unsafe_code)]
+    let code = unsafe {
+        libc::getpwnam_r(
+            wanted.as_ptr(),
+            entry.as_mut_ptr(),
+            buffer.as_mut_ptr(),
+            buffer.len(),
+            &raw mut found,
+        )
+    };
+    if found.is_null() {
+        return match code {
+            0 | libc::ENOENT | libc::ESRCH => Ok(None),
+            code => Err(io::Error::from_raw_os_error(code)),
+        };
+    }
+    // A non-null result says that the entry is filled and its strings are NUL-terminated inside `buffer`.
+    #[allow(unsafe_code)]
+    let (entry, text) = unsafe {
+        let entry = entry.assume_init();
+        let text = |p: *const libc::c_char| {
+            if p.is_null() {
+                Vec::new()
+            } else {
+                CStr::from_ptr(p).to_bytes().to_vec()
+            }
+        };
+        (
+            entry,
+            [
+                text(entry.pw_name),
+                text(entry.pw_gecos),
+                text(entry.pw_dir),
+                text(entry.pw_shell),
+            ],
+        )
+    };
+    let [name, gecos, home, shell] = text;
+    Ok(Some(User {
+        name: String::from_utf8_lossy(&name).into_owned(),
+        uid: entry.pw_uid,
+        gid: entry.pw_gid,
+        gecos: String::from_utf8_lossy(&gecos).into_owned(),
+        home: OsStr::from_bytes(&home).into(),
+        shell: OsStr::from_bytes(&shell).into(),
+    }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwd_lines_are_read_and_others_passed_over() {
+        let users = Users::parse(
+            b"root:x:0:0:root:/root:/bin/sh\n# comment\njoe:x:1000:1001:Joe,,,:/home/joe:\njoe:x:5:5::/:/x\nbroken:x\nbad:x:no:1::/:\n",
+        );
+        let joe = users.get("joe").unwrap().unwrap();
+        assert_eq!(
+            (joe.uid, joe.gid, joe.gecos.as_str()),
+            (1000, 1001, "Joe,,,")
+        );
+        assert_eq!(joe.home, Path::new("/home/joe"));
+        assert!(users.has("root").unwrap());
+        for absent in ["broken", "bad", "JOE", "", "# comment"] {
+            assert!(!users.has(absent).unwrap(), "{absent}");
+        }
+    }
+
+    #[test]
+    fn the_system_knows_root_and_not_nonsense() {
+        assert_eq!(Users::System.get("root").unwrap().map(|u| u.uid), Some(0));
+        assert_eq!(Users::System.get("no-such-user-here").unwrap(), None);
+        assert_eq!(Users::System.get("with\0nul").unwrap(), None);
+    }
+}
