@@ -335,10 +335,32 @@ impl<M: Map> Traced<M> {
         lhs: &[u8],
         step: Step,
     ) -> Result<Option<Rhs>, LookupError> {
+        self.ask(trace, lhs, step, |rhs| Found::Rhs(rhs.clone()))
+    }
+
+    /// As [`get`](Self::get) for an RHS that holds a secret, which the trace must not show.
+    ///
+    /// # Errors
+    /// When the map can't be read; the trace then ends in the error.
+    pub fn get_secret(
+        &self,
+        trace: &mut Trace,
+        lhs: &[u8],
+    ) -> Result<Option<Rhs>, LookupError> {
+        self.ask(trace, lhs, Step::Exact, |_| Found::Secret)
+    }
+
+    fn ask(
+        &self,
+        trace: &mut Trace,
+        lhs: &[u8],
+        step: Step,
+        shown: impl Fn(&Rhs) -> Found,
+    ) -> Result<Option<Rhs>, LookupError> {
         let lhs = Lhs::folded(lhs);
         let answer = self.map.get(lhs.as_bytes());
         let found = match &answer {
-            Ok(Some(rhs)) => Found::Rhs(rhs.clone()),
+            Ok(Some(rhs)) => shown(rhs),
             Ok(None) => Found::Nothing,
             Err(error) => Found::Error(error.to_string().into()),
         };

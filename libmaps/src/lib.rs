@@ -29,3 +29,5 @@ pub mod site;
 // -- tables: lookups to meaning
 pub mod decision;
 pub mod table;
+// -- policy: meaning to decision
+pub mod policy;

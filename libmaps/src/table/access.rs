@@ -247,22 +247,31 @@ impl<'a, M: Map> AccessMap<'a, M> {
     }
 
     fn tagged(&self, trace: &mut Trace, tag: Tag, with: With, key: &[u8], step: Step) -> Lookup {
-        let tag = tag.as_str().as_bytes();
-        let mut tagged = Vec::with_capacity(tag.len() + 1 + key.len());
-        tagged.extend_from_slice(tag);
+        let word = tag.as_str().as_bytes();
+        let mut tagged = Vec::with_capacity(word.len() + 1 + key.len());
+        tagged.extend_from_slice(word);
         tagged.push(b':');
         tagged.extend_from_slice(key);
-        let found = self.map.get(trace, &tagged, step)?;
+        let found = match tag {
+            Tag::AuthInfo => self.map.get_secret(trace, &tagged)?,
+            _ => self.map.get(trace, &tagged, step)?,
+        };
+        let found = found.filter(is_answer);
         if found.is_some() || with == With::TagOnly || key.is_empty() {
             return Ok(found);
         }
-        self.map.get(trace, key, step)
+        Ok(self.map.get(trace, key, step)?.filter(is_answer))
     }
 
     fn unless_skip(&self, rhs: Rhs) -> Option<Rhs> {
         let skips = self.options.skip && rhs.as_bytes().eq_ignore_ascii_case(b"SKIP");
         (!skips).then_some(rhs)
     }
+}
+
+/// The rules write `?` for "not found", and so an RHS of `?` is.
+fn is_answer(rhs: &Rhs) -> bool {
+    rhs.as_bytes() != b"?"
 }
 
 /// `.rest` of a domain, as FEATURE(lookupdotdomain) asks for it.

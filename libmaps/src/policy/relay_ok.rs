@@ -1,0 +1,201 @@
+//! Relay_ok: may this client relay at all?
+
+use crate::address::ReversePath;
+use crate::decision::{Found, Membership, Trace};
+use crate::rhs::Rhs;
+use crate::site::model::RelayMailFrom;
+use crate::table::access::{Item, Tag, With};
+use crate::table::verdict::Verdict;
+
+use super::canonify::{Canonical, Trouble, canon_addr, host_name};
+use super::check_rcpt::bad_helo;
+use super::facts::Resolve;
+use super::{Flow, Halt, Scene, ends_in, starts_in};
+
+/// What Relay_ok says.
+pub(super) enum Relaying {
+    /// The client may relay.
+    Yes,
+    /// Nothing allows it.
+    No,
+    /// Refused, with a text of its own.
+    Refused(Flow),
+}
+
+/// Relay_ok: by address, then by sender where the site wants that, then by name.
+pub(super) fn relay_ok(scene: &Scene<'_>, trace: &mut Trace) -> Result<Relaying, Halt> {
+    if by_address(scene, trace)? || by_sender(scene, trace)? {
+        return Ok(Relaying::Yes);
+    }
+    let session = scene.session;
+    let refused = match session.client_resolve {
+        Resolve::Ok => None,
+        Resolve::Temp => Some((
+            "4.4.0",
+            format!(
+                "450 Relaying temporarily denied. Cannot resolve PTR record for {}",
+                session.client_addr
+            ),
+        )),
+        Resolve::Forged => Some((
+            "5.7.1",
+            format!(
+                "550 Relaying denied. IP name possibly forged {}",
+                session.client_name
+            ),
+        )),
+        Resolve::Fail => Some((
+            "5.7.1",
+            format!(
+                "550 Relaying denied. IP name lookup failed {}",
+                session.client_name
+            ),
+        )),
+    };
+    if let Some((status, text)) = refused {
+        trace.fact(
+            "client address resolves",
+            session.client_addr.as_bytes(),
+            Found::Text(session.client_resolve.as_str().into()),
+        );
+        return Ok(Relaying::Refused(Flow::refuse(status, &text)));
+    }
+    if by_name(scene, trace)? {
+        return Ok(Relaying::Yes);
+    }
+    // Without delay_checks the rules of block_bad_helo end up at the end of Relay_ok.
+    let features = &scene.site().features;
+    if features.block_bad_helo && features.delay_checks.is_none() {
+        let flow = bad_helo(scene, trace);
+        if flow != Flow::Continue {
+            return Ok(Relaying::Refused(flow));
+        }
+    }
+    Ok(Relaying::No)
+}
+
+fn by_address(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
+    let site = scene.site();
+    let addr = scene.session.client_addr.as_bytes();
+    let here = matches!(
+        addr,
+        b"" | b"0" | b"127.0.0.1" | b"IPv6:0:0:0:0:0:0:0:1" | b"IPv6:::1"
+    );
+    if here {
+        trace.fact("client is this host", addr, Found::Yes);
+        return Ok(true);
+    }
+    let in_class = Membership::from(starts_in(&site.classes.relay_domains, addr));
+    if trace.class("relay-domains", addr, in_class) {
+        return Ok(true);
+    }
+    if let Some(access) = scene.policy.maps.access(site) {
+        let rhs = access.address(trace, Tag::Connect, With::TagThenBare, addr)?;
+        if relays(rhs.as_ref()) {
+            return Ok(true);
+        }
+    }
+    let literal = [b"[", addr, b"]"].concat();
+    let own = site.classes.local_hosts.contains(&literal);
+    if own {
+        trace.class("local-host-names", &literal, Membership::In);
+    }
+    Ok(own)
+}
+
+/// relay_local_from and relay_mail_from: whoever claims the right sender may relay.
+fn by_sender(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
+    let site = scene.site();
+    let features = &site.features;
+    if !features.relay_local_from && features.relay_mail_from.is_none() {
+        return Ok(false);
+    }
+    let ReversePath::Address(sender) = &scene.session.sender else {
+        return Ok(false);
+    };
+    let sender = match canon_addr(scene, trace, sender) {
+        Ok(canonical) => canonical,
+        Err(Trouble::Address(_)) => return Ok(false),
+        Err(Trouble::Halt(halt)) => return Err(halt),
+    };
+    let Canonical {
+        local,
+        domain: Some(domain),
+        ..
+    } = &sender
+    else {
+        return Ok(false);
+    };
+    if features.relay_local_from && site.classes.local_hosts.contains(domain) {
+        return Ok(trace.class("local-host-names", domain, Membership::In));
+    }
+    let (Some(relay_mail_from), Some(access)) =
+        (features.relay_mail_from, scene.policy.maps.access(site))
+    else {
+        return Ok(false);
+    };
+    let full = Item::Full(local, domain);
+    let by_domain = if features.relay_hosts_only {
+        Item::Exact(domain)
+    } else {
+        Item::Domain(domain)
+    };
+    let rhs = match relay_mail_from {
+        RelayMailFrom::Address => access.search(trace, Tag::From, With::TagOnly, &[full]),
+        RelayMailFrom::Domain => {
+            access.search(trace, Tag::From, With::TagOnly, &[full, by_domain])
+        }
+    }?;
+    Ok(relays(rhs.as_ref()))
+}
+
+fn by_name(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
+    let (site, session) = (scene.site(), scene.session);
+    let (classes, features) = (&site.classes, &site.features);
+    let mut name = session.client_name.as_bytes().to_vec();
+    if name.is_empty() {
+        return Ok(false);
+    }
+    if !ends_in(&classes.pseudo_domains, &name) {
+        if let Some(canonical) = host_name(scene, trace, &name)? {
+            name = canonical;
+        }
+    }
+    while name.last() == Some(&b'.') {
+        name.pop();
+    }
+    if features.relay_entire_domain
+        && trace.class(
+            "own domain",
+            &name,
+            Membership::from(ends_in(&classes.local_domains, &name)),
+        )
+    {
+        return Ok(true);
+    }
+    if classes.local_hosts.contains(&name) {
+        return Ok(trace.class("local-host-names", &name, Membership::In));
+    }
+    let in_class = if features.relay_hosts_only {
+        classes.relay_domains.contains(&name)
+    } else {
+        ends_in(&classes.relay_domains, &name)
+    };
+    if trace.class("relay-domains", &name, Membership::from(in_class)) {
+        return Ok(true);
+    }
+    let Some(access) = scene.policy.maps.access(site) else {
+        return Ok(false);
+    };
+    let rhs = if features.relay_hosts_only {
+        access.exact(trace, Tag::Connect, With::TagThenBare, &name)?
+    } else {
+        access.domain(trace, Tag::Connect, With::TagThenBare, &name)?
+    };
+    Ok(relays(rhs.as_ref()))
+}
+
+/// Whether an entry's RHS is RELAY.
+pub(super) fn relays(rhs: Option<&Rhs>) -> bool {
+    rhs.is_some_and(|rhs| Verdict::parse(rhs.as_bytes()) == Verdict::Relay)
+}

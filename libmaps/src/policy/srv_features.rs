@@ -1,0 +1,121 @@
+//! srv_features and its like: letters that switch features of a session on and off.
+
+use crate::decision::{Decision, Trace};
+use crate::table::access::{Tag, With};
+
+use super::facts::{Facts, Session};
+use super::{Halt, Policy, Ruling, Scene};
+
+/// `Srv_Features:` letters for this client (cf/README): `A` no AUTH, `S` no STARTTLS, `V` no client
+/// certificate asked for, ... small letters mean the opposite; `None` where nothing is said.
+///
+/// # Errors
+/// Never at present; the type is that of all rulesets.
+pub fn srv_features(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+) -> Ruling<Option<Box<str>>> {
+    features(policy, session, facts, Tag::SrvFeatures)
+}
+
+/// `Clt_Features:` letters for this server.
+///
+/// # Errors
+/// Never at present; the type is that of all rulesets.
+pub fn clt_features(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+) -> Ruling<Option<Box<str>>> {
+    features(policy, session, facts, Tag::CltFeatures)
+}
+
+/// FEATURE(tls_session_features): `TLS_Srv_Features:` options of TLS with this client.
+///
+/// # Errors
+/// Never at present; the type is that of all rulesets.
+pub fn tls_srv_features(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+) -> Ruling<Option<Box<str>>> {
+    features(policy, session, facts, Tag::TlsSrvFeatures)
+}
+
+/// FEATURE(tls_session_features): `TLS_Clt_Features:` options of TLS with this server.
+///
+/// # Errors
+/// Never at present; the type is that of all rulesets.
+pub fn tls_clt_features(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+) -> Ruling<Option<Box<str>>> {
+    features(policy, session, facts, Tag::TlsCltFeatures)
+}
+
+/// authinfo: the `AuthInfo:` entry for this server, which holds a password; the trace does not show it.
+///
+/// # Errors
+/// Never at present; the type is that of all rulesets.
+pub fn authinfo(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+) -> Ruling<Option<Box<str>>> {
+    features(policy, session, facts, Tag::AuthInfo)
+}
+
+fn features(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+    tag: Tag,
+) -> Ruling<Option<Box<str>>> {
+    let scene = Scene {
+        policy,
+        session,
+        facts,
+    };
+    let mut trace = Trace::new();
+    match look_up(&scene, &mut trace, tag) {
+        Ok(outcome) => Ok(Decision::new(outcome, trace)),
+        Err(Halt::Need(need)) => Err(need),
+        // `$#temp`: nothing is switched, and the trace has the error.
+        Err(Halt::Lookup(_)) => Ok(Decision::new(None, trace)),
+    }
+}
+
+fn look_up(scene: &Scene<'_>, trace: &mut Trace, tag: Tag) -> Result<Option<Box<str>>, Halt> {
+    let (site, session) = (scene.site(), scene.session);
+    let (name, addr) = match tag {
+        Tag::SrvFeatures | Tag::TlsSrvFeatures => (&session.client_name, &session.client_addr),
+        _ => (&session.server_name, &session.server_addr),
+    };
+    let found = match tag {
+        Tag::TlsSrvFeatures | Tag::TlsCltFeatures => {
+            if !site.features.tls_session_features {
+                return Ok(None);
+            }
+            scene.look_up_host(trace, tag, With::TagOnly, name, addr)?
+        }
+        Tag::AuthInfo => match &scene.policy.maps.authinfo {
+            // A map of its own is asked for three exact keys.
+            Some(map) => {
+                let mut found = None;
+                for key in [name.as_str(), addr.as_str(), ""] {
+                    let key = format!("AuthInfo:{key}");
+                    found = map.get_secret(trace, key.as_bytes())?;
+                    if found.is_some() {
+                        break;
+                    }
+                }
+                found
+            }
+            None => scene.look_up_host_or_default(trace, tag, name, addr)?,
+        },
+        _ => scene.look_up_host_or_default(trace, tag, name, addr)?,
+    };
+    Ok(found.map(|rhs| String::from_utf8_lossy(rhs.as_bytes()).trim().into()))
+}
