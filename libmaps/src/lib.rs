@@ -17,6 +17,7 @@ pub mod lhs;
 pub mod reply;
 pub mod rhs;
 pub mod sysexits;
+pub mod tokens;
 // -- source: text to entries
 pub mod source;
 // -- store: entries to a published map

@@ -1,4 +1,10 @@
-//! Tables: what the entries of each map mean.
+//! Tables: what the entries of each kind of map mean.
 
 pub mod access;
+pub mod aliases;
+pub mod domaintable;
+pub mod fill;
+pub mod generics;
+pub mod mailertable;
 pub mod verdict;
+pub mod virtusertable;

@@ -1,0 +1,176 @@
+//! `:include:` files: lists of addresses outside of the alias file.
+
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use crate::site::Site;
+
+/// Most octets of an include file.
+pub const MAX_INCLUDE_OCTETS: u64 = 64 * 1024 * 1024;
+
+/// A file that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Include {
+    /// What is in it.
+    pub text: Vec<u8>,
+    /// Who may have written it.
+    pub writers: Writers,
+}
+
+/// Who may write a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// Its owner alone.
+    Owner,
+    /// Its group, or everybody: programs and files in it are refused.
+    Others,
+}
+
+/// Who reads include files.
+pub trait Includes {
+    /// The whole file. The path is as the alias gives it.
+    ///
+    /// # Errors
+    /// What the system says; a file that is no regular file, a symbolic link, or longer
+    /// than [`MAX_INCLUDE_OCTETS`] is an error too.
+    fn read(&self, path: &Path) -> io::Result<Include>;
+}
+
+/// Includes below the root folder of a site.
+#[derive(Clone, Copy, Debug)]
+pub struct SiteIncludes<'a> {
+    /// The site.
+    pub site: &'a Site,
+}
+
+impl Includes for SiteIncludes<'_> {
+    fn read(&self, path: &Path) -> io::Result<Include> {
+        // A FIFO must not hold us up, and a link must not lead us elsewhere.
+        let file = OpenOptions::new()
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+            .open(self.site.below(path))
+            .map_err(|error| match error.raw_os_error() {
+                Some(libc::ELOOP) => io::Error::other("Symbolic links not allowed"),
+                _ => error,
+            })?;
+        let status = file.metadata()?;
+        if !status.is_file() {
+            return Err(io::Error::other("Regular files only"));
+        }
+        if status.len() > MAX_INCLUDE_OCTETS {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        let mut text = Vec::new();
+        file.take(MAX_INCLUDE_OCTETS + 1).read_to_end(&mut text)?;
+        if text.len() as u64 > MAX_INCLUDE_OCTETS {
+            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
+        }
+        Ok(Include {
+            text,
+            writers: match status.mode() & 0o022 {
+                0 => Writers::Owner,
+                _ => Writers::Others,
+            },
+        })
+    }
+}
+
+/// The lines of a file that hold addresses, each with its number.
+pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+    text.split(|octet| *octet == b'\n')
+        .enumerate()
+        .map(|(at, line)| (at + 1, line.strip_suffix(b"\r").unwrap_or(line)))
+        .filter(|(_, line)| !line.starts_with(b"#"))
+        .map(|(number, line)| (number, without_comment(line)))
+        .filter(|(_, line)| !line.is_empty())
+}
+
+/// ` #@# ` starts a comment anywhere: `#` alone may be part of a name in some encodings.
+fn without_comment(line: &[u8]) -> &[u8] {
+    let blank = |at: Option<usize>| {
+        at.and_then(|at| line.get(at))
+            .is_some_and(u8::is_ascii_whitespace)
+    };
+    let start = line.windows(3).enumerate().find_map(|(at, mark)| {
+        let ends = line.len() == at + 3 || blank(Some(at + 3));
+        (mark == b"#@#" && blank(at.checked_sub(1)) && ends).then_some(at)
+    });
+    match start {
+        Some(at) => line.get(..at).unwrap_or_default().trim_ascii_end(),
+        None => line,
+    }
+}
+
+/// As sendmail words the errors of the system.
+pub(super) fn words(error: &io::Error) -> String {
+    let text = error.to_string();
+    match text.find(" (os error") {
+        Some(end) => text.get(..end).unwrap_or_default().to_owned(),
+        None => text,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    fn read(dir: &Path, name: &str) -> Result<Include, String> {
+        let site = Site {
+            root: Some(dir.to_owned()),
+            ..Site::default()
+        };
+        let includes = SiteIncludes { site: &site };
+        includes.read(Path::new(name)).map_err(|e| words(&e))
+    }
+
+    #[test]
+    fn only_regular_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("list"), "joe\n").unwrap();
+        symlink("list", dir.path().join("link")).unwrap();
+        std::fs::create_dir(dir.path().join("folder")).unwrap();
+        assert_eq!(read(dir.path(), "/list").unwrap().text, b"joe\n");
+        for (name, why) in [
+            ("/link", "Symbolic links not allowed"),
+            ("/folder", "Regular files only"),
+            ("/none", "No such file or directory"),
+        ] {
+            assert_eq!(read(dir.path(), name).unwrap_err(), why, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_does_not_hold_us_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("fifo");
+        let made = std::process::Command::new("mkfifo").arg(&path).status();
+        assert!(made.unwrap().success());
+        assert_eq!(read(dir.path(), "/fifo").unwrap_err(), "Regular files only");
+    }
+
+    #[test]
+    fn others_who_may_write_are_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("list");
+        std::fs::write(&path, "joe\n").unwrap();
+        for (mode, want) in [
+            (0o644, Writers::Owner),
+            (0o664, Writers::Others),
+            (0o646, Writers::Others),
+        ] {
+            std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
+            assert_eq!(read(dir.path(), "/list").unwrap().writers, want, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn comments_are_left_out() {
+        let text = b"# no\nroot\r\n\njoe #@# yes\na#@# b\n";
+        let all: Vec<_> = lines(text).collect();
+        assert_eq!(all, [(2, &b"root"[..]), (4, b"joe"), (5, b"a#@# b")]);
+    }
+}
