@@ -11,5 +11,7 @@
 pub mod clock;
 pub mod header;
 pub mod macros;
+pub mod maps;
 pub mod queue;
+pub mod resolver;
 pub mod session;
