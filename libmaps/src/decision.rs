@@ -342,11 +342,7 @@ impl<M: Map> Traced<M> {
     ///
     /// # Errors
     /// When the map can't be read; the trace then ends in the error.
-    pub fn get_secret(
-        &self,
-        trace: &mut Trace,
-        lhs: &[u8],
-    ) -> Result<Option<Rhs>, LookupError> {
+    pub fn get_secret(&self, trace: &mut Trace, lhs: &[u8]) -> Result<Option<Rhs>, LookupError> {
         self.ask(trace, lhs, Step::Exact, |_| Found::Secret)
     }
 

@@ -2,11 +2,17 @@
 
 pub mod diagnostic;
 pub mod hosts;
+pub mod load;
 pub mod m4;
+pub mod machine;
+pub mod mc;
 pub mod model;
+pub mod show;
 pub mod users;
 
 pub use diagnostic::{Diagnostic, Place, Severity};
 pub use hosts::{Hosts, Service, ServiceSwitch};
+pub use load::{Loaded, SiteError, load};
+pub use machine::Machine;
 pub use model::Site;
 pub use users::{User, Users};

@@ -90,8 +90,7 @@ fn real_domain(scene: &Scene<'_>, trace: &mut Trace, sender: &Address) -> Result
     let name = domain.as_bytes();
     let single = session.daemon_flag("f") && is_one_token(name);
     let here = exempt == Exempt::No
-        && (is_localhost(scene, name)
-            || parse_literal(name).is_some_and(is_this_host));
+        && (is_localhost(scene, name) || parse_literal(name).is_some_and(is_this_host));
     if !single && !here || session.client_name.is_empty() {
         return Ok(exempt);
     }
@@ -135,7 +134,11 @@ fn look_up(
             trace,
             Tag::From,
             With::TagThenBare,
-            &[Item::Full(local, domain), Item::User(local), Item::Domain(domain)],
+            &[
+                Item::Full(local, domain),
+                Item::User(local),
+                Item::Domain(domain),
+            ],
         ),
         None => access.search(trace, Tag::From, With::TagThenBare, &[Item::User(local)]),
     }?;
@@ -247,7 +250,8 @@ fn bad_mx(
 /// `1.2.3.4.` or nothing but a dot.
 fn is_number(name: &[u8]) -> bool {
     let name = name.strip_suffix(b".").unwrap_or(name);
-    name.is_empty() || std::str::from_utf8(name).is_ok_and(|n| n.parse::<std::net::Ipv4Addr>().is_ok())
+    name.is_empty()
+        || std::str::from_utf8(name).is_ok_and(|n| n.parse::<std::net::Ipv4Addr>().is_ok())
 }
 
 /// Whether an address fits the regular expression of FEATURE(badmx).

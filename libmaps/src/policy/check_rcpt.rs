@@ -5,7 +5,7 @@ use crate::decision::{Found, Membership, Trace};
 use crate::rhs::Rhs;
 use crate::site::model::DelayMode;
 use crate::table::access::{Item, Tag, With};
-use crate::table::verdict::Verdict;
+use crate::table::verdict::{Verdict, is_word};
 
 use super::canonify::{
     Canonical, Trouble, canon_addr, mx_is_here, parse_recipient, rejected_route,
@@ -45,11 +45,7 @@ pub fn check_rcpt(
 }
 
 /// check_rcpt of FEATURE(delay_checks): the recipient first, then whom it comes from.
-fn delayed_checks(
-    scene: &Scene<'_>,
-    trace: &mut Trace,
-    recipient: &Address,
-) -> Result<Flow, Halt> {
+fn delayed_checks(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<Flow, Halt> {
     trace.enter("checkrcpt");
     match basic_check_rcpt(scene, trace, recipient)? {
         Flow::Continue => {}
@@ -59,13 +55,10 @@ fn delayed_checks(
     let mode = scene.site().features.delay_checks.map(|delay| delay.mode);
     if let Some(mode @ (DelayMode::Friend | DelayMode::Hater)) = mode {
         let rhs = friend_or_hater(scene, trace, recipient)?;
-        let is = |word: &[u8]| {
-            rhs.as_ref()
-                .is_some_and(|rhs| rhs.as_bytes().eq_ignore_ascii_case(word))
-        };
+        let is = |word| rhs.as_ref().is_some_and(|rhs| is_word(rhs, word));
         let spared = match mode {
-            DelayMode::Friend => is(b"FRIEND"),
-            _ => !is(b"HATER"),
+            DelayMode::Friend => is("FRIEND"),
+            _ => !is("HATER"),
         };
         if spared {
             return accept_with_tls(scene, trace);
@@ -163,18 +156,18 @@ fn basic_check_rcpt(
         Relaying::No if matches!(told, Recipient::Unknown) => Ok(Flow::Stop(map_unavailable())),
         Relaying::No => {
             let text = scene.text(&scene.site().messages.relay);
-            trace.fact("nothing allows relaying", b"", Found::Text(text.as_str().into()));
+            trace.fact(
+                "nothing allows relaying",
+                b"",
+                Found::Text(text.as_str().into()),
+            );
             Ok(Flow::refuse("5.7.1", &text))
         }
     }
 }
 
 /// Rcpt_ok.
-fn rcpt_ok(
-    scene: &Scene<'_>,
-    trace: &mut Trace,
-    recipient: &Address,
-) -> Result<Recipient, Halt> {
+fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<Recipient, Halt> {
     let site = scene.site();
     let parsed = if site.features.loose_relay_check {
         canon_addr(scene, trace, recipient)
@@ -210,7 +203,7 @@ fn rcpt_ok(
     match destination(scene, trace, &recipient.local, domain) {
         Ok(true) => Ok(Recipient::Ok),
         Ok(false) => Ok(Recipient::Remote),
-        Err(Halt::Lookup(_)) => Ok(Recipient::Unknown),
+        Err(Halt::Lookup) => Ok(Recipient::Unknown),
         Err(need) => Err(need),
     }
 }
@@ -303,7 +296,9 @@ fn best_mx_is_local(
         return Ok(());
     }
     if let Answer::Found(names) = scene.facts.get(Need::BestMx(domain.as_slice().into()))? {
-        let first = names.first().map(|name| name.strip_suffix(b".").unwrap_or(name));
+        let first = names
+            .first()
+            .map(|name| name.strip_suffix(b".").unwrap_or(name));
         if let Some(name) = first.filter(|name| site.classes.local_hosts.contains(name)) {
             trace.fact("this host is the best MX", domain, Found::Yes);
             recipient.domain = Some(name.to_vec());
@@ -326,7 +321,11 @@ fn blocklist(scene: &Scene<'_>, trace: &mut Trace, recipient: &Canonical) -> Res
             trace,
             Tag::To,
             with,
-            &[Item::Full(local, domain), Item::User(local), Item::Domain(domain)],
+            &[
+                Item::Full(local, domain),
+                Item::User(local),
+                Item::Domain(domain),
+            ],
         ),
         Some(domain) => access.search(
             trace,
@@ -338,13 +337,17 @@ fn blocklist(scene: &Scene<'_>, trace: &mut Trace, recipient: &Canonical) -> Res
     let Some(rhs) = rhs else {
         return Ok(Flow::Continue);
     };
-    let is = |word: &[u8]| rhs.as_bytes().eq_ignore_ascii_case(word);
-    let skip = site.features.access.as_ref().is_some_and(|access| access.skip);
+    let is = |word| is_word(&rhs, word);
+    let skip = site
+        .features
+        .access
+        .as_ref()
+        .is_some_and(|access| access.skip);
     let spam_words = site
         .features
         .delay_checks
         .is_some_and(|delay| delay.compatible_8_10);
-    if spam_words && (is(b"SPAMFRIEND") || is(b"SPAMHATER")) {
+    if spam_words && (is("SPAMFRIEND") || is("SPAMHATER")) {
         return Ok(Flow::Continue);
     }
     Ok(
@@ -368,14 +371,13 @@ fn relay_tls(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     if !verified || tls.cert_issuer.is_empty() {
         return Ok(false);
     }
-    let exactly = |trace: &mut Trace, tag, key: &str| {
-        access.exact(trace, tag, With::TagOnly, key.as_bytes())
-    };
+    let exactly =
+        |trace: &mut Trace, tag, key: &str| access.exact(trace, tag, With::TagOnly, key.as_bytes());
     let rhs = exactly(trace, Tag::CertIssuer, &tls.cert_issuer)?;
     if relays(rhs.as_ref()) {
         return Ok(true);
     }
-    let subject = rhs.is_some_and(|rhs| rhs.as_bytes().eq_ignore_ascii_case(b"SUBJECT"));
+    let subject = rhs.is_some_and(|rhs| is_word(&rhs, "SUBJECT"));
     if !subject || tls.cert_subject.is_empty() {
         return Ok(false);
     }
@@ -391,11 +393,7 @@ fn relay_auth(scene: &Scene<'_>, trace: &mut Trace) -> bool {
     };
     let mechanism = login.mechanism.as_bytes();
     let trusted = scene.site().classes.trusted_mechanisms.contains(mechanism);
-    trace.class(
-        "trusted mechanisms",
-        mechanism,
-        Membership::from(trusted),
-    )
+    trace.class("trusted mechanisms", mechanism, Membership::from(trusted))
 }
 
 /// FEATURE(block_bad_helo): our own names and names without a dot are no HELO of a stranger.
@@ -423,7 +421,11 @@ pub(super) fn bad_helo(scene: &Scene<'_>, trace: &mut Trace) -> Flow {
     if !ours && (inner_dot || literal && helo.len() > 5) {
         return Flow::Continue;
     }
-    trace.fact("HELO name of a stranger (block_bad_helo)", helo, Found::Nothing);
+    trace.fact(
+        "HELO name of a stranger (block_bad_helo)",
+        helo,
+        Found::Nothing,
+    );
     Flow::refuse(
         "5.7.1",
         &format!("550 bogus HELO name used: {}", session.helo),

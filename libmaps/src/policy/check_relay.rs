@@ -3,6 +3,7 @@
 use crate::decision::{Decision, Found, Trace};
 use crate::site::model::Control;
 use crate::table::access::{Item, Tag, With};
+use crate::table::verdict::is_word;
 
 use super::facts::{Facts, Resolve, Session};
 use super::{Flow, Halt, Outcome, Policy, Ruling, Scene, admit, dns_lists, rule, starts_in};
@@ -103,10 +104,9 @@ fn reverse_dns(scene: &Scene<'_>, trace: &mut Trace) -> Flow {
             "4.1.8",
             &format!("451 Client IP address {addr} does not resolve"),
         ),
-        Resolve::Forged => Flow::refuse(
-            "4.1.8",
-            &format!("451 Possibly forged hostname for {addr}"),
-        ),
+        Resolve::Forged => {
+            Flow::refuse("4.1.8", &format!("451 Possibly forged hostname for {addr}"))
+        }
     }
 }
 
@@ -155,7 +155,7 @@ fn controlled(
         session.client_addr.as_bytes(),
         Found::Text(now.to_string().into()),
     );
-    if rhs.as_bytes() == b"0" || limit >= i64::from(now) {
+    if is_word(&rhs, "0") || limit >= i64::from(now) {
         return Ok(Flow::Continue);
     }
     let code = if control.terminate { 421 } else { 452 };

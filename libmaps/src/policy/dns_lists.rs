@@ -141,7 +141,11 @@ fn fits(pattern: &[&str], answer: &[&str]) -> bool {
         return answer.is_empty();
     };
     let least = match *first {
-        "$-" => return answer.split_first().is_some_and(|(_, more)| fits(rest, more)),
+        "$-" => {
+            return answer
+                .split_first()
+                .is_some_and(|(_, more)| fits(rest, more));
+        }
         "$+" => 1,
         "$*" => 0,
         word => {
@@ -169,7 +173,11 @@ mod tests {
             ("127.$*", "127.0.0.9", true),
             ("10.$+", "127.0.0.9", false),
         ] {
-            assert_eq!(matches(pattern, answer.as_bytes()), fit, "{pattern} {answer}");
+            assert_eq!(
+                matches(pattern, answer.as_bytes()),
+                fit,
+                "{pattern} {answer}"
+            );
         }
         let deep = "$*.".repeat(200);
         assert!(!matches(&deep, b"1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1.1"));

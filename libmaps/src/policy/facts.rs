@@ -161,7 +161,9 @@ impl Session {
     /// Whether the daemon has this flag.
     #[must_use]
     pub fn daemon_flag(&self, flag: &str) -> bool {
-        self.daemon_flags.split_ascii_whitespace().any(|f| f == flag)
+        self.daemon_flags
+            .split_ascii_whitespace()
+            .any(|f| f == flag)
     }
 }
 

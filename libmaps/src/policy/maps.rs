@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
-use crate::decision::Traced;
-use crate::map::Map;
-use crate::site::model::Site;
+use crate::decision::{LookupError, Traced};
+use crate::map::{Map, MapClass, MapName, StoreError};
+use crate::policy::route::tables::RouteTables;
+use crate::site::model::{MapSpec, Site};
+use crate::store::path::with_suffix;
 use crate::table::access::AccessMap;
+use crate::table::aliases::AliasTable;
+use crate::table::domaintable::DomainTable;
+use crate::table::generics::GenericsTable;
+use crate::table::mailertable::MailerTable;
+use crate::table::virtusertable::VirtUserTable;
 
 /// A map that policy asks; cheap to clone.
 pub type Handle = Traced<Arc<dyn Map>>;
@@ -32,6 +39,52 @@ pub struct Maps {
 }
 
 impl Maps {
+    /// Opens every map of the site.
+    ///
+    /// # Errors
+    /// When a map can't be opened; a missing one only if it is not optional (`-o`). Alias files may be missing.
+    pub fn open(site: &Site) -> Result<Self, StoreError> {
+        let features = &site.features;
+        let open = |spec: Option<&MapSpec>| match spec {
+            Some(spec) => open_map(site, spec),
+            None => Ok(None),
+        };
+        let mut aliases = Vec::new();
+        for file in site.alias_files() {
+            let mut spec = file.map;
+            spec.optional = true;
+            aliases.extend(open_map(site, &spec)?);
+        }
+        Ok(Maps {
+            access: open(features.access.as_ref().map(|access| &access.map))?,
+            authinfo: open(features.authinfo.as_ref())?,
+            mailertable: open(features.mailertable.as_ref())?,
+            virtusertable: open(features.virtusertable.as_ref())?,
+            genericstable: open(features.genericstable.as_ref())?,
+            domaintable: open(features.domaintable.as_ref())?,
+            aliases,
+        })
+    }
+
+    /// The tables that route and rewrite ask.
+    #[must_use]
+    pub fn route_tables(&self) -> RouteTables<Arc<dyn Map>> {
+        RouteTables {
+            mailertable: self.mailertable.clone().map(MailerTable::of),
+            virtusertable: self.virtusertable.clone().map(VirtUserTable::of),
+            genericstable: self.genericstable.clone().map(GenericsTable::of),
+            domaintable: self.domaintable.clone().map(DomainTable::of),
+        }
+    }
+
+    /// The aliases.
+    ///
+    /// # Errors
+    /// When an alias map can't be read.
+    pub fn alias_table(&self) -> Result<AliasTable<Arc<dyn Map>>, LookupError> {
+        AliasTable::new(self.aliases.iter().cloned())
+    }
+
     /// The access map, searched as the site says.
     #[must_use]
     pub fn access<'a>(&'a self, site: &'a Site) -> Option<AccessMap<'a, Arc<dyn Map>>> {
@@ -39,5 +92,24 @@ impl Maps {
             self.access.as_ref()?,
             site.features.access.as_ref()?,
         ))
+    }
+}
+
+/// Opens one map; `None` for an optional one that is missing, and for classes that are no files of entries.
+fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreError> {
+    let Some(class) = spec.stored() else {
+        return Ok(None);
+    };
+    let suffix = match class {
+        MapClass::Cdb => ".cdb",
+        MapClass::Sled => ".sled",
+        _ => ".db",
+    };
+    let path = site.below(&with_suffix(spec.path.as_os_str(), suffix));
+    let name = MapName::new(class, &spec.path);
+    match crate::store::open_any(&path, name) {
+        Ok(opened) => Ok(Some(Traced::new(Arc::from(opened.into_map())))),
+        Err(StoreError::Missing { .. }) if spec.optional => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -126,8 +126,8 @@ impl Flow {
 enum Halt {
     /// It lacks a fact.
     Need(Need),
-    /// A map can't be read.
-    Lookup(LookupError),
+    /// A map can't be read; the trace ends in the reason.
+    Lookup,
 }
 
 impl From<Need> for Halt {
@@ -137,8 +137,8 @@ impl From<Need> for Halt {
 }
 
 impl From<LookupError> for Halt {
-    fn from(error: LookupError) -> Self {
-        Halt::Lookup(error)
+    fn from(_: LookupError) -> Self {
+        Halt::Lookup
     }
 }
 
@@ -233,12 +233,15 @@ impl<'a> Scene<'a> {
 }
 
 /// Runs a ruleset; a map that can't be read makes a temporary refusal, as `-T<TMPF>` does.
-fn rule(scene: Scene<'_>, body: impl FnOnce(&Scene<'_>, &mut Trace) -> Result<Flow, Halt>) -> Ruling {
+fn rule(
+    scene: Scene<'_>,
+    body: impl FnOnce(&Scene<'_>, &mut Trace) -> Result<Flow, Halt>,
+) -> Ruling {
     let mut trace = Trace::new();
     match body(&scene, &mut trace) {
         Ok(flow) => Ok(Decision::new(flow.outcome(), trace)),
         Err(Halt::Need(need)) => Err(need),
-        Err(Halt::Lookup(_)) => Ok(Decision::new(map_unavailable(), trace)),
+        Err(Halt::Lookup) => Ok(Decision::new(map_unavailable(), trace)),
     }
 }
 
@@ -305,6 +308,9 @@ fn starts_in(class: &Class, name: &[u8]) -> bool {
 
 /// Whether a token starts at this place.
 fn is_boundary(name: &[u8], at: usize) -> bool {
-    let operator = |at: usize| name.get(at).is_some_and(|&o| crate::address::is_operator(o));
+    let operator = |at: usize| {
+        name.get(at)
+            .is_some_and(|&o| crate::address::is_operator(o))
+    };
     at == 0 || operator(at) || operator(at - 1)
 }

@@ -142,9 +142,7 @@ fn by_sender(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     };
     let rhs = match relay_mail_from {
         RelayMailFrom::Address => access.search(trace, Tag::From, With::TagOnly, &[full]),
-        RelayMailFrom::Domain => {
-            access.search(trace, Tag::From, With::TagOnly, &[full, by_domain])
-        }
+        RelayMailFrom::Domain => access.search(trace, Tag::From, With::TagOnly, &[full, by_domain]),
     }?;
     Ok(relays(rhs.as_ref()))
 }

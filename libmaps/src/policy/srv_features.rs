@@ -59,11 +59,7 @@ pub fn tls_clt_features(
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
-pub fn authinfo(
-    policy: Policy<'_>,
-    session: &Session,
-    facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
+pub fn authinfo(policy: Policy<'_>, session: &Session, facts: &Facts) -> Ruling<Option<Box<str>>> {
     features(policy, session, facts, Tag::AuthInfo)
 }
 
@@ -83,7 +79,7 @@ fn features(
         Ok(outcome) => Ok(Decision::new(outcome, trace)),
         Err(Halt::Need(need)) => Err(need),
         // `$#temp`: nothing is switched, and the trace has the error.
-        Err(Halt::Lookup(_)) => Ok(Decision::new(None, trace)),
+        Err(Halt::Lookup) => Ok(Decision::new(None, trace)),
     }
 }
 

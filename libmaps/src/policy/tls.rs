@@ -9,6 +9,7 @@ use crate::address::{Address, is_one_token};
 use crate::decision::{Found, Trace};
 use crate::rhs::Rhs;
 use crate::table::access::{Item, Tag, With};
+use crate::table::verdict::is_word;
 
 use super::canonify::{Trouble, canon_addr};
 use super::check_relay::leading_number;
@@ -237,12 +238,16 @@ fn connection(
     };
     verified(scene, trace);
     if requirement.verify == Verify::Required && !is("OK") && !is("TRUSTED") {
-        return Ok(requirement.codes.refuse(&unverified(&tls.verify, requirement.more)));
+        return Ok(requirement
+            .codes
+            .refuse(&unverified(&tls.verify, requirement.more)));
     }
     let strict = requirement.verify == Verify::Any || requirement.bits.is_some();
     if strict || !requirement.more.is_empty() {
         let wanted = requirement.bits.unwrap_or("0");
-        let bits = tls.bits.max(scene.session.login.as_ref().map_or(0, |login| login.bits));
+        let bits = tls
+            .bits
+            .max(scene.session.login.as_ref().map_or(0, |login| login.bits));
         trace.fact(
             "bits of encryption",
             other_side.as_bytes(),
@@ -333,9 +338,7 @@ fn extension(
             }
             compare("CN", &tls.cn_subject, want)
         }
-        ("CS", Some(want)) if !want.is_empty() => {
-            compare("Cert Subject", &tls.cert_subject, want)
-        }
+        ("CS", Some(want)) if !want.is_empty() => compare("Cert Subject", &tls.cert_subject, want),
         ("CI", Some(want)) if !want.is_empty() => compare("Cert Issuer", &tls.cert_issuer, want),
         ("CITAG", Some(tag)) if is_one_token(tag.as_bytes()) => {
             let Some(access) = scene.policy.maps.access(scene.site()) else {
@@ -344,7 +347,7 @@ fn extension(
             let key = format!("{tag}:{}", tls.cert_issuer);
             match access.raw(trace, key.as_bytes())? {
                 None => Check::Failed(format!("Cert Issuer {} not acceptable", tls.cert_issuer)),
-                Some(rhs) if rhs.as_bytes().eq_ignore_ascii_case(b"OK") => Check::Met,
+                Some(rhs) if is_word(&rhs, "OK") => Check::Met,
                 Some(_) => Check::Unknown,
             }
         }
@@ -371,12 +374,30 @@ mod tests {
     fn requirements_in_every_form() {
         for (rhs, wanted) in [
             ("VERIFY", Some((Codes::DEFAULT, Verify::Required, None, ""))),
-            ("verify:112", Some((Codes::DEFAULT, Verify::Required, Some("112"), ""))),
-            ("VERIFY+CN", Some((Codes::DEFAULT, Verify::Required, None, "CN"))),
-            ("ENCR:128", Some((Codes::DEFAULT, Verify::Any, Some("128"), ""))),
-            ("ENCR:abc", Some((Codes::DEFAULT, Verify::Any, Some("abc"), ""))),
-            ("PERM+ENCR:128+CN:x++CI:y", Some((Codes::PERMANENT, Verify::Any, Some("128"), "CN:x++CI:y"))),
-            ("TEMP + VERIFY", Some((Codes::TEMPORARY, Verify::Required, None, ""))),
+            (
+                "verify:112",
+                Some((Codes::DEFAULT, Verify::Required, Some("112"), "")),
+            ),
+            (
+                "VERIFY+CN",
+                Some((Codes::DEFAULT, Verify::Required, None, "CN")),
+            ),
+            (
+                "ENCR:128",
+                Some((Codes::DEFAULT, Verify::Any, Some("128"), "")),
+            ),
+            (
+                "ENCR:abc",
+                Some((Codes::DEFAULT, Verify::Any, Some("abc"), "")),
+            ),
+            (
+                "PERM+ENCR:128+CN:x++CI:y",
+                Some((Codes::PERMANENT, Verify::Any, Some("128"), "CN:x++CI:y")),
+            ),
+            (
+                "TEMP + VERIFY",
+                Some((Codes::TEMPORARY, Verify::Required, None, "")),
+            ),
             ("ENCR", None),
             ("ENCR+CN", None),
             ("VERIFY:12.8", None),

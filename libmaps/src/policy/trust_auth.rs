@@ -9,12 +9,7 @@ use super::{Flow, Policy, Ruling, Scene, rule};
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
-pub fn trust_auth(
-    policy: Policy<'_>,
-    session: &Session,
-    facts: &Facts,
-    author: &[u8],
-) -> Ruling {
+pub fn trust_auth(policy: Policy<'_>, session: &Session, facts: &Facts, author: &[u8]) -> Ruling {
     let scene = Scene {
         policy,
         session,

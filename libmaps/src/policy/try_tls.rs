@@ -1,6 +1,7 @@
 //! try_tls: shall we start TLS with this server?
 
 use crate::table::access::Tag;
+use crate::table::verdict::is_word;
 
 use super::facts::{Facts, Session};
 use super::{Flow, Policy, Ruling, Scene, rule};
@@ -23,7 +24,7 @@ pub fn try_tls(policy: Policy<'_>, session: &Session, facts: &Facts) -> Ruling {
             &session.server_name,
             &session.server_addr,
         )?;
-        let refused = rhs.is_some_and(|rhs| rhs.as_bytes().eq_ignore_ascii_case(b"NO"));
+        let refused = rhs.is_some_and(|rhs| is_word(&rhs, "NO"));
         Ok(if refused {
             Flow::refuse(
                 "5.7.1",

@@ -20,6 +20,7 @@ struct Line {
     address: IpAddr,
     /// The name of the line that is taken for canonical: its first one with a dot, else its first one.
     canonical: Box<str>,
+    names: Vec<Box<str>>,
 }
 
 impl Hosts {
@@ -62,6 +63,7 @@ impl Hosts {
         self.lines.push(Line {
             address,
             canonical: (*canonical).into(),
+            names: names.iter().map(|name| (*name).into()).collect(),
         });
         self.by_address.entry(address).or_insert(number);
         for name in names {
@@ -99,6 +101,15 @@ impl Hosts {
             return Some(line.canonical.to_string());
         }
         Some(format!("{}.{domain}", line.canonical))
+    }
+
+    /// All names on the first line that holds the name.
+    #[must_use]
+    pub fn aliases(&self, name: &str) -> Vec<&str> {
+        let line = self.lines_of(name).next();
+        line.map_or_else(Vec::new, |line| {
+            line.names.iter().map(AsRef::as_ref).collect()
+        })
     }
 
     /// The addresses of a name, in the order of the file.

@@ -120,6 +120,8 @@ struct Frame {
 /// The macro processor.
 pub struct M4 {
     macros: HashMap<Vec<u8>, Vec<Definition>>,
+    /// Where the file that is read defines a macro.
+    places: HashMap<Vec<u8>, Place>,
     input: Vec<Source>,
     files: Vec<Arc<Path>>,
     /// The file read to its end most recently, and its last line.
@@ -161,6 +163,7 @@ impl M4 {
         }
         M4 {
             macros,
+            places: HashMap::new(),
             input: Vec::new(),
             files: Vec::new(),
             last_line: None,
@@ -204,6 +207,12 @@ impl M4 {
             Definition::Text(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Where the files read so far last defined the macro; none for what the program defined itself.
+    #[must_use]
+    pub fn defined_at(&self, name: &str) -> Option<&Place> {
+        self.places.get(name.as_bytes())
     }
 
     /// What a macro gives when it is called without arguments; none if it is not defined.
@@ -347,15 +356,19 @@ impl M4 {
         let file = open.or(self.last_line);
         let (path, line) = match file.and_then(|(n, line)| Some((self.files.get(n)?, line))) {
             Some((path, line)) => (Arc::clone(path), line),
-            None => (
-                self.files
-                    .first()
-                    .cloned()
-                    .unwrap_or_else(|| Path::new("").into()),
-                0,
-            ),
+            None => return self.main_file(),
         };
         Place { path, line }
+    }
+
+    /// The first file read, as a whole.
+    #[must_use]
+    pub fn main_file(&self) -> Place {
+        let path = self.files.first().cloned();
+        Place {
+            path: path.unwrap_or_else(|| Path::new("").into()),
+            line: 0,
+        }
     }
 
     fn error(&self, text: impl Into<String>) -> M4Error {

@@ -114,6 +114,8 @@ pub struct Messages {
     pub recipient: ReplyText,
     /// `confREJECT_MSG`: an access RHS of REJECT, code and text.
     pub reject: ReplyText,
+    /// The status that goes with `reject`; none where the site words the message itself, whose text then decides.
+    pub reject_status: Option<&'static str>,
 }
 
 impl Default for Messages {
@@ -122,6 +124,7 @@ impl Default for Messages {
             relay: ReplyText("\"550 Relaying denied\"".to_owned()),
             recipient: ReplyText("\"550 Mailbox disabled for this recipient\"".to_owned()),
             reject: ReplyText("\"550 Access denied\"".to_owned()),
+            reject_status: Some("5.7.1"),
         }
     }
 }

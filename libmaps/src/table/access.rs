@@ -8,6 +8,7 @@ use crate::decision::{LookupError, Step, Trace, Traced};
 use crate::map::Map;
 use crate::rhs::Rhs;
 use crate::site::model::AccessDb;
+use crate::table::verdict::is_word;
 
 /// The first part of an access LHS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -264,14 +265,14 @@ impl<'a, M: Map> AccessMap<'a, M> {
     }
 
     fn unless_skip(&self, rhs: Rhs) -> Option<Rhs> {
-        let skips = self.options.skip && rhs.as_bytes().eq_ignore_ascii_case(b"SKIP");
+        let skips = self.options.skip && is_word(&rhs, "SKIP");
         (!skips).then_some(rhs)
     }
 }
 
 /// The rules write `?` for "not found", and so an RHS of `?` is.
 fn is_answer(rhs: &Rhs) -> bool {
-    rhs.as_bytes() != b"?"
+    !is_word(rhs, "?")
 }
 
 /// `.rest` of a domain, as FEATURE(lookupdotdomain) asks for it.

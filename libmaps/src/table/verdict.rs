@@ -8,6 +8,7 @@ use std::fmt;
 
 use crate::address::is_operator;
 use crate::reply::{Reply, Status};
+use crate::rhs::Rhs;
 use crate::site::model::Class;
 
 /// The RHS of an access entry.
@@ -66,6 +67,14 @@ impl fmt::Display for Verdict {
             Verdict::Error(refusal) => write!(f, "ERROR:{}:{}", refusal.at, refusal.text),
         }
     }
+}
+
+/// Whether an RHS is this one word, in any case.
+#[must_use]
+pub fn is_word(rhs: &Rhs, word: &str) -> bool {
+    rhs.as_bytes()
+        .trim_ascii()
+        .eq_ignore_ascii_case(word.as_bytes())
 }
 
 /// A refusal as rules state it: `$#error $@ at $: text`.

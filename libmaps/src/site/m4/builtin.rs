@@ -96,6 +96,7 @@ impl M4 {
             B::Define => {
                 self.check_name(argument(0), &place);
                 self.define_text(argument(0), argument(1));
+                self.places.insert(argument(0).to_vec(), place);
                 return Ok(None);
             }
             B::Pushdef => {

@@ -207,6 +207,14 @@ impl Options {
         Err(OptionError::Unknown)
     }
 
+    /// Sets the value an option has when the site says nothing, as `sendmail.mc` defines it for every site.
+    pub fn set_default(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
+        let place = Place::new(std::path::Path::new(""), 0);
+        self.set(name, value, &place)?;
+        self.given.retain(|_, at| *at != place);
+        Ok(())
+    }
+
     /// Whether the site sets the option itself, and where.
     #[must_use]
     pub fn given(&self, name: &str) -> Option<&Place> {

@@ -37,7 +37,11 @@ impl OptionValue for i64 {
     const KIND: &'static str = "number";
 
     fn read(text: &str) -> Result<Self, &'static str> {
-        text.trim().parse().map_err(|_| "expected a whole number")
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(0);
+        }
+        text.parse().map_err(|_| "expected a whole number")
     }
 
     fn write(&self) -> String {

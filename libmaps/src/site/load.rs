@@ -1,0 +1,92 @@
+//! Finding and reading the configuration.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use super::diagnostic::{Diagnostic, Severity};
+use super::machine::Machine;
+use super::mc;
+use super::model::{Site, below};
+
+/// Where the configuration is unless one says otherwise.
+pub const DEFAULT_FILE: &str = "/etc/mail/sendmail.mc";
+
+/// A configuration that was read.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The model.
+    pub site: Site,
+    /// What is ignored, risky or wrong, in the order in which it was found.
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Loaded {
+    /// Whether a finding forbids acting on the model.
+    #[must_use]
+    pub fn has_errors(&self) -> bool {
+        self.errors().next().is_some()
+    }
+
+    /// The findings that forbid acting on the model.
+    pub fn errors(&self) -> impl Iterator<Item = &Diagnostic> {
+        self.diagnostics
+            .iter()
+            .filter(|d| d.severity == Severity::Error)
+    }
+}
+
+/// Why there is no model at all.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SiteError {
+    /// A file can't be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Reads the configuration below `root` (none: the system's): `file`, or [`DEFAULT_FILE`] below the root.
+///
+/// A `file` that is given is taken as it stands, not below the root. All files that the configuration names are taken
+/// below the root. Faults of the configuration are diagnostics, with which [`Loaded::has_errors`] is to be asked before
+/// acting on the model; an error is only that a file can't be read.
+pub fn load(root: Option<&Path>, file: Option<&Path>) -> Result<Loaded, SiteError> {
+    let path = file.map_or_else(|| below(root, Path::new(DEFAULT_FILE)), Path::to_path_buf);
+    let failed = |path: &Path| {
+        let path = path.to_path_buf();
+        move |source| SiteError::Io { path, source }
+    };
+    let text = read_file(&path).map_err(failed(&path))?;
+    let machine = Machine::of(root).map_err(failed(Path::new("/etc/hosts")))?;
+    let read = mc::read(root, &path, text, &machine);
+    Ok(Loaded {
+        site: read.site,
+        diagnostics: read.diagnostics,
+    })
+}
+
+/// Reads a regular file of a size that a configuration can have.
+pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    // The kind is asked before opening, as opening a FIFO would wait for a writer.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "not a regular file",
+        ));
+    }
+    let mut text = Vec::new();
+    let limit = mc::FILE_OCTETS;
+    File::open(path)?.take(limit + 1).read_to_end(&mut text)?;
+    if text.len() as u64 > limit {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "the file is too large",
+        ));
+    }
+    Ok(text)
+}

@@ -1,0 +1,34 @@
+//! Macros of `sendmail.cf` inside values: `$j`, `${name}`.
+
+use super::Reader;
+
+impl Reader {
+    /// Replaces the macros in a value that sendmail expands when it reads its configuration.
+    pub(super) fn cf_text(&self, text: &str) -> String {
+        let mut out = String::new();
+        let mut rest = text;
+        while let Some((plain, tail)) = rest.split_once('$') {
+            out.push_str(plain);
+            let tail = tail.strip_prefix('&').unwrap_or(tail);
+            let (name, tail) = match tail.strip_prefix('{').and_then(|t| t.split_once('}')) {
+                Some(pair) => pair,
+                None => tail.split_at(tail.chars().next().map_or(0, char::len_utf8)),
+            };
+            out.push_str(self.cf_macro(name));
+            rest = tail;
+        }
+        out.push_str(rest);
+        out
+    }
+
+    fn cf_macro(&self, name: &str) -> &str {
+        match name {
+            "j" => &self.site.host_name,
+            "m" => &self.site.domain,
+            "w" => &self.machine_name,
+            "M" => self.site.masquerade.name.as_deref().unwrap_or_default(),
+            "$" => "$",
+            name => self.site.macros.get(name).map_or("", String::as_str),
+        }
+    }
+}

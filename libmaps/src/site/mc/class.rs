@@ -1,0 +1,210 @@
+//! Classes: `LOCAL_DOMAIN` and its kin, `C` and `F` lines, and the files they name.
+
+use std::path::Path;
+
+use super::{Call, Place, Reader, Severity, lossy};
+use crate::site::load::read_file;
+use crate::site::model::{Class, Classes};
+
+/// A line that adds to a class.
+pub(super) struct Statement {
+    /// The class: `w`, `VirtHost`.
+    pub(super) class: String,
+    pub(super) what: What,
+    pub(super) place: Place,
+}
+
+pub(super) enum What {
+    /// Words separated by blanks.
+    Words(String),
+    /// A file, as an `F` line has it: `-o /etc/mail/relay-domains %[^\#]`.
+    File(String),
+}
+
+impl Reader {
+    /// `EXPOSED_USER(...)` and its like.
+    pub(super) fn class_macro(&mut self, name: &str, call: &Call) {
+        let (stem, is_file) = match name.strip_suffix("_FILE") {
+            Some(stem) => (stem, true),
+            None => (name, false),
+        };
+        let class = match stem {
+            "MASQUERADE_DOMAIN" => "M",
+            "MASQUERADE_EXCEPTION" => "N",
+            "EXPOSED_USER" => "E",
+            "GENERICS_DOMAIN" => "G",
+            "VIRTUSER_DOMAIN" => "VirtHost",
+            "RELAY_DOMAIN" => "R",
+            "LOCAL_DOMAIN" => "w",
+            "LOCAL_USER" => "L",
+            "CANONIFY_DOMAIN" => "Canonify",
+            "TRUST_AUTH_MECH" => "TrustAuthMech",
+            _ => return,
+        };
+        self.note_place(name, &call.place);
+        let text = lossy(call.argument(0));
+        let what = if is_file {
+            What::File(text)
+        } else {
+            What::Words(text)
+        };
+        self.add_class(class, what, &call.place);
+    }
+
+    pub(super) fn add_class(&mut self, class: &str, what: What, place: &Place) {
+        self.classes.push(Statement {
+            class: class.to_owned(),
+            what,
+            place: place.clone(),
+        });
+    }
+
+    /// Fills the classes, once the names that their words may refer to are known.
+    pub(super) fn fill_classes(&mut self) {
+        for statement in std::mem::take(&mut self.classes) {
+            match &statement.what {
+                What::Words(text) => self.class_words(&statement.class, text, &statement.place),
+                What::File(text) => self.class_file(&statement.class, text, &statement.place),
+            }
+        }
+    }
+
+    fn class_words(&mut self, class: &str, text: &str, place: &Place) {
+        for word in text.split_ascii_whitespace() {
+            if let Some(other) = word.strip_prefix("$=") {
+                let other = other.trim_matches(['{', '}']);
+                let words: Vec<Vec<u8>> = class_of(&mut self.site.classes, other)
+                    .map(|class| class.iter().map(<[u8]>::to_vec).collect())
+                    .unwrap_or_default();
+                words
+                    .iter()
+                    .for_each(|word| self.insert(class, word, place));
+                continue;
+            }
+            let word = self.cf_text(word);
+            if !word.is_empty() {
+                self.insert(class, word.as_bytes(), place);
+            }
+        }
+    }
+
+    fn insert(&mut self, class: &str, word: &[u8], place: &Place) {
+        match class_of(&mut self.site.classes, class) {
+            Some(class) => class.insert(word),
+            None => {
+                let text = format!("class {class} is ignored: no rule asks it");
+                let said = format!("class {class}");
+                if !self.site.places.contains_key(&said) {
+                    self.m4.report_at(place, Severity::Warning, text);
+                }
+                self.note_place(&said, place);
+            }
+        }
+    }
+
+    /// Reads the file of an `F` line: each line gives the words that its format (by default the first word) matches;
+    /// lines that start with `#` give none.
+    fn class_file(&mut self, class: &str, text: &str, place: &Place) {
+        let mut words = text.split_ascii_whitespace().peekable();
+        let optional = words.next_if(|word| *word == "-o").is_some();
+        let Some(path) = words.next() else {
+            self.m4.report_at(
+                place,
+                Severity::Error,
+                format!("class {class}: expected a file"),
+            );
+            return;
+        };
+        let format = Format::parse(words.next());
+        if !path.starts_with('/') {
+            let text = format!(
+                "class {class}: {path} is not read: only files are, no programs and no maps; its words are missing"
+            );
+            self.m4.report_at(place, Severity::Error, text);
+            return;
+        }
+        let full = self.site.below(Path::new(path));
+        match read_file(&full) {
+            Ok(text) => {
+                for line in text.split(|b| *b == b'\n') {
+                    if line.first() == Some(&b'#') {
+                        continue;
+                    }
+                    let part = format.part(line);
+                    for word in part
+                        .split(u8::is_ascii_whitespace)
+                        .filter(|w| !w.is_empty())
+                    {
+                        self.insert(class, word, place);
+                    }
+                }
+            }
+            Err(error) if optional && error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => {
+                let text = format!("class {class}: {}: {error}", full.display());
+                self.m4.report_at(place, Severity::Error, text);
+            }
+        }
+    }
+}
+
+/// The scanf(3) formats that `F` lines use.
+enum Format {
+    /// `%s`: the first word.
+    Word,
+    /// `%[^...]`: up to the first of these.
+    UpTo(Vec<u8>),
+    /// `%[...]`: while of these.
+    While(Vec<u8>),
+}
+
+impl Format {
+    fn parse(text: Option<&str>) -> Self {
+        let set = text
+            .and_then(|t| t.strip_prefix("%["))
+            .and_then(|t| t.strip_suffix(']'));
+        let octets = |set: &str| set.replace('\\', "").into_bytes();
+        match set.map(|set| (set, set.strip_prefix('^'))) {
+            Some((_, Some(set))) => Format::UpTo(octets(set)),
+            Some((set, None)) => Format::While(octets(set)),
+            None => Format::Word,
+        }
+    }
+
+    fn part<'a>(&self, line: &'a [u8]) -> &'a [u8] {
+        let end = match self {
+            Format::Word => {
+                let line = line.trim_ascii_start();
+                let end = line
+                    .iter()
+                    .position(u8::is_ascii_whitespace)
+                    .unwrap_or(line.len());
+                return line.get(..end).unwrap_or_default();
+            }
+            Format::UpTo(set) => line.iter().position(|b| set.contains(b)),
+            Format::While(set) => line.iter().position(|b| !set.contains(b)),
+        };
+        line.get(..end.unwrap_or(line.len())).unwrap_or_default()
+    }
+}
+
+/// The class that sendmail knows by this name, if a rule of ours asks it.
+pub(super) fn class_of<'a>(classes: &'a mut Classes, name: &str) -> Option<&'a mut Class> {
+    Some(match name {
+        "w" => &mut classes.local_hosts,
+        "m" => &mut classes.local_domains,
+        "t" => &mut classes.trusted_users,
+        "R" => &mut classes.relay_domains,
+        "M" => &mut classes.masquerade_domains,
+        "N" => &mut classes.masquerade_exceptions,
+        "E" => &mut classes.exposed_users,
+        "G" => &mut classes.generics_domains,
+        "VirtHost" => &mut classes.virtual_hosts,
+        "L" => &mut classes.local_users,
+        "Canonify" => &mut classes.canonify_domains,
+        "P" => &mut classes.pseudo_domains,
+        "TrustAuthMech" => &mut classes.trusted_mechanisms,
+        "Accept" => &mut classes.accept_words,
+        _ => return None,
+    })
+}

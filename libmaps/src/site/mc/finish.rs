@@ -1,0 +1,374 @@
+//! The end of the file: what the definitions come to.
+
+use super::class::What;
+use super::config::weight_of;
+use super::{M4Error, Machine, Place, Reader, Severity};
+use crate::site::machine::domain_literal;
+use crate::site::model::options::conf_names;
+use crate::site::model::{DaemonOptions, Mailer, ReplyText, Rewriting};
+
+/// `conf` macros that are no options.
+const NO_OPTIONS: &[&str] = &[
+    "confCF_VERSION",
+    "confCR_FILE",
+    "confCT_FILE",
+    "confCW_FILE",
+    "confDEQUOTE_OPTS",
+    "confDOMAIN_NAME",
+    "confEBINDIR",
+    "confFROM_HEADER",
+    "confLDAP_CLUSTER",
+    "confLOCAL_MAILER",
+    "confMAILER_NAME",
+    "confMESSAGEID_HEADER",
+    "confRCPTREJ_MSG",
+    "confRECEIVED_HEADER",
+    "confREJECT_MSG",
+    "confRELAY_MAILER",
+    "confRELAY_MSG",
+    "confSMTP_MAILER",
+    "confTRUSTED_USERS",
+    "confUUCP_MAILER",
+];
+
+impl Reader {
+    pub(super) fn finish(&mut self, machine: &Machine) -> Result<(), M4Error> {
+        if !self.has_ostype {
+            let place = self.whole_file();
+            self.m4.report_at(
+                &place,
+                Severity::Warning,
+                "no OSTYPE: paths are those of no system in particular",
+            );
+        }
+        if !self.m4.is_defined("_MAILER_local_") {
+            self.m4.push_text(b"MAILER(`local')")?;
+            while let super::Step::Native(call) = self.m4.step()? {
+                self.native(&call)?;
+            }
+        }
+        // The order of sendmail.cf: LOCAL_CONFIG, the options that macros set, the mailers.
+        self.machine_name = machine.name.clone();
+        self.config_lines(&[0, super::CONFIG]);
+        self.options()?;
+        self.config_lines(&[7]);
+        self.rules();
+        self.names(machine)?;
+        self.relays()?;
+        self.mailers()?;
+        self.messages()?;
+        self.listeners();
+        self.class_lines(machine)?;
+        self.fill_classes();
+        self.virtual_hosts_relay();
+        self.unknown_options();
+        Ok(())
+    }
+
+    fn options(&mut self) -> Result<(), M4Error> {
+        for (name, conf) in conf_names() {
+            let Some(value) = self.value(conf)? else {
+                continue;
+            };
+            let value = value.trim();
+            if let Some(place) = self.site.options.given(name).cloned() {
+                let text =
+                    format!("O {name} is overridden by {conf}, which comes later in sendmail.cf");
+                self.m4.report_at(&place, Severity::Warning, text);
+            }
+            match self.m4.defined_at(conf).cloned() {
+                Some(place) => self.set_option(name, value, &place),
+                None => {
+                    // Defaults of ours read; a test goes over all of them.
+                    let _ = self.site.options.set_default(name, value);
+                }
+            }
+        }
+        for name in [
+            "MAIL_HUB",
+            "SMART_HOST",
+            "LUSER_RELAY",
+            "LOCAL_RELAY",
+            "confDOMAIN_NAME",
+            "confRELAY_MSG",
+        ] {
+            if let Some(place) = self.m4.defined_at(name).cloned() {
+                self.note_place(name, &place);
+            }
+        }
+        Ok(())
+    }
+
+    fn names(&mut self, machine: &Machine) -> Result<(), M4Error> {
+        let defined = self.value("confDOMAIN_NAME")?;
+        if let Some((_, domain)) = machine.name.split_once('.') {
+            self.site.domain = domain.to_owned();
+        }
+        let name = defined.map_or_else(|| machine.name.clone(), |text| self.cf_text(text.trim()));
+        if self.site.domain.is_empty()
+            && let Some((_, domain)) = name.split_once('.')
+        {
+            self.site.domain = domain.to_owned();
+        }
+        if !name.contains('.') {
+            let place = self.whole_file();
+            let text = format!("the host name {name:?} is not qualified; define confDOMAIN_NAME");
+            self.m4.report_at(&place, Severity::Warning, text);
+        }
+        let first = if machine.name.is_empty() {
+            &name
+        } else {
+            &machine.name
+        };
+        self.site.short_name = first.split('.').next().unwrap_or_default().to_owned();
+        if machine.name.is_empty() {
+            self.machine_name = name.clone();
+        }
+        self.site.host_name = name;
+        let error_name = self.value("confMAILER_NAME")?;
+        self.site.error_name = error_name.unwrap_or_else(|| "MAILER-DAEMON".to_owned());
+        Ok(())
+    }
+
+    fn relays(&mut self) -> Result<(), M4Error> {
+        // $M may stand in the others, so it comes first.
+        if let Some(name) = self.value("MASQUERADE_NAME")? {
+            self.site.masquerade.name = Some(self.cf_text(name.trim()));
+        }
+        let mut relay = |name: &str| -> Result<Option<String>, M4Error> {
+            let text = self.value(name)?;
+            Ok(text
+                .map(|text| self.cf_text(text.trim()))
+                .filter(|text| !text.is_empty()))
+        };
+        let smart_host = relay("SMART_HOST")?;
+        let luser = relay("LUSER_RELAY")?;
+        let mail_hub = relay("MAIL_HUB")?;
+        let local = relay("LOCAL_RELAY")?;
+        let uucp = relay("UUCP_RELAY")?;
+        let bitnet = relay("BITNET_RELAY")?;
+        let decnet = relay("DECNET_RELAY")?;
+        let fax = relay("FAX_RELAY")?;
+        let relays = &mut self.site.relays;
+        relays.smart_host = smart_host;
+        relays.luser = luser;
+        relays.mail_hub = mail_hub;
+        relays.local = local;
+        relays.uucp = uucp;
+        relays.bitnet = bitnet;
+        relays.decnet = decnet;
+        relays.fax = fax;
+        Ok(())
+    }
+
+    fn mailers(&mut self) -> Result<(), M4Error> {
+        let local = self.value("confLOCAL_MAILER")?;
+        let smtp = self.value("confSMTP_MAILER")?;
+        let relay = self.value("confRELAY_MAILER")?;
+        let uucp = self.value("confUUCP_MAILER")?;
+        let mailers = &mut self.site.mailers;
+        let set = |slot: &mut String, value: Option<String>| {
+            if let Some(value) = value {
+                value.trim().clone_into(slot);
+            }
+        };
+        set(&mut mailers.local, local);
+        set(&mut mailers.smtp, smtp);
+        set(&mut mailers.uucp, uucp);
+        if !mailers.speaks_smtp {
+            mailers.relay = "unknown".to_owned();
+        }
+        set(&mut mailers.relay, relay);
+        // Those that sendmail has by itself (its conf.c).
+        for (name, path, flags, arguments) in [
+            ("*file*", "[FILE]", "lsDFMPEouq9", "FILE $u"),
+            ("*include*", "/dev/null", "su", "INCLUDE $u"),
+        ] {
+            mailers.defined.push(Mailer {
+                name: name.to_owned(),
+                path: path.to_owned(),
+                flags: flags.to_owned(),
+                arguments: arguments.to_owned(),
+                max_octets: None,
+                line_octets: None,
+                directory: None,
+                rewriting: Rewriting::None,
+            });
+        }
+        Ok(())
+    }
+
+    fn messages(&mut self) -> Result<(), M4Error> {
+        let uses_auth = self.classes.iter().any(|c| c.class == "TrustAuthMech");
+        let default = if uses_auth {
+            "\"550 Relaying denied. Proper authentication required.\""
+        } else {
+            "\"550 Relaying denied\""
+        };
+        let relay = self.value("confRELAY_MSG")?;
+        let recipient = self.value("confRCPTREJ_MSG")?;
+        let reject = self.value("confREJECT_MSG")?;
+        let messages = &mut self.site.messages;
+        messages.relay = ReplyText(relay.unwrap_or_else(|| default.to_owned()));
+        if let Some(text) = recipient {
+            messages.recipient = ReplyText(text);
+        }
+        if let Some(text) = reject {
+            messages.reject = ReplyText(text);
+            messages.reject_status = None;
+        }
+        Ok(())
+    }
+
+    /// The listeners sendmail has when nothing is said about them.
+    fn listeners(&mut self) {
+        let is_msp = self.site.features.msp.is_some();
+        if self.site.daemons.is_empty() && is_msp {
+            let mut daemon = DaemonOptions::new("NoMTA", "smtp");
+            daemon.address = Some("127.0.0.1".to_owned());
+            daemon.modifiers.0.push('E');
+            self.site.daemons.push(daemon);
+        } else if self.site.daemons.is_empty() {
+            if self.m4.is_defined("_NETINET6_") {
+                self.site.daemons.push(DaemonOptions::new("MTA-v4", "smtp"));
+                let mut daemon = DaemonOptions::new("MTA-v6", "smtp");
+                daemon.family = crate::site::model::Family::Inet6;
+                self.site.daemons.push(daemon);
+            } else {
+                self.site.daemons.push(DaemonOptions::new("MTA", "smtp"));
+            }
+        }
+        if !self.site.features.no_default_msa {
+            let mut daemon = DaemonOptions::new("MSA", "587");
+            daemon.modifiers.0.push('E');
+            self.site.daemons.push(daemon);
+        }
+    }
+
+    /// The class lines that every sendmail.cf has.
+    fn class_lines(&mut self, machine: &Machine) -> Result<(), M4Error> {
+        let whole = self.whole_file();
+        let place = |reader: &Self, name: &str| {
+            reader
+                .site
+                .places
+                .get(name)
+                .cloned()
+                .unwrap_or_else(|| whole.clone())
+        };
+        let folder = self.value("MAIL_SETTINGS_DIR")?.unwrap_or_default();
+        self.add_class("w", What::Words("localhost".to_owned()), &whole);
+        if self.site.features.use_cw_file {
+            let place = place(self, "FEATURE(use_cw_file)");
+            let file = self.value("confCW_FILE")?.unwrap_or_default();
+            self.add_class("w", What::File(file), &place);
+        }
+        if let Some(file) = self.value("confCR_FILE")? {
+            let place = self.m4.defined_at("confCR_FILE").unwrap_or(&whole).clone();
+            self.add_class("R", What::File(file), &place);
+        }
+        if self.site.features.use_ct_file {
+            let place = place(self, "FEATURE(use_ct_file)");
+            let file = self
+                .value("confCT_FILE")?
+                .unwrap_or_else(|| format!("{folder}trusted-users"));
+            self.add_class("t", What::File(file), &place);
+        }
+        self.add_class("t", What::Words("root daemon".to_owned()), &whole);
+        if self.site.features.nouucp.is_none() {
+            self.add_class("t", What::Words("uucp".to_owned()), &whole);
+        }
+        if let Some(users) = self.value("confTRUSTED_USERS")? {
+            // A T line separates by blanks; sites write commas too.
+            self.add_class("t", What::Words(users.replace(',', " ")), &whole);
+        }
+        self.site.classes.pseudo_domains.insert(b".");
+        for (relay, name) in [
+            (self.site.relays.uucp.is_some(), "UUCP"),
+            (self.site.relays.bitnet.is_some(), "BITNET"),
+            (self.site.relays.decnet.is_some(), "DECNET"),
+            (self.site.relays.fax.is_some(), "FAX"),
+        ] {
+            if relay {
+                self.site.classes.pseudo_domains.insert(name.as_bytes());
+            }
+        }
+        for word in ["OK", "RELAY"] {
+            self.site.classes.accept_words.insert(word.as_bytes());
+        }
+        self.machine_classes(machine);
+        Ok(())
+    }
+
+    fn machine_classes(&mut self, machine: &Machine) {
+        let compressed = self.site.options.addresses.compressed_ipv6;
+        let probe = self
+            .site
+            .options
+            .addresses
+            .dont_probe_interfaces
+            .to_ascii_lowercase();
+        let classes = &mut self.site.classes;
+        for name in machine
+            .aliases
+            .iter()
+            .chain([&machine.name, &self.site.host_name])
+        {
+            if !name.is_empty() {
+                classes.local_hosts.insert(name.as_bytes());
+            }
+        }
+        if !self.site.domain.is_empty() {
+            classes.local_domains.insert(self.site.domain.as_bytes());
+        }
+        if probe.starts_with('t') || probe.starts_with('y') {
+            return;
+        }
+        let loopback_too = !probe.starts_with("loop");
+        for address in machine
+            .addresses
+            .iter()
+            .filter(|a| loopback_too || !a.is_loopback())
+        {
+            classes
+                .local_hosts
+                .insert(domain_literal(*address, compressed).as_bytes());
+        }
+    }
+
+    /// `CR$={VirtHost}`: relaying is allowed for virtual domains.
+    fn virtual_hosts_relay(&mut self) {
+        let words: Vec<Vec<u8>> = self
+            .site
+            .classes
+            .virtual_hosts
+            .iter()
+            .map(<[u8]>::to_vec)
+            .collect();
+        self.site
+            .classes
+            .relay_domains
+            .extend(words.iter().map(Vec::as_slice));
+    }
+
+    /// Reports `conf` macros that nobody asks, which are likely misspelt.
+    fn unknown_options(&mut self) {
+        let known: std::collections::HashSet<&str> = conf_names()
+            .map(|(_, conf)| conf)
+            .chain(NO_OPTIONS.iter().copied())
+            .collect();
+        for name in self.m4.defined_texts() {
+            if !name.starts_with("conf") || known.contains(name.as_str()) {
+                continue;
+            }
+            if let Some(place) = self.m4.defined_at(&name).cloned() {
+                let text = format!("{name} is not known and has no effect");
+                self.m4.report_at(&place, weight_of(&name), text);
+            }
+        }
+    }
+
+    fn whole_file(&self) -> Place {
+        self.m4.main_file()
+    }
+}

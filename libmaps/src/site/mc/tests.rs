@@ -1,0 +1,95 @@
+//! Readable cases: `testdata/site/*.case` hold a `.mc` file, and below it the lines that the model and the findings must show.
+
+use std::path::Path;
+
+use super::*;
+use crate::site::show;
+
+fn machine() -> Machine {
+    Machine {
+        name: "host.example.org".to_owned(),
+        aliases: vec!["host".to_owned()],
+        addresses: vec!["127.0.0.1".parse().unwrap()],
+    }
+}
+
+/// Everything about a text that a case may name, a line each.
+fn lines(text: &[u8]) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let files = root.path().join("etc/mail");
+    std::fs::create_dir_all(&files).unwrap();
+    std::fs::write(
+        files.join("local-host-names"),
+        "# ours\none.example two.example\nthree.example\n",
+    )
+    .unwrap();
+    std::fs::write(files.join("relay-domains"), "relay.example # comment\n").unwrap();
+    std::fs::write(files.join("loop.m4"), "include(`loop.m4')").unwrap();
+    std::fs::write(
+        files.join("site.m4"),
+        "define(`SMART_HOST', `included.example')dnl\n",
+    )
+    .unwrap();
+    let path = files.join("sendmail.mc");
+    let read = read(Some(root.path()), &path, text.to_vec(), &machine());
+    let prefix = format!("{}/", files.display());
+    let mut lines: Vec<String> = read
+        .diagnostics
+        .iter()
+        .map(|d| d.to_string().replace(&prefix, ""))
+        .collect();
+    for section in show::sections(&read.site) {
+        for (name, value) in section.lines {
+            lines.push(format!("{}: {name}: {value}", section.title));
+        }
+    }
+    lines
+}
+
+/// `=` the line is there; `~` a line with this in it is there; `!` no line has this in it.
+#[test]
+fn cases_hold() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/site/cases");
+    let mut paths: Vec<_> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    paths.sort();
+    assert!(!paths.is_empty());
+    let mut failures = Vec::new();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).unwrap();
+        for case in text.split("\n==== ") {
+            let (title, case) = case.split_once('\n').unwrap();
+            let (mc, expected) = case
+                .split_once("\n----\n")
+                .unwrap_or_else(|| panic!("{title}: no ----"));
+            let found = lines(mc.as_bytes());
+            for want in expected.lines().filter(|l| !l.is_empty()) {
+                let (mark, want) = want.split_at(2);
+                let holds = match mark {
+                    "= " => found.iter().any(|line| line == want),
+                    "~ " => found.iter().any(|line| line.contains(want)),
+                    "! " => !found.iter().any(|line| line.contains(want)),
+                    _ => panic!("{}: {title}: {mark}{want}", path.display()),
+                };
+                if !holds {
+                    failures.push(format!(
+                        "{title}\n    expected {mark}{want}\n    found\n      {}",
+                        found.join("\n      ")
+                    ));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n\n"));
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_the_reader_panic(
+        parts in proptest::collection::vec("(FEATURE|MAILER|define|DAEMON_OPTIONS|LOCAL_CONFIG|LOCAL_RULESETS|OSTYPE|include|divert|EXPOSED_USER|dnl|`|'|\\(|\\)|,|[a-zA-Z=:;<>$@*-]{1,6}|access_db|dnsbl|O |D|C|F|K|M|S|R|\n| ){1}", 0..60)
+    ) {
+        lines(parts.concat().as_bytes());
+    }
+}

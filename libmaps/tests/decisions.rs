@@ -1,0 +1,323 @@
+//! The recordings of sendmail's rulesets, asked of this library.
+//!
+//! `testdata/conformance/decisions.jsonl` holds random sites and sessions and what sendmail 8.17.1 answered in its
+//! test mode. Texts are compared without blanks and quotes, as test mode spreads tokens.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use libmaps::address::{Address, ReversePath};
+use libmaps::decision::{Decision, Traced};
+use libmaps::lhs::Lhs;
+use libmaps::map::{Entry, Map};
+use libmaps::policy::facts::{Answer, Facts, Login, Need, Resolve, Session, Tls, settle};
+use libmaps::policy::maps::{Handle, Maps};
+use libmaps::policy::{
+    Outcome, Policy, Ruling, check_mail, check_rcpt, check_relay, srv_features, tls, trust_auth,
+    try_tls,
+};
+use libmaps::site::hosts::Hosts;
+use libmaps::site::model::*;
+use libmaps::store::memory::MemoryMap;
+use serde_json::{Value, json};
+
+#[test]
+fn every_recorded_decision_is_made_again() {
+    let path =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/conformance/decisions.jsonl");
+    let text = std::fs::read_to_string(path).unwrap();
+    let (mut passed, mut failed) = (BTreeMap::new(), BTreeMap::new());
+    let mut report = String::new();
+    for line in text.lines() {
+        let recorded: Value = serde_json::from_str(line).unwrap();
+        let world = World::of(&recorded["files"]);
+        for (number, case) in recorded["cases"].as_array().unwrap().iter().enumerate() {
+            let session = session(&case["session"]);
+            for (field, expected) in case["expect"].as_object().unwrap() {
+                if field == "route" {
+                    continue;
+                }
+                let (got, trace) = world.ask(field, &session, &case["session"]);
+                if same(expected, &got) {
+                    *passed.entry(field.clone()).or_insert(0) += 1;
+                    continue;
+                }
+                *failed.entry(field.clone()).or_insert(0) += 1;
+                if report.len() < 8_000 {
+                    writeln!(
+                        report,
+                        "{} case {number} {field}\n  session  {}\n  recorded {expected}\n  answered {got}\n{trace}",
+                        recorded["site"], case["session"]
+                    )
+                    .unwrap();
+                }
+            }
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{report}\npassed {passed:?}\nfailed {failed:?}"
+    );
+    assert!(passed.values().sum::<i32>() > 10_000, "{passed:?}");
+}
+
+/// A recorded site.
+struct World {
+    site: Site,
+    maps: Maps,
+    hosts: Hosts,
+}
+
+impl World {
+    fn of(files: &Value) -> Self {
+        let file = |path: &str| files[path].as_str().unwrap_or_default();
+        let site = site_of(
+            file("/etc/mail/sendmail.mc"),
+            file("/etc/mail/local-host-names"),
+        );
+        let maps = Maps {
+            access: site
+                .features
+                .access
+                .as_ref()
+                .map(|_| handle(file("/etc/mail/access"))),
+            ..Maps::default()
+        };
+        World {
+            site,
+            maps,
+            hosts: Hosts::parse(file("/etc/hosts").as_bytes()),
+        }
+    }
+
+    fn resolve(&self, need: &Need) -> Answer {
+        let name = std::str::from_utf8(need.name()).unwrap_or_default();
+        let found = match need {
+            Need::Host(_) => self.hosts.canonical(name, &self.site.domain),
+            _ => None,
+        };
+        match found {
+            Some(name) => Answer::Found(vec![name.into_bytes().into()]),
+            None => Answer::NotFound,
+        }
+    }
+
+    fn settle<T>(&self, ruleset: impl Fn(Policy<'_>, &Facts) -> Ruling<T>) -> Decision<T> {
+        let policy = Policy {
+            site: &self.site,
+            maps: &self.maps,
+        };
+        settle(
+            &mut Facts::new(),
+            |need| self.resolve(need),
+            |facts| ruleset(policy, facts),
+        )
+    }
+
+    fn ask(&self, field: &str, session: &Session, asked: &Value) -> (Value, String) {
+        let recipient = || Address::parse(asked["rcpt_to"].as_str().unwrap().as_bytes()).unwrap();
+        let decision = match field {
+            "check_relay" => self.settle(|p, f| check_relay::check_relay(p, session, f)),
+            "tls_client" => self.settle(|p, f| tls::tls_client(p, session, f)),
+            "check_mail" => self.settle(|p, f| check_mail::check_mail(p, session, f)),
+            "check_rcpt" => {
+                let to = recipient();
+                self.settle(|p, f| check_rcpt::check_rcpt(p, session, f, &to))
+            }
+            "trust_auth" => self.settle(|p, f| trust_auth::trust_auth(p, session, f, b"joe")),
+            "try_tls" => self.settle(|p, f| try_tls::try_tls(p, session, f)),
+            "tls_server" => self.settle(|p, f| tls::tls_server(p, session, f)),
+            "tls_rcpt" => {
+                let to = recipient();
+                self.settle(|p, f| tls::tls_rcpt(p, session, f, &to))
+            }
+            "srv_features" => {
+                let decision = self.settle(|p, f| srv_features::srv_features(p, session, f));
+                let value = decision.outcome.map(|letters| letters.to_string());
+                return (
+                    json!({"action": "accept", "value": value}),
+                    decision.trace.to_string(),
+                );
+            }
+            _ => panic!("no ruleset {field}"),
+        };
+        (verdict(&decision.outcome), decision.trace.to_string())
+    }
+}
+
+fn verdict(outcome: &Outcome) -> Value {
+    match outcome {
+        Outcome::Accept => json!({"action": "accept"}),
+        Outcome::Discard => json!({"action": "discard"}),
+        Outcome::Quarantine(reason) => json!({"action": "quarantine", "reason": &**reason}),
+        Outcome::Refuse(refusal) => {
+            json!({"action": "error", "at": &*refusal.at, "message": &*refusal.text})
+        }
+        Outcome::Delayed => Value::Null,
+    }
+}
+
+fn same(expected: &Value, got: &Value) -> bool {
+    let squashed = |value: &Value| -> String {
+        let text = value.as_str().unwrap_or_default();
+        text.chars()
+            .filter(|c| !c.is_whitespace() && *c != '"')
+            .collect()
+    };
+    if expected.is_null() || got.is_null() {
+        return expected == got;
+    }
+    expected["action"] == got["action"]
+        && ["at", "message", "reason", "value"].iter().all(|key| {
+            expected.get(key).is_none() || squashed(&expected[key]) == squashed(&got[key])
+        })
+}
+
+fn session(asked: &Value) -> Session {
+    let text = |value: &Value, key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let from = text(asked, "mail_from");
+    let mut session = Session {
+        client_addr: text(asked, "client_addr"),
+        client_name: text(asked, "client_name"),
+        client_resolve: match text(asked, "client_resolve").as_str() {
+            "OK" => Resolve::Ok,
+            "FAIL" => Resolve::Fail,
+            "FORGED" => Resolve::Forged,
+            _ => Resolve::Temp,
+        },
+        server_name: text(asked, "server_name"),
+        server_addr: text(asked, "server_addr"),
+        daemon_flags: text(asked, "daemon_flags"),
+        sender: ReversePath::parse(from.as_bytes()).unwrap(),
+        sender_text: format!("<{from}>"),
+        ..Session::default()
+    };
+    if let Some(auth) = asked.get("auth") {
+        session.login = Some(Login {
+            mechanism: text(auth, "mechanism"),
+            authid: text(auth, "authid"),
+            author: String::new(),
+            bits: auth["ssf"].as_u64().unwrap() as u32,
+        });
+    }
+    if let Some(tls) = asked.get("tls") {
+        session.tls = Tls {
+            version: text(tls, "version"),
+            cipher: text(tls, "cipher"),
+            bits: tls["cipher_bits"].as_u64().unwrap() as u32,
+            verify: text(tls, "verify"),
+            cn_subject: text(tls, "cn_subject"),
+            cert_subject: text(tls, "cert_subject"),
+            cn_issuer: text(tls, "cn_issuer"),
+            cert_issuer: text(tls, "cert_issuer"),
+            altnames: Vec::new(),
+        };
+    }
+    session
+}
+
+fn handle(source: &str) -> Handle {
+    let entries = source.lines().filter_map(|line| {
+        let (lhs, rhs) = line.split_once([' ', '\t'])?;
+        Some(Entry::new(Lhs::folded(lhs.as_bytes()), rhs.trim()))
+    });
+    Traced::new(Arc::new(MemoryMap::new("access", entries)) as Arc<dyn Map>)
+}
+
+fn site_of(mc: &str, local: &str) -> Site {
+    let mut site = Site {
+        host_name: "mx.polkatistas.org".into(),
+        short_name: "mx".into(),
+        domain: "polkatistas.org".into(),
+        ..Site::default()
+    };
+    let c = &mut site.classes;
+    for w in local
+        .lines()
+        .chain(["localhost", "mx.polkatistas.org", "[127.0.0.1]"])
+    {
+        c.local_hosts.insert(w.as_bytes());
+    }
+    c.local_domains.insert(b"polkatistas.org");
+    c.pseudo_domains.insert(b".");
+    for m in ["LOGIN", "PLAIN", "CRAM-MD5", "DIGEST-MD5"] {
+        c.trusted_mechanisms.insert(m.as_bytes());
+    }
+    site.messages.relay =
+        ReplyText("\"550 Relaying denied. Proper authentication required.\"".into());
+    for line in mc.lines() {
+        let line = line
+            .replace(['`', '\''], "")
+            .replace(")dnl", "")
+            .replace(' ', "");
+        let f = &mut site.features;
+        let access = AccessDb {
+            map: MapSpec::new("hash", "/etc/mail/access"),
+            skip: false,
+            lookup_dot_domain: false,
+            relay_to_full_address: false,
+        };
+        match line.as_str() {
+            "FEATURE(accept_unqualified_senders" => f.accept_unqualified_senders = true,
+            "FEATURE(accept_unresolvable_domains" => f.accept_unresolvable_domains = true,
+            "FEATURE(access_db,hash-T<TMPF>-o/etc/mail/access" => f.access = Some(access),
+            "FEATURE(access_db,hash-T<TMPF>-o/etc/mail/access,skip,lookupdotdomain,relaytofulladdress" => {
+                f.access = Some(AccessDb {
+                    skip: true,
+                    lookup_dot_domain: true,
+                    relay_to_full_address: true,
+                    ..access
+                })
+            }
+            "FEATURE(blacklist_recipients" | "FEATURE(blocklist_recipients" => {
+                f.blocklist_recipients = true
+            }
+            "FEATURE(delay_checks" => {
+                f.delay_checks = Some(DelayChecks {
+                    mode: DelayMode::Plain,
+                    compatible_8_10: true,
+                })
+            }
+            "FEATURE(delay_checks,friend" => {
+                f.delay_checks = Some(DelayChecks {
+                    mode: DelayMode::Friend,
+                    compatible_8_10: true,
+                })
+            }
+            "FEATURE(delay_checks,hater" => {
+                f.delay_checks = Some(DelayChecks {
+                    mode: DelayMode::Hater,
+                    compatible_8_10: true,
+                })
+            }
+            "FEATURE(loose_relay_check" => f.loose_relay_check = true,
+            "FEATURE(nouucp,reject" => f.nouucp = Some(Bang::Reject),
+            "FEATURE(promiscuous_relay" => f.promiscuous_relay = true,
+            "FEATURE(relay_entire_domain" => f.relay_entire_domain = true,
+            "FEATURE(relay_hosts_only" => f.relay_hosts_only = true,
+            "FEATURE(relay_mail_from,domain" => f.relay_mail_from = Some(RelayMailFrom::Domain),
+            "FEATURE(require_rdns" => f.require_rdns = true,
+            "FEATURE(virtuser_entire_domain" => f.virtuser_entire_domain = true,
+            "RELAY_DOMAIN(partner.example10.9" => {
+                site.classes.relay_domains.insert(b"partner.example");
+                site.classes.relay_domains.insert(b"10.9");
+            }
+            "RELAY_DOMAIN(partner.example" => site.classes.relay_domains.insert(b"partner.example"),
+            "VIRTUSER_DOMAIN(virt.example" => {
+                site.classes.virtual_hosts.insert(b"virt.example");
+                site.classes.relay_domains.insert(b"virt.example");
+                site.features.virtusertable = Some(MapSpec::new("hash", "x"));
+            }
+            _ => {}
+        }
+    }
+    site
+}
