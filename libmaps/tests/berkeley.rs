@@ -149,7 +149,7 @@ fn a_missing_file_and_a_folder_are_told_apart() {
     let missing = open(&sample_path("no-such")).unwrap_err();
     assert!(matches!(missing, StoreError::Missing { .. }), "{missing}");
     let folder = open(&testdata()).unwrap_err();
-    assert!(matches!(folder, StoreError::Unsupported { .. }), "{folder}");
+    assert!(matches!(folder, StoreError::Unsafe { .. }), "{folder}");
 }
 
 #[test]

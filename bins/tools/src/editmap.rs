@@ -193,6 +193,10 @@ impl Job<'_> {
         for warning in publisher.warnings() {
             complain(&[warning.as_bytes()]);
         }
+        if self.action == Action::Delete && publisher.base().is_none() {
+            let path = target.path.clone();
+            return Err(self.opening(&StoreError::Missing { path }));
+        }
         if target.row.reads == Reads::TheClass {
             publisher
                 .expect_class(target.row.class)

@@ -8,6 +8,7 @@ pub mod config;
 pub mod editmap;
 pub mod getopt;
 pub mod makemap;
+pub mod mapctl;
 pub mod progress;
 pub mod report;
 pub mod target;

@@ -18,8 +18,8 @@ use crate::map::{MapName, StoreError};
 use crate::source::map::{Grammar, Line, Lines, SourceLine};
 use crate::source::{ParseError, ParseErrorKind};
 use crate::store::path::folder_of;
-use crate::store::publish::{OnDuplicate, Options, Published, Publisher};
-use crate::store::{self};
+use crate::store::publish::{Check, OnDuplicate, Options, Published, Publisher};
+use crate::store::{self, Sink};
 use runs::{Keep, OLD_ENTRY, Record, Runs};
 
 pub use runs::Duplicate;
@@ -136,6 +136,25 @@ impl Builder {
         self,
         digest: Option<String>,
     ) -> Result<(Published, Vec<Duplicate>), StoreError> {
+        self.publish_with(digest, &mut |_| Ok(()))
+    }
+
+    /// As [`Builder::publish`]; `check` sees the finished draft before it becomes the map.
+    ///
+    /// # Errors
+    /// Any of them, that of `check` included, leaves the old map in place.
+    pub fn publish_checked(
+        self,
+        check: &mut Check<'_>,
+    ) -> Result<(Published, Vec<Duplicate>), StoreError> {
+        self.publish_with(None, check)
+    }
+
+    fn publish_with(
+        self,
+        digest: Option<String>,
+        check: &mut Check<'_>,
+    ) -> Result<(Published, Vec<Duplicate>), StoreError> {
         let keep = match self.on_duplicate {
             OnDuplicate::Refuse | OnDuplicate::KeepFirst => Keep::First,
             OnDuplicate::Replace => Keep::Last,
@@ -149,13 +168,14 @@ impl Builder {
         } = self;
         let mut runs = Some(runs);
         let mut duplicates = Vec::new();
-        let published = publisher.publish_sorted(digest, &mut |sink| {
+        let mut fill = |sink: &mut Sink<'_>| {
             if let Some(runs) = runs.take() {
                 let on_io = |e| StoreError::io(&path, "sort the entries for", e);
                 duplicates = runs.merge(keep, &on_io, sink)?;
             }
             Ok(())
-        })?;
+        };
+        let published = publisher.publish_checked(digest, &mut fill, check)?;
         Ok((published, duplicates))
     }
 

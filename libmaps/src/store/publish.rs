@@ -105,6 +105,9 @@ pub struct Published {
     pub kept_berkeley: Option<PathBuf>,
 }
 
+/// Looks at a finished draft before it becomes the map.
+pub type Check<'a> = dyn FnMut(&dyn Map) -> Result<(), StoreError> + 'a;
+
 /// Makes a map and publishes it.
 #[must_use = "dropped without publish(), the draft is removed"]
 #[derive(Debug)]
@@ -354,6 +357,20 @@ impl Publisher {
         source: Option<String>,
         fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
     ) -> Result<Published, StoreError> {
+        self.publish_checked(source, fill, &mut |_| Ok(()))
+    }
+
+    /// As [`Publisher::publish_sorted`]; `check` sees the finished draft before it is renamed,
+    /// and its error keeps the old map in place.
+    ///
+    /// # Errors
+    /// Any of them leaves the old map in place.
+    pub fn publish_checked(
+        self,
+        source: Option<String>,
+        fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
+        check: &mut Check<'_>,
+    ) -> Result<Published, StoreError> {
         let meta = Meta {
             class: self.options.class,
             duplicates: self.duplicates,
@@ -374,6 +391,9 @@ impl Publisher {
                 });
             }
         };
+        let name = MapName::new(self.options.class, &self.target);
+        let finished = crate::store::open_file(self.draft.file()?, &self.target, name)?;
+        check(finished.into_map().as_ref())?;
         self.finish(Some(entries))
     }
 

@@ -1,0 +1,117 @@
+//! `mapctl convert`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+
+use clap::Args;
+use libmaps::build::{Builder, Start};
+use libmaps::map::{Map, StoreError};
+use libmaps::store::publish::{OnDuplicate, Options};
+use libmaps::sysexits::SysExit;
+use serde_json::json;
+
+use super::name::Named;
+use super::{Failure, Outcome, Style};
+use crate::progress::Progress;
+use crate::report::VERSION;
+
+/// Make a map of another class, counted and compared before it is published.
+#[derive(Debug, Args)]
+pub(crate) struct ConvertArgs {
+    /// Replace the map TO if there is one.
+    #[arg(long)]
+    force: bool,
+    /// The map to read: class:path, or a file whose class is told by its content.
+    from: OsString,
+    /// The map to make: class:path. If it is FROM itself and a Berkeley DB file, the old file
+    /// is kept as NAME.bdb.
+    to: OsString,
+}
+
+/// Converts; the new map is compared with the old one entry by entry before it is published.
+pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
+    let from = Named::parse(&args.from)?;
+    let to = Named::parse(&args.to)?;
+    let Some(row) = to.row else {
+        let text = format!("{}: say its class, as in hash:{0}", to.name.display());
+        return Err(Failure::Other(SysExit::Usage, text));
+    };
+    let in_place = same_file(&from, &to);
+    if to.path().exists() && !in_place && !args.force {
+        let text = format!("{}: exists; --force replaces it", to.path().display());
+        return Err(Failure::Other(SysExit::CantCreate, text));
+    }
+    let opened = from.open()?;
+    let duplicates = opened.keeps_duplicates();
+    let old = opened.into_map();
+    let options = Options {
+        on_duplicate: match duplicates {
+            true => OnDuplicate::KeepAll,
+            false => OnDuplicate::Refuse,
+        },
+        described: if duplicates {
+            "-d".into()
+        } else {
+            String::new()
+        },
+        ..Options::new(row.class, &format!("mapctl {VERSION}"))
+    };
+    let mut builder = Builder::open(to.path(), Start::Empty, options)?;
+    let mut progress = Progress::new("convert", None);
+    let mut read = 0;
+    for entry in old.iter() {
+        let entry = entry?;
+        read += 1;
+        progress.at(read);
+        builder.put(entry.lhs.as_bytes(), entry.rhs.as_bytes(), read)?;
+    }
+    let (published, _) = builder.publish_checked(&mut |new| compare(old.as_ref(), new, read))?;
+    let kept = published.kept_berkeley.map(|p| p.display().to_string());
+    let mut out = io::stdout().lock();
+    match style {
+        Style::Json => {
+            let report = json!({"entries": published.entries, "kept_berkeley": kept});
+            writeln!(out, "{report}")?;
+        }
+        Style::Text => {
+            writeln!(
+                out,
+                "{}: {} entries, compared with {}",
+                to.path().display(),
+                published.entries,
+                from.path().display()
+            )?;
+            if let Some(kept) = kept {
+                writeln!(out, "{kept}: the Berkeley DB file as it was")?;
+            }
+        }
+    }
+    Ok(SysExit::Ok)
+}
+
+fn same_file(a: &Named, b: &Named) -> bool {
+    match (a.path().canonicalize(), b.path().canonicalize()) {
+        (Ok(a), Ok(b)) => a == b,
+        _ => false,
+    }
+}
+
+/// Every entry of the old map is in the new one, and there are as many.
+fn compare(old: &dyn Map, new: &dyn Map, read: u64) -> Result<(), StoreError> {
+    let differs = |why: String| StoreError::Corrupt {
+        path: new.name().path.clone(),
+        page: None,
+        why,
+    };
+    for entry in old.iter() {
+        let entry = entry?;
+        if !new.get_all(entry.lhs.as_bytes())?.contains(&entry.rhs) {
+            return Err(differs(format!("the new map lacks {}", entry.lhs)));
+        }
+    }
+    let stored = new.iter().try_fold(0, |n, entry| entry.map(|_| n + 1))?;
+    if stored != read {
+        return Err(differs(format!("{stored} entries were stored of {read}")));
+    }
+    Ok(())
+}

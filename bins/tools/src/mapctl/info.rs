@@ -1,0 +1,79 @@
+//! `mapctl info`.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
+
+use clap::Args;
+use libmaps::map::{Map, StoreError};
+use libmaps::store::Opened;
+use libmaps::store::redb::FORMAT;
+use libmaps::sysexits::SysExit;
+use serde_json::{Map as Object, Value};
+
+use super::name::Named;
+use super::{Outcome, Style};
+
+/// Print what a map says of itself.
+#[derive(Debug, Args)]
+pub(crate) struct InfoArgs {
+    /// The map: class:path, or a file whose class is told by its content.
+    map: OsString,
+}
+
+/// Prints a line for each property; entries of formats that do not say are counted.
+pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
+    let named = Named::parse(&args.map)?;
+    let opened = named.open()?;
+    let mut lines: Vec<(&str, Value)> = Vec::new();
+    lines.push(("file", named.path().display().to_string().into()));
+    lines.push(("class", opened.class().as_str().into()));
+    match &opened {
+        Opened::Redb(map) => {
+            let meta = map.meta();
+            lines.push(("format", format!("redb, map format {FORMAT}").into()));
+            lines.push(("duplicates", opened.keeps_duplicates().into()));
+            lines.push(("entries", meta.entries.into()));
+            lines.push(("options", meta.options.clone().into()));
+            if let Some(source) = &meta.source {
+                lines.push(("source", source.clone().into()));
+            }
+            lines.push(("program", meta.program.clone().into()));
+        }
+        Opened::Berkeley(map) => {
+            lines.push(("format", "Berkeley DB, read only".into()));
+            lines.push(("duplicates", opened.keeps_duplicates().into()));
+            lines.push(("entries", count(map)?.into()));
+        }
+        Opened::Cdb(map) => {
+            lines.push(("format", "cdb".into()));
+            lines.push(("entries", count(map)?.into()));
+        }
+        _ => {}
+    }
+    let metadata =
+        std::fs::metadata(named.path()).map_err(|e| StoreError::io(named.path(), "stat", e))?;
+    lines.push(("octets", metadata.len().into()));
+    lines.push(("octets_on_disk", (metadata.blocks() * 512).into()));
+    lines.push(("mode", format!("{:04o}", metadata.mode() & 0o7777).into()));
+    let mut out = io::stdout().lock();
+    match style {
+        Style::Json => {
+            let object: Object<String, Value> =
+                lines.into_iter().map(|(k, v)| (k.into(), v)).collect();
+            writeln!(out, "{}", Value::Object(object))?;
+        }
+        Style::Text => {
+            for (key, value) in lines {
+                let value = value.as_str().map_or(value.to_string(), str::to_string);
+                writeln!(out, "{:<16}{value}", format!("{key}:").replace('_', " "))?;
+            }
+        }
+    }
+    out.flush()?;
+    Ok(SysExit::Ok)
+}
+
+fn count(map: &dyn Map) -> Result<u64, StoreError> {
+    map.iter().try_fold(0, |n, entry| entry.map(|_| n + 1))
+}
