@@ -2,7 +2,7 @@
 
 use libmaps::reply::Reply;
 
-use super::{Action, Answer, BodyFault, Chunk, MessageEnd, Session, State, replies};
+use super::{Action, Ahead, Answer, BodyFault, Chunk, MessageEnd, Session, State, replies};
 
 /// Whether the message comes in chunks, and whether one of them was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,13 +16,16 @@ pub(super) enum Chunking {
 }
 
 impl Session {
-    pub(super) fn data(&mut self) -> Action {
+    pub(super) fn data(&mut self, ahead: Ahead) -> Action {
         if self.chunked != Chunking::No {
             let text = "DATA may not follow BDAT";
             return Action::Reply(replies::say(503, (5, 5, 1), text));
         }
         match self.nothing_to_send() {
             Some(reply) => Action::Reply(reply),
+            // RFC 2920 section 3.1: DATA ends a group; what follows it at once was
+            // written by somebody who did not wait for 354.
+            None if ahead == Ahead::More => self.close(replies::protocol_error()),
             None => {
                 self.state = State::Body;
                 Action::ReadBody(replies::start_data())

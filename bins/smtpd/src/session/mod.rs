@@ -339,7 +339,7 @@ impl Session {
             Verb::Ehlo => self.hello(Hello::Extended, argument, ahead),
             Verb::Mail => self.mail(argument),
             Verb::Rcpt => self.rcpt(argument),
-            Verb::Data => self.data(),
+            Verb::Data => self.data(ahead),
             Verb::Bdat if self.offers.has(Offer::Chunking) => self.bdat(argument),
             Verb::Rset => self.rset(),
             Verb::Vrfy => self.vrfy(argument),
