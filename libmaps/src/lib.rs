@@ -32,3 +32,5 @@ pub mod decision;
 pub mod table;
 // -- policy: meaning to decision
 pub mod policy;
+// -- tables: lookups to meaning
+pub mod sasl;

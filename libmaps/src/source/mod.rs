@@ -3,6 +3,7 @@
 //! A parser never gives up: it yields the good entries *and* the errors, each
 //! with its line, and the caller decides what to do with a file that has both.
 
+pub mod csv;
 pub mod map;
 
 use std::fmt;

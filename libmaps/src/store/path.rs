@@ -20,6 +20,9 @@ pub enum Safety {
     Strict,
     /// Links are followed (`makemap -s`); all else is checked.
     LinksAllowed,
+    /// What the system itself allows, root above the mode bits, as Cyrus SASL's
+    /// programs do: links are followed, and one that leads nowhere is replaced.
+    SystemRules,
 }
 
 /// What a caller is about to do with the file.
@@ -55,7 +58,7 @@ pub fn check(
     safety: Safety,
     trusted: Option<u32>,
 ) -> Result<Checked, StoreError> {
-    let who = Identity::effective(trusted);
+    let who = Identity::effective(safety, trusted);
     let warnings = check_folders(path, &who)?;
     let link = match fs::symlink_metadata(path) {
         Ok(metadata) => metadata,
@@ -72,15 +75,17 @@ pub fn check(
     let (path, metadata) = if link.is_symlink() {
         follow(path, access, safety)?
     } else {
-        (path.to_path_buf(), link)
+        (path.to_path_buf(), Some(link))
     };
-    check_file(&path, &metadata, access, safety, &who)?;
+    if let Some(metadata) = &metadata {
+        check_file(&path, metadata, access, safety, &who)?;
+    }
     if access == Access::Write {
         check_folder_writable(&path, &who)?;
     }
     Ok(Checked {
         path,
-        metadata: Some(metadata),
+        metadata,
         warnings,
     })
 }
@@ -96,12 +101,23 @@ fn denied(path: &Path) -> StoreError {
     StoreError::io(path, "open", io::Error::from_raw_os_error(libc::EACCES))
 }
 
-fn follow(path: &Path, access: Access, safety: Safety) -> Result<(PathBuf, Metadata), StoreError> {
+fn follow(
+    path: &Path,
+    access: Access,
+    safety: Safety,
+) -> Result<(PathBuf, Option<Metadata>), StoreError> {
     if safety == Safety::Strict {
         return refuse(path, "Symbolic links not allowed");
     }
-    match fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|m| (real, m))) {
+    match fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|m| (real, Some(m)))) {
         Ok(found) => Ok(found),
+        Err(e)
+            if e.kind() == io::ErrorKind::NotFound
+                && access == Access::Write
+                && safety == Safety::SystemRules =>
+        {
+            Ok((path.into(), None))
+        }
         Err(e) if e.kind() == io::ErrorKind::NotFound && access == Access::Write => {
             let source = io::Error::from_raw_os_error(libc::EEXIST);
             Err(StoreError::io(path, "open", source))
@@ -126,7 +142,7 @@ fn check_file(
     let wanted = match access {
         Access::Read => 0o4,
         Access::Write => {
-            if metadata.mode() & EXEC_BITS != 0 {
+            if safety != Safety::SystemRules && metadata.mode() & EXEC_BITS != 0 {
                 return refuse(path, "Executable files not allowed");
             }
             0o6
@@ -209,17 +225,19 @@ pub fn with_suffix(name: &OsStr, suffix: &str) -> PathBuf {
     PathBuf::from(full)
 }
 
-/// Who we are to the file system, by mode bits alone: root is not above them.
+/// Who we are to the file system, by mode bits; root is above them under
+/// [`Safety::SystemRules`] only.
 struct Identity {
     uid: u32,
     gids: Vec<u32>,
+    above_the_bits: bool,
     /// Whose files are as our own.
     trusted: Option<u32>,
 }
 
 impl Identity {
     #[allow(unsafe_code)] // geteuid, getegid and getgroups have no safe form in std
-    fn effective(trusted: Option<u32>) -> Self {
+    fn effective(safety: Safety, trusted: Option<u32>) -> Self {
         // SAFETY: these calls take no pointers and cannot fail.
         let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
         let mut gids = vec![gid];
@@ -237,6 +255,7 @@ impl Identity {
         Identity {
             uid,
             gids,
+            above_the_bits: uid == 0 && safety == Safety::SystemRules,
             trusted: trusted.filter(|_| uid == 0),
         }
     }
@@ -250,7 +269,7 @@ impl Identity {
         } else {
             0
         };
-        (metadata.mode() >> shift) & wanted == wanted
+        self.above_the_bits || (metadata.mode() >> shift) & wanted == wanted
     }
 }
 
@@ -284,7 +303,7 @@ mod tests {
         fs::write(at("readonly"), "x").unwrap();
         fs::set_permissions(at("readonly"), fs::Permissions::from_mode(0o400)).unwrap();
         use Access::{Read, Write};
-        use Safety::{LinksAllowed, Strict};
+        use Safety::{LinksAllowed, Strict, SystemRules};
         let cases = [
             ("plain", Write, Strict, "ok file"),
             ("new", Write, Strict, "ok new"),
@@ -302,6 +321,11 @@ mod tests {
             ("readonly", Write, Strict, "permission denied"),
             ("readonly", Read, Strict, "ok file"),
             ("plain/x", Write, Strict, "not a directory"),
+            ("link", Write, SystemRules, "ok file"),
+            ("dangling", Write, SystemRules, "ok new"),
+            ("two", Write, SystemRules, "ok file"),
+            ("exec", Write, SystemRules, "ok file"),
+            ("folder", Write, SystemRules, "Regular files only"),
         ];
         for (name, access, safety, want) in cases {
             assert_eq!(

@@ -1,0 +1,238 @@
+//! sasldb2, read: the secrets of one account, and every record.
+//!
+//! An account of ours has its secrets in one record, `hashedPassword`. A store
+//! of Cyrus SASL is read as it is: `userPassword` in clear text, `authPassword`
+//! for SCRAM, and the `cmusaslsecret...` properties of old.
+
+use std::path::Path;
+
+use zeroize::Zeroizing;
+
+use super::key::{AUTH_PASSWORD, HASHED_PASSWORD, USER_PASSWORD, UserId};
+use super::mechanism::{Accounts, AccountsError, PasswordChecker, Service};
+use super::password::{Password, SecretBytes};
+use super::saslprep::saslprep;
+use super::secret::{Argon2id, CramMd5, DigestMd5, OldPlain, SecretTextError, Secrets};
+use crate::map::{Map, StoreError};
+use crate::store;
+
+/// libsasl's half-done HMAC-MD5 of old.
+const OLD_CRAM_MD5: &[u8] = b"cmusaslsecretCRAM-MD5";
+/// libsasl's MD5(user:realm:password) of old.
+const OLD_DIGEST_MD5: &[u8] = b"cmusaslsecretDIGEST-MD5";
+/// libsasl's salted MD5 of old.
+const OLD_PLAIN: &[u8] = b"cmusaslsecretPLAIN";
+
+/// The properties that a new password replaces.
+pub(crate) const PASSWORD_PROPERTIES: [&[u8]; 6] = [
+    HASHED_PASSWORD,
+    USER_PASSWORD,
+    AUTH_PASSWORD,
+    OLD_CRAM_MD5,
+    OLD_DIGEST_MD5,
+    OLD_PLAIN,
+];
+
+/// Why an account can't be read.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SaslDbError {
+    /// The map itself.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A record that is none of sasldb's, or whose value is no secret of its kind.
+    #[error("{map}: {record}: {why}")]
+    BadRecord {
+        /// The map.
+        map: String,
+        /// Its LHS, unprintable octets escaped; never its RHS.
+        record: String,
+        /// What was expected.
+        why: &'static str,
+    },
+    /// A hash could not be computed.
+    #[error(transparent)]
+    Secret(#[from] SecretTextError),
+}
+
+/// One record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Whose.
+    pub user: UserId,
+    /// Which property.
+    pub property: Vec<u8>,
+    /// Its value.
+    pub value: SecretBytes,
+}
+
+/// A map of accounts.
+#[derive(Debug)]
+pub struct SaslDb<M> {
+    map: M,
+}
+
+impl SaslDb<Box<dyn Map>> {
+    /// Opens the store at `path`, of any format that can be read.
+    ///
+    /// # Errors
+    /// As [`store::open`].
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Ok(SaslDb::new(store::open(path)?))
+    }
+}
+
+impl<M: Map> SaslDb<M> {
+    /// The accounts of a map.
+    pub fn new(map: M) -> Self {
+        SaslDb { map }
+    }
+
+    /// The secrets of an account; `Ok(None)`: there is no such account.
+    ///
+    /// # Errors
+    /// The map can't be read, or a record of the account is malformed.
+    pub fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, SaslDbError> {
+        if let Some(value) = self.value(user, HASHED_PASSWORD)? {
+            let secrets = Secrets::parse(&value);
+            return secrets
+                .map(Some)
+                .map_err(|e| self.bad(user, HASHED_PASSWORD, e.0));
+        }
+        let mut all = Secrets::default();
+        if let Some(value) = self.value(user, USER_PASSWORD)? {
+            // An empty one can be made with the original and opens nothing.
+            all.clear = Password::new(value.to_vec()).ok();
+        }
+        if let Some(value) = self.value(user, AUTH_PASSWORD)? {
+            let scram = Secrets::parse_auth_password(&value);
+            all = all.or(scram.map_err(|e| self.bad(user, AUTH_PASSWORD, e.0))?);
+        }
+        if all.is_empty() {
+            all = self.old_secrets(user)?;
+        }
+        Ok((!all.is_empty()).then_some(all))
+    }
+
+    fn old_secrets(&self, user: &UserId) -> Result<Secrets, SaslDbError> {
+        let read = |property: &'static [u8]| self.value(user, property);
+        Ok(Secrets {
+            cram_md5: read(OLD_CRAM_MD5)?.and_then(|v| CramMd5::from_libsasl(&v)),
+            digest_md5: read(OLD_DIGEST_MD5)?.and_then(|v| DigestMd5::from_libsasl(&v)),
+            old_plain: read(OLD_PLAIN)?.and_then(|v| OldPlain::from_libsasl(&v)),
+            ..Secrets::default()
+        })
+    }
+
+    /// Whether this is the account's password. A "no" for an account that does
+    /// not exist takes as long as one for an account that does.
+    ///
+    /// # Errors
+    /// As [`SaslDb::secrets`].
+    pub fn verify(&self, user: &UserId, password: &Password) -> Result<bool, SaslDbError> {
+        match self.secrets(user)? {
+            Some(secrets) => Ok(secrets.verify(user, password)?),
+            None => {
+                let prepared = Zeroizing::new(saslprep(password.expose()).into_owned());
+                Argon2id::dummy().verify(&prepared)?;
+                if prepared.as_slice() != password.expose() {
+                    Argon2id::dummy().verify(password.expose())?;
+                }
+                Ok(false)
+            }
+        }
+    }
+
+    /// Every record, as stored.
+    pub fn records(&self) -> impl Iterator<Item = Result<Record, SaslDbError>> + '_ {
+        self.map.iter().map(|entry| {
+            let entry = entry?;
+            match UserId::parse(entry.lhs.as_bytes()) {
+                Some((user, property)) => Ok(Record {
+                    user,
+                    property: property.to_vec(),
+                    value: SecretBytes::new(entry.rhs.into_bytes().into_vec()),
+                }),
+                None => Err(SaslDbError::BadRecord {
+                    map: self.map.name().path.display().to_string(),
+                    record: entry.lhs.to_string(),
+                    why: "expected user NUL realm NUL property",
+                }),
+            }
+        })
+    }
+
+    /// Every record by the property that Cyrus SASL would have for it: hashes
+    /// stand where `userPassword` stood.
+    pub fn listing(&self) -> impl Iterator<Item = Result<(UserId, Vec<u8>), SaslDbError>> + '_ {
+        self.records().filter_map(|record| match record {
+            Ok(record) if record.property == HASHED_PASSWORD => {
+                match self.value(&record.user, USER_PASSWORD) {
+                    Ok(Some(_)) => None,
+                    Ok(None) => Some(Ok((record.user, USER_PASSWORD.to_vec()))),
+                    Err(error) => Some(Err(error)),
+                }
+            }
+            Ok(record) => Some(Ok((record.user, record.property))),
+            Err(error) => Some(Err(error)),
+        })
+    }
+
+    fn value(
+        &self,
+        user: &UserId,
+        property: &[u8],
+    ) -> Result<Option<Zeroizing<Vec<u8>>>, SaslDbError> {
+        let found = self.map.get(user.lhs(property).as_bytes())?;
+        Ok(found.map(|rhs| Zeroizing::new(rhs.into_bytes().into_vec())))
+    }
+
+    fn bad(&self, user: &UserId, property: &[u8], why: &'static str) -> SaslDbError {
+        SaslDbError::BadRecord {
+            map: self.map.name().path.display().to_string(),
+            record: format!("{user}: {}", String::from_utf8_lossy(property)),
+            why,
+        }
+    }
+}
+
+impl<M: Map> Accounts for SaslDb<M> {
+    fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError> {
+        SaslDb::secrets(self, user).map_err(|e| AccountsError(e.to_string()))
+    }
+
+    fn check(
+        &self,
+        service: &Service,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<bool, AccountsError> {
+        let fails = |e: SaslDbError| AccountsError(e.to_string());
+        let Ok(user) = UserId::resolve(name.trim_ascii(), &service.realm) else {
+            return Ok(false);
+        };
+        let prepared = saslprep(user.authid());
+        if prepared.as_ref() != user.authid()
+            && SaslDb::secrets(self, &user).map_err(fails)?.is_none()
+            && let Ok(prepared) = UserId::new(&prepared, user.realm())
+        {
+            return self.verify(&prepared, password).map_err(fails);
+        }
+        self.verify(&user, password).map_err(fails)
+    }
+}
+
+impl<M: Map> PasswordChecker for SaslDb<M> {
+    fn check(
+        &self,
+        service: &Service,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<bool, AccountsError> {
+        Accounts::check(self, service, name, password)
+    }
+}
+
+#[cfg(test)]
+#[path = "db_tests.rs"]
+mod tests;

@@ -1,0 +1,240 @@
+//! sasldb2, written: passwords set and accounts removed in a draft that is published whole.
+//!
+//! A publish writes every record anew, so that no page of the file holds what
+//! was removed. The first write to a Berkeley DB file turns its clear-text
+//! passwords into hashes; the publisher keeps the old file beside it.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::db::{PASSWORD_PROPERTIES, SaslDb, SaslDbError};
+use super::key::{AUTH_PASSWORD, HASHED_PASSWORD, USER_PASSWORD, UserId};
+use super::password::Password;
+use super::secret::{Recipe, Salts, Secrets};
+use crate::lhs::Lhs;
+use crate::map::{Entry, MapClass, StoreError};
+use crate::rhs::Rhs;
+use crate::store::path::Safety;
+use crate::store::publish::{EditBy, OnDuplicate, Options, Published, Publisher};
+use crate::store::sniff::{Format, sniff_file};
+
+/// The mode of a new sasldb2, before the umask: its group may use it.
+const NEW_MODE: u32 = 0o660;
+
+/// What is kept of a password beside its hashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// Nothing.
+    Hashes,
+    /// The password too, as `userPassword` (`saslpasswd2 --plaintext`).
+    ClearText,
+}
+
+/// Whether `authPassword` is written (`scram_secret_generate`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthPassword {
+    /// No.
+    Omit,
+    /// Yes, beside the hashes.
+    Also,
+    /// Yes, and nothing else (`saslpasswd2 -n`).
+    Only,
+}
+
+/// An account with the secrets it is to have.
+#[derive(Clone, Debug)]
+pub struct NewAccount {
+    /// Whose.
+    pub user: UserId,
+    /// Derived from the password, or imported.
+    pub secrets: Secrets,
+}
+
+/// Changes to a sasldb2 that are not live yet.
+#[must_use = "dropped without publish(), nothing has changed"]
+#[derive(Debug)]
+pub struct SaslDbEdit {
+    publisher: Publisher,
+    berkeley: bool,
+}
+
+impl SaslDbEdit {
+    /// Begins an edit of the store at `path`; a missing or empty file becomes a new store.
+    ///
+    /// # Errors
+    /// The file can't be read or written, or is of a kind that is not known.
+    pub fn begin(path: &Path, program: &str) -> Result<Self, StoreError> {
+        let options = Options {
+            on_duplicate: OnDuplicate::Replace,
+            safety: Safety::SystemRules,
+            mode: NEW_MODE,
+            described: "sasldb2".into(),
+            edit: EditBy::Rewriting,
+            ..Options::new(MapClass::Hash, program)
+        };
+        let format = match File::open(path) {
+            Ok(file) => Some(sniff_file(&file, path)?),
+            Err(_) => None,
+        };
+        let publisher = match format {
+            // The original takes an empty file for a new store.
+            Some(Format::Empty) => Publisher::create(path, options)?,
+            _ => Publisher::edit(path, options)?,
+        };
+        Ok(SaslDbEdit {
+            publisher,
+            berkeley: format == Some(Format::Berkeley),
+        })
+    }
+
+    /// Gives an account these secrets in the place of all it had.
+    ///
+    /// # Errors
+    /// The old store can't be read.
+    pub fn set(&mut self, account: &NewAccount, auth: AuthPassword) -> Result<(), StoreError> {
+        let NewAccount { user, secrets } = account;
+        self.remove(user)?;
+        if let Some(clear) = &secrets.clear {
+            self.put(user, USER_PASSWORD, clear.expose())?;
+        }
+        if auth != AuthPassword::Only {
+            self.put(user, HASHED_PASSWORD, secrets.to_text().expose())?;
+        }
+        if auth != AuthPassword::Omit
+            && let Some(scram) = secrets.to_auth_password()
+        {
+            self.put(user, AUTH_PASSWORD, scram.expose())?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, user: &UserId, property: &[u8], value: &[u8]) -> Result<(), StoreError> {
+        let entry = Entry {
+            lhs: user.lhs(property),
+            rhs: Rhs::from(value),
+        };
+        self.publisher.put(entry).map(drop)
+    }
+
+    /// Removes what an account's password gave it; says whether there was anything.
+    ///
+    /// # Errors
+    /// The old store can't be read.
+    pub fn remove(&mut self, user: &UserId) -> Result<bool, StoreError> {
+        let mut there = false;
+        for property in PASSWORD_PROPERTIES {
+            there |= self.publisher.remove(user.lhs(property).as_bytes())?;
+        }
+        Ok(there)
+    }
+
+    /// Whether an account has a password in the old store.
+    ///
+    /// # Errors
+    /// The old store can't be read.
+    pub fn has(&self, user: &UserId) -> Result<bool, SaslDbError> {
+        match self.publisher.base() {
+            Some(base) => Ok(SaslDb::new(base).secrets(user)?.is_some()),
+            None => Ok(false),
+        }
+    }
+
+    /// The clear-text accounts of a Berkeley DB file, which the first write turns
+    /// into hashed ones; none of any other store.
+    ///
+    /// # Errors
+    /// The old store can't be read.
+    pub fn clear_text_accounts(&self) -> Result<Vec<(UserId, Password)>, SaslDbError> {
+        let mut found = Vec::new();
+        let Some(base) = self.publisher.base().filter(|_| self.berkeley) else {
+            return Ok(found);
+        };
+        for record in SaslDb::new(base).records() {
+            // Foreign records are none of ours; they are carried over as they are.
+            let Ok(record) = record else { continue };
+            if record.property == USER_PASSWORD
+                && let Ok(password) = Password::new(record.value.expose().to_vec())
+            {
+                found.push((record.user, password));
+            }
+        }
+        Ok(found)
+    }
+
+    /// Puts a hashed account in the place of a clear-text one; its other properties stay.
+    ///
+    /// # Errors
+    /// The old store can't be read.
+    pub fn convert(&mut self, account: &NewAccount) -> Result<(), StoreError> {
+        let clear: Lhs = account.user.lhs(USER_PASSWORD);
+        self.publisher.remove(clear.as_bytes())?;
+        if let Some(password) = &account.secrets.clear {
+            self.put(&account.user, USER_PASSWORD, password.expose())?;
+        }
+        self.put(
+            &account.user,
+            HASHED_PASSWORD,
+            account.secrets.to_text().expose(),
+        )
+    }
+
+    /// Makes the changes live.
+    ///
+    /// # Errors
+    /// Any of them leaves the old store as it was.
+    pub fn publish(self) -> Result<Published, StoreError> {
+        self.publisher.publish()
+    }
+}
+
+/// Derives the secrets of many accounts on all cores, in the order given;
+/// `progress` is told how many are done, from any thread.
+///
+/// # Errors
+/// No random numbers, or no memory for a hash.
+pub fn derive_all(
+    accounts: &[(UserId, Password)],
+    recipe: &Recipe,
+    keep: Keep,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<Vec<NewAccount>, SaslDbError> {
+    let next = AtomicUsize::new(0);
+    let done = AtomicUsize::new(0);
+    let work = || -> Result<Vec<(usize, NewAccount)>, SaslDbError> {
+        let mut mine = Vec::new();
+        loop {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            let Some((user, password)) = accounts.get(at) else {
+                return Ok(mine);
+            };
+            let mut secrets = Secrets::derive(user, password, recipe, &Salts::random()?)?;
+            if keep == Keep::ClearText {
+                secrets.clear = Some(password.clone());
+            }
+            let user = user.clone();
+            mine.push((at, NewAccount { user, secrets }));
+            progress(done.fetch_add(1, Ordering::Relaxed) + 1);
+        }
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let mut all = std::thread::scope(|scope| {
+        let threads: Vec<_> = (1..cores.min(accounts.len()))
+            .map(|_| scope.spawn(work))
+            .collect();
+        let mut all = work()?;
+        for thread in threads {
+            match thread.join() {
+                Ok(part) => all.extend(part?),
+                Err(panic) => std::panic::resume_unwind(panic),
+            }
+        }
+        Ok::<_, SaslDbError>(all)
+    })?;
+    all.sort_by_key(|(at, _)| *at);
+    Ok(all.into_iter().map(|(_, account)| account).collect())
+}
+
+#[cfg(test)]
+#[path = "edit_tests.rs"]
+mod tests;

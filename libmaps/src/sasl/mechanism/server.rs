@@ -1,0 +1,435 @@
+//! The server's side: from the client's octets to a login or a failure.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use super::{
+    ChannelBinding, MAX_MESSAGE_OCTETS, Mechanism, Nonce, cram_md5, digest_md5, external, plain,
+    scram,
+};
+use crate::sasl::hash::hmac_sha256;
+use crate::sasl::key::UserId;
+use crate::sasl::password::{Password, SecretBytes};
+use crate::sasl::saslprep::saslprep;
+use crate::sasl::secret::{MIN_ITERATIONS, Secrets};
+
+/// What a site tells its mechanisms; one for all connections.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The service's name in DIGEST-MD5's digest-uri and for saslauthd: `smtp`.
+    pub name: String,
+    /// The server's name: confAUTH_REALM where it is set, else `$j`.
+    pub host: String,
+    /// The realm of a user id without `@`: `user_realm`, else [`Service::host`] in lower case.
+    pub realm: Vec<u8>,
+    /// Who may act as somebody else.
+    pub authz: AuthzPolicy,
+    /// SCRAM iterations where the store has no keys yet (`scram_iteration_counter`).
+    pub iterations: u32,
+    /// 32 random octets, the same for all connections: the salts of accounts
+    /// that have none are made with it.
+    pub decoy_key: SecretBytes,
+}
+
+impl Service {
+    /// A service of this name on this host, with the defaults for everything else.
+    #[must_use]
+    pub fn new(name: &str, host: &str, decoy_key: SecretBytes) -> Self {
+        Service {
+            name: name.to_owned(),
+            host: host.to_owned(),
+            realm: host.to_ascii_lowercase().into_bytes(),
+            authz: AuthzPolicy::SameUser,
+            iterations: MIN_ITERATIONS,
+            decoy_key,
+        }
+    }
+
+    /// The account that a typed name stands for; blanks around it do not count, as in libsasl.
+    pub(super) fn account(&self, name: &[u8]) -> Result<UserId, Failure> {
+        let name = name.trim_ascii();
+        if name.is_empty() {
+            return Err(Failure::malformed("the user name is empty"));
+        }
+        UserId::resolve(name, &self.realm)
+            .map_err(|_| Failure::malformed("the user name holds a NUL or is too long"))
+    }
+
+    /// The salt that an account without one is shown: always the same, and like any other.
+    pub(super) fn decoy_salt(&self, mechanism: &str, user: &UserId) -> Vec<u8> {
+        let parts = [
+            mechanism.as_bytes(),
+            b"\0",
+            user.authid(),
+            b"\0",
+            user.realm(),
+        ];
+        let mut salt = hmac_sha256(self.decoy_key.expose(), &parts).to_vec();
+        salt.truncate(16);
+        salt
+    }
+}
+
+/// Who may act as somebody else (an authzid that differs from the authid).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AuthzPolicy {
+    /// Nobody.
+    SameUser,
+    /// These accounts may act as anybody.
+    Trusted(Vec<UserId>),
+}
+
+/// What is known of one connection.
+#[derive(Clone, Debug, Default)]
+pub struct Channel {
+    /// The name that TLS has verified, for EXTERNAL.
+    pub external: Option<Vec<u8>>,
+    /// The bindings of its TLS channel; empty in clear text.
+    pub bindings: Vec<ChannelBinding>,
+    /// Whether the client was offered a `-PLUS` mechanism.
+    pub plus: Offer,
+}
+
+/// Whether something stood in the list that the client saw.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Offer {
+    /// It did not.
+    #[default]
+    NotOffered,
+    /// It did: a client that says the server lacks it was lied to.
+    Offered,
+}
+
+/// Nobody can tell: the store or the checker did not answer. The text is for the log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct AccountsError(pub String);
+
+/// Where a server looks accounts up.
+pub trait Accounts {
+    /// The secrets of an account; `Ok(None)`: there is no such account.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError>;
+
+    /// Whether this is the password of the account that `name` (as the client
+    /// wrote it) stands for. "No" must take as long for an account that does not exist.
+    ///
+    /// # Errors
+    /// The store or the checker can't be asked.
+    fn check(
+        &self,
+        service: &Service,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<bool, AccountsError>;
+}
+
+/// Something that can only say yes or no to a password: saslauthd, PAM.
+pub trait PasswordChecker: Send + Sync {
+    /// Whether this is the password.
+    ///
+    /// # Errors
+    /// It could not be asked.
+    fn check(
+        &self,
+        service: &Service,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<bool, AccountsError>;
+}
+
+/// `pwcheck_method`: several checkers for PLAIN and LOGIN, in order; the other
+/// mechanisms ask the store.
+pub struct Checkers<'a> {
+    /// Answers CRAM-MD5, DIGEST-MD5 and SCRAM.
+    pub store: &'a dyn Accounts,
+    /// Asked one after the other until one says yes.
+    pub checkers: &'a [Box<dyn PasswordChecker>],
+}
+
+impl Accounts for Checkers<'_> {
+    fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError> {
+        self.store.secrets(user)
+    }
+
+    /// One yes is enough; without one, a checker that could not be asked makes the answer unknown.
+    fn check(
+        &self,
+        service: &Service,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<bool, AccountsError> {
+        let mut unknown = None;
+        for checker in self.checkers {
+            match checker.check(service, name, password) {
+                Ok(true) => return Ok(true),
+                Ok(false) => {}
+                Err(error) => unknown = Some(error),
+            }
+        }
+        unknown.map_or(Ok(false), Err)
+    }
+}
+
+/// Who has logged in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Login {
+    /// By which mechanism.
+    pub mechanism: Mechanism,
+    /// Who proved it, as the client wrote it, without blanks around; `anonymous` for ANONYMOUS.
+    pub authid: Vec<u8>,
+    /// As whom; the authid where the client asked for nobody else.
+    pub authzid: Vec<u8>,
+    /// ANONYMOUS: what the client said about itself.
+    pub trace: Option<String>,
+}
+
+/// Why an exchange failed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind of failure.
+    pub kind: FailureKind,
+    /// For the log; holds nothing that the client sent but mechanism words.
+    pub reason: Cow<'static, str>,
+    /// The name that was tried, where it was understood.
+    pub authid: Option<Vec<u8>>,
+}
+
+/// The kinds of failure. The client is told the same for all but the last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// No such account, or another password.
+    Rejected,
+    /// The client's octets are no response of this mechanism.
+    Malformed,
+    /// Logged in, but not allowed to act as the authzid.
+    NotAuthorized,
+    /// Nobody can tell now: 454 4.7.0 (RFC 4954 section 6).
+    Unavailable,
+}
+
+impl Failure {
+    pub(super) fn new(kind: FailureKind, reason: impl Into<Cow<'static, str>>) -> Self {
+        Failure {
+            kind,
+            reason: reason.into(),
+            authid: None,
+        }
+    }
+
+    pub(super) fn malformed(reason: &'static str) -> Self {
+        Failure::new(FailureKind::Malformed, reason)
+    }
+
+    pub(super) fn rejected(reason: &'static str) -> Self {
+        Failure::new(FailureKind::Rejected, reason)
+    }
+
+    fn about(mut self, authid: &[u8]) -> Self {
+        self.authid = Some(authid.to_vec());
+        self
+    }
+}
+
+impl From<AccountsError> for Failure {
+    fn from(error: AccountsError) -> Self {
+        Failure::new(FailureKind::Unavailable, error.0)
+    }
+}
+
+/// What the server does next.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use]
+pub enum ServerStep {
+    /// Send this (in base64) and wait for a response.
+    Challenge(Vec<u8>),
+    /// Logged in.
+    Success(Login),
+    /// Not logged in.
+    Failure(Failure),
+}
+
+/// What every mechanism may ask while it works on one response.
+pub(super) struct Context<'a> {
+    pub(super) mechanism: Mechanism,
+    pub(super) service: &'a Service,
+    pub(super) channel: &'a Channel,
+    pub(super) accounts: &'a dyn Accounts,
+}
+
+impl Context<'_> {
+    /// The secrets of an account; a name that is not found as it was typed is
+    /// looked for as SASLprep makes it.
+    pub(super) fn secrets(&self, user: &UserId) -> Result<Option<(UserId, Secrets)>, Failure> {
+        if let Some(secrets) = self.accounts.secrets(user)? {
+            return Ok(Some((user.clone(), secrets)));
+        }
+        let prepared = saslprep(user.authid());
+        if prepared.as_ref() == user.authid() {
+            return Ok(None);
+        }
+        let Ok(prepared) = UserId::new(&prepared, user.realm()) else {
+            return Ok(None);
+        };
+        Ok(self.accounts.secrets(&prepared)?.map(|s| (prepared, s)))
+    }
+
+    /// Ends an exchange whose proof was good.
+    pub(super) fn authorize(&self, authid: &[u8], authzid: &[u8]) -> Result<Login, Failure> {
+        let authid = authid.trim_ascii();
+        let mut login = Login {
+            mechanism: self.mechanism,
+            authid: authid.to_vec(),
+            authzid: authid.to_vec(),
+            trace: None,
+        };
+        if authzid.is_empty() || authzid == authid {
+            return Ok(login);
+        }
+        let me = UserId::resolve(authid, &self.service.realm);
+        let other = UserId::resolve(authzid, &self.service.realm);
+        let same = matches!((&me, &other), (Ok(a), Ok(b)) if a == b);
+        let trusted = match (&self.service.authz, &me) {
+            (AuthzPolicy::Trusted(who), Ok(me)) => who.contains(me),
+            _ => false,
+        };
+        if !same && !trusted {
+            let reason = "not allowed to act as another user";
+            return Err(Failure::new(FailureKind::NotAuthorized, reason).about(authid));
+        }
+        login.authzid = authzid.to_vec();
+        Ok(login)
+    }
+}
+
+/// What a mechanism makes of one response.
+pub(super) enum Progress {
+    Ask(Vec<u8>, State),
+    Done(Login),
+}
+
+pub(super) enum State {
+    Plain,
+    LoginName,
+    LoginPassword(Vec<u8>),
+    CramMd5(Vec<u8>),
+    DigestMd5(digest_md5::AwaitResponse),
+    ScramFirst(scram::AwaitFirst),
+    ScramFinal(scram::AwaitFinal),
+    External,
+    Anonymous,
+    /// The proof was good and the server's own has been sent.
+    Proved(Login),
+}
+
+/// One AUTH command's exchange.
+pub struct ServerExchange {
+    mechanism: Mechanism,
+    service: Arc<Service>,
+    channel: Channel,
+    /// `None` once it has ended.
+    state: Option<State>,
+}
+
+impl ServerExchange {
+    /// Starts an exchange: `initial` is the initial response where one came
+    /// (`=` stands for an empty one), `now` the time in seconds since 1970.
+    pub fn start(
+        mechanism: Mechanism,
+        service: Arc<Service>,
+        channel: Channel,
+        nonce: &Nonce,
+        now: u64,
+        initial: Option<&[u8]>,
+        accounts: &dyn Accounts,
+    ) -> (Self, ServerStep) {
+        let (challenge, state) = match mechanism {
+            Mechanism::Plain => (Vec::new(), State::Plain),
+            Mechanism::Login => (plain::ASK_NAME.to_vec(), State::LoginName),
+            Mechanism::CramMd5 => {
+                let challenge = cram_md5::challenge(nonce, now, &service.host);
+                (challenge.clone(), State::CramMd5(challenge))
+            }
+            Mechanism::DigestMd5 => {
+                let (challenge, state) = digest_md5::AwaitResponse::start(nonce, &service);
+                (challenge, State::DigestMd5(state))
+            }
+            Mechanism::Scram(_) | Mechanism::ScramPlus(_) => {
+                let state = scram::AwaitFirst::new(nonce.clone());
+                (Vec::new(), State::ScramFirst(state))
+            }
+            Mechanism::External => (Vec::new(), State::External),
+            Mechanism::Anonymous => (Vec::new(), State::Anonymous),
+        };
+        let mut exchange = ServerExchange {
+            mechanism,
+            service,
+            channel,
+            state: Some(state),
+        };
+        let step = match (initial, mechanism) {
+            (None, _) => ServerStep::Challenge(challenge),
+            // The server speaks first (RFC 2195, RFC 4954 section 4).
+            (Some(_), Mechanism::CramMd5) => {
+                exchange.state = None;
+                let reason = "an initial response, which CRAM-MD5 does not have";
+                ServerStep::Failure(Failure::malformed(reason))
+            }
+            // Subsequent authentication (RFC 2831 section 2.2) is not done: start anew.
+            (Some(_), Mechanism::DigestMd5) => ServerStep::Challenge(challenge),
+            (Some([]), Mechanism::Login) => ServerStep::Challenge(challenge),
+            (Some(octets), _) => exchange.respond(octets, accounts),
+        };
+        (exchange, step)
+    }
+
+    /// Takes a response.
+    pub fn respond(&mut self, response: &[u8], accounts: &dyn Accounts) -> ServerStep {
+        let context = Context {
+            mechanism: self.mechanism,
+            service: &self.service,
+            channel: &self.channel,
+            accounts,
+        };
+        let Some(state) = self.state.take() else {
+            return ServerStep::Failure(Failure::malformed("the exchange is over"));
+        };
+        if response.len() > MAX_MESSAGE_OCTETS {
+            return ServerStep::Failure(Failure::malformed("the response is too long"));
+        }
+        let progress = match state {
+            State::Plain => plain::respond(&context, response),
+            State::LoginName => Ok(plain::take_name(response)),
+            State::LoginPassword(name) => plain::take_password(&context, &name, response),
+            State::CramMd5(challenge) => cram_md5::respond(&context, &challenge, response),
+            State::DigestMd5(state) => state.respond(&context, response),
+            State::ScramFirst(state) => state.respond(&context, response),
+            State::ScramFinal(state) => state.respond(&context, response),
+            State::External => external::respond(&context, response),
+            State::Anonymous => external::anonymous(response),
+            // Whatever comes acknowledges the server's proof.
+            State::Proved(login) => Ok(Progress::Done(login)),
+        };
+        match progress {
+            Ok(Progress::Ask(challenge, state)) => {
+                self.state = Some(state);
+                ServerStep::Challenge(challenge)
+            }
+            Ok(Progress::Done(login)) => ServerStep::Success(login),
+            Err(failure) => ServerStep::Failure(failure),
+        }
+    }
+
+    /// The mechanism of this exchange.
+    #[must_use]
+    pub fn mechanism(&self) -> Mechanism {
+        self.mechanism
+    }
+}
+
+/// A failure that names who was tried.
+pub(super) fn about(failure: Failure, name: &[u8]) -> Failure {
+    failure.about(name.trim_ascii())
+}

@@ -1,0 +1,173 @@
+//! argon2id: the secret that answers PLAIN and LOGIN (RFC 9106).
+//!
+//! Stored as a PHC string, `$argon2id$v=19$m=19456,t=2,p=1$SALT$TAG`, which
+//! other programs read and write too.
+
+use argon2::{Algorithm, Argon2, Params, Version};
+use base64ct::{Base64Unpadded, Encoding};
+
+use super::SecretTextError;
+use crate::sasl::password::SecretBytes;
+
+const MEMORY_KIB: u32 = 19 * 1024;
+const PASSES: u32 = 2;
+const LANES: u32 = 1;
+const TAG_OCTETS: usize = 32;
+
+/// What a stored hash may ask of the machine that checks it: 256 MiB.
+const MAX_MEMORY_KIB: u32 = 256 * 1024;
+const MAX_PASSES: u32 = 64;
+const MAX_LANES: u32 = 16;
+
+/// An argon2id hash of a password.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Argon2id {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+    salt: Vec<u8>,
+    tag: SecretBytes,
+}
+
+impl Argon2id {
+    /// Hashes with m=19456 KiB, t=2, p=1 and a tag of 32 octets.
+    ///
+    /// # Errors
+    /// Only where the machine has not the memory.
+    pub fn derive(password: &[u8], salt: &[u8; 16]) -> Result<Self, SecretTextError> {
+        let mut new = Argon2id {
+            memory_kib: MEMORY_KIB,
+            passes: PASSES,
+            lanes: LANES,
+            salt: salt.to_vec(),
+            tag: SecretBytes::new(vec![0; TAG_OCTETS]),
+        };
+        new.tag = new.compute(password)?;
+        Ok(new)
+    }
+
+    /// A hash of the form that [`Argon2id::derive`] makes and that no password
+    /// has: it is checked for accounts that do not exist, so that they take as long.
+    #[must_use]
+    pub fn dummy() -> Self {
+        Argon2id {
+            memory_kib: MEMORY_KIB,
+            passes: PASSES,
+            lanes: LANES,
+            salt: vec![0; 16],
+            tag: SecretBytes::new(vec![0; TAG_OCTETS]),
+        }
+    }
+
+    /// Whether this is the password's hash.
+    ///
+    /// # Errors
+    /// Only where the machine has not the memory.
+    pub fn verify(&self, password: &[u8]) -> Result<bool, SecretTextError> {
+        Ok(self.compute(password)? == self.tag)
+    }
+
+    fn compute(&self, password: &[u8]) -> Result<SecretBytes, SecretTextError> {
+        let octets = self.tag.expose().len();
+        let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(octets))
+            .map_err(|_| SecretTextError("argon2id parameters out of range"))?;
+        let mut tag = zeroize::Zeroizing::new(vec![0; octets]);
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into(password, &self.salt, &mut tag)
+            .map_err(|_| SecretTextError("argon2id could not be computed"))?;
+        Ok(SecretBytes::new(std::mem::take(&mut *tag)))
+    }
+
+    /// The PHC string.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        format!(
+            "$argon2id$v=19$m={},t={},p={}${}${}",
+            self.memory_kib,
+            self.passes,
+            self.lanes,
+            Base64Unpadded::encode_string(&self.salt),
+            Base64Unpadded::encode_string(self.tag.expose())
+        )
+    }
+
+    /// Reads a PHC string.
+    ///
+    /// # Errors
+    /// Another algorithm or version, or parameters out of range: at most 256 MiB,
+    /// 64 passes, 16 lanes; salt of 8 to 64 and tag of 16 to 64 octets.
+    pub fn parse(text: &str) -> Result<Self, SecretTextError> {
+        let bad = SecretTextError("expected $argon2id$v=19$m=...,t=...,p=...$salt$hash");
+        let mut parts = text.split('$');
+        let head = (parts.next(), parts.next(), parts.next());
+        if head != (Some(""), Some("argon2id"), Some("v=19")) {
+            return Err(bad);
+        }
+        let (Some(costs), Some(salt), Some(tag), None) =
+            (parts.next(), parts.next(), parts.next(), parts.next())
+        else {
+            return Err(bad);
+        };
+        let mut costs = costs.split(',');
+        let mut cost =
+            |name: &str| -> Option<u32> { costs.next()?.strip_prefix(name)?.parse().ok() };
+        let (Some(memory_kib), Some(passes), Some(lanes)) = (cost("m="), cost("t="), cost("p="))
+        else {
+            return Err(bad);
+        };
+        let salt = Base64Unpadded::decode_vec(salt).map_err(|_| bad)?;
+        let tag = SecretBytes::new(Base64Unpadded::decode_vec(tag).map_err(|_| bad)?);
+        let in_range = (1..=MAX_LANES).contains(&lanes)
+            && (1..=MAX_PASSES).contains(&passes)
+            && (8 * lanes..=MAX_MEMORY_KIB).contains(&memory_kib)
+            && (8..=64).contains(&salt.len())
+            && (16..=64).contains(&tag.expose().len());
+        if !in_range || costs.next().is_some() {
+            return Err(SecretTextError("argon2id parameters out of range"));
+        }
+        Ok(Argon2id {
+            memory_kib,
+            passes,
+            lanes,
+            salt,
+            tag,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Made with the reference program: `printf pencil | argon2 saltsaltsaltsalt -id -t 2 -k 19456 -p 1`.
+    const PENCIL: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdHNhbHRzYWx0c2FsdA$kJa3764BDCbRaqsA6kPR946Pw83dbuP/beG+9z5NRwk";
+
+    #[test]
+    fn the_reference_program_agrees() {
+        let derived = Argon2id::derive(b"pencil", b"saltsaltsaltsalt").unwrap();
+        assert_eq!(derived.to_text(), PENCIL);
+        let stored = Argon2id::parse(PENCIL).unwrap();
+        assert!(stored.verify(b"pencil").unwrap());
+        assert!(!stored.verify(b"Pencil").unwrap());
+        assert!(!Argon2id::dummy().verify(b"pencil").unwrap());
+    }
+
+    #[test]
+    fn other_strings_are_refused() {
+        let ok = PENCIL;
+        for bad in [
+            String::new(),
+            "$argon2id$v=19".to_owned(),
+            ok.replace("argon2id", "argon2i"),
+            ok.replace("v=19", "v=16"),
+            ok.replace("m=19456", "m=4000000000"),
+            ok.replace("t=2", "t=0"),
+            ok.replace("p=1", "p=99"),
+            ok.replace("p=1", "p=1,x=2"),
+            format!("{ok}$x"),
+            format!("{ok}*"),
+        ] {
+            assert!(Argon2id::parse(&bad).is_err(), "{bad}");
+        }
+    }
+}
