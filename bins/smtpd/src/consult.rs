@@ -21,7 +21,9 @@ use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
 use crate::resolver::policy_text;
-use crate::session::{Answer, Fate, Hello, MailParams, Path, Peer, Question, Resolve, Session, shown};
+use crate::session::{
+    Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
+};
 use crate::tls::TlsFacts;
 use crate::world::World;
 
@@ -42,6 +44,8 @@ pub struct Consultant {
     known: usize,
     snapshot: Snapshot,
     exchange: Option<Exchange>,
+    /// Set where everything is refused before policy is asked.
+    refused: Option<Refusal>,
     /// Whether AUTH= of the transaction at hand was believed.
     trusted_author: Option<Box<[u8]>>,
 }
@@ -83,21 +87,30 @@ impl Consultant {
             known: 0,
             snapshot,
             exchange: None,
+            refused: None,
             trusted_author: None,
         }
     }
 
     /// The answer to a question of the session.
     pub async fn answer(&mut self, question: Question, session: &Session) -> Answer {
-        self.client.helo = session.helo().map_or_else(String::new, |(_, name)| name.to_owned());
+        self.client.helo = session
+            .helo()
+            .map_or_else(String::new, |(_, name)| name.to_owned());
         match question {
             Question::Client => Answer::Welcome(Box::new(self.welcome().await)),
             Question::Sender(path, params) => self.sender(&path, &params).await,
             Question::Recipient(path) => self.recipient(&path).await,
             Question::Login { mechanism, initial } => {
                 let first = initial.map(|secret| secret.0);
-                let (exchange, told) =
-                    Exchange::start(&self.world, &self.client.tls, &mechanism, first, self.peer.addr).await;
+                let (exchange, told) = Exchange::start(
+                    &self.world,
+                    &self.client.tls,
+                    &mechanism,
+                    first,
+                    self.peer.addr,
+                )
+                .await;
                 self.exchange = exchange;
                 self.told(told)
             }
@@ -136,10 +149,26 @@ impl Consultant {
         Answer::Welcome(Box::new(welcome))
     }
 
+    /// TLS was on from the first octet.
+    pub fn note_tls(&mut self, tls: TlsFacts) {
+        self.client.tls = tls.0;
+    }
+
+    /// Refuses everything, whatever policy would say.
+    pub fn refuse_all(&mut self, refusal: Refusal) {
+        self.refused = Some(refusal);
+    }
+
     /// What is known about the client, for the Received header and the logs.
     #[must_use]
     pub fn client(&self) -> &facts::Session {
         &self.client
+    }
+
+    /// The listener's name.
+    #[must_use]
+    pub fn daemon_name(&self) -> &str {
+        &self.daemon.options.name
     }
 
     /// The snapshot of the transaction at hand.
@@ -161,7 +190,11 @@ impl Consultant {
             Some((Hello::Extended, _)) => "ESMTP",
             _ => "SMTP",
         };
-        let tls = if self.client.tls.version.is_empty() { "" } else { "S" };
+        let tls = if self.client.tls.version.is_empty() {
+            ""
+        } else {
+            "S"
+        };
         let auth = if session.login().is_some() { "A" } else { "" };
         format!("{base}{tls}{auth}")
     }
@@ -252,23 +285,43 @@ impl Consultant {
         match &ruling.outcome {
             Outcome::Accept | Outcome::Delayed => Answer::Accepted(Fate::Deliver),
             Outcome::Discard => {
-                self.log_ruling(ruling, &format!("ruleset={ruleset}, arg1={arg}, relay={}, discard", self.peer));
+                self.log_ruling(
+                    ruling,
+                    &format!(
+                        "ruleset={ruleset}, arg1={arg}, relay={}, discard",
+                        self.peer
+                    ),
+                );
                 Answer::Accepted(Fate::Discard)
             }
             Outcome::Quarantine(why) => {
-                self.log_ruling(ruling, &format!("ruleset={ruleset}, arg1={arg}, relay={}, quarantine={why}", self.peer));
+                self.log_ruling(
+                    ruling,
+                    &format!(
+                        "ruleset={ruleset}, arg1={arg}, relay={}, quarantine={why}",
+                        self.peer
+                    ),
+                );
                 Answer::Accepted(Fate::Quarantine(why.clone()))
             }
             Outcome::Refuse(refusal) => {
                 let reply = refusal.reply();
-                self.log_ruling(ruling, &format!("ruleset={ruleset}, arg1={arg}, relay={}, reject={reply}", self.peer));
+                self.log_ruling(
+                    ruling,
+                    &format!(
+                        "ruleset={ruleset}, arg1={arg}, relay={}, reject={reply}",
+                        self.peer
+                    ),
+                );
                 Answer::Refused(reply)
             }
         }
     }
 
     fn log_ruling(&self, ruling: &Decision<Outcome>, text: &str) {
-        self.world.log.line(Level::Notice, None, text, Some(&ruling.trace));
+        self.world
+            .log
+            .line(Level::Notice, None, text, Some(&ruling.trace));
     }
 
     /// Runs a ruleset, asking the resolver for what it lacks.
@@ -311,7 +364,13 @@ pub struct ClientLoad {
     pub connections: u32,
 }
 
-pub(crate) fn reply(code: u16, (class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Reply {
+pub(crate) use recipient::with_names;
+
+pub(crate) fn reply(
+    code: u16,
+    (class, subject, detail): (u8, u16, u16),
+    text: impl Into<String>,
+) -> Reply {
     Reply::new(code, Some(Status::new(class, subject, detail)), text)
 }
 
@@ -323,5 +382,9 @@ fn not_an_address(error: &AddressError) -> Reply {
 
 /// 451 4.3.0: a map can't be read.
 fn unavailable() -> Reply {
-    reply(451, (4, 3, 0), "Temporary system failure. Please try again later.")
+    reply(
+        451,
+        (4, 3, 0),
+        "Temporary system failure. Please try again later.",
+    )
 }

@@ -8,10 +8,27 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod check;
 pub mod clock;
+pub mod command;
+pub mod connection;
+pub mod consult;
+pub mod daemon;
+pub mod deliver;
+pub mod demo;
 pub mod header;
+pub mod log;
+pub mod login;
 pub mod macros;
 pub mod maps;
+pub mod notify;
+pub mod privilege;
+pub mod proxy;
 pub mod queue;
 pub mod resolver;
+pub mod server;
 pub mod session;
+pub mod throttle;
+pub mod tls;
+pub mod wire;
+pub mod world;

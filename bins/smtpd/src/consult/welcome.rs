@@ -15,6 +15,11 @@ use super::{Consultant, DNS_PATIENCE};
 
 impl Consultant {
     pub(super) async fn welcome(&mut self) -> Welcome {
+        if let Some(refusal) = self.refused.take() {
+            let mut welcome = self.welcome_offers().await;
+            welcome.refusal = Some(refusal);
+            return welcome;
+        }
         self.ask_lists().await;
         let mut welcome = self.welcome_offers().await;
         let ruling = self.settle(check_relay).await;
@@ -91,7 +96,10 @@ impl Consultant {
             other => site.macros.get(other).map(String::as_str),
         };
         let text = macros::expand(self.world.greeting_text(), &value);
-        let text: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let text: String = text
+            .chars()
+            .map(|c| if c.is_control() { ' ' } else { c })
+            .collect();
         match text.split_once(' ') {
             Some((host, rest)) => format!("{host} ESMTP {rest}"),
             None => format!("{text} ESMTP"),
@@ -99,7 +107,12 @@ impl Consultant {
     }
 
     /// A refusal of the client as a whole.
-    pub(super) fn refusal(&self, ruling: &Decision<Outcome>, ruleset: &str, arg: &str) -> Option<Refusal> {
+    pub(super) fn refusal(
+        &self,
+        ruling: &Decision<Outcome>,
+        ruleset: &str,
+        arg: &str,
+    ) -> Option<Refusal> {
         let Outcome::Refuse(refusal) = &ruling.outcome else {
             return None;
         };
@@ -126,7 +139,8 @@ impl Consultant {
         let by_address = lists.iter().filter(|l| l.kind != DnsListKind::Rhsbl);
         let mut asked = tokio::task::JoinSet::new();
         for list in by_address {
-            let need = Need::Addresses(format!("{d}.{c}.{b}.{a}.{}", list.zone).into_bytes().into());
+            let need =
+                Need::Addresses(format!("{d}.{c}.{b}.{a}.{}", list.zone).into_bytes().into());
             let world = std::sync::Arc::clone(&self.world);
             asked.spawn(async move {
                 let answer = tokio::time::timeout(DNS_PATIENCE, world.resolver.answer(&need)).await;

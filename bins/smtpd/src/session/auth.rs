@@ -8,9 +8,7 @@ use libmaps::reply::Reply;
 use super::attack::Counted;
 use super::command::echo;
 use super::rules::Offer;
-use super::{
-    Action, Answer, Login, MAX_AUTH_OCTETS, Question, Secret, Session, State, after, replies,
-};
+use super::{Action, Answer, MAX_AUTH_OCTETS, Question, Secret, Session, State, after, replies};
 
 impl Session {
     pub(super) fn auth(&mut self, argument: &[u8]) -> Action {
@@ -71,29 +69,17 @@ impl Session {
         }
     }
 
-    /// The client's line after the mechanism's last data: an empty one, or any base64.
-    pub(super) fn login_last(&mut self, line: &[u8]) -> Action {
-        let state = std::mem::replace(&mut self.state, State::Command);
-        match state {
-            State::LoginLast(_) if line == b"*" => Action::Reply(replies::auth_aborted()),
-            State::LoginLast(login) if STANDARD.decode(line).is_ok() => self.logged_in(*login),
-            _ => Action::Reply(replies::auth_bad_base64()),
-        }
-    }
-
     pub(super) fn login_answer(&mut self, answer: Answer) -> Action {
         match answer {
             Answer::Challenge(octets) => {
                 self.state = State::LoginLine;
                 Action::Reply(challenge(&octets))
             }
-            Answer::LoggedIn(mut login) => match login.closing.take() {
-                Some(octets) => {
-                    self.state = State::LoginLast(login);
-                    Action::Reply(challenge(&octets))
-                }
-                None => self.logged_in(*login),
-            },
+            Answer::LoggedIn(login) => {
+                self.login = Some(*login);
+                self.failed_logins = 0;
+                Action::Reply(replies::auth_ok())
+            }
             Answer::LoginFailed => {
                 self.failed_logins += 1;
                 if self.failed_logins >= self.rules.auth_strikes {
@@ -105,12 +91,6 @@ impl Session {
             Answer::Refused(reply) => Action::Reply(reply),
             _ => self.close(replies::closing(&self.rules.hostname)),
         }
-    }
-
-    fn logged_in(&mut self, login: Login) -> Action {
-        self.login = Some(login);
-        self.failed_logins = 0;
-        Action::Reply(replies::auth_ok())
     }
 }
 

@@ -190,8 +190,6 @@ pub struct Login {
     pub authzid: Box<str>,
     /// The mechanism.
     pub mechanism: Box<str>,
-    /// The last challenge, for mechanisms whose success carries data (RFC 4954 section 4).
-    pub closing: Option<Vec<u8>>,
 }
 
 /// How a message ended.
@@ -233,8 +231,6 @@ enum State {
     LoginAnswer,
     /// The client's answer to a challenge.
     LoginLine,
-    /// The client's empty line after data that came with success.
-    LoginLast(Box<Login>),
     /// The end of the message.
     Body,
     /// The end of a chunk.
@@ -314,10 +310,8 @@ impl Session {
 
     /// One line without its line end.
     pub fn on_line(&mut self, line: &[u8], ahead: Ahead) -> Action {
-        match &self.state {
-            State::LoginLine => return self.login_line(line),
-            State::LoginLast(_) => return self.login_last(line),
-            _ => {}
+        if matches!(self.state, State::LoginLine) {
+            return self.login_line(line);
         }
         self.state = State::Command;
         let (verb, argument) = command::split(line);
@@ -378,7 +372,7 @@ impl Session {
     /// A line was longer than any line may be; it was read to its end and dropped.
     pub fn on_overlong_line(&mut self) -> Action {
         match self.state {
-            State::LoginLine | State::LoginLast(_) => {
+            State::LoginLine => {
                 self.state = State::Command;
                 Action::Reply(replies::auth_too_long())
             }

@@ -84,7 +84,6 @@ fn login(right: bool) -> Answer {
         authid: "alice".into(),
         authzid: "alice".into(),
         mechanism: "PLAIN".into(),
-        closing: None,
     }))
 }
 
