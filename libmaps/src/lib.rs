@@ -12,25 +12,47 @@
 )]
 
 // -- words
-pub mod address;
-pub mod lhs;
-pub mod reply;
-pub mod rhs;
+
 pub mod sysexits;
+
+pub mod reply;
+
+pub mod rhs;
+
+pub mod lhs;
+
+pub mod address;
+
 pub mod tokens;
+
+pub mod prescan;
+
 // -- source: text to entries
+
 pub mod source;
+
 // -- store: entries to a published map
-pub mod build;
-pub mod live;
+
 pub mod map;
+
 pub mod store;
+
+pub mod live;
+
+pub mod build;
+
 // -- site: the administrator's configuration
+
 pub mod site;
+
 // -- tables: lookups to meaning
+
 pub mod decision;
+
 pub mod table;
-// -- policy: meaning to decision
-pub mod policy;
-// -- tables: lookups to meaning
+
 pub mod sasl;
+
+// -- policy: meaning to decision
+
+pub mod policy;

@@ -1,5 +1,8 @@
 //! The administrator's configuration: `sendmail.mc` read into a typed [`Site`].
 
+pub mod alias_files;
+pub mod cf;
+pub mod check;
 pub mod diagnostic;
 pub mod hosts;
 pub mod load;
@@ -7,6 +10,7 @@ pub mod m4;
 pub mod machine;
 pub mod mc;
 pub mod model;
+pub mod options;
 pub mod show;
 pub mod users;
 

@@ -24,8 +24,9 @@ use libmaps::policy::{
     Outcome, Policy, Ruling, check_mail, check_rcpt, check_relay, srv_features, tls, trust_auth,
     try_tls,
 };
+use libmaps::site::Site;
 use libmaps::site::hosts::Hosts;
-use libmaps::site::model::*;
+use libmaps::site::load::load;
 use libmaps::store::memory::MemoryMap;
 use serde_json::{Value, json};
 
@@ -79,10 +80,15 @@ struct World {
 impl World {
     fn of(files: &Value) -> Self {
         let file = |path: &str| files[path].as_str().unwrap_or_default();
-        let site = site_of(
-            file("/etc/mail/sendmail.mc"),
-            file("/etc/mail/local-host-names"),
-        );
+        let root = tempfile::tempdir().unwrap();
+        for (path, text) in files.as_object().unwrap() {
+            let path = root.path().join(&path[1..]);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text.as_str().unwrap()).unwrap();
+        }
+        let loaded = load(Some(root.path()), None).unwrap();
+        assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
+        let site = loaded.site;
         let maps = Maps {
             access: site
                 .features
@@ -230,94 +236,4 @@ fn handle(source: &str) -> Handle {
         Some(Entry::new(Lhs::folded(lhs.as_bytes()), rhs.trim()))
     });
     Traced::new(Arc::new(MemoryMap::new("access", entries)) as Arc<dyn Map>)
-}
-
-fn site_of(mc: &str, local: &str) -> Site {
-    let mut site = Site {
-        host_name: "mx.polkatistas.org".into(),
-        short_name: "mx".into(),
-        domain: "polkatistas.org".into(),
-        ..Site::default()
-    };
-    let c = &mut site.classes;
-    for w in local
-        .lines()
-        .chain(["localhost", "mx.polkatistas.org", "[127.0.0.1]"])
-    {
-        c.local_hosts.insert(w.as_bytes());
-    }
-    c.local_domains.insert(b"polkatistas.org");
-    c.pseudo_domains.insert(b".");
-    for m in ["LOGIN", "PLAIN", "CRAM-MD5", "DIGEST-MD5"] {
-        c.trusted_mechanisms.insert(m.as_bytes());
-    }
-    site.messages.relay =
-        ReplyText("\"550 Relaying denied. Proper authentication required.\"".into());
-    for line in mc.lines() {
-        let line = line
-            .replace(['`', '\''], "")
-            .replace(")dnl", "")
-            .replace(' ', "");
-        let f = &mut site.features;
-        let access = AccessDb {
-            map: MapSpec::new("hash", "/etc/mail/access"),
-            skip: false,
-            lookup_dot_domain: false,
-            relay_to_full_address: false,
-        };
-        match line.as_str() {
-            "FEATURE(accept_unqualified_senders" => f.accept_unqualified_senders = true,
-            "FEATURE(accept_unresolvable_domains" => f.accept_unresolvable_domains = true,
-            "FEATURE(access_db,hash-T<TMPF>-o/etc/mail/access" => f.access = Some(access),
-            "FEATURE(access_db,hash-T<TMPF>-o/etc/mail/access,skip,lookupdotdomain,relaytofulladdress" => {
-                f.access = Some(AccessDb {
-                    skip: true,
-                    lookup_dot_domain: true,
-                    relay_to_full_address: true,
-                    ..access
-                })
-            }
-            "FEATURE(blacklist_recipients" | "FEATURE(blocklist_recipients" => {
-                f.blocklist_recipients = true
-            }
-            "FEATURE(delay_checks" => {
-                f.delay_checks = Some(DelayChecks {
-                    mode: DelayMode::Plain,
-                    compatible_8_10: true,
-                })
-            }
-            "FEATURE(delay_checks,friend" => {
-                f.delay_checks = Some(DelayChecks {
-                    mode: DelayMode::Friend,
-                    compatible_8_10: true,
-                })
-            }
-            "FEATURE(delay_checks,hater" => {
-                f.delay_checks = Some(DelayChecks {
-                    mode: DelayMode::Hater,
-                    compatible_8_10: true,
-                })
-            }
-            "FEATURE(loose_relay_check" => f.loose_relay_check = true,
-            "FEATURE(nouucp,reject" => f.nouucp = Some(Bang::Reject),
-            "FEATURE(promiscuous_relay" => f.promiscuous_relay = true,
-            "FEATURE(relay_entire_domain" => f.relay_entire_domain = true,
-            "FEATURE(relay_hosts_only" => f.relay_hosts_only = true,
-            "FEATURE(relay_mail_from,domain" => f.relay_mail_from = Some(RelayMailFrom::Domain),
-            "FEATURE(require_rdns" => f.require_rdns = true,
-            "FEATURE(virtuser_entire_domain" => f.virtuser_entire_domain = true,
-            "RELAY_DOMAIN(partner.example10.9" => {
-                site.classes.relay_domains.insert(b"partner.example");
-                site.classes.relay_domains.insert(b"10.9");
-            }
-            "RELAY_DOMAIN(partner.example" => site.classes.relay_domains.insert(b"partner.example"),
-            "VIRTUSER_DOMAIN(virt.example" => {
-                site.classes.virtual_hosts.insert(b"virt.example");
-                site.classes.relay_domains.insert(b"virt.example");
-                site.features.virtusertable = Some(MapSpec::new("hash", "x"));
-            }
-            _ => {}
-        }
-    }
-    site
 }

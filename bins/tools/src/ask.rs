@@ -188,16 +188,14 @@ impl Story {
             Some(Err(error)) => Some(Outcome::not_an_address(*error)),
             Some(Ok(_)) => None,
         };
-        let mut for_recipient =
-            |ruleset: &dyn Fn(libmaps::policy::Policy<'_>, &Facts, &Address) -> _| match (
-                &bad_recipient,
-                &self.to,
-            ) {
-                (None, Some(Ok(to))) => {
-                    consultant.settle(given, &mut facts, |p, f| ruleset(p, f, to))
-                }
-                (bad, _) => Decision::new(bad.clone().unwrap_or(Outcome::Accept), Trace::new()),
-            };
+        let mut for_recipient = |ruleset: &dyn Fn(
+            libmaps::policy::Policy<'_>,
+            &Facts,
+            &Address,
+        ) -> _| match (&bad_recipient, &self.to) {
+            (None, Some(Ok(to))) => consultant.settle(given, &mut facts, |p, f| ruleset(p, f, to)),
+            (bad, _) => Decision::new(bad.clone().unwrap_or(Outcome::Accept), Trace::new()),
+        };
         let check_rcpt = for_recipient(&|p, f, to| check_rcpt::check_rcpt(p, session, f, to));
         let tls_rcpt = for_recipient(&|p, f, to| tls::tls_rcpt(p, session, f, to));
         add("check_rcpt", check_rcpt);
@@ -483,7 +481,9 @@ fn number(object: &Object<String, Value>, key: &str) -> Result<u32, String> {
 /// taken as UTF-8.
 fn latin1(text: &str) -> Vec<u8> {
     if text.chars().all(|c| u32::from(c) < 0x100) {
-        text.chars().filter_map(|c| u8::try_from(u32::from(c)).ok()).collect()
+        text.chars()
+            .filter_map(|c| u8::try_from(u32::from(c)).ok())
+            .collect()
     } else {
         text.as_bytes().to_vec()
     }

@@ -1,22 +1,21 @@
 //! What makemap and editmap take from sendmail's configuration: the owner of
 //! new maps, and the types of maps.
 
-use std::ffi::{CString, OsStr, OsString};
-use std::fs;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::path::Path;
 
+use libmaps::site::cf::Cf;
+
+use crate::alias_config::{reason, uid_of};
 use crate::report::{complain, octets};
 
 const DEFAULT_FILE: &str = "/etc/mail/sendmail.cf";
 
-/// The lines of a `sendmail.cf` that matter here.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Config {
-    trusted: Option<Vec<u8>>,
-    /// Type and name, from the `K` lines.
-    maps: Vec<(Vec<u8>, Vec<u8>)>,
-}
+/// What matters here of a `sendmail.cf`.
+#[derive(Debug)]
+pub struct Config(Cf);
 
 /// Reads the configuration as makemap(8) does: for root always, for others only when a map's
 /// type is to be found there.
@@ -29,17 +28,15 @@ pub fn for_maps(file: Option<&OsStr>, needed: bool) -> Result<Option<Config>, St
         return Ok(None);
     }
     let path = file.unwrap_or(OsStr::new(DEFAULT_FILE));
-    match fs::read(path) {
-        Ok(text) => Ok(Some(Config::parse(&text))),
-        Err(e) if e.kind() == io::ErrorKind::IsADirectory => Ok(Some(Config::default())),
+    if Path::new(path).is_dir() {
+        return Ok(Some(Config::empty()));
+    }
+    match Cf::read(Path::new(path), None) {
+        Ok(cf) => Ok(Some(Config(cf))),
         Err(e) if e.kind() == io::ErrorKind::NotFound && file.is_none() && !needed => {
-            Ok(Some(Config::default()))
+            Ok(Some(Config::empty()))
         }
-        Err(e) => {
-            let e = e.to_string();
-            let reason = e.split(" (os error ").next().unwrap_or_default();
-            Err(format!("{}: {reason}", path.display()))
-        }
+        Err(e) => Err(format!("{}: {}", path.display(), reason(&e))),
     }
 }
 
@@ -55,26 +52,21 @@ pub fn for_editmap(file: Option<&OsStr>) -> Result<Option<Config>, String> {
 }
 
 impl Config {
+    fn empty() -> Self {
+        Config::parse(b"")
+    }
+
     fn parse(text: &[u8]) -> Self {
-        let mut config = Config::default();
-        for line in text.split(|b| *b == b'\n') {
-            if let Some(user) = line.strip_prefix(b"O TrustedUser=") {
-                config.trusted = Some(user.trim_ascii().to_vec());
-            } else if let Some(map) = line.strip_prefix(b"K") {
-                config.maps.extend(map_of(map));
-            }
-        }
-        config
+        Config(Cf::parse(
+            text,
+            &mut |_| Err(io::ErrorKind::NotFound.into()),
+        ))
     }
 
     /// The uid of TrustedUser; of one that does not exist the administrator is told.
     #[must_use]
     pub fn trusted_uid(&self) -> Option<u32> {
-        let user = self.trusted.as_deref()?;
-        let text = String::from_utf8_lossy(user);
-        if let Ok(uid) = text.parse() {
-            return Some(uid);
-        }
+        let user = self.0.option_verbatim("TrustedUser")?.trim_ascii();
         let uid = uid_of(user);
         if uid.is_none() {
             complain(&[b"TrustedUser: unknown user ", user]);
@@ -97,34 +89,18 @@ impl Config {
             base.strip_suffix(b".db").unwrap_or(base).to_vec()
         };
         let name = comparable(octets(name));
-        let found = self.maps.iter().find(|(_, n)| comparable(n) == name);
-        found.map(|(word, _)| OsString::from_vec(word.clone()))
+        let found = self.0.maps.iter().find(|map| {
+            let file = map.file.as_deref();
+            file.is_some_and(|file| comparable(file) == name)
+        });
+        found.map(|map| OsString::from_vec(map.class.to_ascii_lowercase()))
     }
-}
-
-/// Type and name from `NAME TYPE [-FLAGS...] FILE`.
-fn map_of(line: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
-    let mut words = line
-        .split(|b| b.is_ascii_whitespace())
-        .filter(|w| !w.is_empty());
-    words.next()?;
-    let word = words.next()?.to_ascii_lowercase();
-    let file = words.rfind(|w| !w.starts_with(b"-"))?;
-    Some((word, file.to_vec()))
 }
 
 #[allow(unsafe_code)] // geteuid has no safe form in std
 fn is_root() -> bool {
     // SAFETY: geteuid takes nothing and cannot fail.
     unsafe { libc::geteuid() == 0 }
-}
-
-#[allow(unsafe_code)] // getpwnam has no safe form in std; the system's user database may be anything
-fn uid_of(user: &[u8]) -> Option<u32> {
-    let name = CString::new(user).ok()?;
-    // SAFETY: the argument is a C string, no other thread of these programs asks the user
-    // database, and the result is read at once.
-    unsafe { libc::getpwnam(name.as_ptr()).as_ref().map(|pw| pw.pw_uid) }
 }
 
 #[cfg(test)]

@@ -4,7 +4,6 @@
 //! `dns` by the system's resolver. Answers can also be given with a request, which
 //! is how a session is explained that never happened.
 
-use std::fs::File;
 use std::io;
 use std::net::ToSocketAddrs;
 use std::path::Path;
@@ -20,6 +19,7 @@ use libmaps::policy::route::tables::RouteTables;
 use libmaps::policy::{Policy, Ruling};
 use libmaps::site::load::{SiteError, load};
 use libmaps::site::{Diagnostic, Hosts, ServiceSwitch, Site, Users};
+use libmaps::sysexits::SysExit;
 
 /// A site with all that its decisions rest on.
 pub struct Consultant {
@@ -48,6 +48,18 @@ pub enum ConsultError {
     Store(StoreError),
     /// A system file can't be read.
     Io(io::Error),
+}
+
+impl ConsultError {
+    /// The exit code of a program that ends because of this error.
+    #[must_use]
+    pub fn exit(&self) -> SysExit {
+        match self {
+            ConsultError::Site(_) | ConsultError::Io(_) => SysExit::NoInput,
+            ConsultError::Faults(_) => SysExit::Config,
+            ConsultError::Store(error) => error.exit(),
+        }
+    }
 }
 
 impl std::fmt::Display for ConsultError {
@@ -247,9 +259,4 @@ fn by_resolver(name: &str, text: impl Fn(std::net::SocketAddr) -> String) -> Ans
         Err(error) if error.to_string().contains("Temporary failure") => Answer::Temporary,
         Err(_) => Answer::NotFound,
     }
-}
-
-/// Opens a source for reading, if it is a regular file.
-pub(crate) fn open_source(path: &Path) -> Option<File> {
-    libmaps::store::open_for_reading(path).ok()
 }

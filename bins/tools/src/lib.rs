@@ -4,11 +4,22 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod alias_config;
+pub mod ask;
 pub mod config;
+pub mod consult;
 pub mod editmap;
+pub mod explanation;
 pub mod getopt;
+pub mod getopt_all;
 pub mod makemap;
 pub mod mapctl;
+pub mod newaliases;
+pub mod praliases;
 pub mod progress;
 pub mod report;
+pub mod sasl_site;
+pub mod sasldblistusers2;
+pub mod saslpasswd2;
+pub mod source_lines;
 pub mod target;

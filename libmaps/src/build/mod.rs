@@ -5,6 +5,7 @@
 //! memory and handed to the store in order; the map changes at the very end,
 //! by a rename, or not at all.
 
+pub mod aliases;
 mod runs;
 mod spill;
 
@@ -177,6 +178,23 @@ impl Builder {
         };
         let published = publisher.publish_checked(digest, &mut fill, check)?;
         Ok((published, duplicates))
+    }
+
+    /// Publishes what was put if no LHS came twice; else nothing, and the later entries are
+    /// given back.
+    ///
+    /// # Errors
+    /// Any of them leaves the old map in place.
+    pub fn publish_unique(
+        mut self,
+        digest: Option<String>,
+    ) -> Result<Result<Published, Vec<Duplicate>>, StoreError> {
+        self.on_duplicate = OnDuplicate::Refuse;
+        let duplicates = self.duplicates()?;
+        match duplicates.is_empty() {
+            true => Ok(Ok(self.publish(digest)?.0)),
+            false => Ok(Err(duplicates)),
+        }
     }
 
     /// When the build began.

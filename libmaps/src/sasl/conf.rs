@@ -156,7 +156,10 @@ pub fn folders(sasl_conf_path: Option<&OsStr>, root: &Path) -> Vec<PathBuf> {
     };
     match sasl_conf_path {
         Some(list) => {
-            let all = list.as_bytes().split(|b| *b == b':');
+            let all = list
+                .as_bytes()
+                .split(|b| *b == b':')
+                .filter(|f| !f.is_empty());
             all.map(|f| below(Path::new(OsStr::from_bytes(f))))
                 .collect()
         }

@@ -133,7 +133,11 @@ fn the_first_readable_file_counts() {
     let list = folders(Some(OsStr::new("/none:/a:/b:/c")), root);
     assert_eq!(Conf::read("App", &list).unwrap().log_level, 2);
     assert_eq!(Conf::read("Other", &list).unwrap(), Conf::default());
-    std::fs::set_permissions(root.join("b/App.conf"), std::fs::Permissions::from_mode(0)).unwrap();
+    std::fs::set_permissions(
+        root.join("b/App.conf"),
+        std::fs::Permissions::from_mode(0o000),
+    )
+    .unwrap();
     if File::open(root.join("b/App.conf")).is_err() {
         assert_eq!(Conf::read("App", &list).unwrap().log_level, 3);
     }

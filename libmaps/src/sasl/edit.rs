@@ -95,7 +95,9 @@ impl SaslDbEdit {
     pub fn set(&mut self, account: &NewAccount, auth: AuthPassword) -> Result<(), StoreError> {
         let NewAccount { user, secrets } = account;
         self.remove(user)?;
-        if let Some(clear) = &secrets.clear {
+        if let Some(clear) = &secrets.clear
+            && auth != AuthPassword::Only
+        {
             self.put(user, USER_PASSWORD, clear.expose())?;
         }
         if auth != AuthPassword::Only {

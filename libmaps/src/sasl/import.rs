@@ -24,7 +24,7 @@ pub enum Given {
     /// A password, from which secrets are derived.
     Password(Password),
     /// Secrets that somebody else has derived.
-    Secrets(Secrets),
+    Secrets(Box<Secrets>),
 }
 
 /// One account to import.
@@ -113,7 +113,10 @@ fn read_row(row: Row, default_realm: &[u8]) -> Result<Imported, RowError> {
     let Ok([name, realm, password]) = <[Vec<u8>; 3]>::try_from(row.fields) else {
         return Err(wrong(
             None,
-            format!("expected user,realm,password, found {fields} fields"),
+            format!(
+                "expected user,realm,password, found {fields} fields \
+                 (a field that holds commas must be in quotes)"
+            ),
         ));
     };
     let password = SecretBytes::new(password);
@@ -133,7 +136,8 @@ fn read_row(row: Row, default_realm: &[u8]) -> Result<Imported, RowError> {
     let user = user.map_err(|e| wrong(None, e.to_string()))?;
     let given = if Secrets::is_text(password.expose()) {
         let secrets = Secrets::parse(password.expose());
-        Given::Secrets(secrets.map_err(|e| wrong(Some(user.clone()), e.to_string()))?)
+        let secrets = secrets.map_err(|e| wrong(Some(user.clone()), e.to_string()))?;
+        Given::Secrets(Box::new(secrets))
     } else {
         let password = Password::new(password.expose().to_vec());
         Given::Password(password.map_err(|e| wrong(Some(user.clone()), e.to_string()))?)
@@ -226,7 +230,8 @@ mod tests {
             told,
             [
                 "line 5: dave@r: expected 64 hexadecimal digits",
-                "line 6: expected user,realm,password, found 2 fields",
+                "line 6: expected user,realm,password, found 2 fields \
+                 (a field that holds commas must be in quotes)",
                 "line 7: alice@example.org: given on line 2 already",
                 "line 8: the user is empty",
                 "line 9: frank@r: the password is empty",
@@ -260,7 +265,7 @@ mod tests {
         assert_eq!(good[0].user, user(b"a,b"));
         assert_eq!(
             good[0].given,
-            Given::Secrets(Secrets::parse(hashes.as_bytes()).unwrap())
+            Given::Secrets(Box::new(Secrets::parse(hashes.as_bytes()).unwrap()))
         );
         assert_eq!(
             good[1].given,

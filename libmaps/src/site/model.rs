@@ -64,8 +64,12 @@ pub struct Site {
     /// Macros that `D` lines define (`D{name}value`), by name, beside `j`, `M` and those with a field of their own.
     pub macros: BTreeMap<String, String>,
     /// Where the things that the checks report were said: `FEATURE(access_db)`, `SMART_HOST`, `MASQUERADE_AS`, ...
+    /// [`WHOLE_FILE`] is the file itself.
     pub places: BTreeMap<String, Place>,
 }
+
+/// The entry of [`Site::places`] that is the configuration file as a whole.
+pub const WHOLE_FILE: &str = "the file";
 
 /// Where mail is passed on to. Each is a mailertable RHS: `host`, `[host]` or `mailer:host`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

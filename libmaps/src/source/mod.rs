@@ -3,6 +3,7 @@
 //! A parser never gives up: it yields the good entries *and* the errors, each
 //! with its line, and the caller decides what to do with a file that has both.
 
+pub mod aliases;
 pub mod csv;
 pub mod map;
 
@@ -38,6 +39,8 @@ pub enum ParseErrorKind {
         /// The LHS, folded as it would have been stored.
         lhs: Box<[u8]>,
     },
+    /// A fault of an alias file.
+    Alias(aliases::AliasFault),
 }
 
 impl ParseErrorKind {
@@ -60,6 +63,7 @@ impl fmt::Display for ParseErrorKind {
                 f.write_str("no RHS for LHS ")?;
                 fmt_bytes(lhs, f)
             }
+            ParseErrorKind::Alias(fault) => fault.fmt(f),
         }
     }
 }

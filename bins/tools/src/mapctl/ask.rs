@@ -5,37 +5,27 @@ use std::path::PathBuf;
 
 use libmaps::sysexits::SysExit;
 
+use super::{Failure, Outcome};
 use crate::ask::{MAX_REQUEST_OCTETS, answer};
 use crate::consult::Consultant;
 
 /// Answers requests for programs: a JSON object a line on standard input, an answer a line on standard output.
 #[derive(Debug, clap::Args)]
-pub struct AskArgs {
+pub(super) struct AskArgs {
     /// Take all paths of the site below this folder.
     #[arg(long, value_name = "DIR")]
-    pub root: Option<PathBuf>,
+    pub(super) root: Option<PathBuf>,
     /// Read the configuration from this file instead of /etc/mail/sendmail.mc.
     #[arg(short = 'C', long = "config", value_name = "FILE")]
-    pub file: Option<PathBuf>,
+    pub(super) file: Option<PathBuf>,
 }
 
 /// Runs the command on these streams.
-pub fn run(args: &AskArgs, input: impl BufRead, mut output: impl Write) -> SysExit {
-    let consultant = match Consultant::open(args.root.as_deref(), args.file.as_deref()) {
-        Ok(consultant) => consultant,
-        Err(error) => {
-            eprintln!("mapctl: {error}");
-            return error.exit();
-        }
-    };
-    match answer_all(&consultant, input, &mut output) {
-        Ok(()) => SysExit::Ok,
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => SysExit::Ok,
-        Err(error) => {
-            eprintln!("mapctl: {error}");
-            SysExit::IoErr
-        }
-    }
+pub(crate) fn ask(args: &AskArgs, input: impl BufRead, mut output: impl Write) -> Outcome {
+    let consultant = Consultant::open(args.root.as_deref(), args.file.as_deref())
+        .map_err(|error| Failure::Other(error.exit(), error.to_string()))?;
+    answer_all(&consultant, input, &mut output)?;
+    Ok(SysExit::Ok)
 }
 
 fn answer_all(

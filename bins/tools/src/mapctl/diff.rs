@@ -9,12 +9,14 @@ use libmaps::sysexits::SysExit;
 use serde_json::Map as Object;
 
 use super::entry::{print_object, put, shown};
-use super::name::Named;
+use super::name::{Named, SiteArgs};
 use super::{Failure, Outcome, Style};
 
 /// Print what was added, removed and changed between two maps.
 #[derive(Debug, Args)]
 pub(crate) struct DiffArgs {
+    #[command(flatten)]
+    site: SiteArgs,
     /// The earlier map.
     old: OsString,
     /// The later map.
@@ -25,7 +27,10 @@ type Content = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 
 /// Prints a line for each difference; the exit is 0 where there is none and 1 where there are.
 pub(crate) fn diff(args: &DiffArgs, style: Style) -> Outcome {
-    let (old, new) = (content(&args.old)?, content(&args.new)?);
+    let (old, new) = (
+        content(&args.old, &args.site)?,
+        content(&args.new, &args.site)?,
+    );
     let mut out = BufWriter::new(io::stdout().lock());
     let mut same = true;
     let keys: std::collections::BTreeSet<&Vec<u8>> = old.keys().chain(new.keys()).collect();
@@ -47,9 +52,9 @@ pub(crate) fn diff(args: &DiffArgs, style: Style) -> Outcome {
     }
 }
 
-fn content(map: &OsStr) -> Result<Content, Failure> {
+fn content(map: &OsStr, site: &SiteArgs) -> Result<Content, Failure> {
     let mut content = Content::new();
-    for entry in Named::parse(map)?.open()?.into_map().iter() {
+    for entry in Named::find(map, site)?.open()?.into_map().iter() {
         let entry = entry?;
         let values = content.entry(shown(entry.lhs.as_bytes()).to_vec());
         values

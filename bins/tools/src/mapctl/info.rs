@@ -11,19 +11,21 @@ use libmaps::store::redb::FORMAT;
 use libmaps::sysexits::SysExit;
 use serde_json::{Map as Object, Value};
 
-use super::name::Named;
+use super::name::{Named, SiteArgs};
 use super::{Outcome, Style};
 
 /// Print what a map says of itself.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
-    /// The map: class:path, or a file whose class is told by its content.
+    #[command(flatten)]
+    site: SiteArgs,
+    /// The map: class:path, one of the site's by its name (access, aliases, ...), or a file.
     map: OsString,
 }
 
 /// Prints a line for each property; entries of formats that do not say are counted.
 pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
-    let named = Named::parse(&args.map)?;
+    let named = Named::find(&args.map, &args.site)?;
     let opened = named.open()?;
     let mut lines: Vec<(&str, Value)> = Vec::new();
     lines.push(("file", named.path().display().to_string().into()));

@@ -1,15 +1,17 @@
 //! mapctl(8): what the old tools can't do with maps.
 
+mod ask;
 mod convert;
 mod demo;
 mod diff;
 mod entry;
+mod explain;
 mod info;
 mod name;
 mod query;
 
 use std::ffi::OsString;
-use std::io;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -43,6 +45,10 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Print what was added, removed and changed between two maps.
     Diff(diff::DiffArgs),
+    /// Explain every decision of an SMTP session.
+    Explain(Box<explain::ExplainArgs>),
+    /// Answer requests of programs, a JSON object a line.
+    Ask(ask::AskArgs),
     /// Try the tools on a sample site in a temporary folder.
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell.
@@ -122,10 +128,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Info(args) => info::info(&args, style),
         Command::Convert(args) => convert::convert(&args, style),
         Command::Diff(args) => diff::diff(&args, style),
+        Command::Explain(args) => explain::explain(&args, style, io::stdout().lock()),
+        Command::Ask(args) => ask::ask(&args, io::stdin().lock(), io::stdout().lock()),
         Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "mapctl", &mut io::stdout());
-            Ok(SysExit::Ok)
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "mapctl", &mut script);
+            io::stdout()
+                .write_all(&script)
+                .map_err(Failure::Output)
+                .map(|()| SysExit::Ok)
         }
     };
     match outcome {

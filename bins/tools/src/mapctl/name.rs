@@ -1,16 +1,74 @@
-//! Map names as mapctl takes them: `class:path`, or a path alone.
+//! Map names as mapctl takes them: `class:path`, the name of one of the site's maps, or a path.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use libmaps::map::{Map, MapName, StoreError};
+use libmaps::site::model::MapSpec;
+use libmaps::site::{self, Site};
 use libmaps::store::class::{ClassWord, Reads};
 use libmaps::store::lock::wait_for_writers;
 use libmaps::store::{self, Opened};
 use libmaps::sysexits::SysExit;
 
 use super::Failure;
+
+/// Where the site's configuration is.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct SiteArgs {
+    /// Take all paths of the site below this folder.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Read the configuration from this file instead of /etc/mail/sendmail.mc.
+    #[arg(short = 'C', long = "config", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+}
+
+/// The names of the site's maps.
+const SITE_MAPS: &[&str] = &[
+    "access",
+    "aliases",
+    "authinfo",
+    "domaintable",
+    "genericstable",
+    "mailertable",
+    "virtusertable",
+];
+
+impl SiteArgs {
+    /// The map that the site's configuration means by a word; `None` where the word is no such
+    /// name, or where there is no configuration and none was named.
+    fn map(&self, word: &OsStr) -> Result<Option<(String, PathBuf)>, Failure> {
+        let Some(word) = SITE_MAPS.iter().find(|name| word == **name) else {
+            return Ok(None);
+        };
+        let loaded = match site::load(self.root.as_deref(), self.config.as_deref()) {
+            Ok(loaded) => loaded,
+            Err(_) if self.root.is_none() && self.config.is_none() => return Ok(None),
+            Err(e) => return Err(Failure::Other(SysExit::NoInput, e.to_string())),
+        };
+        let Some(spec) = spec_of(&loaded.site, word) else {
+            let text = format!("{word}: the site's configuration has no such map");
+            return Err(Failure::Other(SysExit::Config, text));
+        };
+        Ok(Some((spec.class.clone(), loaded.site.below(&spec.path))))
+    }
+}
+
+fn spec_of(site: &Site, word: &str) -> Option<MapSpec> {
+    let features = &site.features;
+    match word {
+        "access" => features.access.as_ref().map(|access| access.map.clone()),
+        "aliases" => site.alias_files().into_iter().next().map(|file| file.map),
+        "authinfo" => features.authinfo.clone(),
+        "domaintable" => features.domaintable.clone(),
+        "genericstable" => features.genericstable.clone(),
+        "mailertable" => features.mailertable.clone(),
+        "virtusertable" => features.virtusertable.clone(),
+        _ => None,
+    }
+}
 
 /// A map as it was named: a class word, if there was one, and a file.
 #[derive(Clone, Debug)]
@@ -23,6 +81,18 @@ pub(crate) struct Named {
 }
 
 impl Named {
+    /// The map that a word of the command line means: one of the site's by its name, else as
+    /// [`Named::parse`] has it.
+    pub(crate) fn find(text: &OsStr, site: &SiteArgs) -> Result<Self, Failure> {
+        match site.map(text)? {
+            Some((class, path)) => {
+                let text = [class.as_bytes(), b":", path.as_os_str().as_bytes()].concat();
+                Named::parse(&OsString::from_vec(text))
+            }
+            None => Named::parse(text),
+        }
+    }
+
     /// Takes `class:path` or a path apart.
     pub(crate) fn parse(text: &OsStr) -> Result<Self, Failure> {
         let octets = text.as_bytes();

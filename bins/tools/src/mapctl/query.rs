@@ -9,7 +9,7 @@ use libmaps::store::Opened;
 use libmaps::sysexits::SysExit;
 
 use super::entry::{object, print_object, print_text, shown};
-use super::name::{Named, values};
+use super::name::{Named, SiteArgs, values};
 use super::{Failure, Outcome, Style};
 use crate::report::complain;
 
@@ -19,7 +19,9 @@ pub(crate) struct QueryArgs {
     /// Do not fold capitals in the keys.
     #[arg(short = 'f', long)]
     exact: bool,
-    /// The map: class:path, or a file whose class is told by its content.
+    #[command(flatten)]
+    site: SiteArgs,
+    /// The map: class:path, one of the site's by its name (access, aliases, ...), or a file.
     map: OsString,
     /// The keys.
     #[arg(required = true)]
@@ -32,13 +34,15 @@ pub(crate) struct DumpArgs {
     /// Print comma-separated values (RFC 4180).
     #[arg(long)]
     csv: bool,
-    /// The map: class:path, or a file whose class is told by its content.
+    #[command(flatten)]
+    site: SiteArgs,
+    /// The map: class:path, one of the site's by its name (access, aliases, ...), or a file.
     map: OsString,
 }
 
 /// Prints a line for each value; a key that is not there makes the exit 69.
 pub(crate) fn query(args: &QueryArgs, style: Style) -> Outcome {
-    let named = Named::parse(&args.map)?;
+    let named = Named::find(&args.map, &args.site)?;
     let opened = named.open()?;
     let fold = !args.exact && !keeps_capitals(&opened);
     let map = opened.into_map();
@@ -82,7 +86,7 @@ pub(crate) fn dump(args: &DumpArgs, style: Style) -> Outcome {
         let text = "--csv and --json exclude each other".to_string();
         return Err(Failure::Other(SysExit::Usage, text));
     }
-    let map = Named::parse(&args.map)?.open()?.into_map();
+    let map = Named::find(&args.map, &args.site)?.open()?.into_map();
     let mut out = BufWriter::with_capacity(1 << 16, io::stdout().lock());
     if args.csv {
         let mut csv = csv::Writer::from_writer(&mut out);

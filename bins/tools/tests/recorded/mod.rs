@@ -34,6 +34,12 @@ impl Case {
         }
     }
 
+    /// Whether a step runs this program.
+    pub(crate) fn runs(&self, program: &str) -> bool {
+        let steps = self.object["steps"].as_array().unwrap();
+        steps.iter().any(|step| step["argv"][0] == program)
+    }
+
     pub(crate) fn is_quirk(&self) -> bool {
         self.object.get("quirk").is_some()
     }

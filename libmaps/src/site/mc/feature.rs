@@ -21,40 +21,41 @@ impl Reader {
         if self.table(&name, call)? || self.switch(&name) {
             return Ok(());
         }
-        let features = &mut self.site.features;
         match name.as_str() {
             "blocklist_recipients" | "blacklist_recipients" => {
-                features.blocklist_recipients = true;
-                self.needs_access(&name, place);
+                let on = self.has_access(&name, place);
+                self.site.features.blocklist_recipients |= on;
             }
             "delay_checks" => self.delay_checks(&argument(1), !argument(2).is_empty(), place),
             "dnsbl" | "enhdnsbl" | "rhsbl" => self.dns_list(&name, call),
             "greet_pause" => self.greet_pause(&argument(1), place),
-            "ratecontrol" => self.site.features.ratecontrol = Some(self.control(&name, call)),
-            "conncontrol" => self.site.features.conncontrol = Some(self.control(&name, call)),
+            "ratecontrol" => self.site.features.ratecontrol = self.control(&name, call),
+            "conncontrol" => self.site.features.conncontrol = self.control(&name, call),
             "compat_check" => {
-                features.compat_check = true;
-                self.needs_access(&name, place);
+                let on = self.has_access(&name, place);
+                self.site.features.compat_check |= on;
             }
-            "relay_mail_from" => {
-                features.relay_mail_from = Some(match argument(1).as_str() {
+            "relay_mail_from" if self.has_access(&name, place) => {
+                self.site.features.relay_mail_from = Some(match argument(1).as_str() {
                     "domain" => RelayMailFrom::Domain,
                     _ => RelayMailFrom::Address,
                 });
-                self.needs_access(&name, place);
             }
+            "relay_mail_from" => {}
             "badmx" => {
-                features.badmx = Some(or(&argument(1), r"^(127\.|10\.|0\.0\.0\.0)"));
+                self.site.features.badmx = Some(or(&argument(1), r"^(127\.|10\.|0\.0\.0\.0)"));
             }
-            "check_other" => features.check_other = Some(or(&argument(1), r"^[[:print:]]+ *:")),
+            "check_other" => {
+                self.site.features.check_other = Some(or(&argument(1), r"^[[:print:]]+ *:"))
+            }
             "lookupdotdomain" => {
-                if let Some(access) = &mut features.access {
+                self.has_access(&name, place);
+                if let Some(access) = &mut self.site.features.access {
                     access.lookup_dot_domain = true;
                 }
-                self.needs_access(&name, place);
             }
             "block_bad_helo" => {
-                features.block_bad_helo = true;
+                self.site.features.block_bad_helo = true;
                 self.m4.push_text(
                     b"RELAY_DOMAIN(`127.0.0.1')RELAY_DOMAIN(`IPv6:0:0:0:0:0:0:0:1 IPv6:::1')\
                       LOCAL_DOMAIN(`[127.0.0.1]')LOCAL_DOMAIN(`[IPv6:0:0:0:0:0:0:0:1] [IPv6:::1]')",
@@ -67,7 +68,7 @@ impl Reader {
                 self.site.options.tls.set_cert_altnames |= argument(2) != "NO_SAN_TST";
             }
             "check_cert_altnames" => {
-                features.check_cert_altnames = true;
+                self.site.features.check_cert_altnames = true;
                 self.site.options.tls.set_cert_altnames = true;
             }
             "nouucp" => {
@@ -78,14 +79,14 @@ impl Reader {
             }
             "nocanonify" => {
                 let canonify_hosts = argument(1).eq_ignore_ascii_case("canonify_hosts");
-                features.nocanonify = Some(NoCanonify { canonify_hosts });
+                self.site.features.nocanonify = Some(NoCanonify { canonify_hosts });
             }
-            "always_add_domain" => features.always_add_domain = Some(argument(1)),
-            "bestmx_is_local" => features.bestmx_is_local = Some(argument(1)),
-            "queuegroup" => features.queuegroup = Some(argument(1)),
-            "prefixmod" => features.prefixmod = Some((argument(1), argument(2))),
+            "always_add_domain" => self.site.features.always_add_domain = Some(argument(1)),
+            "bestmx_is_local" => self.site.features.bestmx_is_local = Some(argument(1)),
+            "queuegroup" => self.site.features.queuegroup = Some(argument(1)),
+            "prefixmod" => self.site.features.prefixmod = Some((argument(1), argument(2))),
             "redirect" => {
-                features.redirect = true;
+                self.site.features.redirect = true;
                 self.site.classes.pseudo_domains.insert(b"REDIRECT");
             }
             "bcc" => self.bcc(call),
@@ -221,11 +222,15 @@ impl Reader {
         true
     }
 
-    fn needs_access(&mut self, name: &str, place: &Place) {
-        if self.site.features.access.is_none() {
-            let text = format!("FEATURE({name}) needs FEATURE(access_db) before it");
-            self.m4.report_at(place, Severity::Error, text);
+    /// Whether the access map is there already. As with sendmail, a feature that needs it has no effect otherwise.
+    fn has_access(&mut self, name: &str, place: &Place) -> bool {
+        let there = self.site.features.access.is_some();
+        if !there {
+            let text =
+                format!("FEATURE({name}) has no effect: FEATURE(access_db) must stand before it");
+            self.m4.report_at(place, Severity::Warning, text);
         }
+        there
     }
 
     fn delay_checks(&mut self, mode: &str, without_8_10: bool, place: &Place) {
@@ -300,8 +305,8 @@ impl Reader {
             self.m4.report_at(place, Severity::Warning, text);
         }
         let asks_access = self.site.features.access.is_some();
-        if text.is_empty() {
-            self.needs_access("greet_pause", place);
+        if text.is_empty() && !self.has_access("greet_pause", place) {
+            return;
         }
         self.site.features.greet_pause = Some(GreetPause {
             milliseconds,
@@ -309,22 +314,27 @@ impl Reader {
         });
     }
 
-    fn control(&mut self, name: &str, call: &Call) -> Control {
-        self.needs_access(name, &call.place);
+    fn control(&mut self, name: &str, call: &Call) -> Option<Control> {
+        if !self.has_access(name, &call.place) {
+            return None;
+        }
         let (when, reply) = (lossy(call.argument(1)), lossy(call.argument(2)));
-        let at_once = when.eq_ignore_ascii_case("nodelay");
+        let mut at_once = when.eq_ignore_ascii_case("nodelay");
         if !at_once && !when.is_empty() || !matches!(reply.as_str(), "" | "terminate") {
             let text = format!("FEATURE({name}): expected nodelay and terminate: {when} {reply}");
             self.m4.report_at(&call.place, Severity::Error, text);
         }
         if at_once && self.site.features.delay_checks.is_none() {
-            let text = format!("FEATURE({name}, nodelay) needs FEATURE(delay_checks) before it");
+            let text = format!(
+                "FEATURE({name}): nodelay has no effect: FEATURE(delay_checks) must stand before it"
+            );
             self.m4.report_at(&call.place, Severity::Warning, text);
+            at_once = false;
         }
-        Control {
+        Some(Control {
             at_once,
             terminate: reply == "terminate",
-        }
+        })
     }
 
     fn bang(&mut self, name: &str, text: &str, place: &Place) -> Option<Bang> {
@@ -343,7 +353,7 @@ impl Reader {
         let argument = |number: usize| lossy(call.argument(number)).trim().to_owned();
         let map = match argument(1).as_str() {
             text if text.eq_ignore_ascii_case("access") => {
-                self.needs_access("bcc", &call.place);
+                self.has_access("bcc", &call.place);
                 None
             }
             "" => self.map_spec("bcc", "hash /etc/mail/bcctable", &call.place),

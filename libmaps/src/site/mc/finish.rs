@@ -33,8 +33,9 @@ const NO_OPTIONS: &[&str] = &[
 
 impl Reader {
     pub(super) fn finish(&mut self, machine: &Machine) -> Result<(), M4Error> {
+        let place = self.whole_file();
+        self.note_place(crate::site::model::WHOLE_FILE, &place);
         if !self.has_ostype {
-            let place = self.whole_file();
             self.m4.report_at(
                 &place,
                 Severity::Warning,
@@ -67,6 +68,10 @@ impl Reader {
 
     fn options(&mut self) -> Result<(), M4Error> {
         for (name, conf) in conf_names() {
+            // As in sendmail.cf, the options of filters stand there only where there are filters.
+            if name.starts_with("Milter.") && self.site.filters.is_empty() {
+                continue;
+            }
             let Some(value) = self.value(conf)? else {
                 continue;
             };

@@ -198,7 +198,7 @@ fn recipes(name: &str) -> Option<Vec<Recipe>> {
             "lsDFMnqXz",
             "A@/:|m",
             "FILE /var/run/cyrus/socket/lmtp",
-            R::Local,
+            R::LocalLmtp,
         )],
         "uucp" => vec![
             recipe(
@@ -334,15 +334,14 @@ impl Reader {
         let arguments = self
             .value(&format!("{stem}_ARGS"))?
             .unwrap_or_else(|| recipe.arguments.to_owned());
-        let size_of = if is_smtp { "SMTP_MAILER" } else { stem };
-        let size_of = if recipe.name == "prog" {
-            "LOCAL_MAILER"
-        } else {
-            size_of
+        let size = match recipe.name {
+            // sendmail's relay mailer has no limit.
+            "relay" => None,
+            "prog" => self.value("LOCAL_MAILER_MAX")?,
+            _ if is_smtp => self.value("SMTP_MAILER_MAX")?,
+            _ => self.value(&format!("{stem}_MAX"))?,
         };
-        let max_octets = self
-            .value(&format!("{size_of}_MAX"))?
-            .and_then(|text| text.trim().parse().ok());
+        let max_octets = size.and_then(|text| text.trim().parse().ok());
         let line = match recipe.name {
             "relay" => Some(
                 self.value("RELAY_MAILER_LL")?

@@ -26,7 +26,7 @@ pub struct Mailer {
 pub enum Rewriting {
     /// `EnvFromL/HdrFromL` and `EnvToL/HdrToL`: local and prog.
     Local,
-    /// `EnvFromSMTP/HdrFromL` and `EnvToL/HdrToL`: local with FEATURE(local_lmtp).
+    /// `EnvFromSMTP/HdrFromL` and `EnvToL/HdrToL`: local with FEATURE(local_lmtp), cyrusv2.
     LocalLmtp,
     /// `EnvFromSMTP/HdrFromSMTP` and `EnvToSMTP` (with FEATURE(allmasquerade) `/HdrFromSMTP`): smtp, esmtp, smtp8, dsmtp.
     Smtp,

@@ -6,6 +6,10 @@
 //! `-N`, newaliases, postmap and postalias end both in a NUL, which is part of
 //! them here.
 //!
+//! A lookup goes straight to the bucket or the leaf. A hash file of a program
+//! that brought its own hash function is known by the check value in its first
+//! page; there each lookup searches all buckets.
+//!
 //! A file may be hostile. Pages are read by position through a cache of fixed
 //! size; no length in the file is believed beyond the file's own; a traversal
 //! visits each page at most once. An error names the page.

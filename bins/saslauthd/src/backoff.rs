@@ -1,0 +1,293 @@
+//! Back-off after failures: guessing gets slow, users don't get locked out.
+//!
+//! Each login (with its realm) has a few failures in a row for free. From then
+//! on its checks are spaced, at first by a second, then by two, four and eight;
+//! a check that would have to wait for too long is refused without asking. A
+//! success clears the login. When failures of all logins together come faster
+//! than people mistype, all checks are spaced a little.
+//!
+//! Requests that the credential cache knows don't come here: a stranger who
+//! guesses at a login doesn't slow down the user who is known.
+//!
+//! Memory is fixed: a table of [`LOGINS_LIMIT`] records keyed by a hash under a
+//! random key. Where it is full the record that failed longest ago goes.
+
+use std::hash::{BuildHasher, RandomState};
+use std::time::{Duration, Instant};
+
+use crate::frame::Request;
+
+/// Logins that are remembered at most.
+pub const LOGINS_LIMIT: usize = SETS * WAYS;
+
+/// Failures in a row that cost nothing.
+pub const FREE_FAILURES: u32 = 5;
+
+/// The longest space between two checks of one login.
+pub const LONGEST_SPACE: Duration = Duration::from_secs(8);
+
+/// Who would wait for longer is refused at once.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(20);
+
+/// A login's failures are forgotten after this time without one.
+const FORGET_AFTER: Duration = Duration::from_secs(900);
+
+/// Failures of all logins: so many at once are nothing unusual,
+const OVERALL_BURST: u32 = 200;
+/// and so many in each second.
+const OVERALL_PER_SECOND: u32 = 10;
+/// Beyond that, the space between any two checks,
+const OVERALL_SPACE: Duration = Duration::from_millis(20);
+/// which makes nobody wait for longer than this.
+const OVERALL_LONGEST_WAIT: Duration = Duration::from_secs(2);
+
+const SETS: usize = 1024;
+const WAYS: usize = 4;
+
+/// When a request may be checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// At once.
+    Now,
+    /// Not before this moment.
+    At(Instant),
+    /// Not at all: too many are waiting for this login.
+    Refused,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    who: u64,
+    failures: u32,
+    last: Instant,
+    /// No check of this login before this moment.
+    next: Instant,
+}
+
+/// The failures that are remembered.
+#[derive(Debug)]
+pub struct Backoff {
+    hasher: RandomState,
+    table: Vec<Option<Record>>,
+    overall: Overall,
+}
+
+/// Failures of all logins, as a bucket that leaks.
+#[derive(Debug)]
+struct Overall {
+    level: u32,
+    leaked: Instant,
+    next: Instant,
+}
+
+impl Backoff {
+    /// Nothing remembered yet.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Backoff {
+            hasher: RandomState::new(),
+            table: vec![None; LOGINS_LIMIT],
+            overall: Overall {
+                level: 0,
+                leaked: now,
+                next: now,
+            },
+        }
+    }
+
+    /// When this request may be checked; takes that place in the line.
+    pub fn admit(&mut self, request: &Request, now: Instant) -> Admission {
+        let who = self.who(request);
+        let mut start = self.overall.admit(now);
+        if let Some(record) = self.find(who, now) {
+            let space = space_after(record.failures);
+            if !space.is_zero() {
+                start = start.max(record.next);
+                if start.saturating_duration_since(now) > LONGEST_WAIT {
+                    return Admission::Refused;
+                }
+                record.next = start.checked_add(space).unwrap_or(start);
+            }
+        }
+        if start > now {
+            Admission::At(start)
+        } else {
+            Admission::Now
+        }
+    }
+
+    /// A mechanism let this login in.
+    pub fn succeeded(&mut self, request: &Request) {
+        let who = self.who(request);
+        for place in self.set(who) {
+            if place.is_some_and(|r| r.who == who) {
+                *place = None;
+            }
+        }
+    }
+
+    /// A mechanism refused this login.
+    pub fn failed(&mut self, request: &Request, now: Instant) {
+        self.overall.failed(now);
+        let who = self.who(request);
+        if let Some(record) = self.find(who, now) {
+            record.failures = record.failures.saturating_add(1);
+            record.last = now;
+            let next = now.checked_add(space_after(record.failures)).unwrap_or(now);
+            record.next = record.next.max(next);
+            return;
+        }
+        let fresh = Record {
+            who,
+            failures: 1,
+            last: now,
+            next: now,
+        };
+        // `None` is less than any record: free places first, then the oldest.
+        let place = self.set(who).iter_mut().min_by_key(|r| r.map(|r| r.last));
+        if let Some(place) = place {
+            *place = Some(fresh);
+        }
+    }
+
+    fn who(&self, request: &Request) -> u64 {
+        self.hasher.hash_one((&request.login, &request.realm))
+    }
+
+    fn find(&mut self, who: u64, now: Instant) -> Option<&mut Record> {
+        self.set(who)
+            .iter_mut()
+            .flatten()
+            .find(|r| r.who == who && now.saturating_duration_since(r.last) < FORGET_AFTER)
+    }
+
+    fn set(&mut self, who: u64) -> &mut [Option<Record>] {
+        let start = (who as usize % SETS).saturating_mul(WAYS);
+        self.table
+            .get_mut(start..start.saturating_add(WAYS))
+            .unwrap_or_default()
+    }
+}
+
+/// The space before the next check of a login that failed so often in a row.
+fn space_after(failures: u32) -> Duration {
+    match failures.checked_sub(FREE_FAILURES) {
+        None => Duration::ZERO,
+        Some(beyond) => Duration::from_secs(1 << beyond.min(3)).min(LONGEST_SPACE),
+    }
+}
+
+impl Overall {
+    fn leak(&mut self, now: Instant) {
+        let seconds = now.saturating_duration_since(self.leaked).as_secs();
+        if seconds > 0 {
+            let leaked = u32::try_from(seconds)
+                .unwrap_or(u32::MAX)
+                .saturating_mul(OVERALL_PER_SECOND);
+            self.level = self.level.saturating_sub(leaked);
+            self.leaked = now;
+        }
+    }
+
+    fn failed(&mut self, now: Instant) {
+        self.leak(now);
+        // Twice the burst is as full as it gets, so that it drains in a while.
+        self.level = self.level.saturating_add(1).min(2 * OVERALL_BURST);
+    }
+
+    fn admit(&mut self, now: Instant) -> Instant {
+        self.leak(now);
+        if self.level <= OVERALL_BURST {
+            return now;
+        }
+        let start = self.next.max(now);
+        let latest = now.checked_add(OVERALL_LONGEST_WAIT).unwrap_or(now);
+        let start = start.min(latest);
+        self.next = start.checked_add(OVERALL_SPACE).unwrap_or(start);
+        start
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use zeroize::Zeroizing;
+
+    fn login(name: &str) -> Request {
+        Request {
+            login: name.into(),
+            password: Zeroizing::new(b"x".to_vec()),
+            service: Vec::new(),
+            realm: Vec::new(),
+        }
+    }
+
+    fn wait(admission: Admission, now: Instant) -> Option<u128> {
+        match admission {
+            Admission::Now => Some(0),
+            Admission::At(t) => Some(t.duration_since(now).as_millis()),
+            Admission::Refused => None,
+        }
+    }
+
+    #[test]
+    fn failures_in_a_row_space_the_checks_of_one_login() {
+        let now = Instant::now();
+        let (mut b, alice) = (Backoff::new(now), login("alice"));
+        let mut waits = Vec::new();
+        let mut t = now;
+        for _ in 0..10 {
+            let admission = b.admit(&alice, t);
+            waits.push(wait(admission, t).unwrap());
+            if let Admission::At(later) = admission {
+                t = later;
+            }
+            b.failed(&alice, t);
+        }
+        assert_eq!(waits, [0, 0, 0, 0, 0, 1000, 2000, 4000, 8000, 8000]);
+        assert_eq!(b.admit(&login("bob"), t), Admission::Now);
+        b.succeeded(&alice);
+        assert_eq!(b.admit(&alice, t), Admission::Now);
+    }
+
+    #[test]
+    fn a_line_that_gets_too_long_is_refused() {
+        let now = Instant::now();
+        let (mut b, alice) = (Backoff::new(now), login("alice"));
+        for _ in 0..20 {
+            b.failed(&alice, now);
+        }
+        let waits: Vec<_> = (0..5).map(|_| wait(b.admit(&alice, now), now)).collect();
+        assert_eq!(waits, [Some(8000), Some(16_000), None, None, None]);
+    }
+
+    #[test]
+    fn failures_are_forgotten() {
+        let now = Instant::now();
+        let (mut b, alice) = (Backoff::new(now), login("alice"));
+        for _ in 0..20 {
+            b.failed(&alice, now);
+        }
+        assert_eq!(b.admit(&alice, now + FORGET_AFTER), Admission::Now);
+    }
+
+    #[test]
+    fn many_failures_of_many_logins_space_all_checks() {
+        let now = Instant::now();
+        let mut b = Backoff::new(now);
+        for i in 0..10_000 {
+            b.failed(&login(&format!("u{i}")), now);
+        }
+        let waits: Vec<_> = (0..3)
+            .map(|_| wait(b.admit(&login("bob"), now), now))
+            .collect();
+        assert_eq!(waits, [Some(0), Some(20), Some(40)]);
+        let longest = (0..1000)
+            .filter_map(|_| wait(b.admit(&login("bob"), now), now))
+            .max();
+        assert_eq!(longest, Some(2000));
+        let later = now + Duration::from_secs(60);
+        assert_eq!(b.admit(&login("bob"), later), Admission::Now);
+        assert_eq!(b.table.len(), LOGINS_LIMIT);
+    }
+}

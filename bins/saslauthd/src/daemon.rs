@@ -1,0 +1,422 @@
+//! saslauthd from its command line to its end.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use rustix::process::{Resource, Rlimit, Signal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+
+use crate::cache::CredentialCache;
+use crate::ffi::crypt::Crypt;
+use crate::ffi::pam::Pam;
+use crate::log::{Log, Verbosity};
+use crate::mech::accounts::Accounts;
+use crate::mech::pam::PamChecker;
+use crate::mech::rimap::{Remote, Rimap};
+use crate::mech::sasldb::SasldbChecker;
+use crate::mech::shadow::{Getpwent, ShadowChecker};
+use crate::mech::{self, Mechanism, Named, PasswordChecker, Watch};
+use crate::notify::Notifier;
+use crate::options::{self, Command, Mode, Options, below};
+use crate::pool::{MakeChecker, Pool};
+use crate::run_dir::{self, PidFile, RunDir, RunDirError};
+use crate::server::service::{Service, WatchedCache};
+use crate::server::{CONNECTIONS_LIMIT, Server};
+use crate::worker::{self, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
+
+/// First argument of the process that a daemon detaches as.
+const DETACHED: &str = "--detached";
+/// First argument of a worker process; the mechanism's name follows, then `--root DIR`.
+const WORKER: &str = "--worker";
+
+/// Threads at most, whatever `-n` says.
+const THREADS_LIMIT: usize = 256;
+/// Threads for `-n 0`, which lets the original start a process for each client.
+const THREADS_UNBOUNDED: usize = 32;
+
+/// Runs saslauthd with these arguments, the program's name first.
+#[must_use]
+pub fn main(args: Vec<OsString>) -> ExitCode {
+    let mut args = args.into_iter();
+    let program = args.next().unwrap_or_else(|| "saslauthd".into());
+    let mut args: Vec<OsString> = args.collect();
+    match args.first().and_then(|a| a.to_str()) {
+        Some(WORKER) => return work(args.get(1..).unwrap_or_default()),
+        Some(DETACHED) => {
+            args.remove(0);
+            return start(&program, args, Stage::Detached);
+        }
+        _ => {}
+    }
+    start(&program, args, Stage::First)
+}
+
+/// Which process of a daemon's start this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    First,
+    Detached,
+}
+
+fn start(program: &OsStr, args: Vec<OsString>, stage: Stage) -> ExitCode {
+    let options = match options::read(program, args.clone()) {
+        Command::Run(options) => *options,
+        Command::Version => {
+            eprint!("{}", options::version());
+            return ExitCode::SUCCESS;
+        }
+        Command::Usage { complaint, logged } => {
+            if let Some(complaint) = complaint {
+                eprintln!("{complaint}");
+            }
+            if let Some(line) = logged {
+                Log::new(Verbosity::Normal).error(line);
+            }
+            eprint!("{}", options::usage());
+            return ExitCode::SUCCESS;
+        }
+        Command::Fail(line) => {
+            Log::new(Verbosity::Normal).error(line);
+            return ExitCode::from(1);
+        }
+    };
+    let log = Arc::new(Log::new(options.verbose));
+    match (options.mode, stage) {
+        (Mode::Daemon, Stage::First) => detach(&args).unwrap_or_else(|error| {
+            log.error(format!("could not detach: {error}"));
+            ExitCode::from(1)
+        }),
+        _ => match run(&options, &log) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(failure) => failure.tell(&log),
+        },
+    }
+}
+
+/// Starts the daemon as another process; waits until it serves, or tells why not.
+fn detach(args: &[OsString]) -> io::Result<ExitCode> {
+    let mut child = std::process::Command::new(std::env::current_exe()?)
+        .arg0("saslauthd")
+        .arg(DETACHED)
+        .args(args)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()?;
+    let mut word = Vec::new();
+    if let Some(mut pipe) = child.stdout.take() {
+        pipe.read_to_end(&mut word)?;
+    }
+    if !word.is_empty() {
+        return Ok(ExitCode::SUCCESS);
+    }
+    let status = child.wait()?;
+    let code = status.code().and_then(|c| u8::try_from(c).ok());
+    Ok(ExitCode::from(code.unwrap_or(1)))
+}
+
+/// Why the daemon doesn't start.
+enum Failure {
+    /// These lines, and exit 1.
+    Lines(Vec<String>),
+    /// Another one runs; exit 2. The lines are for syslog.
+    Running(Vec<String>),
+}
+
+impl Failure {
+    fn line(text: impl Into<String>) -> Self {
+        Failure::Lines(vec![text.into()])
+    }
+
+    fn tell(self, log: &Log) -> ExitCode {
+        match self {
+            Failure::Lines(lines) => {
+                log.attach();
+                for line in lines {
+                    log.error(line);
+                }
+                ExitCode::from(1)
+            }
+            Failure::Running(lines) => {
+                log.detach();
+                for line in lines {
+                    log.error(line);
+                }
+                log.attach();
+                log.error("Cannot start saslauthd");
+                log.error("Another instance of saslauthd is currently running");
+                ExitCode::from(2)
+            }
+        }
+    }
+}
+
+impl From<RunDirError> for Failure {
+    fn from(error: RunDirError) -> Self {
+        Failure::Lines(error.lines())
+    }
+}
+
+fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
+    run_dir::make(&options.run_dir)?;
+    let mechanism = find_mechanism(&options.mechanism)?;
+    let make = prepare(mechanism, options, log).map_err(|why| {
+        let name = mechanism.name();
+        Failure::Lines(vec![format!("failed to initialize mechanism {name}"), why])
+    })?;
+    tell_options(mechanism, options, log);
+
+    let io_failed = |error: io::Error| Failure::line(format!("could not start: {error}"));
+    let (stop, stop_signal) = UnixStream::pair().map_err(io_failed)?;
+    catch_signals(&stop_signal).map_err(io_failed)?;
+
+    let (kind, pid) = match options.mode {
+        Mode::Daemon => (PidFile::Daemon, std::process::id()),
+        Mode::Foreground => (PidFile::Daemon, std::process::id()),
+        Mode::Debug => (PidFile::Foreground, 0),
+    };
+    let mut dir = RunDir::enter(&options.run_dir, kind).map_err(|error| match options.mode {
+        Mode::Daemon | Mode::Foreground if error.is_running() => Failure::Running(error.lines()),
+        _ => Failure::from(error),
+    })?;
+    let cache = match options.cache {
+        None => None,
+        Some(size) => {
+            dir.mark_cache(log)?;
+            tell_cache(&size, log);
+            Some(WatchedCache {
+                cache: CredentialCache::new(size, &random_key().map_err(io_failed)?),
+                watch: mechanism
+                    .source()
+                    .map(|file| Watch::new(site_path(options, file))),
+            })
+        }
+    };
+    if options.mode != Mode::Debug {
+        log.detach();
+    }
+    log.info(format!("master pid is: {pid}"));
+    let listener = dir.listen()?;
+    log.info(format!("listening on socket: {}", dir.socket().display()));
+
+    let connections = raise_descriptors();
+    let pool = Pool::start(threads(options), make).map_err(io_failed)?;
+    let service = Service::new(mechanism, options.logins, cache, Arc::clone(log));
+    let notifier = Notifier::from_env();
+    let server = Server::new(listener, service, pool, stop, Arc::clone(log), connections);
+    let server = server.map_err(io_failed)?;
+    if options.mode == Mode::Daemon {
+        leave_terminal().map_err(io_failed)?;
+    }
+    if let Some(notifier) = &notifier {
+        notifier.ready();
+    }
+    let served = server.with_notifier(notifier).run();
+    dir.remove(log);
+    log.info(format!("master exited: {pid}"));
+    served.map_err(|error| Failure::line(format!("could not wait for clients: {error}")))
+}
+
+fn find_mechanism(name: &str) -> Result<Mechanism, Failure> {
+    match mech::named(name) {
+        Some(Named::Here(mechanism)) => Ok(mechanism),
+        Some(Named::ThroughPam(module)) => Err(Failure::Lines(vec![
+            format!("failed to initialize mechanism {}", name.to_lowercase()),
+            format!("it is reached through PAM here: use -a pam, and {module} in /etc/pam.d"),
+        ])),
+        None => Err(Failure::line(format!(
+            "unknown authentication mechanism: {name}"
+        ))),
+    }
+}
+
+/// A maker of checkers, after trying that one can be made.
+fn prepare(
+    mechanism: Mechanism,
+    options: &Options,
+    log: &Arc<Log>,
+) -> Result<Arc<MakeChecker>, String> {
+    if mechanism.wants_process() {
+        // Tried here, so that a missing library is known at the start.
+        checker_in_process(mechanism, options.root.as_deref())?;
+        let program = std::env::current_exe().map_err(|e| e.to_string())?;
+        let mut arguments = vec![OsString::from(WORKER), mechanism.name().into()];
+        if let Some(root) = &options.root {
+            arguments.extend(["--root".into(), root.clone().into_os_string()]);
+        }
+        let recipe = Recipe {
+            program,
+            arguments,
+            silence_limit: SILENCE_LIMIT,
+            requests_limit: REQUESTS_LIMIT,
+            told: match options.processes {
+                0 => Told::No,
+                _ => Told::Yes,
+            },
+        };
+        let log = Arc::clone(log);
+        return Ok(Arc::new(move || {
+            Box::new(WorkerChecker::new(recipe.clone(), Arc::clone(&log)))
+        }));
+    }
+    if mechanism == Mechanism::Rimap {
+        let option = options.mechanism_option.as_deref().unwrap_or_default();
+        let rimap = Remote::parse(option)
+            .and_then(Rimap::new)
+            .map_err(|e| e.to_string())?;
+        return Ok(Arc::new(move || Box::new(rimap.clone())));
+    }
+    let path = site_path(options, "/etc/sasldb2");
+    let host = rustix::system::uname().nodename().to_bytes().to_vec();
+    let log = Arc::clone(log);
+    Ok(Arc::new(move || {
+        Box::new(SasldbChecker::new(&path, &host, Arc::clone(&log)))
+    }))
+}
+
+/// A checker that runs in this process, for workers.
+fn checker_in_process(
+    mechanism: Mechanism,
+    root: Option<&Path>,
+) -> Result<Box<dyn PasswordChecker>, String> {
+    let accounts = match root {
+        Some(root) => Accounts::Root(root.to_owned()),
+        None => Accounts::System,
+    };
+    let crypt = || Crypt::load().map_err(|e| e.to_string());
+    match mechanism {
+        Mechanism::Pam => {
+            let pam = Pam::load().map_err(|e| e.to_string())?;
+            Ok(Box::new(PamChecker { pam }))
+        }
+        Mechanism::Shadow => Ok(Box::new(ShadowChecker {
+            accounts,
+            crypt: crypt()?,
+        })),
+        Mechanism::Getpwent => Ok(Box::new(Getpwent {
+            accounts,
+            crypt: crypt()?,
+        })),
+        Mechanism::Rimap | Mechanism::Sasldb => {
+            Err(format!("{} needs no process", mechanism.name()))
+        }
+    }
+}
+
+/// The life of a worker process; the arguments are those after `--worker`.
+fn work(args: &[OsString]) -> ExitCode {
+    // A worker must not outlive its server, however that ends.
+    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
+    let name = args.first().and_then(|a| a.to_str()).unwrap_or_default();
+    let root = args.get(2).map(PathBuf::from);
+    let socket = io::stdin();
+    let Some(Named::Here(mechanism)) = mech::named(name) else {
+        return ExitCode::from(1);
+    };
+    let Ok(mut checker) = checker_in_process(mechanism, root.as_deref()) else {
+        return ExitCode::from(1);
+    };
+    let served = rustix::io::fcntl_dupfd_cloexec(&socket, 3)
+        .map_err(io::Error::from)
+        .and_then(|fd| {
+            // Modules that read their standard input find it empty.
+            let null = std::fs::File::open("/dev/null")?;
+            rustix::stdio::dup2_stdin(&null)?;
+            worker::serve(&mut UnixStream::from(fd), &mut *checker)
+        });
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(_) => ExitCode::from(1),
+    }
+}
+
+fn site_path(options: &Options, path: &str) -> PathBuf {
+    match &options.root {
+        Some(root) => below(root, path),
+        None => PathBuf::from(path),
+    }
+}
+
+fn threads(options: &Options) -> usize {
+    match (options.processes, options.mode) {
+        (0, Mode::Debug) => 1,
+        (0, _) => THREADS_UNBOUNDED,
+        (n, _) => n.min(THREADS_LIMIT),
+    }
+}
+
+fn tell_options(mechanism: Mechanism, options: &Options, log: &Log) {
+    let option = match (&options.mechanism_option, mechanism) {
+        (None, _) => "NULL",
+        // The original cuts the port off before it shows the host.
+        (Some(o), Mechanism::Rimap) => o.split('/').next().unwrap_or_default(),
+        (Some(o), _) => o,
+    };
+    log.debug(format!("num_procs  : {}", options.processes));
+    log.debug(format!("mech_option: {option}"));
+    log.debug(format!("run_path   : {}", options.run_dir.display()));
+    log.debug(format!("auth_mech  : {}", mechanism.name()));
+}
+
+fn tell_cache(size: &crate::cache::CacheOptions, log: &Log) {
+    log.debug(format!("timeout    : {} seconds", size.timeout.as_secs()));
+    log.debug(format!("cache table: {} slots", size.slots));
+    log.debug(format!("cache table: {} buckets", size.buckets()));
+}
+
+/// SIGTERM and SIGINT stop; SIGHUP is nothing.
+fn catch_signals(stop: &UnixStream) -> io::Result<()> {
+    for signal in [SIGTERM, SIGINT] {
+        signal_hook::low_level::pipe::register(signal, stop.try_clone()?)?;
+    }
+    // A handler that does nothing, not SIG_IGN: workers would inherit that.
+    signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
+    Ok(())
+}
+
+/// The socket listens: lets the first process end, and the terminal go.
+fn leave_terminal() -> io::Result<()> {
+    // Already a session's leader where a service manager made it one.
+    let _ = rustix::process::setsid();
+    let mut stdout = io::stdout();
+    stdout.write_all(b"ready\n")?;
+    stdout.flush()?;
+    let null = std::fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .open("/dev/null")?;
+    rustix::stdio::dup2_stdout(&null)?;
+    rustix::stdio::dup2_stderr(&null)?;
+    Ok(())
+}
+
+/// As many descriptors as the system allows; gives the connections they serve.
+fn raise_descriptors() -> usize {
+    /// For standard streams, worker sockets, name service and the like.
+    const OWN: u64 = 64 + 2 * THREADS_LIMIT as u64;
+    let limit = rustix::process::getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.unwrap_or(u64::MAX).min(65_536);
+    let raised = Rlimit {
+        current: Some(wanted.max(limit.current.unwrap_or(u64::MAX).min(65_536))),
+        maximum: limit.maximum,
+    };
+    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
+    let now = rustix::process::getrlimit(Resource::Nofile).current;
+    let connections = now.unwrap_or(u64::MAX).saturating_sub(OWN).max(64);
+    usize::try_from(connections).map_or(CONNECTIONS_LIMIT, |c| c.min(CONNECTIONS_LIMIT))
+}
+
+fn random_key() -> io::Result<[u8; 64]> {
+    let mut key = [0; 64];
+    let flags = rustix::rand::GetRandomFlags::empty();
+    let count = rustix::rand::getrandom(&mut key, flags)?;
+    if count < key.len() {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    Ok(key)
+}

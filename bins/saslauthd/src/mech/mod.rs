@@ -1,0 +1,153 @@
+//! The mechanisms: who can tell whether a password is right.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+
+use crate::answer::Answer;
+use crate::frame::Request;
+
+pub mod accounts;
+pub mod imap;
+pub mod pam;
+pub mod rimap;
+pub mod sasldb;
+pub mod shadow;
+
+/// Someone who can tell whether a password is right.
+pub trait PasswordChecker: Send {
+    /// Checks one request. May take its time, which the caller limits.
+    fn check(&mut self, request: &Request) -> Answer;
+}
+
+/// The mechanisms that `-a` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// The users of sasldb2.
+    Sasldb,
+    /// The hash in passwd(5).
+    Getpwent,
+    /// PAM.
+    Pam,
+    /// A remote IMAP server.
+    Rimap,
+    /// The hash in shadow(5).
+    Shadow,
+}
+
+/// A name that `-a` may have, and what is behind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// One of ours.
+    Here(Mechanism),
+    /// A mechanism of the original that is reached through PAM, by this module.
+    ThroughPam(&'static str),
+}
+
+/// The names in the order in which `-v` lists them, which is Debian's.
+pub const NAMES: [(&str, Named); 7] = [
+    ("sasldb", Named::Here(Mechanism::Sasldb)),
+    ("getpwent", Named::Here(Mechanism::Getpwent)),
+    ("kerberos5", Named::ThroughPam("pam_krb5")),
+    ("pam", Named::Here(Mechanism::Pam)),
+    ("rimap", Named::Here(Mechanism::Rimap)),
+    ("shadow", Named::Here(Mechanism::Shadow)),
+    ("ldap", Named::ThroughPam("pam_ldap")),
+];
+
+impl Mechanism {
+    /// The name, as `-a` takes it and the log shows it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        NAMES
+            .iter()
+            .find(|(_, named)| *named == Named::Here(self))
+            .map_or("", |(name, _)| name)
+    }
+
+    /// The file whose change makes cached answers worthless, where there is one.
+    #[must_use]
+    pub fn source(self) -> Option<&'static str> {
+        match self {
+            Mechanism::Sasldb => Some("/etc/sasldb2"),
+            Mechanism::Getpwent => Some("/etc/passwd"),
+            Mechanism::Shadow => Some("/etc/shadow"),
+            Mechanism::Pam | Mechanism::Rimap => None,
+        }
+    }
+
+    /// True where C code of others answers (PAM modules, name service, crypt),
+    /// which belongs into a process of its own.
+    #[must_use]
+    pub fn wants_process(self) -> bool {
+        match self {
+            Mechanism::Pam | Mechanism::Shadow | Mechanism::Getpwent => true,
+            Mechanism::Rimap | Mechanism::Sasldb => false,
+        }
+    }
+}
+
+/// Finds a name, in any case.
+#[must_use]
+pub fn named(name: &str) -> Option<Named> {
+    NAMES
+        .iter()
+        .find(|(known, _)| known.eq_ignore_ascii_case(name))
+        .map(|(_, named)| *named)
+}
+
+/// Tells whether a file is the same as before, to the nanosecond.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    path: PathBuf,
+    seen: Option<(u64, u64, u64, i64, i64)>,
+}
+
+impl Watch {
+    /// Watches a file that may be missing.
+    #[must_use]
+    pub fn new(path: PathBuf) -> Self {
+        let seen = Self::look(&path);
+        Watch { path, seen }
+    }
+
+    /// True where the file is another one, or changed, since the last look.
+    pub fn changed(&mut self) -> bool {
+        let now = Self::look(&self.path);
+        let changed = now != self.seen;
+        self.seen = now;
+        changed
+    }
+
+    fn look(path: &PathBuf) -> Option<(u64, u64, u64, i64, i64)> {
+        let m = fs::metadata(path).ok()?;
+        Some((m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_in_any_case() {
+        assert_eq!(named("SaslDB"), Some(Named::Here(Mechanism::Sasldb)));
+        assert_eq!(named("ldap"), Some(Named::ThroughPam("pam_ldap")));
+        assert_eq!(named(""), None);
+        assert_eq!(Mechanism::Rimap.name(), "rimap");
+    }
+
+    #[test]
+    fn a_replaced_or_changed_file_is_noticed() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let mut watch = Watch::new(path.clone());
+        assert!(!watch.changed());
+        fs::write(&path, "a").unwrap();
+        assert!(watch.changed());
+        assert!(!watch.changed());
+        fs::write(dir.path().join("g"), "b").unwrap();
+        fs::rename(dir.path().join("g"), &path).unwrap();
+        assert!(watch.changed());
+    }
+}

@@ -1,0 +1,473 @@
+//! The server: one thread that watches all sockets, and the pool behind it.
+//!
+//! Nothing here waits for a single client. Idle and garbage-sending clients
+//! cost a descriptor and at most one request's octets each, for ten seconds at
+//! most; where their number reaches the limit the one that has kept the server
+//! waiting for longest makes room for the next.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use rustix::event::{Timespec, epoll};
+use rustix::io::Errno;
+use rustix::net::SocketFlags;
+
+mod connection;
+pub mod service;
+
+use connection::{ANSWER_LIMIT, Connection, Input, Interest, State, after};
+use service::{Next, Pending, PendingKey, Service};
+
+use crate::answer::Answer;
+use crate::frame::Progress;
+use crate::log::Log;
+use crate::notify::Notifier;
+use crate::pool::{Done, Job, Pool};
+
+/// Connections at most, where the descriptor limit allows.
+pub const CONNECTIONS_LIMIT: usize = 4096;
+
+/// How exact deadlines and back-offs are.
+const TICK: Duration = Duration::from_millis(50);
+/// Requests that are being answered at SIGTERM have so long.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+/// Clients accepted before others are looked at.
+const ACCEPT_BATCH: usize = 64;
+
+/// Tokens that no connection has: their upper half is no slot's generation.
+const LISTENER: u64 = u64::MAX;
+const WAKE: u64 = u64::MAX - 1;
+const STOP: u64 = u64::MAX - 2;
+
+/// The running server.
+#[derive(Debug)]
+pub struct Server {
+    epoll: rustix::fd::OwnedFd,
+    listener: Option<UnixListener>,
+    accepting: bool,
+    slots: Vec<Slot>,
+    free: Vec<usize>,
+    open: usize,
+    service: Service,
+    pool: Pool,
+    stop: UnixStream,
+    log: Arc<Log>,
+    notifier: Option<Notifier>,
+}
+
+/// A place for a connection; the generation tells it from those before it.
+#[derive(Debug, Default)]
+struct Slot {
+    generation: u32,
+    connection: Option<Connection>,
+    key: Option<PendingKey>,
+}
+
+impl Server {
+    /// A server for a listening, non-blocking socket. It ends when `stop` becomes
+    /// readable.
+    ///
+    /// # Errors
+    /// No epoll descriptor to be had.
+    pub fn new(
+        listener: UnixListener,
+        service: Service,
+        pool: Pool,
+        stop: UnixStream,
+        log: Arc<Log>,
+        connections_limit: usize,
+    ) -> io::Result<Self> {
+        let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
+        for (fd, token) in [
+            (listener.as_fd(), LISTENER),
+            (pool.wake_fd(), WAKE),
+            (stop.as_fd(), STOP),
+        ] {
+            let data = epoll::EventData::new_u64(token);
+            epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
+        }
+        let limit = connections_limit.clamp(1, CONNECTIONS_LIMIT);
+        let mut slots = Vec::new();
+        slots.resize_with(limit, Slot::default);
+        Ok(Server {
+            epoll,
+            listener: Some(listener),
+            accepting: true,
+            slots,
+            free: (0..limit).rev().collect(),
+            open: 0,
+            service,
+            pool,
+            stop,
+            log,
+            notifier: None,
+        })
+    }
+
+    /// Tells the service manager how it goes.
+    #[must_use]
+    pub fn with_notifier(mut self, notifier: Option<Notifier>) -> Self {
+        self.notifier = notifier;
+        self
+    }
+
+    /// Serves until it is told to stop; then answers what it has begun, for two
+    /// seconds at most.
+    ///
+    /// # Errors
+    /// epoll itself fails.
+    pub fn run(&mut self) -> io::Result<()> {
+        let mut events = Vec::with_capacity(256);
+        let mut next_tick = after(Instant::now(), TICK);
+        let mut next_status = Instant::now();
+        let mut end: Option<Instant> = None;
+        loop {
+            self.wait(&mut events)?;
+            for event in events.drain(..) {
+                let event: epoll::Event = event;
+                match event.data.u64() {
+                    LISTENER => self.accept(),
+                    WAKE => self.collect(),
+                    STOP => {
+                        self.leave();
+                        end = Some(after(Instant::now(), DRAIN_LIMIT));
+                    }
+                    token => self.on_event(token),
+                }
+            }
+            let now = Instant::now();
+            if now >= next_tick {
+                self.tick(now);
+                next_tick = after(now, TICK);
+            }
+            if now >= next_status {
+                next_status = after(now, self.report());
+            }
+            if end.is_some_and(|end| now >= end || self.all_idle()) {
+                return Ok(());
+            }
+        }
+    }
+
+    fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
+        let patience = if self.open > 0 || !self.accepting {
+            TICK
+        } else {
+            self.notifier
+                .as_ref()
+                .map_or(Duration::from_secs(3600), Notifier::interval)
+        };
+        let patience = Timespec::try_from(patience).ok();
+        let room = rustix::buffer::spare_capacity(events);
+        match epoll::wait(&self.epoll, room, patience.as_ref()) {
+            Ok(_) | Err(Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn accept(&mut self) {
+        for _ in 0..ACCEPT_BATCH {
+            let Some(slot) = self.free_slot() else {
+                self.accept_no_more();
+                return;
+            };
+            let Some(listener) = &self.listener else {
+                self.free.push(slot);
+                return;
+            };
+            let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+            match rustix::net::accept_with(listener, flags) {
+                Ok(fd) => {
+                    let connection = Connection::new(UnixStream::from(fd), Instant::now());
+                    if let Some(place) = self.slots.get_mut(slot) {
+                        place.generation = place.generation.wrapping_add(1) & (u32::MAX >> 1);
+                        place.connection = Some(connection);
+                        self.open = self.open.saturating_add(1);
+                    }
+                    // Most clients have sent their request by now.
+                    self.on_input(slot);
+                }
+                Err(error) => {
+                    self.free.push(slot);
+                    match error {
+                        Errno::AGAIN => {}
+                        Errno::INTR | Errno::CONNABORTED => continue,
+                        // No descriptors or no memory: try again at the next tick.
+                        _ => self.accept_no_more(),
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A place for a new connection; takes it from the client that has kept the
+    /// server waiting for longest where all are taken.
+    fn free_slot(&mut self) -> Option<usize> {
+        if let Some(slot) = self.free.pop() {
+            return Some(slot);
+        }
+        let (slot, _) = self
+            .slots
+            .iter()
+            .enumerate()
+            .filter_map(|(i, s)| s.connection.as_ref().map(|c| (i, c)))
+            .filter(|(_, c)| c.is_idle())
+            .min_by_key(|(_, c)| c.deadline)?;
+        self.close(slot);
+        self.free.pop()
+    }
+
+    fn accept_no_more(&mut self) {
+        if let Some(listener) = &self.listener
+            && self.accepting
+            && epoll::delete(&self.epoll, listener).is_ok()
+        {
+            self.accepting = false;
+        }
+    }
+
+    fn accept_again(&mut self) {
+        if let Some(listener) = &self.listener
+            && !self.accepting
+        {
+            let data = epoll::EventData::new_u64(LISTENER);
+            let added = epoll::add(&self.epoll, listener, data, epoll::EventFlags::IN);
+            self.accepting = added.is_ok();
+        }
+    }
+
+    /// No new clients from here on.
+    fn leave(&mut self) {
+        self.accept_no_more();
+        self.accepting = true;
+        self.listener = None;
+        let _ = epoll::delete(&self.epoll, &self.stop);
+        if let Some(notifier) = &self.notifier {
+            notifier.stopping();
+        }
+    }
+
+    fn all_idle(&self) -> bool {
+        let mut open = self.slots.iter().filter_map(|s| s.connection.as_ref());
+        open.all(|c| matches!(c.state, State::Reading(_) | State::Lingering(_)))
+    }
+
+    fn on_event(&mut self, token: u64) {
+        let Some(slot) = self.slot_of(token) else {
+            return;
+        };
+        let writing = self
+            .connection(slot)
+            .is_some_and(|c| matches!(c.state, State::Replying(_)));
+        if writing {
+            let input = self.connection(slot).map(Connection::on_output);
+            self.settle(slot, input.unwrap_or(Input::Closed));
+        } else {
+            self.on_input(slot);
+        }
+    }
+
+    fn on_input(&mut self, slot: usize) {
+        let Some(connection) = self.connection(slot) else {
+            return;
+        };
+        let now = Instant::now();
+        match connection.on_input() {
+            Input::Request(Progress::Refused(refusal)) => {
+                let answer = self.service.on_refusal(refusal);
+                self.reply(slot, &answer, now);
+            }
+            Input::Request(Progress::Request(request)) => {
+                connection.deadline = after(now, ANSWER_LIMIT);
+                match self.service.on_request(request, now) {
+                    Next::Answer(answer) => self.reply(slot, &answer, now),
+                    Next::Check(pending, None) => self.submit(slot, pending, now),
+                    Next::Check(pending, Some(moment)) => {
+                        if let Some(connection) = self.connection(slot) {
+                            connection.state = State::Delayed(pending, moment);
+                        }
+                        self.settle(slot, Input::More);
+                    }
+                }
+            }
+            other => self.settle(slot, other),
+        }
+    }
+
+    fn submit(&mut self, slot: usize, pending: Box<Pending>, now: Instant) {
+        let ticket = self.token_of(slot);
+        let Some(connection) = self.connection(slot) else {
+            return;
+        };
+        connection.state = State::Checking;
+        let job = Job {
+            ticket,
+            request: pending.request,
+            deadline: connection.deadline,
+        };
+        if let Some(place) = self.slots.get_mut(slot) {
+            place.key = pending.key;
+        }
+        match self.pool.submit(job) {
+            Ok(()) => self.settle(slot, Input::More),
+            Err(job) => {
+                let answer = self.service.give_up(&job.request, "saslauthd is busy");
+                self.reply(slot, &answer, now);
+            }
+        }
+    }
+
+    /// Takes back what the pool has done.
+    fn collect(&mut self) {
+        self.pool.rest();
+        let now = Instant::now();
+        while let Some(done) = self.pool.finished() {
+            self.on_done(done, now);
+        }
+    }
+
+    fn on_done(&mut self, done: Done, now: Instant) {
+        let Some(answer) = done.answer else {
+            return;
+        };
+        // A client that was told before, at its deadline, is gone; what the
+        // mechanism said counts all the same.
+        let slot = self.slot_of(done.ticket);
+        let place = slot.and_then(|s| self.slots.get_mut(s));
+        let key = place.and_then(|place| place.key.take());
+        self.service.on_answer(&done.request, key, &answer, now);
+        let waits = |c: &mut Connection| matches!(c.state, State::Checking);
+        if let Some(slot) = slot
+            && self.connection(slot).is_some_and(waits)
+        {
+            self.reply(slot, &answer, now);
+        }
+    }
+
+    fn reply(&mut self, slot: usize, answer: &Answer, now: Instant) {
+        if let Some(connection) = self.connection(slot) {
+            let input = connection.reply(answer, now);
+            self.settle(slot, input);
+        }
+    }
+
+    /// Closes a connection that is over; else watches it for what it waits for.
+    fn settle(&mut self, slot: usize, input: Input) {
+        if matches!(input, Input::Closed) {
+            self.close(slot);
+            return;
+        }
+        let token = self.token_of(slot);
+        let Some(connection) = self.slots.get_mut(slot).and_then(|s| s.connection.as_mut()) else {
+            return;
+        };
+        let (have, want) = (connection.interest, connection.wanted());
+        if have == want {
+            return;
+        }
+        connection.interest = want;
+        if watch(&self.epoll.as_fd(), connection.fd(), token, have, want).is_err() {
+            self.close(slot);
+        }
+    }
+
+    fn close(&mut self, slot: usize) {
+        let Some(place) = self.slots.get_mut(slot) else {
+            return;
+        };
+        place.key = None;
+        if let Some(connection) = place.connection.take() {
+            if connection.interest != Interest::Nothing {
+                let _ = epoll::delete(&self.epoll, connection.fd());
+            }
+            self.open = self.open.saturating_sub(1);
+            self.free.push(slot);
+        }
+    }
+
+    /// What deadlines and back-offs bring.
+    fn tick(&mut self, now: Instant) {
+        for slot in 0..self.slots.len() {
+            let Some(connection) = self.connection(slot) else {
+                continue;
+            };
+            let late = now >= connection.deadline;
+            match &mut connection.state {
+                State::Delayed(_, moment) if !late && now < *moment => {}
+                State::Delayed(..) => {
+                    if let State::Delayed(pending, _) =
+                        std::mem::replace(&mut connection.state, State::Checking)
+                    {
+                        self.submit(slot, pending, now);
+                    }
+                }
+                State::Checking if late => {
+                    self.log.error("no answer from the mechanism in time");
+                    self.reply(slot, &Answer::refused("no answer in time"), now);
+                }
+                State::Checking => {}
+                State::Reading(_) | State::Replying(_) | State::Lingering(_) if late => {
+                    self.close(slot);
+                }
+                State::Reading(_) | State::Replying(_) | State::Lingering(_) => {}
+            }
+        }
+        self.accept_again();
+    }
+
+    /// Tells how it goes; gives the time until the next report.
+    fn report(&self) -> Duration {
+        let Some(notifier) = &self.notifier else {
+            return Duration::from_secs(3600);
+        };
+        let figures = self.service.figures();
+        notifier.status(&format!(
+            "{} connections; {} let in, {} more from the cache, {} refused; {} cached",
+            self.open,
+            figures.accepted,
+            figures.cached,
+            figures.refused,
+            self.service.cached_entries()
+        ));
+        notifier.interval()
+    }
+
+    fn connection(&mut self, slot: usize) -> Option<&mut Connection> {
+        self.slots.get_mut(slot)?.connection.as_mut()
+    }
+
+    fn token_of(&self, slot: usize) -> u64 {
+        let generation = self.slots.get(slot).map_or(0, |s| s.generation);
+        u64::from(generation) << 32 | slot as u64
+    }
+
+    /// The slot, if the connection that the token means is still there.
+    fn slot_of(&self, token: u64) -> Option<usize> {
+        let slot = (token & u64::from(u32::MAX)) as usize;
+        let place = self.slots.get(slot)?;
+        (u64::from(place.generation) == token >> 32 && place.connection.is_some()).then_some(slot)
+    }
+}
+
+fn watch(
+    epoll: &BorrowedFd<'_>,
+    fd: BorrowedFd<'_>,
+    token: u64,
+    have: Interest,
+    want: Interest,
+) -> Result<(), Errno> {
+    let data = epoll::EventData::new_u64(token);
+    let flags = match want {
+        Interest::Nothing => return epoll::delete(epoll, fd),
+        Interest::Input => epoll::EventFlags::IN,
+        Interest::Output => epoll::EventFlags::OUT,
+    };
+    match have {
+        Interest::Nothing => epoll::add(epoll, fd, data, flags),
+        Interest::Input | Interest::Output => epoll::modify(epoll, fd, data, flags),
+    }
+}

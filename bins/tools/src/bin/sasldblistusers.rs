@@ -1,0 +1,7 @@
+//! sasldblistusers2(8) under its other name; the program is `tools::sasldblistusers2`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tools::sasldblistusers2::run(std::env::args_os())
+}

@@ -1,0 +1,231 @@
+//! mapctl as a whole program: command lines, what they print, and their exit codes.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+struct Folder(tempfile::TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Folder(tempfile::tempdir().unwrap())
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn run(&self, program: &str, args: &[&str], input: &str) -> (i32, String) {
+        let mut child = Command::new(program)
+            .args(args)
+            .current_dir(self.path())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8(text).unwrap();
+        (output.status.code().unwrap(), text)
+    }
+
+    fn makemap(&self, args: &[&str], source: &str) {
+        let (exit, text) = self.run(env!("CARGO_BIN_EXE_makemap"), args, source);
+        assert_eq!((exit, text.as_str()), (0, ""), "makemap {args:?}");
+    }
+
+    /// Runs `mapctl` on words that hold no blanks and compares exit and output.
+    fn expect(&self, line: &str, exit: i32, want: &str) {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        let got = self.run(env!("CARGO_BIN_EXE_mapctl"), &args, "");
+        assert_eq!(got, (exit, want.to_string()), "mapctl {line}");
+    }
+
+    fn output(&self, line: &str) -> (i32, String) {
+        let args: Vec<&str> = line.split_whitespace().collect();
+        self.run(env!("CARGO_BIN_EXE_mapctl"), &args, "")
+    }
+}
+
+#[test]
+fn queries() {
+    let folder = Folder::new();
+    folder.makemap(&["-d", "btree", "m"], "Joe a\njoe b\nann x y\n");
+    folder.makemap(&["-f", "hash", "f"], "Joe a\n");
+    folder.makemap(&["-N", "hash", "n"], "joe a\n");
+    folder.makemap(&["cdb", "c"], "joe a\n");
+    folder.expect("query btree:m JOE ann", 0, "joe\ta\njoe\tb\nann\tx y\n");
+    folder.expect("query m ann", 0, "ann\tx y\n");
+    folder.expect("query -f btree:m Joe", 69, "mapctl: Joe: not in the map\n");
+    folder.expect(
+        "query hash:f joe Joe",
+        69,
+        "Joe\ta\nmapctl: joe: not in the map\n",
+    );
+    folder.expect("query hash:n joe", 0, "joe\ta\n");
+    folder.expect("query cdb:c joe", 0, "joe\ta\n");
+    folder.expect(
+        "query --json btree:m joe zz",
+        69,
+        "{\"lhs\":\"joe\",\"rhs\":\"a\"}\n{\"lhs\":\"joe\",\"rhs\":\"b\"}\n{\"lhs\":\"zz\",\"rhs\":null}\n",
+    );
+    folder.expect(
+        "query hash:m joe",
+        73,
+        "mapctl: m.db: Invalid argument: a btree map, not a hash map\n",
+    );
+    folder.expect(
+        "query hash:none joe",
+        66,
+        "mapctl: none.db: No such file or directory\n",
+    );
+    folder.expect(
+        "query nonsense:m joe",
+        64,
+        "mapctl: nonsense: no class of maps; see makemap -l\n",
+    );
+    assert_eq!(folder.output("query btree:m").0, 64);
+}
+
+#[test]
+fn dumps() {
+    let folder = Folder::new();
+    folder.makemap(&["btree", "m"], "a one, two\nb \"x\"\n");
+    folder.expect("dump m", 0, "a\tone, two\nb\t\"x\"\n");
+    folder.expect(
+        "dump --csv m",
+        0,
+        "lhs,rhs\na,\"one, two\"\nb,\"\"\"x\"\"\"\n",
+    );
+    folder.expect(
+        "dump m --json",
+        0,
+        "{\"lhs\":\"a\",\"rhs\":\"one, two\"}\n{\"lhs\":\"b\",\"rhs\":\"\\\"x\\\"\"}\n",
+    );
+    assert_eq!(folder.output("dump --csv --json m").0, 64);
+}
+
+#[test]
+fn a_damaged_map_is_not_an_empty_one() {
+    let folder = Folder::new();
+    folder.makemap(&["hash", "m"], "a 1\n");
+    let whole = fs::read(folder.path().join("m.db")).unwrap();
+    fs::write(folder.path().join("m.db"), &whole[..whole.len() / 2]).unwrap();
+    for command in ["query hash:m a", "dump hash:m", "info hash:m"] {
+        let (exit, text) = folder.output(command);
+        assert_eq!(exit, 74, "{command}");
+        assert!(text.contains("m.db: damaged"), "{text}");
+    }
+}
+
+#[test]
+fn differences() {
+    let folder = Folder::new();
+    folder.makemap(&["hash", "one"], "a 1\nb 2\nc 3\n");
+    folder.makemap(&["btree", "two"], "a 1\nb 9\nd 4\n");
+    folder.expect("diff one two", 1, "- b\t2\n+ b\t9\n- c\t3\n+ d\t4\n");
+    folder.expect("diff one one", 0, "");
+    folder.expect(
+        "diff --json one two",
+        1,
+        "{\"change\":\"changed\",\"lhs\":\"b\",\"new\":\"9\",\"old\":\"2\"}\n\
+         {\"change\":\"removed\",\"lhs\":\"c\",\"old\":\"3\"}\n\
+         {\"change\":\"added\",\"lhs\":\"d\",\"new\":\"4\"}\n",
+    );
+}
+
+#[test]
+fn conversions() {
+    let folder = Folder::new();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/berkeley");
+    fs::copy(
+        samples.join("makemap-hash-dup.db"),
+        folder.path().join("old.db"),
+    )
+    .unwrap();
+    let (_, before) = folder.output("dump hash:old");
+    folder.expect(
+        "convert hash:old cdb:new",
+        0,
+        "new.cdb: 5 entries, compared with old.db\n",
+    );
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(String::from).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&folder.output("dump cdb:new").1), sorted(&before));
+    folder.expect(
+        "convert hash:old cdb:new",
+        73,
+        "mapctl: new.cdb: exists; --force replaces it\n",
+    );
+    folder.expect(
+        "convert hash:old hash:old",
+        0,
+        "old.db: 5 entries, compared with old.db\nold.bdb: the Berkeley DB file as it was\n",
+    );
+    assert_eq!(sorted(&folder.output("dump hash:old").1), sorted(&before));
+    let kept = fs::read(folder.path().join("old.bdb")).unwrap();
+    assert_eq!(kept, fs::read(samples.join("makemap-hash-dup.db")).unwrap());
+    assert_eq!(folder.output("convert hash:old new").0, 64);
+}
+
+#[test]
+fn the_sites_maps_go_by_their_names() {
+    let folder = Folder::new();
+    let mail = folder.path().join("root/etc/mail");
+    fs::create_dir_all(&mail).unwrap();
+    fs::write(
+        mail.join("sendmail.mc"),
+        "OSTYPE(`linux')\nFEATURE(`access_db', `btree -o /etc/mail/rules')\nMAILER(`smtp')\n",
+    )
+    .unwrap();
+    folder.makemap(&["btree", "root/etc/mail/rules"], "Connect:10 RELAY\n");
+    folder.expect(
+        "query --root root access Connect:10",
+        0,
+        "connect:10\tRELAY\n",
+    );
+    folder.expect(
+        "query --root root mailertable x",
+        78,
+        "mapctl: mailertable: the site's configuration has no such map\n",
+    );
+    assert_eq!(folder.output("query --root nowhere access x").0, 66);
+}
+
+#[test]
+fn the_demo_ends_by_itself_and_leaves_nothing() {
+    let folder = Folder::new();
+    let output = Command::new(env!("CARGO_BIN_EXE_mapctl"))
+        .arg("demo")
+        .env("TMPDIR", folder.path())
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{text}");
+    for want in [
+        "connect:192.168\tRELAY",
+        "from:spam.example\tDISCARD",
+        "Hidden files left in the folder: 0",
+    ] {
+        assert!(text.contains(want), "{want:?} is not in\n{text}");
+    }
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    let folder = Folder::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let (exit, text) = folder.output(&format!("completions {shell}"));
+        assert!(exit == 0 && text.contains("mapctl"), "{shell}");
+    }
+}

@@ -1,0 +1,267 @@
+//! What newaliases and praliases take from the site's configuration.
+//!
+//! The configuration is a `sendmail.cf` or a `sendmail.mc`; from either come
+//! the alias files, the names that are local, and what is allowed of files.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::{Path, PathBuf};
+
+use super::cf::Cf;
+use super::{load, options};
+use crate::prescan::Operators;
+use crate::source::aliases::{Grammar, Limits, Members};
+
+/// The file names that are tried below the root when no configuration is named.
+pub const DEFAULT_CONFIGS: [&str; 2] = ["/etc/mail/sendmail.mc", "/etc/mail/sendmail.cf"];
+
+/// One alias file of option AliasFile: `class:-flags path`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AliasFile {
+    /// The class as written, or `implicit`.
+    pub class: String,
+    /// Whether it may be missing (`-o`).
+    pub optional: bool,
+    /// The path without the map's suffix, as written.
+    pub path: PathBuf,
+}
+
+impl AliasFile {
+    /// Whether a map of this class is built from a text file of the same name.
+    #[must_use]
+    pub fn is_built(&self) -> bool {
+        ["hash", "btree", "implicit"]
+            .iter()
+            .any(|c| self.class.eq_ignore_ascii_case(c))
+    }
+}
+
+/// Where faults of an AliasFile option are found, in sendmail's words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SpecFault(pub String);
+
+/// Classes that sendmail lets stand for aliases and that are not built from a file.
+const UNBUILT: &[&str] = &[
+    "stab", "text", "null", "nis", "nisplus", "hesiod", "ldap", "program", "switch", "socket",
+    "netinfo", "ph",
+];
+/// Classes that have nothing to do with aliases.
+const OTHER: &[&str] = &[
+    "user", "dequote", "host", "bestmx", "dns", "regex", "syslog", "macro", "arith", "sequence",
+    "passwd", "userdb",
+];
+/// The letters of map flags.
+const MAP_FLAGS: &[u8] = b"NOofmAaTDdkvqszSlt";
+
+/// Takes an AliasFile option apart.
+///
+/// # Errors
+/// The first fault; sendmail builds nothing then.
+pub fn parse_alias_option(value: &[u8]) -> Result<Vec<AliasFile>, SpecFault> {
+    if value.trim_ascii().is_empty() {
+        // `O AliasFile=` alone means the file of that name here.
+        return Ok(vec![AliasFile {
+            class: "implicit".into(),
+            optional: false,
+            path: "aliases".into(),
+        }]);
+    }
+    let mut files = Vec::new();
+    let mut rest = value.trim_ascii();
+    while !rest.is_empty() {
+        let end = memchr::memchr(b',', rest).unwrap_or(rest.len());
+        let (spec, more) = rest.split_at(end);
+        files.push(parse_spec(spec.trim_ascii(), files.len())?);
+        rest = more.strip_prefix(b",").unwrap_or(more).trim_ascii();
+    }
+    Ok(files)
+}
+
+fn parse_spec(spec: &[u8], number: usize) -> Result<AliasFile, SpecFault> {
+    let fault = |text: String| Err(SpecFault(text));
+    let stop = spec.iter().position(|c| b" ,/:".contains(c));
+    let (class, rest) = match stop.filter(|at| spec.get(*at) == Some(&b':')) {
+        Some(at) => spec.split_at(at),
+        None => (&b"implicit"[..], spec),
+    };
+    let class = String::from_utf8_lossy(class).into_owned();
+    let rest = rest.strip_prefix(b":").unwrap_or(rest);
+    let among = |list: &[&str]| list.iter().any(|c| c.eq_ignore_ascii_case(&class));
+    if among(OTHER) {
+        return fault(format!("setalias: map class {class} can't handle aliases"));
+    }
+    let mut file = AliasFile {
+        class: class.clone(),
+        optional: false,
+        path: PathBuf::new(),
+    };
+    if !file.is_built() && !among(UNBUILT) {
+        return fault(format!("setalias: unknown alias class {class}"));
+    }
+    for word in rest
+        .split(u8::is_ascii_whitespace)
+        .filter(|w| !w.is_empty())
+    {
+        match word {
+            [b'-', flag, ..] if file.is_built() && !MAP_FLAGS.contains(flag) => {
+                let flag = char::from(*flag);
+                return fault(format!("Illegal option {flag} map Alias{number}"));
+            }
+            [b'-', b'o', ..] => file.optional = true,
+            [b'-', ..] => {}
+            path => {
+                file.path = path_of(path);
+                break;
+            }
+        }
+    }
+    if file.is_built() && file.path.as_os_str().is_empty() {
+        return fault(format!("No file name for {class} map Alias{number}"));
+    }
+    Ok(file)
+}
+
+/// Octets as a path.
+#[must_use]
+pub fn path_of(octets: &[u8]) -> PathBuf {
+    PathBuf::from(OsString::from_vec(octets.to_vec()))
+}
+
+/// What the configuration says about aliases.
+#[derive(Clone, Debug)]
+pub struct AliasSite {
+    /// The alias files, in order.
+    pub files: Vec<AliasFile>,
+    /// How they are read.
+    pub grammar: Grammar,
+    /// TrustedUser: a user's name or number.
+    pub trusted_user: Option<Vec<u8>>,
+    /// The words of DontBlameSendmail, in lower case.
+    pub dont_blame: Vec<String>,
+    /// What could not be read on the way: line and text.
+    pub warnings: Vec<(u64, String)>,
+}
+
+/// Why a configuration is of no use.
+#[derive(Debug)]
+pub enum ConfigFault {
+    /// It can't be read.
+    Unreadable(io::Error),
+    /// A line of it is wrong.
+    Line(u64, String),
+}
+
+impl AliasSite {
+    /// What a site without a configuration has: no alias files, sendmail's defaults.
+    #[must_use]
+    pub fn empty(limits: Limits) -> Self {
+        AliasSite {
+            files: Vec::new(),
+            grammar: Grammar {
+                limits,
+                ..Grammar::default()
+            },
+            trusted_user: None,
+            dont_blame: Vec::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Reads the configuration at `path`: a `.mc` by its suffix, else a `.cf`.
+    ///
+    /// `root` is where the site's absolute paths are taken from.
+    ///
+    /// # Errors
+    /// The file can't be read, or its alias files make no sense.
+    pub fn read(path: &Path, root: Option<&Path>) -> Result<Self, ConfigFault> {
+        match path.extension().is_some_and(|e| e == "mc") {
+            true => from_mc(path, root),
+            false => Cf::read(path, root)
+                .map_err(ConfigFault::Unreadable)
+                .and_then(|cf| AliasSite::from_cf(&cf)),
+        }
+    }
+
+    /// Takes what matters out of a `sendmail.cf`.
+    ///
+    /// # Errors
+    /// Its alias files make no sense.
+    pub fn from_cf(cf: &Cf) -> Result<Self, ConfigFault> {
+        let mut site = AliasSite::empty(Limits::Sendmail);
+        let names = &mut site.grammar.names;
+        names.local_hosts.extend(cf.class_folded("w"));
+        if let Some(j) = cf.macros.get("j") {
+            names
+                .local_hosts
+                .insert(cf.expanded(j).to_ascii_lowercase());
+        }
+        for warning in &cf.warnings {
+            site.warnings.push((warning.line, warning.text.clone()));
+        }
+        for option in &cf.options {
+            site.set(&option.name, &option.value)
+                .map_err(|SpecFault(text)| ConfigFault::Line(option.line, text))?;
+        }
+        Ok(site)
+    }
+
+    /// Sets an option, as an `O` line or `-O` does; options of no interest here are passed over.
+    ///
+    /// # Errors
+    /// The value makes no sense.
+    pub fn set(&mut self, name: &[u8], value: &[u8]) -> Result<(), SpecFault> {
+        let names = &mut self.grammar.names;
+        match options::known(name) {
+            Some("AliasFile") => self.files.extend(parse_alias_option(value)?),
+            Some("BlankSub") => names.blank = value.get(..1).unwrap_or(b" ").to_vec(),
+            Some("OperatorChars") => names.operators = Operators::new(value),
+            Some("CheckAliases") => {
+                let on = value.first().is_none_or(|c| b"tTyY1".contains(c));
+                self.grammar.members = match on {
+                    true => Members::Checked,
+                    false => Members::Unchecked,
+                };
+            }
+            Some("TrustedUser") => self.trusted_user = Some(value.trim_ascii().to_vec()),
+            Some("DontBlameSendmail") => {
+                let words = value.split(|c| *c == b',' || c.is_ascii_whitespace());
+                let words = words.map(|w| String::from_utf8_lossy(w).to_ascii_lowercase());
+                self.dont_blame.extend(words.filter(|w| !w.is_empty()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Whether DontBlameSendmail has a word.
+    #[must_use]
+    pub fn allows(&self, word: &str) -> bool {
+        self.dont_blame.iter().any(|w| w.eq_ignore_ascii_case(word))
+    }
+}
+
+/// Reads a `sendmail.mc`.
+///
+/// Faults of the configuration that have nothing to do with aliases do not keep aliases from being built.
+fn from_mc(path: &Path, root: Option<&Path>) -> Result<AliasSite, ConfigFault> {
+    let loaded = load::load(root, Some(path)).map_err(|e| match e {
+        load::SiteError::Io { source, .. } => ConfigFault::Unreadable(source),
+    })?;
+    let mut site = AliasSite::empty(Limits::Own);
+    let hosts = loaded.site.classes.local_hosts.iter();
+    let names = &mut site.grammar.names;
+    names
+        .local_hosts
+        .extend(hosts.map(<[u8]>::to_ascii_lowercase));
+    names
+        .local_hosts
+        .insert(loaded.site.host_name.to_ascii_lowercase().into_bytes());
+    for option in loaded.site.options.views() {
+        if !option.value.is_empty() {
+            site.set(option.name.as_bytes(), option.value.as_bytes())
+                .map_err(|SpecFault(text)| ConfigFault::Line(0, text))?;
+        }
+    }
+    Ok(site)
+}

@@ -1,0 +1,65 @@
+//! One planted fault a file: `testdata/check/site/NAME.mc`, and what is said about it in `NAME.expected`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::site::load;
+
+fn folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/check/site")
+}
+
+/// A root with a certificate, a key that everybody reads (open.key), one that only its owner does (safe.key), and a map.
+fn root() -> tempfile::TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let mail = root.path().join("etc/mail");
+    fs::create_dir_all(&mail).unwrap();
+    for (name, mode) in [
+        ("cert.pem", 0o644),
+        ("open.key", 0o644),
+        ("safe.key", 0o600),
+        ("access.db", 0o640),
+    ] {
+        fs::write(mail.join(name), "x").unwrap();
+        fs::set_permissions(mail.join(name), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    root
+}
+
+#[test]
+fn each_planted_fault_is_found_and_nothing_else() {
+    let mut names: Vec<PathBuf> = fs::read_dir(folder())
+        .unwrap()
+        .map(|e| e.unwrap().path())
+        .collect();
+    names.retain(|path| path.extension().is_some_and(|e| e == "mc"));
+    names.sort();
+    assert!(names.len() > 15, "{names:?}");
+    let root = root();
+    for path in names {
+        let loaded = load(Some(root.path()), Some(&path)).unwrap();
+        assert!(
+            !loaded.has_errors(),
+            "{}: {:#?}",
+            path.display(),
+            loaded.diagnostics
+        );
+        let prefix = format!("{}/", folder().display());
+        let found: String = super::check(&loaded.site)
+            .iter()
+            .map(|d| format!("{d}\n").replace(&prefix, ""))
+            .collect();
+        let golden = path.with_extension("expected");
+        if std::env::var_os("BLESS").is_some() {
+            fs::write(&golden, &found).unwrap();
+        }
+        let expected = fs::read_to_string(&golden).unwrap_or_default();
+        assert_eq!(
+            found,
+            expected,
+            "{} (BLESS=1 rewrites it)",
+            golden.display()
+        );
+    }
+}

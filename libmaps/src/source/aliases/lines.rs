@@ -1,0 +1,334 @@
+//! Logical lines of an alias file: a line and the ones that continue it.
+//!
+//! A line continues where it ends in a backslash (which is lost with the line
+//! end) or where the next one begins with white space (which stays). Comments
+//! are lines that begin with `#`; inside an alias they are skipped, indented or
+//! not, and a backslash at their end means nothing. The first line decides
+//! whether lines end in CR LF or in LF alone: a CR after a backslash is text.
+
+use std::io::{self, BufRead, BufReader, Read};
+
+use super::AliasFault;
+
+/// How long an alias may be and what a NUL does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limits {
+    /// This suite's own: 16 MiB; a line with a NUL is an error.
+    Own,
+    /// Those of sendmail, whose `sendmail.cf` the site uses: 8,190 octets; a NUL hides the rest of
+    /// its line, and the next line is lost unless it continues this one.
+    Sendmail,
+}
+
+impl Limits {
+    fn max_octets(self) -> usize {
+        match self {
+            Limits::Own => 16 << 20,
+            Limits::Sendmail => 8191,
+        }
+    }
+}
+
+const BUFFER_OCTETS: usize = 256 << 10;
+
+/// Reads logical lines.
+pub(super) struct LogicalLines<R> {
+    input: BufReader<R>,
+    limits: Limits,
+    line_end: Option<LineEnd>,
+    /// Lines read so far.
+    count: u64,
+    /// The line in which the limit was reached last.
+    too_long_at: u64,
+    text: Vec<u8>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum LineEnd {
+    Lf,
+    CrLf,
+}
+
+/// What was read.
+pub(super) enum Logical {
+    /// [`LogicalLines::text`] holds a line; this is the number of its last one.
+    Text(u64),
+    /// A line with a fault, passed over.
+    Fault(u64, AliasFault),
+}
+
+/// How one line of the file ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ended {
+    /// A line end.
+    Line,
+    /// A backslash and a line end.
+    Backslash,
+    /// The end of the file.
+    File,
+    /// The limit was reached in the middle.
+    TooLong,
+    /// A NUL; what stood behind it was passed over.
+    Nul,
+}
+
+impl<R: Read> LogicalLines<R> {
+    pub(super) fn new(input: R, limits: Limits) -> Self {
+        LogicalLines {
+            input: BufReader::with_capacity(BUFFER_OCTETS, input),
+            limits,
+            line_end: None,
+            count: 0,
+            too_long_at: 0,
+            text: Vec::new(),
+        }
+    }
+
+    pub(super) fn text(&self) -> &[u8] {
+        &self.text
+    }
+
+    /// The next line that is neither empty nor a comment, or the fault met on the way.
+    pub(super) fn next(&mut self) -> io::Result<Option<Logical>> {
+        loop {
+            self.text.clear();
+            match self.peek()? {
+                None => return Ok(None),
+                Some(b'#') => {
+                    if let Some(fault) = self.comment()? {
+                        return Ok(Some(fault));
+                    }
+                    // What is indented below a comment belongs to it.
+                    while self.continues()? {
+                        self.skip_line()?;
+                    }
+                }
+                Some(_) => {
+                    if let Some(logical) = self.alias()? {
+                        return Ok(Some(logical));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Reads an alias to the end of its last line.
+    fn alias(&mut self) -> io::Result<Option<Logical>> {
+        let mut nul = false;
+        let mut last;
+        loop {
+            let ended = self.append_line()?;
+            last = self.count;
+            match ended {
+                Ended::TooLong => {
+                    self.skip_continuations()?;
+                    let line = self.too_long_at;
+                    return Ok(Some(Logical::Fault(line, AliasFault::TooLong)));
+                }
+                Ended::Backslash => continue,
+                Ended::Nul => nul = true,
+                Ended::Line => nul = false,
+                Ended::File => break,
+            }
+            if self.text.is_empty() && !nul {
+                return Ok(None);
+            }
+            if !self.next_continues()? {
+                break;
+            }
+        }
+        if nul {
+            let at_end = self.peek()?.is_none();
+            match self.limits {
+                Limits::Own => {
+                    self.skip_continuations()?;
+                    return Ok(Some(Logical::Fault(last, AliasFault::Nul)));
+                }
+                Limits::Sendmail if !at_end => {
+                    while self.skip_line_ends_in_backslash()? {}
+                    self.skip_continuations()?;
+                    return Ok(Some(Logical::Fault(last, AliasFault::TooLong)));
+                }
+                Limits::Sendmail => {}
+            }
+        }
+        match self.text.is_empty() {
+            true => Ok(None),
+            false => Ok(Some(Logical::Text(last))),
+        }
+    }
+
+    /// Whether the next line continues the alias in hand; comments before it are passed over.
+    fn next_continues(&mut self) -> io::Result<bool> {
+        loop {
+            match self.peek()? {
+                Some(b'#') => self.skip_line()?,
+                Some(b' ' | b'\t') => {
+                    if !self.next_is_indented_comment()? {
+                        return Ok(true);
+                    }
+                    self.skip_line()?;
+                }
+                _ => return Ok(false),
+            }
+        }
+    }
+
+    /// Looks past the white space of the next line as far as the buffer goes.
+    fn next_is_indented_comment(&mut self) -> io::Result<bool> {
+        let seen = self.input.fill_buf()?;
+        let first = seen.iter().find(|c| !matches!(c, b' ' | b'\t'));
+        Ok(first == Some(&b'#'))
+    }
+
+    /// Passes over a comment; one that is longer than a line may be is a fault.
+    fn comment(&mut self) -> io::Result<Option<Logical>> {
+        let (octets, ended) = self.skip_counting()?;
+        let max = self.limits.max_octets() - usize::from(ended);
+        if octets <= max {
+            return Ok(None);
+        }
+        let line = self.count;
+        self.skip_continuations()?;
+        Ok(Some(Logical::Fault(line, AliasFault::TooLong)))
+    }
+
+    fn peek(&mut self) -> io::Result<Option<u8>> {
+        Ok(self.input.fill_buf()?.first().copied())
+    }
+
+    fn continues(&mut self) -> io::Result<bool> {
+        Ok(matches!(self.peek()?, Some(b' ' | b'\t')))
+    }
+
+    /// Appends the next line of the file to the text.
+    fn append_line(&mut self) -> io::Result<Ended> {
+        let start = self.text.len();
+        let room = self.limits.max_octets() - start.min(self.limits.max_octets());
+        // One more than fits, to tell a line that is just short enough.
+        let mut part = (&mut self.input).take(room as u64 + 1);
+        let got = part.read_until(b'\n', &mut self.text)?;
+        if got == 0 {
+            return Ok(Ended::File);
+        }
+        self.count += 1;
+        let whole = self.text.last() == Some(&b'\n');
+        if let Some(nul) = find(self.text.get(start..).unwrap_or_default(), 0) {
+            if !whole {
+                self.skip_line()?;
+                self.count = self.count.saturating_sub(1);
+            }
+            self.text.truncate(start + nul);
+            return Ok(Ended::Nul);
+        }
+        if got > room {
+            self.too_long_at = self.count;
+            match whole {
+                false => self.skip_rest()?,
+                true if self.text.ends_with(b"\\\n") => {
+                    while self.skip_line_ends_in_backslash()? {}
+                }
+                true => {}
+            }
+            return Ok(Ended::TooLong);
+        }
+        if !whole {
+            return Ok(Ended::File);
+        }
+        self.text.pop();
+        self.drop_cr();
+        if self.text.len() > start && self.text.last() == Some(&b'\\') {
+            self.text.pop();
+            return Ok(Ended::Backslash);
+        }
+        Ok(Ended::Line)
+    }
+
+    fn drop_cr(&mut self) {
+        let cr = self.text.last() == Some(&b'\r');
+        let quoted = self.text.iter().rev().nth(1) == Some(&b'\\');
+        let line_end = *self.line_end.get_or_insert(match cr && !quoted {
+            true => LineEnd::CrLf,
+            false => LineEnd::Lf,
+        });
+        if cr && line_end == LineEnd::CrLf {
+            self.text.pop();
+        }
+    }
+
+    /// Passes over lines that a fault took along: continuations by either sign.
+    fn skip_continuations(&mut self) -> io::Result<()> {
+        while self.continues()? {
+            self.skip_line()?;
+        }
+        Ok(())
+    }
+
+    /// Passes over the rest of a line, and over the next one if a backslash joins it.
+    fn skip_rest(&mut self) -> io::Result<()> {
+        let last = self.text.last().copied().unwrap_or(0);
+        let mut joined = self.skip_to_line_end(last)?;
+        while joined {
+            joined = self.skip_line_ends_in_backslash()?;
+        }
+        // The line itself was counted when its beginning was read.
+        self.count = self.count.saturating_sub(1);
+        Ok(())
+    }
+
+    fn skip_line_ends_in_backslash(&mut self) -> io::Result<bool> {
+        self.skip_to_line_end(0)
+    }
+
+    /// Passes over what is left of a line, of which `last` was read before.
+    fn skip_to_line_end(&mut self, mut last: u8) -> io::Result<bool> {
+        loop {
+            let seen = self.input.fill_buf()?;
+            if seen.is_empty() {
+                self.count += 1;
+                return Ok(false);
+            }
+            let (used, ends) = match find(seen, b'\n') {
+                Some(at) => (at + 1, true),
+                None => (seen.len(), false),
+            };
+            let text = seen.get(..used - usize::from(ends)).unwrap_or_default();
+            last = text.last().copied().unwrap_or(last);
+            self.input.consume(used);
+            if ends {
+                self.count += 1;
+                return Ok(last == b'\\');
+            }
+        }
+    }
+
+    fn skip_line(&mut self) -> io::Result<()> {
+        self.skip_counting().map(|_| ())
+    }
+
+    /// Passes over one line; gives its length and whether it had a line end.
+    fn skip_counting(&mut self) -> io::Result<(usize, bool)> {
+        self.count += 1;
+        let (mut octets, mut cr) = (0, false);
+        loop {
+            let seen = self.input.fill_buf()?;
+            if seen.is_empty() {
+                return Ok((octets, false));
+            }
+            let found = find(seen, b'\n');
+            let used = found.unwrap_or(seen.len());
+            cr = seen.get(..used).map_or(cr, |s| s.last() == Some(&b'\r'));
+            octets += used;
+            self.input.consume(used + usize::from(found.is_some()));
+            if found.is_some() {
+                let line_end = if cr { LineEnd::CrLf } else { LineEnd::Lf };
+                self.line_end.get_or_insert(line_end);
+                return Ok((octets, true));
+            }
+        }
+    }
+}
+
+fn find(text: &[u8], wanted: u8) -> Option<usize> {
+    memchr::memchr(wanted, text)
+}
