@@ -2,14 +2,17 @@
 
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use hickory_resolver::TokioResolver;
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
 use hickory_resolver::net::runtime::TokioRuntimeProvider;
+use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
+use hickory_resolver::proto::op::{DnsRequestOptions, Query};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver};
 use libmaps::policy::facts::{Answer, Need};
 use libmaps::site::Site;
 use libmaps::site::hosts::{Hosts, Service, ServiceSwitch};
@@ -26,7 +29,14 @@ pub struct Resolver {
     hosts: Hosts,
     order: Vec<Service>,
     domain: String,
-    dns: Option<TokioResolver>,
+    dns: Option<Dns>,
+}
+
+/// DNS, in two ways: with a cache, and past it.
+struct Dns {
+    cached: TokioResolver,
+    /// The library answers for the reverse names of 127/8 itself; sendmail asks.
+    direct: NameServerPool<TokioRuntimeProvider>,
 }
 
 /// Why a resolver could not be made.
@@ -268,12 +278,24 @@ impl Resolver {
         let Some(dns) = &self.dns else {
             return Ok(Vec::new());
         };
-        match dns.lookup(name, kind).await {
-            Ok(found) => Ok(found
-                .answers()
-                .iter()
+        let found = if kind == RecordType::PTR {
+            let query = Query::query(name, kind);
+            let answer = dns
+                .direct
+                .lookup(query, DnsRequestOptions::default())
+                .first_answer();
+            answer.await.map(|response| response.answers.clone())
+        } else {
+            dns.cached
+                .lookup(name, kind)
+                .await
+                .map(|found| found.answers().to_vec())
+        };
+        match found {
+            Ok(records) => Ok(records
+                .into_iter()
                 .take(MAX_RECORDS)
-                .map(|record| record.data.clone())
+                .map(|record| record.data)
                 .collect()),
             Err(NetError::Dns(DnsError::NoRecordsFound(none)))
                 if matches!(
@@ -292,7 +314,7 @@ impl Resolver {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unknown;
 
-fn dns_of(site: &Site, resolv_conf: &[u8]) -> Result<TokioResolver, NetError> {
+fn dns_of(site: &Site, resolv_conf: &[u8]) -> Result<Dns, NetError> {
     let (config, mut options) = hickory_resolver::system_conf::parse_resolv_conf(resolv_conf)?;
     // Names in mail are complete: no search list is tried.
     let servers = config.name_servers().to_vec();
@@ -306,9 +328,13 @@ fn dns_of(site: &Site, resolv_conf: &[u8]) -> Result<TokioResolver, NetError> {
         .clamp(Duration::from_millis(100), Duration::from_secs(30));
     options.ip_strategy = LookupIpStrategy::Ipv4AndIpv6;
     options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
+    let servers = config.name_servers().to_vec();
+    let context = Arc::new(PoolContext::new(options.clone(), TlsConfig::new()?));
+    let direct = NameServerPool::from_config(servers, context, TokioRuntimeProvider::default());
     let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
     *builder.options_mut() = options;
-    builder.build()
+    let cached = builder.build()?;
+    Ok(Dns { cached, direct })
 }
 
 fn dns_name(name: &[u8]) -> Option<Name> {
