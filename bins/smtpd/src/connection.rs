@@ -124,11 +124,8 @@ impl Connection {
     async fn run(&mut self, first: Action) {
         let mut next = Some(first);
         while let Some(action) = next.take() {
-            next = match self.act(action).await {
-                Ok(next) => next,
-                // The client broke off; there is nobody to tell.
-                Err(_) => None,
-            };
+            // An error means that the client broke off; there is nobody to tell.
+            next = self.act(action).await.unwrap_or_default();
         }
         self.wire.close().await;
     }

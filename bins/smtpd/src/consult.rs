@@ -244,6 +244,11 @@ impl Consultant {
             Err(error) => return Answer::Refused(not_an_address(&error)),
         };
         self.client.sender_text = shown(path.bare());
+        if let Err(answer @ Answer::Refused(_)) = self.route_check(path).await
+            && is_no_address(&answer)
+        {
+            return answer;
+        }
         self.trusted_author = self.author(params.auth.as_deref()).await;
         let ruling = self
             .settle(|policy, client, facts| check_mail::check_mail(policy, client, facts))
@@ -372,6 +377,12 @@ pub(crate) fn reply(
     text: impl Into<String>,
 ) -> Reply {
     Reply::new(code, Some(Status::new(class, subject, detail)), text)
+}
+
+/// Whether the rules found that it is no address at all; that a table refuses mail to
+/// it says nothing about mail from it.
+fn is_no_address(answer: &Answer) -> bool {
+    matches!(answer, Answer::Refused(reply) if reply.status == Some(Status::new(5, 1, 3)))
 }
 
 /// The refusal of what is no address.

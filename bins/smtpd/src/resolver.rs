@@ -315,9 +315,15 @@ impl Resolver {
 pub struct Unknown;
 
 fn dns_of(site: &Site, resolv_conf: &[u8]) -> Result<Dns, NetError> {
-    let (config, mut options) = hickory_resolver::system_conf::parse_resolv_conf(resolv_conf)?;
+    let (text, ports) = without_ports(resolv_conf);
+    let (config, mut options) = hickory_resolver::system_conf::parse_resolv_conf(text)?;
     // Names in mail are complete: no search list is tried.
-    let servers = config.name_servers().to_vec();
+    let mut servers = config.name_servers().to_vec();
+    for server in &mut servers {
+        if let Some((_, port)) = ports.iter().find(|(addr, _)| *addr == server.ip) {
+            server.connections.iter_mut().for_each(|c| c.port = *port);
+        }
+    }
     let config = ResolverConfig::from_parts(None, Vec::new(), servers);
     let timeouts = &site.options.timeouts;
     if options.timeout > timeouts.resolver_retrans.0 && !timeouts.resolver_retrans.0.is_zero() {
@@ -335,6 +341,30 @@ fn dns_of(site: &Site, resolv_conf: &[u8]) -> Result<Dns, NetError> {
     *builder.options_mut() = options;
     let cached = builder.build()?;
     Ok(Dns { cached, direct })
+}
+
+/// `nameserver [address]:port`, as some systems know it, with the ports taken out.
+fn without_ports(resolv_conf: &[u8]) -> (String, Vec<(IpAddr, u16)>) {
+    let mut ports = Vec::new();
+    let mut out = String::new();
+    for line in String::from_utf8_lossy(resolv_conf).lines() {
+        let server = line.strip_prefix("nameserver").map(str::trim);
+        let with_port = server.and_then(|s| {
+            let (addr, port) = s.strip_prefix('[')?.split_once("]:")?;
+            Some((addr.parse::<IpAddr>().ok()?, port.trim().parse().ok()?))
+        });
+        match with_port {
+            Some((addr, port)) => {
+                ports.push((addr, port));
+                out.push_str(&format!("nameserver {addr}\n"));
+            }
+            None => {
+                out.push_str(line);
+                out.push('\n');
+            }
+        }
+    }
+    (out, ports)
 }
 
 fn dns_name(name: &[u8]) -> Option<Name> {

@@ -6,17 +6,17 @@ use crate::clock::Civil;
 
 /// What stands before the message.
 #[derive(Clone, Debug, Default)]
-pub struct Front {
+pub(super) struct Front {
     /// The separator of mailbox files: sender, and whether lines that look like one are quoted.
-    pub separator: Option<String>,
+    pub(super) separator: Option<String>,
     /// Return-Path (RFC 5321 section 4.4): final delivery puts it there.
-    pub return_path: Option<String>,
+    pub(super) return_path: Option<String>,
 }
 
 impl Front {
     /// The front of a mailbox: `From sender date`, and Return-Path.
     #[must_use]
-    pub fn mailbox(sender: &str, unix: u64) -> Self {
+    pub(super) fn mailbox(sender: &str, unix: u64) -> Self {
         Front {
             separator: Some(format!("From {sender} {}", Civil::local(unix).ctime())),
             return_path: Some(sender.into()),
@@ -29,7 +29,7 @@ impl Front {
 ///
 /// # Errors
 /// What reading and writing say.
-pub fn write(message: impl Read, front: &Front, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(message: impl Read, front: &Front, out: &mut dyn Write) -> io::Result<()> {
     let mut message = BufReader::new(message);
     if let Some(separator) = &front.separator {
         writeln!(out, "{separator}")?;

@@ -132,25 +132,7 @@ pub fn play(running: &Running, dialogue: &Value) -> Vec<(Value, Vec<String>, Vec
 /// Whether this is what was recorded: names of the program, dates and ids aside, to the letter.
 pub fn same(step: &Value, want: &[String], got: &[String]) -> bool {
     if step["mailbox"] == true {
-        let body = |text: &str| {
-            text.split_once("\n\n")
-                .map_or(String::new(), |(_, b)| b.trim().to_owned())
-        };
-        let names = |text: &str| -> Vec<String> {
-            let header = text.split("\n\n").next().unwrap_or_default().lines();
-            header
-                .map(|l| {
-                    l.split(':')
-                        .next()
-                        .unwrap_or_default()
-                        .split(' ')
-                        .next()
-                        .unwrap_or_default()
-                        .to_owned()
-                })
-                .collect()
-        };
-        return body(&want[0]) == body(&got[0]) && names(&want[0]) == names(&got[0]);
+        return fits(&want[0], &got[0]);
     }
     let closed = |lines: &[String]| lines.last().is_some_and(|l| l.starts_with('<'));
     if closed(want) || closed(got) {
@@ -175,8 +157,21 @@ pub fn same(step: &Value, want: &[String], got: &[String]) -> bool {
 /// Whether a line fits a recorded one with its placeholders; our own name stands where
 /// the original's stood.
 fn fits(want: &str, got: &str) -> bool {
-    let want = want.replace("Sendmail {VERSION};", "smtpd {VERSION};");
-    let mut rest = got;
+    let want = want
+        .replace("Sendmail {VERSION};", "smtpd {VERSION};")
+        .replace("({VERSION})", "(smtpd {VERSION})");
+    let want: Vec<String> = want.lines().map(without_time_of_id).collect();
+    let want = want.join("\n").trim_end_matches('\n').to_owned();
+    // Runs of blanks are as good as one.
+    let got: Vec<String> = got
+        .trim_end_matches('\n')
+        .split('\n')
+        .map(squeezed)
+        .collect();
+    let got = got.join("\n");
+    let want: Vec<String> = want.split('\n').map(squeezed).collect();
+    let want = want.join("\n");
+    let mut rest = got.as_str();
     for (at, piece) in want.split(['{', '}']).enumerate() {
         if at % 2 == 1 {
             // A placeholder: any text up to what follows it.
@@ -188,6 +183,21 @@ fn fits(want: &str, got: &str) -> bool {
         }
     }
     rest.is_empty() || want.ends_with('}')
+}
+
+fn squeezed(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// The id that the original made begins with the minute of the recording.
+fn without_time_of_id(line: &str) -> String {
+    match line.split_once("Message-Id: <") {
+        Some((before, id)) if id.contains(".{QID}") => {
+            let (_, rest) = id.split_once('.').unwrap();
+            format!("{before}Message-Id: <{{MINUTE}}.{rest}")
+        }
+        _ => line.to_owned(),
+    }
 }
 
 /// A connection from another address of loopback.

@@ -42,9 +42,13 @@ impl Running {
             .spawn()
             .unwrap();
         let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
-        let mut ports = Vec::new();
+        let (mut ports, mut said) = (Vec::new(), Vec::<String>::new());
         loop {
-            let line = log.next().expect("the server ended").unwrap();
+            let line = log
+                .next()
+                .unwrap_or_else(|| panic!("the server ended: {said:?}"))
+                .unwrap();
+            said.push(line.clone());
             if let Some((_, addr)) = line.split_once(" addr=") {
                 ports.push(addr.rsplit_once(':').unwrap().1.parse().unwrap());
             }
@@ -105,7 +109,7 @@ fn lay_out(site: &Value, root: &Path, dns_port: u16) {
     }
     write(
         "/etc/resolv.conf",
-        &format!("nameserver 127.0.0.1:{dns_port}\noptions timeout:1 attempts:1\n"),
+        &format!("nameserver [127.0.0.1]:{dns_port}\noptions timeout:1 attempts:1\n"),
     );
     // Files are written by whoever runs the tests; root becomes the DefaultUser for it.
     write("/etc/mail/out.mbox", "");
