@@ -1,7 +1,7 @@
 //! A small SMTP client, for the demo.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,11 @@ use base64::engine::general_purpose::STANDARD;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
+use tokio::net::TcpSocket;
 
 use super::{Failure, HOST};
+
+const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// A connection, in clear or under TLS.
 pub(super) struct Client(BufReader<Stream>);
@@ -48,9 +51,18 @@ impl Write for Stream {
 }
 
 impl Client {
-    /// Connects and says EHLO.
-    pub(super) fn connect(port: u16) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+    /// Connects from this address of loopback and says EHLO.
+    pub(super) fn connect(from: &str, port: u16) -> Result<Self, Failure> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let stream = runtime.block_on(async {
+            let socket = TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::new(from.parse()?, 0))?;
+            let stream = socket.connect(SocketAddr::new(LOOPBACK, port)).await?;
+            Ok::<_, Failure>(stream.into_std()?)
+        })?;
+        stream.set_nonblocking(false)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         let mut client = Client(BufReader::new(Stream::Clear(stream)));
         client.reply()?;

@@ -9,6 +9,9 @@ use crate::tables;
 use super::client::Client;
 use super::{Failure, Server};
 
+/// A client without rights: mail from 127.0.0.1 is relayed.
+const STRANGER: &str = "127.0.0.2";
+
 /// Whether everything came out as it should.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -34,7 +37,7 @@ pub(super) fn all(root: &Path, server: &Server) -> Result<Verdict, Failure> {
         })
     };
 
-    let mut client = Client::connect(server.port)?.start_tls(root)?;
+    let mut client = Client::connect(STRANGER, server.port)?.start_tls(root)?;
     row(
         "log in under TLS: AUTH PLAIN, alice",
         "235",
@@ -66,17 +69,17 @@ pub(super) fn all(root: &Path, server: &Server) -> Result<Verdict, Failure> {
     let refused = client.send("alice@demo.example", "nobody@shop.example", "x")?;
     row("send to the catch-all of the shop", "553", refused);
 
-    let mut stranger = Client::connect(server.port)?.start_tls(root)?;
+    let mut stranger = Client::connect(STRANGER, server.port)?.start_tls(root)?;
     let refused = stranger.send("offer@spam.example", "archive@demo.example", "x")?;
     row("a sender that the access map rejects", "550", refused);
     let refused = stranger.send("someone@friend.example", "victim@friend.example", "x")?;
     row("relaying for a stranger", "550", refused);
 
-    let mut clear = Client::connect(server.port)?;
+    let mut clear = Client::connect(STRANGER, server.port)?;
     let refused = clear.send("someone@friend.example", "archive@demo.example", "x")?;
     row("MAIL without TLS (TLS_Clt: ENCR:128)", "454", refused);
 
-    let mut before = Client::connect(server.port)?.start_tls(root)?;
+    let mut before = Client::connect(STRANGER, server.port)?.start_tls(root)?;
     let sent = before.send(
         "news@soon.example",
         "archive@demo.example",
