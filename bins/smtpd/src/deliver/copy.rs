@@ -107,7 +107,10 @@ async fn job(
     let mailer = site.mailers.get(&site.mailers.local);
     match (site.features.local, mailer) {
         (LocalDelivery::Lmtp, Some(mailer)) => lmtp_job(world, mailer, target, sender),
-        (LocalDelivery::Procmail, Some(mailer)) => Ok(procmail_job(mailer, target, &user, front)),
+        // OSTYPE(linux) names procmail whether or not it is installed.
+        (LocalDelivery::Procmail, Some(mailer)) if Path::new(&mailer.path).exists() => {
+            Ok(procmail_job(mailer, target, &user, front))
+        }
         _ => Ok(mailbox_job(world, &user, front)),
     }
 }
