@@ -99,7 +99,7 @@ check "smtplib: 200 recipients, 8BITMIME, SMTPUTF8, both ports" $?
     mkdir "$ROOT/git" && cd "$ROOT/git" && git init -q . && git -c user.name=A -c user.email=alice@clients.example commit -q --allow-empty -m one &&
     echo x > x && git add x && git -c user.name=A -c user.email=alice@clients.example commit -q -m two && git format-patch -q -1 &&
     git -c user.name=A -c user.email=alice@clients.example -c sendemail.smtpServer=127.0.0.1 -c sendemail.smtpServerPort=$PORT -c sendemail.smtpEncryption=tls \
-        -c sendemail.smtpSSLCertPath= -c sendemail.smtpUser=alice -c sendemail.smtpPass=secret send-email --quiet --confirm=never --to=bob@clients.example 0001-two.patch
+        -c sendemail.smtpSSLCertPath= -c sendemail.smtpUser=alice -c sendemail.smtpPass=secret send-email --quiet --suppress-cc=all --confirm=never --to=bob@clients.example 0001-two.patch
 ) >"$ROOT/out" 2>&1
 check "git send-email STARTTLS" $?
 i=0; until [ "$("$BIN/mailq" --root "$ROOT" --json | wc -l)" = 0 ]; do i=$((i+1)); [ $i -gt 100 ] && break; sleep 0.1; done
