@@ -130,7 +130,7 @@ fn add_targets(
     {
         let triple = &found.triple;
         let host = Octets::from(triple.host.as_slice());
-        let user = Octets::from(triple.user.as_slice());
+        let user = Octets(plain_user(&triple.user));
         if !known.insert((triple.mailer.clone(), host.clone(), user.clone())) {
             continue;
         }
@@ -145,6 +145,29 @@ fn add_targets(
             last: String::new(),
         });
     }
+}
+
+/// The user, file or command of a triple without what only keeps the rules off it: quotes
+/// around it, and a backslash before a name.
+fn plain_user(user: &[u8]) -> Vec<u8> {
+    let quoted = user
+        .strip_prefix(b"\"")
+        .and_then(|inner| inner.strip_suffix(b"\""));
+    let Some(inner) = quoted else {
+        return user.strip_prefix(b"\\").unwrap_or(user).to_vec();
+    };
+    let mut out = Vec::with_capacity(inner.len());
+    let mut octets = inner.iter();
+    while let Some(&octet) = octets.next() {
+        match (octet, octets.as_slice().first()) {
+            (b'\\', Some(&next)) => {
+                octets.next();
+                out.push(next);
+            }
+            _ => out.push(octet),
+        }
+    }
+    out
 }
 
 /// The owner of the nearest alias on the way that has one.
@@ -196,7 +219,7 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
         let keeps = expansion.recipients.iter().any(|r| {
             r.state == State::Deliver
                 && r.triple.mailer == world.site.mailers.local
-                && r.triple.user == name.as_bytes()
+                && plain_user(&r.triple.user) == name.as_bytes()
         });
         if let Some(failed) = failure(&expansion).filter(|_| expansion.deliver().is_empty()) {
             if let Expanded::Failed { status, text } = failed
