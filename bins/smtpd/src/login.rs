@@ -33,8 +33,11 @@ use crate::world::World;
 
 use saslauthd::Saslauthd;
 
-/// Failures from one address or for one user after which attempts are slowed down.
-const FREE_FAILURES: u32 = 10;
+/// Failures from one address after which attempts from there are slowed down. Addresses of
+/// this host itself are shared by all its users (webmail), so they are not counted.
+const FREE_BY_ADDRESS: u32 = 30;
+/// Failures for one user after which attempts for him are slowed down.
+const FREE_BY_USER: u32 = 100;
 /// Failures are forgotten after so long.
 const FORGET_AFTER: Duration = Duration::from_secs(900);
 /// Longest slow-down of one attempt.
@@ -156,13 +159,18 @@ impl Logins {
     }
 
     fn slow_down(&self, who: &Who) -> Duration {
+        let free = match who {
+            Who::Address(addr) if addr.is_loopback() => return Duration::ZERO,
+            Who::Address(_) => FREE_BY_ADDRESS,
+            Who::User(_) => FREE_BY_USER,
+        };
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         match failures.get(who) {
             Some((_, last)) if last.elapsed() > FORGET_AFTER => {
                 failures.remove(who);
                 Duration::ZERO
             }
-            Some((count, _)) => match count.checked_sub(FREE_FAILURES) {
+            Some((count, _)) => match count.checked_sub(free) {
                 Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
                 None => Duration::ZERO,
             },
@@ -253,7 +261,7 @@ impl Exchange {
             )
         };
         match logins.run(work).await {
-            Ok((inner, step)) => Exchange { inner, addr }.told(logins, step),
+            Ok((inner, step)) => Exchange { inner, addr }.told(logins, step).await,
             Err(why) => (
                 None,
                 Told::Unavailable {
@@ -275,16 +283,18 @@ impl Exchange {
             (inner, step)
         };
         match logins.run(work).await {
-            Ok((inner, step)) => Exchange { inner, addr }.told(logins, step),
+            Ok((inner, step)) => Exchange { inner, addr }.told(logins, step).await,
             Err(why) => (None, Told::Unavailable { mechanism, why }),
         }
     }
 
-    fn told(self, logins: &Logins, step: ServerStep) -> (Option<Self>, Told) {
+    async fn told(self, logins: &Logins, step: ServerStep) -> (Option<Self>, Told) {
         let mechanism = self.inner.mechanism().name();
         match step {
             ServerStep::Challenge(octets) => (Some(self), Told::Challenge(octets)),
             ServerStep::Success(login) => {
+                // A right guess must not be told by its speed.
+                tokio::time::sleep(logins.slow_down(&Who::User(login.authid.clone()))).await;
                 let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned().into();
                 let login = Login {
                     authid: text(&login.authid),
@@ -298,11 +308,13 @@ impl Exchange {
                 (None, Told::Unavailable { mechanism, why })
             }
             ServerStep::Failure(failure) => {
-                logins.failed(Who::Address(self.addr));
                 let user = failure.authid.unwrap_or_default();
                 let why = format!("{}, user={}", failure.reason, crate::session::shown(&user));
-                if !user.is_empty() {
-                    logins.failed(Who::User(user));
+                if failure.kind == FailureKind::Rejected {
+                    logins.failed(Who::Address(self.addr));
+                    let user = Who::User(user);
+                    tokio::time::sleep(logins.slow_down(&user)).await;
+                    logins.failed(user);
                 }
                 (None, failed(mechanism, why))
             }

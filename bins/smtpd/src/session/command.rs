@@ -63,6 +63,14 @@ pub(super) fn split(line: &[u8]) -> (Verb, &[u8]) {
     (verb, rest.trim_ascii())
 }
 
+/// What follows the verb, with the blanks at its end: after a base64 text they are wrong.
+pub(super) fn rest(line: &[u8]) -> &[u8] {
+    let line = line.trim_ascii_start();
+    let end = line.iter().position(u8::is_ascii_whitespace);
+    let rest = line.get(end.unwrap_or(line.len())..).unwrap_or_default();
+    rest.trim_ascii_start()
+}
+
 /// Whether a session's first line is a browser's, or an open proxy's.
 pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
     [&b"get"[..], b"post", b"connect", b"user"]

@@ -343,7 +343,7 @@ impl Session {
             Verb::Quit => self.close(replies::closing(&self.rules.hostname)),
             Verb::Etrn => self.etrn(argument),
             Verb::Verb => self.verb(),
-            Verb::Auth => self.auth(argument),
+            Verb::Auth => self.auth(command::rest(line)),
             Verb::StartTls => self.starttls(argument),
             Verb::Unimplemented => Action::Reply(replies::unimplemented(&echo(line))),
             Verb::Bdat | Verb::Unknown => {
