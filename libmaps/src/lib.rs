@@ -56,3 +56,7 @@ pub mod sasl;
 // -- policy: meaning to decision
 
 pub mod policy;
+
+// -- lint: sources and configuration, looked over
+
+pub mod lint;

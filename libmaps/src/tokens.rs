@@ -70,6 +70,14 @@ pub fn tidy(raw: &[u8]) -> Result<Vec<u8>, TokenError> {
             }
             continue;
         }
+        // A backslash before `!` is dropped: people wrote it for their shell.
+        let octet = match octet {
+            b'\\' if octets.clone().next() == Some(b'!') => {
+                octets.next();
+                b'!'
+            }
+            other => other,
+        };
         match kind(octet) {
             Kind::Blank => in_atom = false,
             Kind::Quote => {
@@ -136,17 +144,13 @@ fn quoted(octets: &mut impl Iterator<Item = u8>, out: &mut Vec<u8>) {
 }
 
 /// Copies an octet of an atom, and the one after a backslash.
-///
-/// A backslash before `!` is dropped: people wrote it for their shell.
 fn atom(octet: u8, octets: &mut impl Iterator<Item = u8>, out: &mut Vec<u8>) {
     if octet != b'\\' {
         out.push(octet);
         return;
     }
-    match octets.next() {
-        Some(b'!') => out.push(b'!'),
-        Some(escaped) => out.extend([b'\\', escaped]),
-        None => {}
+    if let Some(escaped) = octets.next() {
+        out.extend([b'\\', escaped]);
     }
 }
 
@@ -332,6 +336,24 @@ pub fn spell(text: &[u8], blank: u8) -> Cow<'_, [u8]> {
         }
         out.extend_from_slice(token.text);
         end = token.end;
+    }
+    Cow::Owned(out)
+}
+
+/// Without quotes and backslashes, as a name is looked for in a map or among the users.
+#[must_use]
+pub fn strip_quotes(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.iter().any(|octet| matches!(octet, b'"' | b'\\')) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = Vec::with_capacity(text.len());
+    let mut octets = text.iter().copied();
+    while let Some(octet) = octets.next() {
+        match octet {
+            b'"' => {}
+            b'\\' => out.extend(octets.next()),
+            _ => out.push(octet),
+        }
     }
     Cow::Owned(out)
 }

@@ -34,6 +34,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "address", "lhs", "reply", "rhs", "tokens", "map", "store", "site", "decision", "table",
         ],
     ),
+    ("lint", &["site", "source", "table", "policy"]),
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {

@@ -74,15 +74,20 @@ class Oracle:
         return self._run("sendmail -C /etc/mail/sendmail.cf -bt", "".join(l + "\n" for l in lines).encode("latin-1"))[1]
 
     def routes(self, addresses):
-        """The mailer triple of each address, by /parse: dict with mailer, host, user."""
+        """The mailer triple of each address, by /parse: a list of (mailer, host, user)."""
         out = self.test_mode(["/parse " + a for a in addresses])
+        blocks = out.split("\n> ")[1 : len(addresses) + 1]
         answers = []
-        for block in re.split(r"^> |^Cracked address = .*$", out, flags=re.M):
-            m = re.search(r"^mailer (\S+?)(?:, host (.*?))?(?:, user (.*))?$", block, flags=re.M)
-            e = re.search(r"^(?:\S+ \S+ )?(.*)$", "")
-            if "Parsed" in block or m or "... " in block or "mailer" in block:
-                answers.append(block)
-        return out, answers
+        for block in blocks:
+            found = None
+            for line in block.splitlines():
+                found = re.match(r"mailer (\S+?)(?:, host (.*?))?, user (.*)$", line) or found
+            if not found:
+                answers.append(("error", "", ""))
+                continue
+            mailer, host, user = found.groups("")
+            answers.append(("error" if mailer == "*error*" else mailer, host, user))
+        return answers
 
     def rewrites(self, questions):
         """The result of each (as, mailer, address), by /tryflags and /try."""
@@ -92,9 +97,18 @@ class Oracle:
             lines.append("/tryflags " + ("H" if kind == "header" else "E") + ("S" if side == "sender" else "R"))
             lines.append("/try %s %s" % (mailer, address))
         out = self.test_mode(lines)
-        return [m.group(1) for m in re.finditer(r"^Rcode = \d+, addr = (.*)$", out, flags=re.M)], out
+        return [m.group(1) for m in re.finditer(r"^Rcode = \d+, addr = (.*)$", out, flags=re.M)]
 
     def expand(self, address):
-        """What `sendmail -bv` says of an address: lines."""
+        """What `sendmail -bv` says of an address, as ask.py words it."""
         code, out, err = self._run("sendmail -C /etc/mail/sendmail.cf -bv -- '%s'" % address.replace("'", "'\\''"))
-        return code, (out + err).splitlines()
+        deliver, unknown, errors = [], [], []
+        for line in (out + err).splitlines():
+            m = re.match(r"(.*?)\.\.\. deliverable: mailer (\S+?)(?:, host (.*?))?, user (.*)$", line)
+            if m:
+                deliver.append({"mailer": m.group(2), "host": (m.group(3) or "").rstrip("."), "user": m.group(4)})
+            elif line.endswith("... User unknown"):
+                unknown.append(line[: -len("... User unknown")])
+            else:
+                errors.append(line)
+        return {"deliver": deliver, "unknown": sorted(set(unknown)), "errors": errors, "exit": code}

@@ -12,7 +12,9 @@ use std::path::Path;
 use tools::getopt::Opt;
 
 fn described(page: &str) -> BTreeSet<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../man").join(page);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../../man")
+        .join(page);
     let text = std::fs::read_to_string(path).unwrap();
     let items = text.lines().filter_map(|l| l.strip_prefix(".It Fl "));
     items
@@ -30,10 +32,7 @@ fn known(options: &[Opt]) -> BTreeSet<String> {
 
 #[test]
 fn pages_and_options_agree() {
-    assert_eq!(
-        described("saslauthd.8"),
-        known(&saslauth::options::OPTIONS)
-    );
+    assert_eq!(described("saslauthd.8"), known(&saslauth::options::OPTIONS));
     assert_eq!(
         described("testsaslauthd.8"),
         known(&saslauth::client::OPTIONS)

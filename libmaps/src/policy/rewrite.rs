@@ -4,12 +4,16 @@
 //! all of them come down to: add this host to a bare name, ask the genericstable,
 //! masquerade. [`Addressing::rewrite`] is sendmail's `/try`.
 
+mod surroundings;
+
 use crate::decision::{Decision, LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::canonify::{Addressing, Canonical, Host, Mailbox, suffix_in};
 use crate::site::model::{Class, Mailer, Rewriting};
 use crate::table::generics::DomainEntry;
 use crate::tokens::{self, TokenError, tidy, tokens};
+
+use surroundings::surroundings;
 
 /// As what an address is rewritten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +68,8 @@ pub struct UnknownRole;
 impl<M: Map> Addressing<'_, M> {
     /// What `address` becomes for `mailer`; the address itself where that can't be read.
     ///
+    /// A display name, comments and a `phrase:` around the address stay as they are.
+    ///
     /// # Errors
     /// When a table can't be read.
     pub fn rewrite(
@@ -75,7 +81,11 @@ impl<M: Map> Addressing<'_, M> {
         let mut trace = Trace::new();
         let read: Result<Canonical, TokenError> = self.canonify(address, &mut trace)?;
         let outcome = match read {
-            Ok(canonical) => self.written(role, mailer.rewriting, canonical, &mut trace)?,
+            Ok(canonical) => {
+                let written = self.written(role, mailer.rewriting, canonical, &mut trace)?;
+                let (before, after) = surroundings(address);
+                [before, &written, after].concat()
+            }
             Err(_) => address.to_vec(),
         };
         Ok(Decision::new(outcome, trace))
@@ -342,6 +352,12 @@ impl<M: Map> Addressing<'_, M> {
         let mut host = match mailbox.host {
             None => return local,
             Some(Host::Here) => self.site.host_name.clone().into_bytes(),
+            // `user@`: as the null address.
+            Some(Host::Name {
+                text,
+                canonical: false,
+            }) if text.is_empty() => return Vec::new(),
+            Some(Host::Name { text, .. }) if text.is_empty() => b".".to_vec(),
             Some(Host::Name { text, .. }) => text,
         };
         if local.is_empty() {
@@ -413,14 +429,19 @@ fn uucp_host(host: &[u8]) -> Option<&[u8]> {
     (last.eq_ignore_ascii_case(b".UUCP") && !name.is_empty()).then_some(name)
 }
 
+/// Takes angle brackets off, but for a pair with nothing in it.
 fn without_brackets(text: Vec<u8>) -> Vec<u8> {
     if !text.iter().any(|octet| matches!(octet, b'<' | b'>')) {
         return text;
     }
-    let kept: Vec<&[u8]> = tokens(&text)
+    let (empty, rest) = match text.strip_prefix(b"<>") {
+        Some(rest) => (&b"<>"[..], rest),
+        None => (&b""[..], &text[..]),
+    };
+    let kept = tokens(rest)
         .filter(|token| !token.is(b'<') && !token.is(b'>'))
-        .map(|token| token.text)
-        .collect();
+        .map(|token| token.text);
+    let kept: Vec<&[u8]> = std::iter::once(empty).chain(kept).collect();
     tokens::concat(&kept)
 }
 

@@ -4,9 +4,10 @@
 pub mod canonify;
 pub(crate) mod localaddr;
 pub mod parse;
+mod relay;
+mod strip;
+mod syntax;
 pub mod tables;
-
-use std::borrow::Cow;
 
 use crate::decision::{Decision, LookupError, Trace};
 use crate::map::Map;
@@ -125,6 +126,16 @@ impl<M: Map> Addressing<'_, M> {
             stays_here,
         } = triple;
         let name = String::from_utf8_lossy(&mailer);
+        if name.eq_ignore_ascii_case("error") {
+            // SMART_HOST is an error, and the address a literal: the whole address is the text.
+            let host = host.unwrap_or_default();
+            let status = tokens::spell(&host, self.blank()).into_owned();
+            let at = user
+                .host
+                .map(|host| tokens::concat(&[b"<@", &host.dotted(), b">"]));
+            let text = tokens::concat(&[&user.local, &at.unwrap_or_default()]);
+            return Ok(refused(status, text));
+        }
         let Some(mut kind) = self.mailer(&name) else {
             return Ok(refused(Vec::new(), Vec::new()));
         };
@@ -145,7 +156,7 @@ impl<M: Map> Addressing<'_, M> {
             Some(b'/') if kind.flags.contains('/') => kind = FILE,
             Some(b':') if kind.flags.contains(':') => {
                 let spelled = tokens::spell(&user.local, b' ');
-                if let Some(path) = strip_include(&strip_quotes(&spelled)) {
+                if let Some(path) = strip_include(&tokens::strip_quotes(&spelled)) {
                     return Ok(Delivery {
                         triple: MailerTriple {
                             mailer: INCLUDE.name.to_owned(),
@@ -202,23 +213,6 @@ fn strip_include(text: &[u8]) -> Option<&[u8]> {
     word.eq_ignore_ascii_case(b":include:").then_some(path)
 }
 
-/// Without quotes and backslashes, as a name is looked for among the users.
-pub(crate) fn strip_quotes(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.iter().any(|octet| matches!(octet, b'"' | b'\\')) {
-        return Cow::Borrowed(text);
-    }
-    let mut out = Vec::with_capacity(text.len());
-    let mut octets = text.iter().copied();
-    while let Some(octet) = octets.next() {
-        match octet {
-            b'"' => {}
-            b'\\' => out.extend(octets.next()),
-            _ => out.push(octet),
-        }
-    }
-    Cow::Owned(out)
-}
-
 #[cfg(test)]
 #[path = "route_tests.rs"]
-mod tests;
+pub(crate) mod tests;

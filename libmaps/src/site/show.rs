@@ -62,8 +62,8 @@ pub fn text(site: &Site) -> String {
     out
 }
 
-/// The model as one JSON object: a member for each section, and in it a string for each name; the member `defaults`
-/// lists the options that have the value they have when nothing is said.
+/// The model as one JSON object: a member for each section, and in it a string for each name. Options that have the
+/// value they have when nothing is said are left out.
 #[must_use]
 pub fn json(site: &Site) -> String {
     let mut members: Vec<String> = Vec::new();
@@ -354,5 +354,44 @@ fn options(site: &Site) -> Section {
     Section {
         title: "options",
         lines: lines.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::site::{Machine, mc};
+
+    fn site() -> Site {
+        let text = b"OSTYPE(`linux')define(`confSMTP_LOGIN_MSG', `\"$j\" \\ \x01hello')MASQUERADE_AS(`m.example')\n";
+        mc::read(None, Path::new("x.mc"), text.to_vec(), &Machine::default()).site
+    }
+
+    #[test]
+    fn text_has_a_title_and_columns_for_each_section() {
+        let text = text(&site());
+        assert!(text.starts_with("names\n  host name ($j)"), "{text}");
+        assert!(
+            text.contains("\npassed on to\n  MASQUERADE_AS  m.example\n"),
+            "{text}"
+        );
+        assert!(text.lines().all(|line| line == line.trim_end()), "{text}");
+    }
+
+    #[test]
+    fn json_is_json_and_says_the_same() {
+        let json: serde_json::Value = serde_json::from_str(&json(&site())).unwrap();
+        for section in sections(&site()) {
+            for (name, value) in section.lines {
+                assert_eq!(json[section.title][name.as_str()], value, "{name}");
+            }
+        }
+        let message = json["options"]["SmtpGreetingMessage"].as_str().unwrap();
+        assert!(
+            message.contains('"') && message.contains('\u{1}'),
+            "{message}"
+        );
     }
 }

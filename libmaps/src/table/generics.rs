@@ -81,7 +81,7 @@ impl<M: Map> GenericsTable<M> {
         argument: Option<&[u8]>,
         trace: &mut Trace,
     ) -> Result<Option<Vec<u8>>, LookupError> {
-        let Some(rhs) = self.map.get(trace, lhs, step)? else {
+        let Some(rhs) = self.map.get(trace, &tokens::strip_quotes(lhs), step)? else {
             return Ok(None);
         };
         let all: Vec<&[u8]> = std::iter::once(lhs).chain(argument).collect();

@@ -45,24 +45,28 @@ impl<M: Map> MailerTable<M> {
         // What was cut off on the left so far.
         let mut before: Vec<u8> = Vec::new();
         let mut up = 0u8;
-        while let Some((label, domain)) = cut_label(&rest) {
-            up = up.saturating_add(1);
-            let label = label.to_vec();
-            before.extend_from_slice(&label);
-            let lhs = [b".", domain].concat();
-            match self.ask(&lhs, Step::ParentDomain(up), &[&before, &label], trace)? {
-                Some(rhs) if names_mailer(&rhs) => return Ok(Some(rhs)),
-                // Only another `.domain` lets the walk go on.
-                Some(rhs) => match rhs.strip_prefix(b".") {
-                    Some(next) if !next.is_empty() => rest = next.to_vec(),
-                    _ => {
-                        rest = rhs;
-                        break;
-                    }
-                },
-                None => rest = domain.to_vec(),
+        loop {
+            // Only an RHS that is no answer can bring a name that starts with a dot.
+            if let Some(next) = rest.strip_prefix(b".").filter(|next| !next.is_empty()) {
+                before.push(b'.');
+                rest = next.to_vec();
+                continue;
             }
-            before.push(b'.');
+            let Some((label, domain)) = cut_label(&rest) else {
+                break;
+            };
+            up = up.saturating_add(1);
+            before.extend_from_slice(label);
+            let lhs = [b".", domain].concat();
+            match self.ask(&lhs, Step::ParentDomain(up), &[&before, label], trace)? {
+                Some(rhs) if names_mailer(&rhs) => return Ok(Some(rhs)),
+                Some(rhs) if rhs.starts_with(b".") && up < u8::MAX => rest = rhs,
+                Some(rhs) => {
+                    rest = rhs;
+                    break;
+                }
+                None => rest = [b".", domain].concat(),
+            }
         }
         before.extend_from_slice(&rest);
         let last = self.ask(b".", Step::Default, &[&before], trace)?;
@@ -76,7 +80,7 @@ impl<M: Map> MailerTable<M> {
         arguments: &[&[u8]],
         trace: &mut Trace,
     ) -> Result<Option<Vec<u8>>, LookupError> {
-        let Some(rhs) = self.map.get(trace, lhs, step)? else {
+        let Some(rhs) = self.map.get(trace, &tokens::strip_quotes(lhs), step)? else {
             return Ok(None);
         };
         let all: Vec<&[u8]> = std::iter::once(lhs)

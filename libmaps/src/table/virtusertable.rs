@@ -91,7 +91,7 @@ impl<M: Map> VirtUserTable<M> {
         trace: &mut Trace,
     ) -> Result<Option<Rewrite>, LookupError> {
         let lhs = [user, b"@", domain].concat();
-        let Some(rhs) = self.map.get(trace, &lhs, step)? else {
+        let Some(rhs) = self.map.get(trace, &tokens::strip_quotes(&lhs), step)? else {
             return Ok(None);
         };
         let all: Vec<&[u8]> = std::iter::once(&lhs[..])

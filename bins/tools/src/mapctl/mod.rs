@@ -5,10 +5,12 @@ mod convert;
 mod demo;
 mod diff;
 mod entry;
+mod expand;
 mod explain;
 mod info;
 mod name;
 mod query;
+mod rewrite;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -49,6 +51,10 @@ enum Command {
     Explain(Box<explain::ExplainArgs>),
     /// Answer requests of programs, a JSON object a line.
     Ask(ask::AskArgs),
+    /// Show where mail for an address ends up.
+    Expand(expand::ExpandArgs),
+    /// Show what an address becomes in a header or an envelope.
+    Rewrite(rewrite::RewriteArgs),
     /// Try the tools on a sample site in a temporary folder.
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell.
@@ -129,6 +135,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Convert(args) => convert::convert(&args, style),
         Command::Diff(args) => diff::diff(&args, style),
         Command::Explain(args) => explain::explain(&args, style, io::stdout().lock()),
+        Command::Expand(args) => expand::expand(&args, style),
+        Command::Rewrite(args) => rewrite::rewrite(&args, style),
         Command::Ask(args) => ask::ask(&args, io::stdin().lock(), io::stdout().lock()),
         Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => {

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::localaddr::{LocalName, find_user};
-use crate::policy::route::{Delivery, MailerTriple, strip_quotes};
+use crate::policy::route::{Delivery, MailerTriple};
 use crate::table::aliases::{Separator, addresses};
+use crate::tokens::strip_quotes;
 
 use super::include::{Writers, lines, words};
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};

@@ -93,3 +93,19 @@ proptest::proptest! {
         lines(parts.concat().as_bytes());
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn no_damage_to_a_file_makes_the_reader_panic(
+        damage in proptest::collection::vec((proptest::prelude::any::<u16>(), 0usize..40, "[`'(),$a-z\n]{0,3}"), 1..6)
+    ) {
+        let mut text = include_bytes!("../../../../testdata/site/mc/everything.mc").to_vec();
+        for (at, octets, instead) in damage {
+            let at = usize::from(at) % text.len().max(1);
+            let end = text.len().min(at + octets);
+            text.splice(at..end, instead.bytes());
+        }
+        let read = read(Some(Path::new("/nonexistent")), Path::new("damaged.mc"), text, &machine());
+        let _ = show::json(&read.site);
+    }
+}

@@ -1,0 +1,232 @@
+//! What is wrong with the sources of a site's maps, beyond their grammar.
+//!
+//! Entries are judged by what the site's configuration would do with them: a tag that nobody asks about, an LHS that no
+//! lookup can form, an RHS that says something else than was meant, a loop. Each finding names file and line.
+
+mod access;
+mod aliases;
+mod domains;
+mod mailertable;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::site::model::MapSpec;
+use crate::site::{Diagnostic, Place, Severity, Site, Users};
+use crate::source::map::{Fold, Grammar, Line, Lines};
+
+/// The kinds of sources.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// access(5).
+    Access,
+    /// mailertable(5).
+    Mailertable,
+    /// virtusertable(5).
+    Virtusertable,
+    /// genericstable.
+    Genericstable,
+    /// domaintable.
+    Domaintable,
+    /// aliases(5).
+    Aliases,
+}
+
+impl Kind {
+    /// The kind that a file's name tells: `access`, `/etc/mail/virtusertable`, ...
+    #[must_use]
+    pub fn of(path: &Path) -> Option<Kind> {
+        let name = path.file_name()?.to_str()?;
+        let stem = name.split('.').next().unwrap_or(name);
+        Some(match stem {
+            "access" => Kind::Access,
+            "mailertable" => Kind::Mailertable,
+            "virtusertable" | "virtuser" => Kind::Virtusertable,
+            "genericstable" | "generics" => Kind::Genericstable,
+            "domaintable" => Kind::Domaintable,
+            "aliases" => Kind::Aliases,
+            _ => return None,
+        })
+    }
+}
+
+/// An entry of a source.
+#[derive(Clone, Debug)]
+pub(crate) struct Item {
+    /// The LHS, folded.
+    lhs: Vec<u8>,
+    rhs: Vec<u8>,
+    line: u32,
+}
+
+impl Item {
+    fn lhs_text(&self) -> String {
+        String::from_utf8_lossy(&self.lhs).into_owned()
+    }
+
+    fn rhs_text(&self) -> String {
+        String::from_utf8_lossy(&self.rhs).trim().to_owned()
+    }
+}
+
+/// Checks a source: `input` is what `path` holds, `users` decide which alias members exist.
+pub fn source(
+    kind: Kind,
+    path: &Path,
+    input: impl Read,
+    site: &Site,
+    users: &Users,
+) -> std::io::Result<Vec<Diagnostic>> {
+    let mut lint = Lint {
+        path: path.into(),
+        site,
+        found: Vec::new(),
+    };
+    if kind == Kind::Aliases {
+        lint.aliases(input, users)?;
+    } else {
+        let items = lint.items(input)?;
+        lint.duplicates(&items);
+        match kind {
+            Kind::Access => lint.access(&items),
+            Kind::Mailertable => lint.mailertable(&items),
+            Kind::Virtusertable => lint.virtusertable(&items),
+            Kind::Genericstable => lint.genericstable(&items),
+            _ => lint.domaintable(&items),
+        }
+    }
+    lint.found.sort_by_key(|finding| finding.line);
+    Ok(lint.found)
+}
+
+/// Checks the sources of all maps and alias files that the site uses, where they stand beside their maps.
+pub fn site(site: &Site, users: &Users) -> Vec<Diagnostic> {
+    let features = &site.features;
+    let map = |spec: &Option<MapSpec>| spec.as_ref().map(|spec| spec.path.clone());
+    let mut sources: Vec<(Kind, Option<PathBuf>)> = vec![
+        (
+            Kind::Access,
+            features
+                .access
+                .as_ref()
+                .map(|access| access.map.path.clone()),
+        ),
+        (Kind::Mailertable, map(&features.mailertable)),
+        (Kind::Virtusertable, map(&features.virtusertable)),
+        (Kind::Genericstable, map(&features.genericstable)),
+        (Kind::Domaintable, map(&features.domaintable)),
+    ];
+    sources.extend(
+        site.alias_files()
+            .into_iter()
+            .map(|file| (Kind::Aliases, Some(file.map.path))),
+    );
+    let mut found = Vec::new();
+    for (kind, path) in sources {
+        let Some(path) = path else { continue };
+        // A FEATURE may name the map with its suffix; the source has none.
+        let path = match path.extension() {
+            Some(suffix) if suffix == "db" => path.with_extension(""),
+            _ => path,
+        };
+        let full = site.below(&path);
+        match std::fs::metadata(&full) {
+            Ok(facts) if facts.is_file() => {}
+            _ => continue,
+        }
+        let checked =
+            std::fs::File::open(&full).and_then(|file| source(kind, &full, file, site, users));
+        match checked {
+            Ok(findings) => found.extend(findings),
+            Err(error) => {
+                found.push(Diagnostic::new(
+                    &Place::new(full, 0),
+                    Severity::Error,
+                    error.to_string(),
+                ));
+            }
+        }
+    }
+    found
+}
+
+struct Lint<'a> {
+    path: std::sync::Arc<Path>,
+    site: &'a Site,
+    found: Vec<Diagnostic>,
+}
+
+impl Lint<'_> {
+    fn say(&mut self, line: u32, severity: Severity, text: impl Into<String>) {
+        let place = Place::new(std::sync::Arc::clone(&self.path), line);
+        self.found.push(Diagnostic::new(&place, severity, text));
+    }
+
+    fn items(&mut self, input: impl Read) -> std::io::Result<Vec<Item>> {
+        let grammar = Grammar {
+            fold: Fold::Ascii,
+            ..Grammar::default()
+        };
+        let mut lines = Lines::new(input);
+        let mut items = Vec::new();
+        let mut bad = Vec::new();
+        while let Some(line) = lines.next()? {
+            let number = u32::try_from(line.line).unwrap_or(u32::MAX);
+            match grammar.line(line.octets, line.end) {
+                None => {}
+                Some(Line::Entry { lhs, rhs }) => items.push(Item {
+                    lhs: lhs.to_vec(),
+                    rhs: rhs.to_vec(),
+                    line: number,
+                }),
+                Some(Line::Bad(kind)) => bad.push((number, kind.to_string())),
+            }
+        }
+        for (line, text) in bad {
+            self.say(line, Severity::Error, text);
+        }
+        Ok(items)
+    }
+
+    fn duplicates(&mut self, items: &[Item]) {
+        let mut seen: HashMap<&[u8], u32> = HashMap::new();
+        for item in items {
+            if let Some(first) = seen.get(item.lhs.as_slice()) {
+                let text = format!(
+                    "{} stands on line {first} already, and that entry counts",
+                    item.lhs_text()
+                );
+                self.say(item.line, Severity::Warning, text);
+            } else {
+                seen.insert(&item.lhs, item.line);
+            }
+        }
+    }
+}
+
+/// LHS forms that no lookup makes, whatever the table: what is wrong with this name of a host, domain or network.
+fn unreachable_name(name: &str, site: &Site) -> Option<String> {
+    if name.contains('*') {
+        return Some("a * stands for nothing but itself".to_owned());
+    }
+    if let Some((address, bits)) = name.split_once('/')
+        && bits.bytes().all(|b| b.is_ascii_digit())
+        && address.starts_with(|c: char| c.is_ascii_hexdigit())
+    {
+        return Some(
+            "networks are written by whole octets or groups (192.168), not as prefix/length"
+                .to_owned(),
+        );
+    }
+    if name.len() > 1 && name.ends_with('.') {
+        return Some("names are asked for without a dot at their end".to_owned());
+    }
+    if name.starts_with("ipv6:") && name.contains("::") && !site.options.addresses.compressed_ipv6 {
+        return Some("addresses are asked for with all their groups, not with ::".to_owned());
+    }
+    None
+}

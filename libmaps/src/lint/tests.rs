@@ -1,0 +1,96 @@
+//! One planted fault a file: `testdata/check/KIND/NAME`, and what is said about it in `NAME.expected`.
+
+use std::fs;
+use std::path::Path;
+
+use super::*;
+
+#[test]
+fn each_planted_fault_is_found_and_nothing_else() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/check");
+    let loaded = crate::site::load(Some(&folder), Some(&folder.join("lint.mc"))).unwrap();
+    assert!(!loaded.has_errors(), "{:#?}", loaded.diagnostics);
+    let users = Users::parse(b"root:x:0:0::/root:/bin/sh\njoe:x:1000:1000::/home/joe:/bin/sh\n");
+    let mut files = 0;
+    for kind in [
+        "access",
+        "mailertable",
+        "virtusertable",
+        "genericstable",
+        "domaintable",
+        "aliases",
+    ] {
+        let mut paths: Vec<_> = fs::read_dir(folder.join(kind))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
+        paths.retain(|path| path.extension().is_none());
+        paths.sort();
+        for path in paths {
+            files += 1;
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            let kind = Kind::of(Path::new(kind)).unwrap();
+            let input = fs::read(&path).unwrap();
+            let found: String = source(
+                kind,
+                Path::new(&name),
+                input.as_slice(),
+                &loaded.site,
+                &users,
+            )
+            .unwrap()
+            .iter()
+            .map(|d| format!("{d}\n"))
+            .collect();
+            let golden = path.with_extension("expected");
+            if std::env::var_os("BLESS").is_some() {
+                fs::write(&golden, &found).unwrap();
+            }
+            let expected = fs::read_to_string(&golden).unwrap_or_default();
+            assert_eq!(
+                found,
+                expected,
+                "{} (BLESS=1 rewrites it)",
+                golden.display()
+            );
+        }
+    }
+    assert!(files >= 20, "{files}");
+}
+
+#[test]
+fn passwords_that_everybody_reads_are_found() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access");
+    fs::write(&path, "AuthInfo:smart.example \"U:joe\" \"P:secret\"\n").unwrap();
+    let check = |mode: u32| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
+        let site = Site::default();
+        source(
+            Kind::Access,
+            &path,
+            fs::File::open(&path).unwrap(),
+            &site,
+            &Users::parse(b""),
+        )
+        .unwrap()
+    };
+    assert!(check(0o600).is_empty());
+    let found = check(0o644);
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].text.contains("can be read by everybody") && !found[0].text.contains("secret")
+    );
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_source_makes_it_panic(text in "([a-z.@:%+*/0-9 \t\\n]|connect:|to:|error:|IPv6:|relay|%2){0,60}") {
+        let site = Site::default();
+        let users = Users::parse(b"");
+        for kind in [Kind::Access, Kind::Mailertable, Kind::Virtusertable, Kind::Genericstable, Kind::Domaintable, Kind::Aliases] {
+            source(kind, Path::new("x"), text.as_bytes(), &site, &users).unwrap();
+        }
+    }
+}
