@@ -104,11 +104,13 @@ impl Refusal {
 
     /// The reply to send.
     ///
-    /// A text without a reply code of its own is sent with 553; without a status
-    /// the reply gets the general one of its class (usersmtp and `buildaddr` do the same).
+    /// A text without a reply code of its own is sent as 553 5.3.0, whatever the status beside it;
+    /// with a code but without a status the reply gets the general one of its class.
     #[must_use]
     pub fn reply(&self) -> Reply {
-        let (code, text) = split_code(&self.text).unwrap_or((553, &self.text));
+        let Some((code, text)) = split_code(&self.text) else {
+            return Reply::new(553, Some(Status::new(5, 3, 0)), &*self.text);
+        };
         let own = self.at.parse().ok().or_else(|| word_status(&self.at));
         let (status, text) = match (own, split_status(text)) {
             (_, Some((status, text))) => (status, text),

@@ -15,6 +15,8 @@ option_group! {
         helo_name: String = "HeloName", "confHELO_NAME", "";
         /// Take HELO without an argument, or with nonsense.
         allow_bogus_helo: bool = "AllowBogusHELO", "confALLOW_BOGUS_HELO", "False";
+        /// SMTPUTF8 (RFC 6531) is offered.
+        smtputf8: bool = "SMTPUTF8", "confSMTPUTF8", "False";
         /// Privacy flags.
         privacy: Privacy = "PrivacyOptions", "confPRIVACY_FLAGS", "";
         /// Refuse messages with NUL (this suite always does).

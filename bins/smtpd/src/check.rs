@@ -1,0 +1,111 @@
+//! `smtpd check`: tests a configuration and prints what it would listen on and trust.
+
+use std::process::ExitCode;
+
+use libmaps::site::Site;
+use libmaps::site::load;
+use libmaps::site::model::DaemonOptions;
+use libmaps::sysexits::SysExit;
+
+use crate::login::Logins;
+use crate::maps::LiveMaps;
+use crate::resolver::Resolver;
+use crate::server::Start;
+use crate::tls::Tls;
+
+/// Checks; 0 if the server would start, 78 if not.
+#[must_use]
+pub fn check(start: &Start) -> ExitCode {
+    let loaded = match load::load(start.root.as_deref(), start.file.as_deref()) {
+        Ok(loaded) => loaded,
+        Err(error) => {
+            eprintln!("smtpd: {error}");
+            return SysExit::NoInput.into();
+        }
+    };
+    for finding in &loaded.diagnostics {
+        println!("{finding}");
+    }
+    let mut faults = loaded.errors().count();
+    let site = &loaded.site;
+    println!("host {}", site.host_name);
+    for daemon in &site.daemons {
+        println!("listen {}", listener(daemon));
+    }
+    let mut try_part = |what: &str, result: Result<String, String>| match result {
+        Ok(text) => println!("{what} {text}"),
+        Err(error) => {
+            faults += 1;
+            println!("{what} ERROR {error}");
+        }
+    };
+    try_part(
+        "maps",
+        LiveMaps::open(site)
+            .map(|_| "open".into())
+            .map_err(|e| e.to_string()),
+    );
+    try_part("tls", tls(site));
+    try_part("auth", auth(site));
+    try_part(
+        "resolver",
+        Resolver::of(site)
+            .map(|_| "ready".into())
+            .map_err(|e| e.to_string()),
+    );
+    let mut domains: Vec<String> = site
+        .classes
+        .local_hosts
+        .iter()
+        .map(|w| String::from_utf8_lossy(w).into_owned())
+        .collect();
+    domains.sort_unstable();
+    println!("local {}", domains.join(" "));
+    let mut domains: Vec<String> = site
+        .classes
+        .relay_domains
+        .iter()
+        .map(|w| String::from_utf8_lossy(w).into_owned())
+        .collect();
+    domains.sort_unstable();
+    println!("relay {}", domains.join(" "));
+    if faults == 0 {
+        SysExit::Ok
+    } else {
+        SysExit::Config
+    }
+    .into()
+}
+
+fn listener(daemon: &DaemonOptions) -> String {
+    format!(
+        "{} {} {}:{} modifiers={}",
+        daemon.name,
+        daemon.family.as_str(),
+        daemon.address.as_deref().unwrap_or("*"),
+        daemon.port,
+        daemon.modifiers.0
+    )
+}
+
+fn tls(site: &Site) -> Result<String, String> {
+    match Tls::of(site) {
+        Ok(Some(tls)) => Ok(tls.warning().unwrap_or_else(|| "ready".into())),
+        Ok(None) => Ok("none".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn auth(site: &Site) -> Result<String, String> {
+    let logins = Logins::of(site).map_err(|e| e.to_string())?;
+    let clear = libmaps::policy::facts::Tls::default();
+    let under = libmaps::policy::facts::Tls {
+        version: "TLSv1.3".into(),
+        ..clear.clone()
+    };
+    Ok(format!(
+        "in clear: {}; under TLS: {}",
+        logins.mechanisms(&clear).join(" "),
+        logins.mechanisms(&under).join(" ")
+    ))
+}

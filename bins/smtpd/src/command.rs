@@ -1,0 +1,148 @@
+//! The command line of smtpd: parse, call, report.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use libmaps::sysexits::SysExit;
+
+use crate::deliver::copy::write_file;
+use crate::log::{Log, Target};
+use crate::server::{self, ServerError, Start};
+
+const USAGE: &str = "\
+usage: smtpd [--root DIR] [-C FILE] [--log stderr|syslog|journal|json]
+       smtpd check [--root DIR] [-C FILE]
+       smtpd demo [--once]";
+
+/// Runs smtpd with these arguments (without the program's name).
+pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match args.first().and_then(|a| a.to_str()) {
+        Some("deliver-file") => return deliver_file(args.get(1..).unwrap_or_default()),
+        Some("demo") => return crate::demo::demo(args.get(1..).unwrap_or_default()),
+        _ => {}
+    }
+    let options = match Options::parse(&args) {
+        Ok(options) => options,
+        Err(complaint) => {
+            if !complaint.is_empty() {
+                eprintln!("smtpd: {complaint}");
+            }
+            eprintln!("{USAGE}");
+            return if complaint.is_empty() {
+                SysExit::Ok
+            } else {
+                SysExit::Usage
+            }
+            .into();
+        }
+    };
+    let start = Start {
+        root: options.root,
+        file: options.file,
+    };
+    if options.check {
+        return crate::check::check(&start);
+    }
+    let log = Arc::new(Log::open(options.log));
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("smtpd: {error}");
+            return SysExit::OsErr.into();
+        }
+    };
+    let ended = runtime.block_on(server::run(start, Arc::clone(&log)));
+    // What still waits (a slow program, a sleeping client) does not hold the end up.
+    runtime.shutdown_background();
+    match ended {
+        Ok(()) => SysExit::Ok.into(),
+        Err(error) => {
+            log.say(crate::log::Level::Error, &error.to_string());
+            exit_of(&error).into()
+        }
+    }
+}
+
+fn exit_of(error: &ServerError) -> SysExit {
+    match error {
+        ServerError::Site(_) | ServerError::Faulty | ServerError::Privilege(_) => SysExit::Config,
+        ServerError::World(_) => SysExit::Config,
+        ServerError::Queue(crate::queue::QueueError::InUse(_)) => SysExit::TempFail,
+        ServerError::Queue(_) => SysExit::IoErr,
+        ServerError::Bind { .. } => SysExit::Unavailable,
+        ServerError::Io(_) => SysExit::OsErr,
+    }
+}
+
+struct Options {
+    root: Option<PathBuf>,
+    file: Option<PathBuf>,
+    log: Target,
+    check: bool,
+}
+
+impl Options {
+    /// An empty complaint asks for the usage.
+    fn parse(args: &[OsString]) -> Result<Self, String> {
+        let mut options = Options {
+            root: None,
+            file: None,
+            log: Target::Stderr,
+            check: false,
+        };
+        let mut args = args.iter();
+        while let Some(arg) = args.next() {
+            let text = arg.to_str().unwrap_or_default();
+            let (word, attached) = match text.split_once('=') {
+                Some((word, value)) if word.starts_with("--") => {
+                    (word, Some(OsString::from(value)))
+                }
+                _ => (text, None),
+            };
+            let mut value = || {
+                attached
+                    .clone()
+                    .or_else(|| args.next().cloned())
+                    .ok_or_else(|| format!("{word} wants an argument"))
+            };
+            match word {
+                "check" => options.check = true,
+                "--root" => options.root = Some(value()?.into()),
+                "-C" => options.file = Some(value()?.into()),
+                "--log" => {
+                    options.log = value()?.to_string_lossy().parse().map_err(str::to_owned)?
+                }
+                "-h" | "--help" => return Err(String::new()),
+                other => return Err(format!("{other}: not understood")),
+            }
+        }
+        Ok(options)
+    }
+}
+
+/// `smtpd deliver-file WORDS... PATH`: the server calls itself so, as the user whose file it is.
+fn deliver_file(args: &[OsString]) -> ExitCode {
+    let Some((path, words)) = args.split_last() else {
+        return SysExit::Usage.into();
+    };
+    let words: Vec<&str> = words.iter().filter_map(|w| w.to_str()).collect();
+    match write_file(&words, Path::new(path), &mut std::io::stdin().lock()) {
+        Ok(()) => SysExit::Ok.into(),
+        Err(error) => {
+            eprintln!("{}: {error}", Path::new(path).display());
+            match error.kind() {
+                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound => {
+                    SysExit::CantCreate
+                }
+                _ => SysExit::TempFail,
+            }
+            .into()
+        }
+    }
+}

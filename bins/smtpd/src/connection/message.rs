@@ -1,0 +1,382 @@
+//! Receiving a message: decode, stamp, spool, store.
+
+use std::sync::Arc;
+
+use libmaps::policy::rewrite::AddressRole;
+use libmaps::policy::route::canonify::Addressing;
+
+use crate::clock::{Civil, now_unix};
+use crate::consult::{reply, with_names};
+use crate::header::{HeaderFilter, Stamp};
+use crate::log::Level;
+use crate::macros;
+use crate::queue::{Envelope, Expanded, Hold, Octets, QueuedRecipient, Spool};
+use crate::session::{
+    Answer, BodyDecoder, BodyStep, Fate, Introduced, LineCheck, MessageEnd, Transaction,
+};
+
+use super::Connection;
+
+/// The Received header, with sendmail's macros and conditions. sendmail's own would
+/// claim that sendmail wrote it.
+const RECEIVED: &str = "$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$?{auth_type}(authenticated$?{auth_ssf} bits=${auth_ssf}$.)\n\t$.by $j (smtpd $v)$?r with $r$. id $i$?{tls_version}\n\t(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u\n\tfor $u; $|;\n\t$.$b";
+
+/// A message on its way in.
+pub(super) struct Incoming {
+    id: Box<str>,
+    filter: HeaderFilter,
+    spool: Option<Spool>,
+    check: LineCheck,
+    failure: Option<MessageEnd>,
+    octets: u64,
+}
+
+impl Connection {
+    pub(super) async fn receive_body(&mut self) -> std::io::Result<MessageEnd> {
+        let mut incoming = self.incoming().await;
+        let patience = self.world.site.options.timeouts.data_block.0;
+        let (mut decoder, mut text) = (BodyDecoder::new(), Vec::new());
+        loop {
+            if !self.wire.has_more() {
+                let filled = tokio::time::timeout(patience, self.wire.fill()).await;
+                match filled {
+                    Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    Ok(filled) => filled?,
+                    Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
+                };
+            }
+            text.clear();
+            let (taken, step) = decoder.push(self.wire.pending(), &mut text);
+            self.wire.take(taken);
+            self.take_text(&mut incoming, &text);
+            if let BodyStep::End { fault } = step {
+                return Ok(match (fault, incoming.failure.take()) {
+                    (Some(fault), _) => {
+                        self.log_fault(
+                            &incoming.id,
+                            "message text with a bare CR, LF or NUL refused",
+                        );
+                        MessageEnd::Fault(fault)
+                    }
+                    (None, Some(failure)) => failure,
+                    (None, None) => self.store(incoming).await,
+                });
+            }
+        }
+    }
+
+    /// Reads a chunk into the message at hand.
+    pub(super) async fn receive_chunk(&mut self, octets: u64) -> std::io::Result<Answer> {
+        let mut incoming = match self.chunks.take() {
+            Some(incoming) => incoming,
+            None => self.incoming().await,
+        };
+        let patience = self.world.site.options.timeouts.data_block.0;
+        let mut left = octets;
+        while left > 0 {
+            if !self.wire.has_more() {
+                match tokio::time::timeout(patience, self.wire.fill()).await {
+                    Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    Ok(filled) => filled?,
+                    Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
+                };
+            }
+            let here = self
+                .wire
+                .pending()
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let text = self.wire.pending().get(..here).unwrap_or_default().to_vec();
+            self.wire.take(here);
+            left -= here as u64;
+            incoming.check.push(&text);
+            self.take_text(&mut incoming, &text);
+        }
+        if let Some(failure) = incoming.failure.take() {
+            return Ok(Answer::Message(failure));
+        }
+        self.chunks = Some(incoming);
+        Ok(Answer::ChunkRead { octets })
+    }
+
+    /// Reads octets that nobody wants.
+    pub(super) async fn discard(&mut self, octets: u64) -> std::io::Result<()> {
+        let patience = self.world.site.options.timeouts.data_block.0;
+        let mut left = octets;
+        while left > 0 {
+            if !self.wire.has_more() {
+                match tokio::time::timeout(patience, self.wire.fill()).await {
+                    Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    Ok(filled) => filled?,
+                    Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
+                };
+            }
+            let here = self
+                .wire
+                .pending()
+                .len()
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            self.wire.take(here);
+            left -= here as u64;
+        }
+        Ok(())
+    }
+
+    /// Takes decoded text; after a failure it is thrown away.
+    fn take_text(&self, incoming: &mut Incoming, text: &[u8]) {
+        incoming.octets += text.len() as u64;
+        let limit = self.world.site.options.limits.max_message_octets.0;
+        if limit.is_some_and(|limit| incoming.octets > limit) && incoming.failure.is_none() {
+            incoming.failure = Some(MessageEnd::TooLarge);
+            incoming.spool = None;
+        }
+        let Some(spool) = &mut incoming.spool else {
+            return;
+        };
+        let mut out = Vec::with_capacity(text.len());
+        incoming.filter.push(text, &mut out);
+        if let Err(error) = spool.push(&out) {
+            let text = format!("queue: {error}");
+            self.world.log.about(Level::Error, &incoming.id, &text);
+            incoming.failure = Some(queue_failed());
+            incoming.spool = None;
+        }
+    }
+
+    /// Makes the message durable.
+    pub(super) async fn store(&mut self, incoming: Incoming) -> MessageEnd {
+        let Incoming {
+            id,
+            filter,
+            spool,
+            check,
+            ..
+        } = incoming;
+        if let Some(fault) = check.finish() {
+            self.log_fault(&id, "message text with a bare CR, LF or NUL refused");
+            return MessageEnd::Fault(fault);
+        }
+        let (Some(mut spool), Some(transaction)) = (spool, self.session.transaction()) else {
+            return queue_failed();
+        };
+        let mut rest = Vec::new();
+        let max = self
+            .world
+            .site
+            .options
+            .limits
+            .max_headers_octets
+            .0
+            .unwrap_or(0);
+        let Ok(summary) = filter.finish(&mut rest) else {
+            let text = format!("Headers too large ({max} max)");
+            return MessageEnd::Refused(reply(552, (5, 6, 0), text));
+        };
+        if spool.push(&rest).is_err() {
+            return queue_failed();
+        }
+        let mut envelope = self.envelope(&id, transaction, spool.octets());
+        envelope.hops = summary.hops;
+        let discard = transaction.fate == Fate::Discard;
+        self.log_from(&envelope, &summary.message_id, summary.class);
+        if discard {
+            self.world.log.about(Level::Info, &id, "discarded");
+            return MessageEnd::Stored(id);
+        }
+        let finished = if spool.is_large() {
+            tokio::task::spawn_blocking(move || spool.finish()).await
+        } else {
+            Ok(spool.finish())
+        };
+        let body = match finished {
+            Ok(Ok(body)) => body,
+            Ok(Err(error)) => {
+                self.world
+                    .log
+                    .about(Level::Error, &id, &format!("queue: {error}"));
+                return queue_failed();
+            }
+            Err(_) => return queue_failed(),
+        };
+        match self.world.queue.add(envelope, body).await {
+            Ok(()) => MessageEnd::Stored(id),
+            Err(error) => {
+                self.world
+                    .log
+                    .about(Level::Error, &id, &format!("queue: {error}"));
+                queue_failed()
+            }
+        }
+    }
+
+    async fn incoming(&mut self) -> Incoming {
+        let id = self.world.queue.next_id();
+        let stamp = self.stamp(&id).await;
+        Incoming {
+            filter: HeaderFilter::new(stamp),
+            spool: Some(self.world.queue.spool(&id)),
+            check: LineCheck::default(),
+            failure: None,
+            octets: 0,
+            id,
+        }
+    }
+
+    async fn stamp(&mut self, id: &str) -> Stamp {
+        let now = Civil::local(now_unix());
+        let date = now.rfc5322();
+        let world = Arc::clone(&self.world);
+        let host = world.site.host_name.clone();
+        let sender = self.sender_shown().await;
+        let received = self.received(id, &date);
+        let warns = world
+            .site
+            .options
+            .greeting
+            .privacy
+            .has(libmaps::site::model::options::PrivacyFlag::AuthWarnings);
+        let silent = self
+            .session
+            .transaction()
+            .is_some_and(|t| t.introduced == Introduced::No);
+        let mut warnings = Vec::new();
+        if warns && silent {
+            let peer = self.session.peer();
+            warnings.push(format!("{host}: {peer} didn't use HELO protocol"));
+        }
+        let max = world.site.options.limits.max_headers_octets.0.unwrap_or(0);
+        Stamp {
+            received,
+            message_id: format!("<{}.{id}@{host}>", now.stamp()),
+            date,
+            from: sender,
+            warnings,
+            max_octets: usize::try_from(max).unwrap_or(usize::MAX),
+        }
+    }
+
+    /// `$g`: the sender as a From header shows it; `None` for the null sender.
+    async fn sender_shown(&mut self) -> Option<String> {
+        let path = self.session.transaction()?.sender.clone();
+        if path.is_null() {
+            return None;
+        }
+        let world = Arc::clone(&self.world);
+        let snapshot = self.consultant.snapshot().clone();
+        let mut facts = libmaps::policy::facts::Facts::new();
+        let (rewritten, _) = with_names(&world, &mut facts, |names| {
+            let addressing = Addressing {
+                site: &world.site,
+                tables: &snapshot.routes,
+                names,
+                daemon_flags: "",
+            };
+            let mailer = world.site.mailers.get(&world.site.mailers.local)?;
+            Some(addressing.rewrite(AddressRole::HeaderSender, mailer, path.written()))
+        })
+        .await;
+        match rewritten {
+            Some(Ok(decision)) => Some(String::from_utf8_lossy(&decision.outcome).into_owned()),
+            _ => Some(String::from_utf8_lossy(path.bare()).into_owned()),
+        }
+    }
+
+    fn received(&self, id: &str, date: &str) -> String {
+        let peer = self.session.peer();
+        let client = self.consultant.client();
+        let helo = match self.session.helo() {
+            Some((_, name)) => name.to_owned(),
+            None => peer.name.clone(),
+        };
+        let from = peer.to_string();
+        let protocol = self.consultant.protocol(&self.session);
+        let bits = client.tls.bits.to_string();
+        let transaction = self.session.transaction();
+        let only = transaction
+            .filter(|t| t.attempted == 1)
+            .and_then(|t| t.recipients.first())
+            .map(|r| format!("<{}>", String::from_utf8_lossy(r.path.bare())));
+        let auth_bits = client.login.as_ref().map(|l| l.bits.to_string());
+        let value = |name: &str| match name {
+            "s" => Some(helo.as_str()),
+            "_" => Some(from.as_str()),
+            "j" => Some(self.world.site.host_name.as_str()),
+            "v" | "Z" => Some(env!("CARGO_PKG_VERSION")),
+            "r" => Some(protocol.as_str()),
+            "i" => Some(id),
+            "u" => only.as_deref(),
+            "b" => Some(date),
+            "auth_type" => client.login.as_ref().map(|l| l.mechanism.as_str()),
+            "auth_ssf" => auth_bits.as_deref(),
+            "tls_version" => Some(client.tls.version.as_str()),
+            "cipher" => Some(client.tls.cipher.as_str()),
+            "cipher_bits" => Some(bits.as_str()),
+            "verify" => Some(client.tls.verify.as_str()),
+            _ => None,
+        };
+        macros::expand(RECEIVED, &value)
+    }
+
+    fn envelope(&self, id: &str, transaction: &Transaction, octets: u64) -> Envelope {
+        let params = &transaction.params;
+        let hold = match &transaction.fate {
+            Fate::Quarantine(why) => Some(Hold::Quarantined(why.to_string())),
+            _ => None,
+        };
+        Envelope {
+            id: id.into(),
+            created_unix: now_unix(),
+            sender: Octets::from(transaction.sender.bare()),
+            size_octets: octets,
+            body: params.body,
+            ret: params.ret,
+            envid: params.envid.clone(),
+            by: params.by,
+            auth: self.consultant.trusted_author().map(Octets::from),
+            smtputf8: params.smtputf8.is_some(),
+            relay: self.session.peer().to_string(),
+            protocol: self.consultant.protocol(&self.session),
+            hops: 0,
+            hold,
+            recipients: transaction
+                .recipients
+                .iter()
+                .map(|r| QueuedRecipient {
+                    address: Octets::from(r.path.bare()),
+                    notify: r.params.notify,
+                    orcpt: r.params.orcpt.clone(),
+                    expanded: Expanded::No,
+                })
+                .collect(),
+            targets: Vec::new(),
+            tries: 0,
+            tried_unix: 0,
+        }
+    }
+
+    fn log_from(&self, envelope: &Envelope, message_id: &str, class: i32) {
+        let text = format!(
+            "from=<{}>, size={}, class={class}, nrcpts={}, msgid={message_id}, proto={}, daemon={}, relay={}",
+            envelope.sender.shown(),
+            envelope.size_octets,
+            envelope.recipients.len(),
+            envelope.protocol,
+            self.consultant.daemon_name(),
+            envelope.relay
+        );
+        self.world.log.about(Level::Info, &envelope.id, &text);
+    }
+
+    fn log_fault(&self, id: &str, what: &str) {
+        let text = format!("{what}, relay={}", self.session.peer());
+        self.world.log.about(Level::Warning, id, &text);
+    }
+}
+
+fn queue_failed() -> MessageEnd {
+    MessageEnd::Refused(reply(
+        452,
+        (4, 3, 1),
+        "Insufficient disk space; try again later",
+    ))
+}

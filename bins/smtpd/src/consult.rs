@@ -1,0 +1,401 @@
+//! Answers for the session: policy, maps, DNS, logins.
+//!
+//! A [`Consultant`] belongs to one connection. It takes a snapshot of the maps for each
+//! transaction, gives the rulesets what they lack, and turns their decisions into
+//! the session's words.
+
+mod recipient;
+mod welcome;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use libmaps::address::{Address, AddressError, ReversePath};
+use libmaps::decision::Decision;
+use libmaps::policy::facts::{self, Facts};
+use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
+use libmaps::reply::{Reply, Status};
+
+use crate::daemon::Daemon;
+use crate::log::Level;
+use crate::login::{Exchange, Told};
+use crate::maps::Snapshot;
+use crate::resolver::policy_text;
+use crate::session::{
+    Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
+};
+use crate::tls::TlsFacts;
+use crate::world::World;
+
+/// Most answers of DNS that one ruleset may need.
+const MAX_NEEDS: usize = 64;
+/// Most answers that are kept for a connection.
+const MAX_FACTS: usize = 256;
+/// Longest wait for one answer of DNS.
+const DNS_PATIENCE: Duration = Duration::from_secs(30);
+
+/// Answers the questions of one session.
+pub struct Consultant {
+    world: Arc<World>,
+    daemon: Arc<Daemon>,
+    peer: Arc<Peer>,
+    client: facts::Session,
+    facts: Facts,
+    known: usize,
+    snapshot: Snapshot,
+    exchange: Option<Exchange>,
+    /// Set where everything is refused before policy is asked.
+    refused: Option<Refusal>,
+    /// Whether AUTH= of the transaction at hand was believed.
+    trusted_author: Option<Box<[u8]>>,
+}
+
+impl Consultant {
+    /// A consultant for a client of this daemon.
+    #[must_use]
+    pub fn new(world: Arc<World>, daemon: Arc<Daemon>, peer: Arc<Peer>, load: ClientLoad) -> Self {
+        let resolve = match peer.resolve {
+            Resolve::Ok => facts::Resolve::Ok,
+            Resolve::Fail => facts::Resolve::Fail,
+            Resolve::Forged => facts::Resolve::Forged,
+            Resolve::Temp => facts::Resolve::Temp,
+        };
+        let literal = crate::session::bracketed(peer.addr);
+        let client = facts::Session {
+            client_addr: policy_text(peer.addr),
+            client_name: match peer.resolve {
+                Resolve::Ok => peer.name.clone(),
+                _ => literal,
+            },
+            client_ptr: match peer.resolve {
+                Resolve::Ok | Resolve::Forged => peer.name.clone(),
+                _ => String::new(),
+            },
+            client_resolve: resolve,
+            client_rate: load.rate,
+            client_connections: load.connections,
+            daemon_flags: daemon.options.flags_macro(),
+            ..facts::Session::default()
+        };
+        let snapshot = world.snapshot();
+        Consultant {
+            world,
+            daemon,
+            peer,
+            client,
+            facts: Facts::new(),
+            known: 0,
+            snapshot,
+            exchange: None,
+            refused: None,
+            trusted_author: None,
+        }
+    }
+
+    /// The answer to a question of the session.
+    pub async fn answer(&mut self, question: Question, session: &Session) -> Answer {
+        self.client.helo = session
+            .helo()
+            .map_or_else(String::new, |(_, name)| name.to_owned());
+        match question {
+            Question::Client => Answer::Welcome(Box::new(self.welcome().await)),
+            Question::Sender(path, params) => self.sender(&path, &params).await,
+            Question::Recipient(path) => self.recipient(&path).await,
+            Question::Login { mechanism, initial } => {
+                let first = initial.map(|secret| secret.0);
+                let (exchange, told) = Exchange::start(
+                    &self.world,
+                    &self.client.tls,
+                    &mechanism,
+                    first,
+                    self.peer.addr,
+                )
+                .await;
+                self.exchange = exchange;
+                self.told(told)
+            }
+            Question::Response(secret) => match self.exchange.take() {
+                Some(exchange) => {
+                    let (exchange, told) = exchange.respond(&self.world, secret.0).await;
+                    self.exchange = exchange;
+                    self.told(told)
+                }
+                None => Answer::LoginFailed,
+            },
+            Question::AbortLogin => {
+                self.exchange = None;
+                Answer::LoginFailed
+            }
+            Question::Verify(text) => Answer::Say(self.verify(&text).await),
+            Question::Expand(text) => Answer::Say(self.expand(&text).await),
+            Question::RunQueue(node) => {
+                self.world.queue.run_now();
+                let text = format!("Queuing for node {} started", shown(&node));
+                Answer::Say(reply(250, (2, 0, 0), text))
+            }
+        }
+    }
+
+    /// TLS is on: what the client is offered now.
+    pub async fn secured(&mut self, tls: TlsFacts) -> Answer {
+        self.client.tls = tls.0;
+        self.client.login = None;
+        self.exchange = None;
+        let mut welcome = self.welcome_offers().await;
+        let ruling = self
+            .settle(|policy, client, facts| libmaps::policy::tls::tls_client(policy, client, facts))
+            .await;
+        welcome.refusal = self.refusal(&ruling, "tls_client", "STARTTLS");
+        Answer::Welcome(Box::new(welcome))
+    }
+
+    /// TLS was on from the first octet.
+    pub fn note_tls(&mut self, tls: TlsFacts) {
+        self.client.tls = tls.0;
+    }
+
+    /// Refuses everything, whatever policy would say.
+    pub fn refuse_all(&mut self, refusal: Refusal) {
+        self.refused = Some(refusal);
+    }
+
+    /// What is known about the client, for the Received header and the logs.
+    #[must_use]
+    pub fn client(&self) -> &facts::Session {
+        &self.client
+    }
+
+    /// The listener's name.
+    #[must_use]
+    pub fn daemon_name(&self) -> &str {
+        &self.daemon.options.name
+    }
+
+    /// The snapshot of the transaction at hand.
+    #[must_use]
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// AUTH= of the transaction at hand, where it was believed.
+    #[must_use]
+    pub fn trusted_author(&self) -> Option<&[u8]> {
+        self.trusted_author.as_deref()
+    }
+
+    /// `$r`: the protocol, with S for TLS and A for a login (RFC 3848).
+    #[must_use]
+    pub fn protocol(&self, session: &Session) -> String {
+        let base = match session.helo() {
+            Some((Hello::Extended, _)) => "ESMTP",
+            _ => "SMTP",
+        };
+        let tls = if self.client.tls.version.is_empty() {
+            ""
+        } else {
+            "S"
+        };
+        let auth = if session.login().is_some() { "A" } else { "" };
+        format!("{base}{tls}{auth}")
+    }
+
+    fn told(&mut self, told: Told) -> Answer {
+        let relay = &self.peer;
+        match told {
+            Told::Challenge(octets) => Answer::Challenge(octets),
+            Told::In(login, bits) => {
+                let text = format!(
+                    "AUTH=server, relay={relay}, authid={}, mech={}, bits={bits}",
+                    login.authid, login.mechanism
+                );
+                self.world.log.say(Level::Info, &text);
+                self.client.login = Some(facts::Login {
+                    mechanism: login.mechanism.to_string(),
+                    authid: login.authid.to_string(),
+                    author: login.authzid.to_string(),
+                    bits,
+                });
+                Answer::LoggedIn(Box::new(login))
+            }
+            Told::Failed { mechanism, why } => {
+                let text = format!("AUTH failure ({mechanism}): {why}, relay={relay}");
+                self.world.log.say(Level::Warning, &text);
+                Answer::LoginFailed
+            }
+            Told::Unavailable { mechanism, why } => {
+                let text = format!("AUTH temporary failure ({mechanism}): {why}, relay={relay}");
+                self.world.log.say(Level::Error, &text);
+                Answer::LoginUnavailable
+            }
+        }
+    }
+
+    async fn sender(&mut self, path: &Path, params: &MailParams) -> Answer {
+        self.snapshot = self.world.snapshot();
+        if self.known > MAX_FACTS {
+            self.facts = Facts::new();
+            self.known = 0;
+        }
+        if let Some(refused) = self.world.overload() {
+            return Answer::Refused(refused);
+        }
+        self.client.sender = match ReversePath::parse(path.written()) {
+            Ok(sender) => sender,
+            Err(error) => return Answer::Refused(not_an_address(&error)),
+        };
+        self.client.sender_text = shown(path.bare());
+        if let Err(answer @ Answer::Refused(_)) = self.route_check(path).await
+            && is_no_address(&answer)
+        {
+            return answer;
+        }
+        self.trusted_author = self.author(params.auth.as_deref()).await;
+        let ruling = self
+            .settle(|policy, client, facts| check_mail::check_mail(policy, client, facts))
+            .await;
+        self.ruled(&ruling, "check_mail", path)
+    }
+
+    /// AUTH= counts only where trust_auth says so; otherwise it is as if `<>` had been given.
+    async fn author(&mut self, author: Option<&[u8]>) -> Option<Box<[u8]>> {
+        let author = author.filter(|a| !a.is_empty())?;
+        let ruling = self
+            .settle(|policy, client, facts| trust_auth::trust_auth(policy, client, facts, author))
+            .await;
+        (ruling.outcome == Outcome::Accept).then(|| author.into())
+    }
+
+    async fn recipient(&mut self, path: &Path) -> Answer {
+        let address = match Address::parse(path.written()) {
+            Ok(address) => address,
+            Err(error) => return Answer::Refused(not_an_address(&error)),
+        };
+        if let Err(answer) = self.route_check(path).await {
+            return answer;
+        }
+        let ruling = self
+            .settle(|policy, client, facts| check_rcpt::check_rcpt(policy, client, facts, &address))
+            .await;
+        let answer = self.ruled(&ruling, "check_rcpt", path);
+        match answer {
+            Answer::Accepted(Fate::Discard) => answer,
+            Answer::Accepted(fate) => self.user_check(path, fate).await,
+            refused => refused,
+        }
+    }
+
+    /// A ruleset's decision as an answer; a refusal is logged with its reason.
+    fn ruled(&self, ruling: &Decision<Outcome>, ruleset: &str, path: &Path) -> Answer {
+        let arg = path.shown();
+        match &ruling.outcome {
+            Outcome::Accept | Outcome::Delayed => Answer::Accepted(Fate::Deliver),
+            Outcome::Discard => {
+                self.log_ruling(
+                    ruling,
+                    &format!(
+                        "ruleset={ruleset}, arg1={arg}, relay={}, discard",
+                        self.peer
+                    ),
+                );
+                Answer::Accepted(Fate::Discard)
+            }
+            Outcome::Quarantine(why) => {
+                self.log_ruling(
+                    ruling,
+                    &format!(
+                        "ruleset={ruleset}, arg1={arg}, relay={}, quarantine={why}",
+                        self.peer
+                    ),
+                );
+                Answer::Accepted(Fate::Quarantine(why.clone()))
+            }
+            Outcome::Refuse(refusal) => {
+                let reply = refusal.reply();
+                self.log_ruling(
+                    ruling,
+                    &format!(
+                        "ruleset={ruleset}, arg1={arg}, relay={}, reject={reply}",
+                        self.peer
+                    ),
+                );
+                Answer::Refused(reply)
+            }
+        }
+    }
+
+    fn log_ruling(&self, ruling: &Decision<Outcome>, text: &str) {
+        self.world
+            .log
+            .line(Level::Notice, None, text, Some(&ruling.trace));
+    }
+
+    /// Runs a ruleset, asking the resolver for what it lacks.
+    async fn settle<T>(
+        &mut self,
+        ruleset: impl Fn(Policy<'_>, &facts::Session, &Facts) -> Ruling<T>,
+    ) -> Decision<T> {
+        let mut asked = 0;
+        loop {
+            let policy = Policy {
+                site: &self.world.site,
+                maps: &self.snapshot.policy,
+            };
+            let need = match ruleset(policy, &self.client, &self.facts) {
+                Ok(decision) => return decision,
+                Err(need) => need,
+            };
+            asked += 1;
+            // A ruleset needs finitely many answers; should one not, DNS is "down" for it.
+            let answer = if asked > MAX_NEEDS {
+                facts::Answer::Temporary
+            } else {
+                let answer = self.world.resolver.answer(&need);
+                tokio::time::timeout(DNS_PATIENCE, answer)
+                    .await
+                    .unwrap_or(facts::Answer::Temporary)
+            };
+            self.facts.add(need, answer);
+            self.known += 1;
+        }
+    }
+}
+
+/// How busy a client keeps us.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ClientLoad {
+    /// Its connections within the window.
+    pub rate: u32,
+    /// Its open connections.
+    pub connections: u32,
+}
+
+pub(crate) use recipient::with_names;
+
+pub(crate) fn reply(
+    code: u16,
+    (class, subject, detail): (u8, u16, u16),
+    text: impl Into<String>,
+) -> Reply {
+    Reply::new(code, Some(Status::new(class, subject, detail)), text)
+}
+
+/// Whether the rules found that it is no address at all; that a table refuses mail to
+/// it says nothing about mail from it.
+fn is_no_address(answer: &Answer) -> bool {
+    matches!(answer, Answer::Refused(reply) if reply.status == Some(Status::new(5, 1, 3)))
+}
+
+/// The refusal of what is no address.
+fn not_an_address(error: &AddressError) -> Reply {
+    let status = error.status().unwrap_or(Status::new(5, 0, 0));
+    Reply::new(553, Some(status), error.to_string())
+}
+
+/// 451 4.3.0: a map can't be read.
+fn unavailable() -> Reply {
+    reply(
+        451,
+        (4, 3, 0),
+        "Temporary system failure. Please try again later.",
+    )
+}

@@ -1,0 +1,331 @@
+//! Recipients: where they would go, and whether they exist. VRFY and EXPN too.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use libmaps::decision::LookupError;
+use libmaps::map::{Entries, Map, MapName, StoreError};
+use libmaps::policy::expand::include::SiteIncludes;
+use libmaps::policy::expand::{Expander, Expansion, State};
+use libmaps::policy::facts::{Answer as Found, Facts, Need};
+use libmaps::policy::route::canonify::{Addressing, HostNames};
+use libmaps::reply::{Reply, Status};
+use libmaps::rhs::Rhs;
+use libmaps::table::aliases::AliasTable;
+use libmaps::table::verdict::Refusal;
+
+use crate::session::{Answer, Fate, Path, shown};
+use crate::world::World;
+
+use super::{Consultant, DNS_PATIENCE, reply, unavailable};
+
+/// Most lines of one EXPN reply.
+const MAX_EXPANDED: usize = 1000;
+/// Most rounds of asking DNS for one address.
+const MAX_ROUNDS: usize = 16;
+
+/// Names of hosts out of answers that are known; what is lacking is noted.
+pub(crate) struct KnownNames<'a> {
+    facts: &'a Facts,
+    lacking: Mutex<Vec<Need>>,
+    unknown: Mutex<bool>,
+}
+
+impl HostNames for KnownNames<'_> {
+    fn canonical(&self, host: &[u8]) -> Option<Vec<u8>> {
+        match self.facts.get(Need::Host(host.into())) {
+            Ok(Found::Found(names)) => names.first().map(|n| n.to_ascii_lowercase()),
+            Ok(Found::NotFound) => None,
+            Ok(Found::Temporary) => {
+                *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                None
+            }
+            Err(need) => {
+                self.lacking
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .push(need);
+                None
+            }
+        }
+    }
+}
+
+/// Whether every name was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Certainty {
+    /// Every name.
+    Certain,
+    /// A name server did not answer.
+    NameServerDown,
+}
+
+/// Runs something that needs host names, asking for those that it lacks.
+pub(crate) async fn with_names<T>(
+    world: &World,
+    facts: &mut Facts,
+    work: impl Fn(&dyn HostNames) -> T,
+) -> (T, Certainty) {
+    let mut rounds = 0;
+    loop {
+        let names = KnownNames {
+            facts,
+            lacking: Mutex::new(Vec::new()),
+            unknown: Mutex::new(false),
+        };
+        let result = work(&names);
+        let lacking = names
+            .lacking
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        let unknown = names
+            .unknown
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        rounds += 1;
+        if lacking.is_empty() || rounds > MAX_ROUNDS {
+            let certainty = if unknown || !lacking.is_empty() {
+                Certainty::NameServerDown
+            } else {
+                Certainty::Certain
+            };
+            return (result, certainty);
+        }
+        for need in lacking.into_iter().take(64) {
+            let answer = tokio::time::timeout(DNS_PATIENCE, world.resolver.answer(&need)).await;
+            facts.add(need, answer.unwrap_or(Found::Temporary));
+        }
+    }
+}
+
+/// An alias map that answers only whether there is such an alias: RCPT must not cost
+/// more for a list of 100,000 than for a user.
+struct Existence<M>(M);
+
+impl<M: Map> Map for Existence<M> {
+    fn get(&self, lhs: &[u8]) -> Result<Option<Rhs>, StoreError> {
+        Ok(self.0.get(lhs)?.map(|_| Rhs::from("/dev/null")))
+    }
+
+    fn get_all(&self, lhs: &[u8]) -> Result<Vec<Rhs>, StoreError> {
+        Ok(self.get(lhs)?.into_iter().collect())
+    }
+
+    fn iter(&self) -> Entries<'_> {
+        self.0.iter()
+    }
+
+    fn name(&self) -> &MapName {
+        self.0.name()
+    }
+}
+
+impl Consultant {
+    /// Whether the address leads to a refusal before any policy is asked: no address at
+    /// all, or an `error:` of a table.
+    pub(super) async fn route_check(&mut self, path: &Path) -> Result<(), Answer> {
+        let world = std::sync::Arc::clone(&self.world);
+        let (snapshot, flags) = (self.snapshot.clone(), self.client.daemon_flags.clone());
+        let (routed, _) = with_names(&world, &mut self.facts, |names| {
+            let addressing = Addressing {
+                site: &world.site,
+                tables: &snapshot.routes,
+                names,
+                daemon_flags: &flags,
+            };
+            addressing.route(path.written())
+        })
+        .await;
+        match routed {
+            Ok(decision) if decision.outcome.is_error() => {
+                let triple = decision.outcome;
+                Err(Answer::Refused(refusal(&triple.host, &triple.user)))
+            }
+            Ok(_) => Ok(()),
+            Err(error) => Err(Answer::Refused(lookup_failed(&error))),
+        }
+    }
+
+    /// Whether there is such a user, alias or route.
+    pub(super) async fn user_check(&mut self, path: &Path, fate: Fate) -> Answer {
+        let world = std::sync::Arc::clone(&self.world);
+        let snapshot = self.snapshot.clone();
+        let aliases = snapshot
+            .aliases
+            .iter()
+            .map(|map| libmaps::decision::Traced::new(Existence(map.map().clone())));
+        let aliases = match AliasTable::new(aliases) {
+            Ok(aliases) => aliases,
+            Err(error) => return Answer::Refused(lookup_failed(&error)),
+        };
+        let flags = self.client.daemon_flags.clone();
+        let (expanded, certainty) = with_names(&world, &mut self.facts, |names| {
+            let expander = Expander {
+                addressing: Addressing {
+                    site: &world.site,
+                    tables: &snapshot.routes,
+                    names,
+                    daemon_flags: &flags,
+                },
+                aliases: &aliases,
+                users: &world.users,
+                includes: &SiteIncludes { site: &world.site },
+            };
+            expander.expand(path.written())
+        })
+        .await;
+        let expansion = match expanded {
+            Ok(expansion) => expansion,
+            Err(error) => return Answer::Refused(lookup_failed(&error)),
+        };
+        for recipient in &expansion.recipients {
+            match &recipient.state {
+                State::Unknown => {
+                    return Answer::Unknown(reply(550, (5, 1, 1), "User unknown"));
+                }
+                State::Refused(why) => return Answer::Unknown(refused(why)),
+                _ => {}
+            }
+        }
+        match certainty {
+            Certainty::NameServerDown => Answer::AcceptedForLater,
+            Certainty::Certain => Answer::Accepted(fate),
+        }
+    }
+
+    async fn expansion(&mut self, text: &[u8]) -> Result<Expansion, LookupError> {
+        self.snapshot = self.world.snapshot();
+        let world = std::sync::Arc::clone(&self.world);
+        let snapshot = self.snapshot.clone();
+        let aliases = snapshot.alias_table()?;
+        let flags = self.client.daemon_flags.clone();
+        let (expanded, _) = with_names(&world, &mut self.facts, |names| {
+            let expander = Expander {
+                addressing: Addressing {
+                    site: &world.site,
+                    tables: &snapshot.routes,
+                    names,
+                    daemon_flags: &flags,
+                },
+                aliases: &aliases,
+                users: &world.users,
+                includes: &SiteIncludes { site: &world.site },
+            };
+            expander.expand(text)
+        })
+        .await;
+        expanded
+    }
+
+    /// VRFY: the user, or that there is none.
+    pub(super) async fn verify(&mut self, text: &[u8]) -> Reply {
+        self.snapshot = self.world.snapshot();
+        let path = Path::from(text);
+        if let Err(Answer::Refused(refused)) = self.route_check(&path).await {
+            return named(text, refused);
+        }
+        match self.user_check(&path, Fate::Deliver).await {
+            Answer::Accepted(_) | Answer::AcceptedForLater => {
+                let bare = shown(path.bare());
+                let site = &self.world.site;
+                match bare.rsplit_once('@') {
+                    Some((_, domain)) if !site.classes.local_hosts.contains(domain.as_bytes()) => {
+                        reply(252, (2, 1, 5), format!("<{bare}>"))
+                    }
+                    Some((local, _)) => reply(250, (2, 1, 5), self.full_name(local)),
+                    None => reply(250, (2, 1, 5), self.full_name(&bare)),
+                }
+            }
+            Answer::Unknown(refused) | Answer::Refused(refused) => named(text, refused),
+            _ => unavailable(),
+        }
+    }
+
+    /// `Full Name <user@host>`.
+    fn full_name(&self, user: &str) -> String {
+        let host = &self.world.site.host_name;
+        let gecos = match self.world.users.get(user) {
+            Ok(Some(found)) => full_name_of(&found.gecos, user),
+            _ => String::new(),
+        };
+        if gecos.is_empty() {
+            return format!("<{user}@{host}>");
+        }
+        format!("{gecos} <{user}@{host}>")
+    }
+
+    /// EXPN: everybody behind an alias.
+    pub(super) async fn expand(&mut self, text: &[u8]) -> Reply {
+        let expansion = match self.expansion(text).await {
+            Ok(expansion) => expansion,
+            Err(error) => return lookup_failed(&error),
+        };
+        let mut lines = BTreeSet::new();
+        for recipient in &expansion.recipients {
+            match &recipient.state {
+                State::Unknown => return named(text, reply(550, (5, 1, 1), "User unknown")),
+                State::Refused(why) => return refused(why),
+                State::Deliver => {
+                    let user = shown(&recipient.triple.user);
+                    lines.insert(if user.contains('@') || user.starts_with(['/', '|']) {
+                        format!("<{user}>")
+                    } else {
+                        self.full_name(&user)
+                    });
+                }
+                _ => {}
+            }
+        }
+        if lines.is_empty() {
+            return reply(554, (5, 5, 2), "Nothing to EXPN");
+        }
+        Reply {
+            code: 250,
+            status: Some(Status::new(2, 1, 5)),
+            lines: lines.into_iter().take(MAX_EXPANDED).collect(),
+        }
+    }
+}
+
+/// The first item of the GECOS field, `&` being the login name with a capital.
+fn full_name_of(gecos: &str, user: &str) -> String {
+    let name = gecos.split(',').next().unwrap_or_default();
+    let mut chars = user.chars();
+    let capital = chars
+        .next()
+        .map(|c| format!("{}{}", c.to_ascii_uppercase(), chars.as_str()))
+        .unwrap_or_default();
+    name.replace('&', &capital)
+}
+
+/// VRFY and EXPN name what was asked.
+fn named(text: &[u8], mut reply: Reply) -> Reply {
+    if let Some(first) = reply.lines.first_mut() {
+        *first = format!("{}... {first}", shown(text));
+    }
+    reply
+}
+
+/// The reply to an `error:` triple: its host is the status, its user the text.
+fn refusal(host: &[u8], user: &[u8]) -> Reply {
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    Refusal::new(&text(host), &text(user)).reply()
+}
+
+/// The reply to what the expansion refuses.
+fn refused(why: &str) -> Reply {
+    if why.starts_with("Cannot mail directly to") {
+        reply(550, (5, 7, 1), why)
+    } else if why.contains("loop broken") {
+        reply(554, (5, 4, 6), "aliasing/forwarding loop broken")
+    } else {
+        Refusal::new("", why).reply()
+    }
+}
+
+fn lookup_failed(error: &LookupError) -> Reply {
+    match error {
+        LookupError::Loop { .. } => reply(554, (5, 4, 6), "aliasing/forwarding loop broken"),
+        _ => unavailable(),
+    }
+}

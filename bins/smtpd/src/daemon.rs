@@ -1,0 +1,77 @@
+//! A listener's rules, out of DAEMON_OPTIONS and the site's options.
+
+use std::sync::Arc;
+
+use libmaps::site::Site;
+use libmaps::site::model::DaemonOptions;
+use libmaps::site::model::options::PrivacyFlag;
+
+use crate::session::{AuthDemand, Offer, Offers, Rules};
+
+/// Failed logins after which a connection ends.
+const AUTH_STRIKES: u32 = 3;
+
+/// One listener.
+#[derive(Debug)]
+pub struct Daemon {
+    /// Its options.
+    pub options: DaemonOptions,
+    /// The rules of its sessions.
+    pub rules: Arc<Rules>,
+}
+
+impl Daemon {
+    /// The listener of these options.
+    #[must_use]
+    pub fn of(site: &Site, options: &DaemonOptions) -> Self {
+        let privacy = site.options.greeting.privacy;
+        let has = |flag| privacy.has(flag);
+        let modifier = |letter: char| options.modifiers.0.contains(letter);
+        let limits = &site.options.limits;
+        let deliver_by_min = limits.deliver_by_min.trim().parse().unwrap_or(0);
+        let mut offers = Offers::of(&[Offer::Pipelining, Offer::Chunking]);
+        let mut offer = |what: Offer, wanted: bool| {
+            if wanted {
+                offers = offers.with(what);
+            }
+        };
+        offer(Offer::Vrfy, !has(PrivacyFlag::NoVrfy));
+        offer(Offer::Expn, !has(PrivacyFlag::NoExpn));
+        offer(
+            Offer::Verb,
+            !has(PrivacyFlag::NoVerb) && !has(PrivacyFlag::NoExpn),
+        );
+        offer(Offer::Dsn, !has(PrivacyFlag::NoReceipts));
+        offer(Offer::Etrn, !has(PrivacyFlag::NoEtrn) && !modifier('E'));
+        offer(Offer::Auth, !modifier('A'));
+        offer(Offer::StartTls, !modifier('S'));
+        offer(Offer::DeliverBy, deliver_by_min >= 0);
+        offer(Offer::SmtpUtf8, site.options.greeting.smtputf8);
+        let count = |limit: Option<u64>| usize::try_from(limit.unwrap_or(0)).unwrap_or(usize::MAX);
+        Daemon {
+            options: options.clone(),
+            rules: Arc::new(Rules {
+                hostname: site.host_name.clone(),
+                privacy,
+                offers,
+                auth: if modifier('a') {
+                    AuthDemand::Required
+                } else {
+                    AuthDemand::Optional
+                },
+                max_message_octets: limits.max_message_octets.0.unwrap_or(0),
+                max_recipients: count(limits.max_recipients.0),
+                bad_rcpt_throttle: u32::try_from(limits.bad_recipient_throttle.0.unwrap_or(0))
+                    .unwrap_or(u32::MAX),
+                auth_strikes: AUTH_STRIKES,
+                deliver_by_min_seconds: deliver_by_min,
+            }),
+        }
+    }
+
+    /// Whether TLS starts with the first octet (modifier `s`).
+    #[must_use]
+    pub fn is_tls_from_start(&self) -> bool {
+        self.options.modifiers.0.contains('s')
+    }
+}

@@ -1,0 +1,409 @@
+//! One copy: which mailer, as which user, with what in front of the message.
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use libmaps::policy::facts::Facts;
+use libmaps::policy::rewrite::AddressRole;
+use libmaps::policy::route::canonify::Addressing;
+use libmaps::site::model::{LocalDelivery, Mailer};
+use libmaps::site::users::User;
+
+use crate::clock::now_unix;
+use crate::consult::with_names;
+use crate::macros;
+use crate::privilege::ids_of;
+use crate::queue::{Envelope, Octets, QueuedTarget, Text};
+use crate::world::World;
+
+use super::Outcome;
+use super::file::{self, Locking};
+use super::lmtp::{self, Letter};
+use super::program::{self, Program, RunAs};
+use super::text::{self, Front};
+
+/// Folder of mailboxes.
+const MAIL_FOLDER: &str = "/var/mail";
+
+/// Delivers one copy.
+pub(super) async fn deliver(
+    world: &Arc<World>,
+    envelope: &Envelope,
+    target: &QueuedTarget,
+) -> Outcome {
+    let job = match job(world, envelope, target).await {
+        Ok(job) => job,
+        Err(outcome) => return outcome,
+    };
+    let text = match world.queue.text(&envelope.id) {
+        Ok(text) => text,
+        Err(error) => return Outcome::Deferred(error.to_string()),
+    };
+    let world = Arc::clone(world);
+    let done = tokio::task::spawn_blocking(move || job.run(&world, text)).await;
+    done.unwrap_or_else(|_| Outcome::Deferred("delivery was interrupted".into()))
+}
+
+/// What is to be done, all known.
+enum Job {
+    Append {
+        path: PathBuf,
+        locking: Locking,
+        front: Front,
+        run_as: RunAs,
+    },
+    Maildir {
+        folder: PathBuf,
+        front: Front,
+        run_as: RunAs,
+    },
+    Run {
+        program: Program,
+        front: Front,
+    },
+    Lmtp {
+        socket: PathBuf,
+        sender: String,
+        recipient: String,
+    },
+    Discard,
+}
+
+async fn job(
+    world: &Arc<World>,
+    envelope: &Envelope,
+    target: &QueuedTarget,
+) -> Result<Job, Outcome> {
+    let site = &world.site;
+    let sender = sender_for(world, target.owner.as_ref().unwrap_or(&envelope.sender)).await;
+    let front = Front::mailbox(&sender, now_unix());
+    if target.mailer == "*file*" {
+        return file_job(world, target, front);
+    }
+    if target.mailer == "discard" {
+        return Ok(Job::Discard);
+    }
+    if target.mailer == "prog" {
+        let front = Front {
+            return_path: None,
+            ..front
+        };
+        return program_job(world, target, front);
+    }
+    if target.mailer != site.mailers.local {
+        return Err(Outcome::Deferred(format!(
+            "mailer {} is not reached from here yet",
+            target.mailer
+        )));
+    }
+    let user = match world.users.get(&target.user.shown()) {
+        Ok(Some(user)) => user,
+        Ok(None) => return Err(Outcome::Failed("5.1.1", "User unknown".into())),
+        Err(error) => return Err(Outcome::Deferred(format!("/etc/passwd: {error}"))),
+    };
+    let mailer = site.mailers.get(&site.mailers.local);
+    match (site.features.local, mailer) {
+        (LocalDelivery::Lmtp, Some(mailer)) => lmtp_job(world, mailer, target, sender),
+        // OSTYPE(linux) names procmail whether or not it is installed.
+        (LocalDelivery::Procmail, Some(mailer)) if Path::new(&mailer.path).exists() => {
+            Ok(procmail_job(mailer, target, &user, front))
+        }
+        _ => Ok(mailbox_job(world, &user, front)),
+    }
+}
+
+/// `/var/mail/USER`, as the user, with the group of the folder for the dotlock.
+fn mailbox_job(world: &World, user: &User, front: Front) -> Job {
+    let folder = world.site.below(Path::new(MAIL_FOLDER));
+    let gid = std::os::unix::fs::MetadataExt::gid;
+    let group = std::fs::metadata(&folder).map_or(user.gid, |m| gid(&m));
+    Job::Append {
+        path: folder.join(&user.name),
+        locking: Locking::Dotlock,
+        front,
+        run_as: RunAs {
+            uid: user.uid,
+            gid: group,
+        },
+    }
+}
+
+/// A file that an alias or a `.forward` names; a final slash means Maildir.
+fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
+    let name = Path::new(OsStr::from_bytes(&target.user.0));
+    let allowed = world.site.options.files.safe_file_environment.as_deref();
+    let path = match allowed.filter(|p| *p != Path::new("/")) {
+        // SafeFileEnvironment: the file must lie below, and is named from there or from the root.
+        Some(base) => {
+            let inner = name
+                .strip_prefix(base)
+                .unwrap_or(name.strip_prefix("/").unwrap_or(name));
+            world.site.below(&base.join(inner))
+        }
+        None => world.site.below(name),
+    };
+    if name
+        .components()
+        .any(|c| c == std::path::Component::ParentDir)
+    {
+        return Err(Outcome::Failed("5.2.0", "no .. in names of files".into()));
+    }
+    let run_as = run_as(world, target)?;
+    if target.user.0.ends_with(b"/") {
+        return Ok(Job::Maildir {
+            folder: path,
+            front: Front {
+                separator: None,
+                ..front
+            },
+            run_as,
+        });
+    }
+    Ok(Job::Append {
+        path,
+        locking: Locking::Fcntl,
+        front,
+        run_as,
+    })
+}
+
+/// A command: by smrsh where the site wants it, else by sh.
+fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
+    let site = &world.site;
+    let shell = match &site.features.smrsh {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        Some(_) => "/usr/lib/sm.bin/smrsh".into(),
+        None => "/bin/sh".into(),
+    };
+    let command = target.user.shown();
+    let command = command.trim_start_matches('|').trim().to_owned();
+    Ok(Job::Run {
+        program: Program {
+            path: shell,
+            args: vec!["-c".into(), command],
+            folder: home_of(world, target),
+            run_as: Some(run_as(world, target)?),
+        },
+        front,
+    })
+}
+
+fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
+    let (detail, name) = (target.host.shown(), target.user.shown());
+    let sender = front.return_path.clone().unwrap_or_default();
+    let value = |word: &str| match word {
+        "h" => Some(detail.as_str()),
+        "u" => Some(name.as_str()),
+        "f" | "g" => Some(sender.as_str()),
+        _ => None,
+    };
+    let words = mailer.arguments.split_whitespace().skip(1);
+    Job::Run {
+        program: Program {
+            path: PathBuf::from(&mailer.path),
+            args: words.map(|word| macros::expand(word, &value)).collect(),
+            folder: None,
+            run_as: Some(RunAs {
+                uid: user.uid,
+                gid: user.gid,
+            }),
+        },
+        front,
+    }
+}
+
+/// `[IPC]` with `FILE path`: a socket such as Dovecot's.
+fn lmtp_job(
+    world: &World,
+    mailer: &Mailer,
+    target: &QueuedTarget,
+    sender: String,
+) -> Result<Job, Outcome> {
+    let mut words = mailer.arguments.split_whitespace();
+    match (words.next(), words.next()) {
+        (Some("FILE"), Some(path)) => {
+            let detail = target.host.shown();
+            let recipient = match detail.as_str() {
+                "" => target.user.shown(),
+                detail => format!("{}+{}", target.user.shown(), detail.trim_start_matches('+')),
+            };
+            Ok(Job::Lmtp {
+                socket: world.site.below(Path::new(path)),
+                sender,
+                recipient,
+            })
+        }
+        _ => Err(Outcome::Deferred(format!(
+            "mailer local: LMTP wants `FILE path`, not `{}`",
+            mailer.arguments
+        ))),
+    }
+}
+
+/// With whose rights: the user's who forwards, else DefaultUser.
+fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
+    if let Some(name) = &target.controller {
+        return match world.users.get(name) {
+            Ok(Some(user)) => Ok(RunAs {
+                uid: user.uid,
+                gid: user.gid,
+            }),
+            _ => Err(Outcome::Deferred(format!("{name}: no such user now"))),
+        };
+    }
+    match ids_of(&world.site, world.site.options.files.default_user.trim()) {
+        Ok((uid, gid)) => Ok(RunAs { uid, gid }),
+        Err(why) => Err(Outcome::Deferred(format!("DefaultUser: {why}"))),
+    }
+}
+
+fn home_of(world: &World, target: &QueuedTarget) -> Option<PathBuf> {
+    let name = target.controller.as_ref()?;
+    let user = world.users.get(name).ok()??;
+    let home = world.site.below(&user.home);
+    home.is_dir().then_some(home)
+}
+
+/// The envelope sender as a local mailer sees it.
+async fn sender_for(world: &Arc<World>, sender: &Octets) -> String {
+    if sender.0.is_empty() {
+        return String::new();
+    }
+    let snapshot = world.snapshot();
+    let mut facts = Facts::new();
+    let (rewritten, _) = with_names(world, &mut facts, |names| {
+        let addressing = Addressing {
+            site: &world.site,
+            tables: &snapshot.routes,
+            names,
+            daemon_flags: "",
+        };
+        let mailer = world.site.mailers.get(&world.site.mailers.local)?;
+        addressing
+            .rewrite(AddressRole::EnvelopeSender, mailer, &sender.0)
+            .ok()
+    })
+    .await;
+    match rewritten {
+        Some(decision) => String::from_utf8_lossy(&decision.outcome).into_owned(),
+        None => sender.shown(),
+    }
+}
+
+impl Job {
+    fn run(self, world: &World, text: Text) -> Outcome {
+        match self {
+            Job::Append {
+                path,
+                locking,
+                front,
+                run_as,
+            } => {
+                let lock = match locking {
+                    Locking::Dotlock => "dotlock",
+                    Locking::Fcntl => "fcntl",
+                };
+                by_helper(run_as, &["append", lock], &path, text, &front)
+            }
+            Job::Maildir {
+                folder,
+                front,
+                run_as,
+            } => by_helper(
+                run_as,
+                &["maildir", &world.site.host_name],
+                &folder,
+                text,
+                &front,
+            ),
+            Job::Run { program, front } => program::run(program.as_permitted(), |out| {
+                text::write(text.into_reader(), &front, out)
+            }),
+            Job::Lmtp {
+                socket,
+                sender,
+                recipient,
+            } => {
+                let letter = Letter {
+                    host: &world.site.host_name,
+                    sender: &sender,
+                    recipient: &recipient,
+                };
+                lmtp::by_socket(&socket, &letter, text.into_reader())
+            }
+            Job::Discard => Outcome::Sent,
+        }
+    }
+}
+
+/// Writes to a file as its user: by a process of our own where we are root, else here.
+fn by_helper(run_as: RunAs, words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
+    if !is_root() {
+        return here(words, path, text, front);
+    }
+    let Ok(this) = std::env::current_exe() else {
+        return Outcome::Deferred("cannot find my own program file".into());
+    };
+    let mut args: Vec<String> = vec!["deliver-file".into()];
+    args.extend(words.iter().map(|w| (*w).to_owned()));
+    args.push(path.to_string_lossy().into_owned());
+    let program = Program {
+        path: this,
+        args,
+        folder: None,
+        run_as: Some(run_as),
+    };
+    program::run(program, |out| text::write(text.into_reader(), front, out))
+}
+
+fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
+    let mut whole = Vec::new();
+    let done = text::write(text.into_reader(), front, &mut whole)
+        .and_then(|()| write_file(words, path, &mut whole.as_slice()));
+    match done {
+        Ok(()) => Outcome::Sent,
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            Outcome::Failed("5.2.0", format!("{}: {error}", path.display()))
+        }
+        Err(error) => Outcome::Deferred(format!("{}: {error}", path.display())),
+    }
+}
+
+/// What `smtpd deliver-file append|maildir WORD PATH` does with its standard input.
+///
+/// # Errors
+/// What the system says, or that the words are not understood.
+pub fn write_file(words: &[&str], path: &Path, text: &mut dyn io::Read) -> io::Result<()> {
+    match words {
+        ["append", "dotlock"] => file::append(path, Locking::Dotlock, text),
+        ["append", "fcntl"] => file::append(path, Locking::Fcntl, text),
+        ["maildir", host] => file::maildir(path, host, text),
+        _ => Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "append dotlock|fcntl, or maildir HOST",
+        )),
+    }
+}
+
+#[allow(unsafe_code)] // geteuid(2) has no safe form in std.
+fn is_root() -> bool {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+impl Program {
+    /// Without root's rights nobody can become another user: the program runs as we do.
+    fn as_permitted(self) -> Self {
+        if is_root() {
+            self
+        } else {
+            Program {
+                run_as: None,
+                ..self
+            }
+        }
+    }
+}

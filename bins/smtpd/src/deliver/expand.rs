@@ -1,0 +1,303 @@
+//! From recipients to copies: aliases, owners, includes and `.forward` files.
+
+use std::collections::HashSet;
+use std::fs::OpenOptions;
+use std::io::Read;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use libmaps::decision::LookupError;
+use libmaps::policy::expand::include::SiteIncludes;
+use libmaps::policy::expand::{Expander, Expansion, State};
+use libmaps::policy::facts::Facts;
+use libmaps::policy::route::canonify::Addressing;
+use libmaps::site::users::User;
+
+use crate::consult::with_names;
+use crate::log::Level;
+use crate::maps::Snapshot;
+use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedTarget};
+use crate::world::World;
+
+/// Largest `.forward` file.
+const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
+/// Most users whose `.forward` files one message goes through.
+const MAX_FORWARDS: usize = 1000;
+
+/// Expands every recipient that was not. One whose tables can't be read waits.
+pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
+    let snapshot = world.snapshot();
+    for at in 0..envelope.recipients.len() {
+        let Some(recipient) = envelope.recipients.get(at) else {
+            break;
+        };
+        if recipient.expanded != Expanded::No {
+            continue;
+        }
+        let address = recipient.address.0.clone();
+        let expanded = match expansion(world, &snapshot, &address).await {
+            Ok(expansion) => {
+                let failed = failure(&expansion);
+                add_targets(envelope, at, &expansion, None);
+                failed.unwrap_or(Expanded::Yes)
+            }
+            Err(error) => {
+                let text = format!(
+                    "to={}, stat=Deferred: {error}",
+                    String::from_utf8_lossy(&address)
+                );
+                world.log.about(Level::Error, &envelope.id, &text);
+                continue;
+            }
+        };
+        if let Some(recipient) = envelope.recipients.get_mut(at) {
+            if let Expanded::Failed { status, text } = &expanded {
+                let line = format!(
+                    "to=<{}>, dsn={status}, stat={text}",
+                    recipient.address.shown()
+                );
+                world.log.about(Level::Info, &envelope.id, &line);
+            }
+            recipient.expanded = expanded;
+        }
+    }
+    forward(world, &snapshot, envelope).await;
+}
+
+async fn expansion(
+    world: &Arc<World>,
+    snapshot: &Snapshot,
+    address: &[u8],
+) -> Result<Expansion, LookupError> {
+    let aliases = snapshot.alias_table()?;
+    let mut facts = Facts::new();
+    let (expanded, _) = with_names(world, &mut facts, |names| {
+        let expander = Expander {
+            addressing: Addressing {
+                site: &world.site,
+                tables: &snapshot.routes,
+                names,
+                daemon_flags: "",
+            },
+            aliases: &aliases,
+            users: &world.users,
+            includes: &SiteIncludes { site: &world.site },
+        };
+        expander.expand(address)
+    })
+    .await;
+    expanded
+}
+
+/// Why a recipient comes to nothing, if some part of it does.
+fn failure(expansion: &Expansion) -> Option<Expanded> {
+    expansion.recipients.iter().find_map(|r| match &r.state {
+        State::Unknown => Some(Expanded::Failed {
+            status: "5.1.1".into(),
+            text: format!("{r}... User unknown"),
+        }),
+        State::Refused(why) => Some(Expanded::Failed {
+            status: if why.contains("loop") {
+                "5.4.6"
+            } else {
+                "5.1.3"
+            }
+            .into(),
+            text: format!("{r}... {why}"),
+        }),
+        _ => None,
+    })
+}
+
+/// Adds the copies of an expansion, each triple once in a message.
+fn add_targets(
+    envelope: &mut Envelope,
+    recipient: usize,
+    expansion: &Expansion,
+    controller: Option<&str>,
+) {
+    let known: HashSet<(String, Octets, Octets)> = envelope
+        .targets
+        .iter()
+        .map(|t| (t.mailer.clone(), t.host.clone(), t.user.clone()))
+        .collect();
+    let mut known = known;
+    for found in expansion
+        .recipients
+        .iter()
+        .filter(|r| r.state == State::Deliver)
+    {
+        let triple = &found.triple;
+        let host = Octets::from(triple.host.as_slice());
+        let user = Octets(plain_user(&triple.user));
+        if !known.insert((triple.mailer.clone(), host.clone(), user.clone())) {
+            continue;
+        }
+        envelope.targets.push(QueuedTarget {
+            recipient,
+            mailer: triple.mailer.clone(),
+            host,
+            user,
+            owner: owner_of(expansion, found.from),
+            controller: controller.map(str::to_owned),
+            progress: Progress::Waiting,
+            last: String::new(),
+        });
+    }
+}
+
+/// The user, file or command of a triple without what only keeps the rules off it: quotes
+/// around it, and a backslash before a name.
+fn plain_user(user: &[u8]) -> Vec<u8> {
+    let quoted = user
+        .strip_prefix(b"\"")
+        .and_then(|inner| inner.strip_suffix(b"\""));
+    let Some(inner) = quoted else {
+        return user.strip_prefix(b"\\").unwrap_or(user).to_vec();
+    };
+    let mut out = Vec::with_capacity(inner.len());
+    let mut octets = inner.iter();
+    while let Some(&octet) = octets.next() {
+        match (octet, octets.as_slice().first()) {
+            (b'\\', Some(&next)) => {
+                octets.next();
+                out.push(next);
+            }
+            _ => out.push(octet),
+        }
+    }
+    out
+}
+
+/// The owner of the nearest alias on the way that has one.
+fn owner_of(expansion: &Expansion, mut from: Option<usize>) -> Option<Octets> {
+    while let Some(at) = from {
+        let parent = expansion.recipients.get(at)?;
+        if let Some(owner) = &parent.owner {
+            return Some(Octets::from(owner.as_slice()));
+        }
+        from = parent.from;
+    }
+    None
+}
+
+/// Replaces copies for users who forward their mail.
+async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelope) {
+    let mut seen: HashSet<Vec<u8>> = HashSet::new();
+    let mut at = 0;
+    while at < envelope.targets.len() && seen.len() < MAX_FORWARDS {
+        let this = at;
+        at += 1;
+        let Some(target) = envelope.targets.get(this) else {
+            break;
+        };
+        let local = target.mailer == world.site.mailers.local;
+        if !local || target.progress != Progress::Waiting || target.controller.is_some() {
+            continue;
+        }
+        let name = target.user.shown();
+        if !seen.insert(target.user.0.clone()) {
+            continue;
+        }
+        let (recipient, detail) = (target.recipient, target.host.shown());
+        let Ok(Some(user)) = world.users.get(&name) else {
+            continue;
+        };
+        let list = match forward_list(world, &user, &detail) {
+            Ok(Some(list)) => list,
+            Ok(None) => continue,
+            Err(why) => {
+                world.log.about(Level::Warning, &envelope.id, &why);
+                continue;
+            }
+        };
+        let Ok(expansion) = expansion(world, snapshot, &list).await else {
+            continue;
+        };
+        // `\name` or the user himself means: the mailbox too.
+        let keeps = expansion.recipients.iter().any(|r| {
+            r.state == State::Deliver
+                && r.triple.mailer == world.site.mailers.local
+                && plain_user(&r.triple.user) == name.as_bytes()
+        });
+        if let Some(failed) = failure(&expansion).filter(|_| expansion.deliver().is_empty()) {
+            if let Expanded::Failed { status, text } = failed
+                && let Some(target) = envelope.targets.get_mut(this)
+            {
+                target.progress = Progress::Failed { status, text };
+            }
+            continue;
+        }
+        if let Some(target) = envelope.targets.get_mut(this) {
+            if keeps {
+                target.controller = Some(name.clone());
+            } else {
+                target.progress = Progress::Done;
+            }
+        }
+        add_targets(envelope, recipient, &expansion, Some(&name));
+    }
+}
+
+/// The list in the user's first `.forward` file that is there and can be trusted.
+fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u8>>, String> {
+    for pattern in world.site.options.files.forward_path.split(':') {
+        let home = user.home.to_string_lossy();
+        let value = |name: &str| match name {
+            "z" => Some(home.as_ref()),
+            "u" => Some(user.name.as_str()),
+            "h" => Some(detail),
+            "w" => Some(world.site.short_name.as_str()),
+            _ => None,
+        };
+        let path = crate::macros::expand(pattern, &value);
+        if path.is_empty() || path.contains("..") {
+            continue;
+        }
+        let path: PathBuf = world.site.below(Path::new(&path));
+        if let Some(text) = read_trusted(&path, user.uid)? {
+            return Ok(Some(one_list(&text)));
+        }
+    }
+    Ok(None)
+}
+
+/// A regular file that only its user (or root) can have written; `Ok(None)` if there is none.
+fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
+    let shown = path.display();
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    let Ok(file) = opened else {
+        return Ok(None);
+    };
+    let metadata = file
+        .metadata()
+        .map_err(|e| format!("forward {shown}: {e}"))?;
+    if !metadata.is_file() {
+        return Err(format!("forward {shown}: not a regular file"));
+    }
+    if metadata.uid() != uid && metadata.uid() != 0 {
+        return Err(format!("forward {shown}: owned by somebody else"));
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return Err(format!("forward {shown}: group or world writable"));
+    }
+    let mut text = Vec::new();
+    file.take(MAX_FORWARD_OCTETS)
+        .read_to_end(&mut text)
+        .map_err(|e| format!("forward {shown}: {e}"))?;
+    Ok(Some(text))
+}
+
+/// Lines with addresses, comments left out, as one list.
+fn one_list(text: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = text
+        .split(|c| *c == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+        .collect();
+    lines.join(&b", "[..])
+}

@@ -1,0 +1,149 @@
+//! LMTP (RFC 2033) to a local server: a socket in the file system, or a program.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Outcome;
+
+const PATIENCE: Duration = Duration::from_secs(300);
+const MAX_REPLY_OCTETS: u64 = 64 * 1024;
+
+/// One message for one recipient.
+pub(super) struct Letter<'a> {
+    pub(super) host: &'a str,
+    pub(super) sender: &'a str,
+    pub(super) recipient: &'a str,
+}
+
+/// Hands it to the server that listens at `path`. This blocks.
+pub(super) fn by_socket(path: &Path, letter: &Letter<'_>, text: impl Read) -> Outcome {
+    let connect = || -> io::Result<(UnixStream, UnixStream)> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok((stream.try_clone()?, stream))
+    };
+    match connect() {
+        Ok((input, output)) => talk(input, output, letter, text),
+        Err(error) => Outcome::Deferred(format!("{}: {error}", path.display())),
+    }
+}
+
+/// Speaks LMTP; an answer that is none defers.
+fn talk(input: impl Read, mut output: impl Write, letter: &Letter<'_>, text: impl Read) -> Outcome {
+    let mut input = BufReader::new(input);
+    let result = (|| -> io::Result<Outcome> {
+        let steps = [
+            None,
+            Some(format!("LHLO {}\r\n", letter.host)),
+            Some(format!("MAIL FROM:<{}>\r\n", letter.sender)),
+            Some(format!("RCPT TO:<{}>\r\n", letter.recipient)),
+            Some("DATA\r\n".to_owned()),
+        ];
+        for step in steps {
+            if let Some(line) = step {
+                output.write_all(line.as_bytes())?;
+            }
+            let (code, said) = reply(&mut input)?;
+            if !matches!(code / 100, 2 | 3) {
+                return Ok(outcome(code, said));
+            }
+        }
+        dot_stuffed(text, &mut output)?;
+        let (code, said) = reply(&mut input)?;
+        let _ = output.write_all(b"QUIT\r\n");
+        Ok(outcome(code, said))
+    })();
+    result.unwrap_or_else(|error| Outcome::Deferred(format!("LMTP: {error}")))
+}
+
+fn outcome(code: u16, said: String) -> Outcome {
+    match code / 100 {
+        2 => Outcome::Sent,
+        5 if code == 550 => Outcome::Failed("5.1.1", said),
+        5 => Outcome::Failed("5.0.0", said),
+        _ => Outcome::Deferred(said),
+    }
+}
+
+/// The message lines (they end in CRLF) with dots doubled, and the end.
+fn dot_stuffed(text: impl Read, output: &mut impl Write) -> io::Result<()> {
+    let mut text = BufReader::new(text);
+    let (mut line, mut at_start) = (Vec::new(), true);
+    loop {
+        line.clear();
+        if (&mut text).take(64 * 1024).read_until(b'\n', &mut line)? == 0 {
+            break;
+        }
+        if at_start && line.starts_with(b".") {
+            output.write_all(b".")?;
+        }
+        at_start = line.ends_with(b"\n");
+        output.write_all(&line)?;
+    }
+    output.write_all(if at_start { b".\r\n" } else { b"\r\n.\r\n" })
+}
+
+/// The code and text of a reply of any number of lines.
+fn reply(input: &mut impl BufRead) -> io::Result<(u16, String)> {
+    let mut left = MAX_REPLY_OCTETS;
+    loop {
+        let mut line = String::new();
+        let octets = input.take(left).read_line(&mut line)?;
+        left -= octets as u64;
+        if octets == 0 || left == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        let line = line.trim_end();
+        let code = line.get(..3).and_then(|c| c.parse().ok());
+        let code = code.ok_or_else(|| io::Error::other("no reply code"))?;
+        if line.as_bytes().get(3) != Some(&b'-') {
+            return Ok((code, line.to_owned()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn letter() -> Letter<'static> {
+        Letter {
+            host: "mx.example",
+            sender: "a@b",
+            recipient: "joe",
+        }
+    }
+
+    #[test]
+    fn a_dialogue() {
+        let said =
+            b"220 hi\r\n250-x\r\n250 y\r\n250 ok\r\n250 ok\r\n354 go\r\n250 2.0.0 stored\r\n";
+        let mut sent = Vec::new();
+        let outcome = talk(
+            &said[..],
+            &mut sent,
+            &letter(),
+            &b"Subject: x\r\n\r\n.dot\r\n"[..],
+        );
+        assert_eq!(outcome, Outcome::Sent);
+        assert_eq!(
+            String::from_utf8(sent).unwrap(),
+            "LHLO mx.example\r\nMAIL FROM:<a@b>\r\nRCPT TO:<joe>\r\nDATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n"
+        );
+    }
+
+    #[test]
+    fn refusals_and_silence() {
+        let said = b"220 hi\r\n250 y\r\n250 ok\r\n550 5.1.1 nobody\r\n";
+        let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
+        assert_eq!(outcome, Outcome::Failed("5.1.1", "550 5.1.1 nobody".into()));
+        let said = b"220 hi\r\n452 later\r\n";
+        let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
+        assert_eq!(outcome, Outcome::Deferred("452 later".into()));
+        let outcome = talk(&b"220 hi\r\n"[..], Vec::new(), &letter(), &b""[..]);
+        assert!(matches!(outcome, Outcome::Deferred(_)));
+    }
+}

@@ -1,0 +1,173 @@
+//! Programs that take a message on their standard input.
+
+use std::io::{self, Write};
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use libmaps::sysexits::SysExit;
+
+use super::Outcome;
+
+/// Longest run of a program.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// Most octets of its complaints that are kept.
+const MAX_COMPLAINT: usize = 400;
+
+/// As whom a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct RunAs {
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+}
+
+/// A program to run.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) path: PathBuf,
+    pub(super) args: Vec<String>,
+    pub(super) folder: Option<PathBuf>,
+    pub(super) run_as: Option<RunAs>,
+}
+
+/// Runs it with what `feed` writes on its input; its exit says what became of the mail
+/// (sysexits(3)). This blocks.
+pub(super) fn run(
+    program: Program,
+    feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Outcome {
+    let mut command = Command::new(&program.path);
+    command
+        .args(&program.args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("AGENT", "smtpd")
+        .current_dir(
+            program
+                .folder
+                .as_deref()
+                .unwrap_or(std::path::Path::new("/")),
+        )
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    if let Some(RunAs { uid, gid }) = program.run_as {
+        // std drops the supplementary groups when root becomes somebody else.
+        command.uid(uid).gid(gid);
+    }
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Outcome::Deferred(format!("{}: {error}", program.path.display()));
+        }
+        Err(error) => return Outcome::Deferred(error.to_string()),
+    };
+    let group = i32::try_from(child.id()).unwrap_or(0);
+    let watchdog = Watchdog::start(group);
+    let fed = match child.stdin.take() {
+        Some(mut input) => feed(&mut input),
+        None => Ok(()),
+    };
+    let output = child.wait_with_output();
+    watchdog.stop();
+    let output = match output {
+        Ok(output) => output,
+        Err(error) => return Outcome::Deferred(error.to_string()),
+    };
+    let complaint = complaint(&output.stdout, &output.stderr);
+    match output.status.code() {
+        // A program that succeeds without reading all of it has what it wanted.
+        Some(0) => match fed {
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Outcome::Deferred(e.to_string()),
+            _ => Outcome::Sent,
+        },
+        Some(code) => by_exit(code, complaint),
+        None => Outcome::Deferred(format!("{}: killed", program.path.display())),
+    }
+}
+
+fn by_exit(code: i32, complaint: String) -> Outcome {
+    let text = |what: &str| match complaint.as_str() {
+        "" => what.to_owned(),
+        said => format!("{what}: {said}"),
+    };
+    let is = |exit: SysExit| code == i32::from(exit.code());
+    if is(SysExit::TempFail) || is(SysExit::OsErr) || is(SysExit::IoErr) {
+        Outcome::Deferred(text("temporary failure"))
+    } else if is(SysExit::NoUser) {
+        Outcome::Failed("5.1.1", text("User unknown"))
+    } else if is(SysExit::NoPerm) {
+        Outcome::Failed("5.7.0", text("Permission denied"))
+    } else if is(SysExit::DataErr) {
+        Outcome::Failed("5.6.0", text("Data format error"))
+    } else if is(SysExit::CantCreate) {
+        Outcome::Failed("5.2.0", text("Can't create output"))
+    } else if is(SysExit::Unavailable) {
+        Outcome::Failed("5.0.0", text("Service unavailable"))
+    } else {
+        Outcome::Failed("5.3.0", text(&format!("unknown mailer error {code}")))
+    }
+}
+
+fn complaint(out: &[u8], err: &[u8]) -> String {
+    let text = if err.is_empty() { out } else { err };
+    let text = String::from_utf8_lossy(
+        text.get(..MAX_COMPLAINT.min(text.len()))
+            .unwrap_or_default(),
+    );
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Ends a program, and what it started, after too long a run.
+struct Watchdog(mpsc::Sender<()>);
+
+impl Watchdog {
+    #[allow(unsafe_code)] // kill(2) of a process group has no safe form in std.
+    fn start(group: i32) -> Self {
+        let (stop, stopped) = mpsc::channel();
+        std::thread::spawn(move || {
+            if stopped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) && group > 1 {
+                // SAFETY: numbers only; the group is our child's, which nobody has waited for yet.
+                unsafe { libc::kill(-group, libc::SIGKILL) };
+            }
+        });
+        Watchdog(stop)
+    }
+
+    fn stop(self) {
+        let _ = self.0.send(());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sh(script: &str) -> Outcome {
+        let program = Program {
+            path: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            folder: None,
+            run_as: None,
+        };
+        run(program, |out| out.write_all(b"hello\n"))
+    }
+
+    #[test]
+    fn exits_say_what_became_of_the_mail() {
+        assert_eq!(sh("cat > /dev/null"), Outcome::Sent);
+        assert_eq!(sh("exit 0"), Outcome::Sent);
+        assert_eq!(sh("exit 75"), Outcome::Deferred("temporary failure".into()));
+        assert_eq!(
+            sh("exit 67"),
+            Outcome::Failed("5.1.1", "User unknown".into())
+        );
+        assert_eq!(
+            sh("read x; echo \"no $x\" >&2; exit 69"),
+            Outcome::Failed("5.0.0", "Service unavailable: no hello".into())
+        );
+    }
+}

@@ -1,0 +1,147 @@
+//! What the demo tries, and what it should come to.
+
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::Path;
+
+use crate::tables;
+
+use super::client::Client;
+use super::{Failure, Server};
+
+/// A client without rights: mail from 127.0.0.1 is relayed.
+const STRANGER: &str = "127.0.0.2";
+
+/// Whether everything came out as it should.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    AllAsExpected,
+    SomeNot,
+}
+
+/// One row of the table.
+struct Row {
+    tried: &'static str,
+    expected: &'static str,
+    came: String,
+}
+
+/// Tries everything, and prints a table.
+pub(super) fn all(root: &Path, server: &Server) -> Result<Verdict, Failure> {
+    let mut rows = Vec::new();
+    let mut row = |tried, expected, came: String| {
+        rows.push(Row {
+            tried,
+            expected,
+            came,
+        })
+    };
+
+    let mut client = Client::connect(STRANGER, server.port)?.start_tls(root)?;
+    row(
+        "log in under TLS: AUTH PLAIN, alice",
+        "235",
+        client.log_in("alice", "wonderland")?,
+    );
+    let sent = client.send(
+        "alice@demo.example",
+        "archive@demo.example",
+        "Subject: one\n\nhello",
+    )?;
+    row("send to an alias: archive@demo.example", "250", sent);
+    row(
+        "  ... and it is in the mailbox",
+        "delivered",
+        in_mailbox(root, "Subject: one"),
+    );
+    let sent = client.send(
+        "alice@demo.example",
+        "sales@shop.example",
+        "Subject: two\n\nhello",
+    )?;
+    row("send to a virtual user: sales@shop.example", "250", sent);
+    row(
+        "  ... and it is in the same mailbox",
+        "delivered",
+        in_mailbox(root, "Subject: two"),
+    );
+    client.say("RSET")?;
+    let refused = client.send("alice@demo.example", "nobody@shop.example", "x")?;
+    row("send to the catch-all of the shop", "553", refused);
+
+    let mut stranger = Client::connect(STRANGER, server.port)?.start_tls(root)?;
+    let refused = stranger.send("offer@spam.example", "archive@demo.example", "x")?;
+    row("a sender that the access map rejects", "550", refused);
+    let refused = stranger.send("someone@friend.example", "victim@friend.example", "x")?;
+    row("relaying for a stranger", "550", refused);
+
+    let mut clear = Client::connect(STRANGER, server.port)?;
+    let refused = clear.send("someone@friend.example", "archive@demo.example", "x")?;
+    row("MAIL without TLS (TLS_Clt: ENCR:128)", "454", refused);
+
+    let mut before = Client::connect(STRANGER, server.port)?.start_tls(root)?;
+    let sent = before.send(
+        "news@soon.example",
+        "archive@demo.example",
+        "Subject: three\n\nhello",
+    )?;
+    row("news@soon.example, not in the access map", "250", sent);
+    let access = root.join("etc/mail/access");
+    let mut source = OpenOptions::new().append(true).open(&access)?;
+    writeln!(source, "From:soon.example\tERROR:5.7.1:550 Not any more")?;
+    drop(source);
+    tables::build_table(&access)?;
+    let refused = before.send("news@soon.example", "archive@demo.example", "x")?;
+    row(
+        "  ... after the map was rebuilt, same connection",
+        "550",
+        refused,
+    );
+
+    let verdict = print(&rows);
+    explain(server);
+    Ok(verdict)
+}
+
+fn print(rows: &[Row]) -> Verdict {
+    let mut verdict = Verdict::AllAsExpected;
+    println!("{:<50} {:<9} came to", "tried", "expected");
+    for row in rows {
+        let mark = if row.came.starts_with(row.expected) {
+            "ok "
+        } else {
+            verdict = Verdict::SomeNot;
+            "NOT"
+        };
+        println!("{:<50} {:<9} {mark} {}", row.tried, row.expected, row.came);
+    }
+    verdict
+}
+
+/// Why the sender was refused: every probe of that decision, from the server's log.
+fn explain(server: &Server) {
+    let Some(line) = server.logged(&["check_mail", "spam.example", "reject="]) else {
+        return;
+    };
+    println!("\nWhy offer@spam.example was refused (from the log):");
+    let probes = line
+        .get("trace")
+        .and_then(|t| t.as_array())
+        .into_iter()
+        .flatten();
+    for probe in probes.filter_map(|p| p.as_str()) {
+        println!("  {probe}");
+    }
+}
+
+/// Waits a moment for the text to be there.
+fn in_mailbox(root: &Path, text: &str) -> String {
+    for _ in 0..100 {
+        let found = std::fs::read_to_string(root.join("etc/mail/archive.mbox"));
+        if found.is_ok_and(|t| t.contains(text)) {
+            return "delivered".into();
+        }
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    "not delivered within 5 seconds".into()
+}

@@ -1,0 +1,405 @@
+//! The header of a message as it comes in: what is added, what is taken out, what is
+//! counted. Text in, text out; nothing is read or written here.
+//!
+//! As sendmail does: the Received line and missing Date, From and Message-Id fields
+//! stand first, then the fields that came, without Return-Path, Bcc, Resent-Bcc,
+//! Content-Length, Full-Name and empty Date and From fields. A line that is neither a
+//! field nor a continuation begins the body, and an empty line is put before it.
+
+/// Header text is held in memory up to its end, so there is a limit in any case.
+const MAX_HEADER_OCTETS: usize = 1024 * 1024;
+
+/// Values for fields that may be missing.
+#[derive(Clone, Debug, Default)]
+pub struct Stamp {
+    /// The Received field's value, folded with `\n\t`.
+    pub received: String,
+    /// A date for Date and Resent-Date.
+    pub date: String,
+    /// A Message-Id with its brackets.
+    pub message_id: String,
+    /// The sender's address for From; `None` for the null sender, who gets none.
+    pub from: Option<String>,
+    /// Texts of X-Authentication-Warning fields.
+    pub warnings: Vec<String>,
+    /// Most octets of all fields together; 0 is no limit.
+    pub max_octets: usize,
+}
+
+impl Stamp {
+    fn limit(&self) -> usize {
+        match self.max_octets {
+            0 => MAX_HEADER_OCTETS,
+            octets => octets.min(MAX_HEADER_OCTETS),
+        }
+    }
+}
+
+/// What was learned from the header.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Received fields that came with the message.
+    pub hops: u32,
+    /// The Message-Id that it has now.
+    pub message_id: String,
+    /// The Precedence class, as sendmail numbers it.
+    pub class: i32,
+}
+
+/// The header was longer than allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLarge;
+
+/// Passes a message through, working on its header.
+#[derive(Debug)]
+pub struct HeaderFilter {
+    stamp: Stamp,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    /// Collecting header text: whole lines, and one that is unfinished.
+    Header {
+        /// All of it.
+        text: Vec<u8>,
+        /// Where the unfinished line starts.
+        line: usize,
+    },
+    /// The body goes through; the last two octets are kept to see whether it ends in CRLF.
+    Body(Summary, [u8; 2]),
+    /// Too much header; everything is thrown away.
+    Overfull,
+}
+
+impl HeaderFilter {
+    /// A filter for one message.
+    #[must_use]
+    pub fn new(stamp: Stamp) -> Self {
+        HeaderFilter {
+            stamp,
+            state: State::Header {
+                text: Vec::new(),
+                line: 0,
+            },
+        }
+    }
+
+    /// Takes the next piece of text (lines end in CRLF) and appends what is to be kept.
+    pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
+        match &mut self.state {
+            State::Overfull => {}
+            State::Body(_, last) => pass(piece, last, out),
+            State::Header { text, line } => {
+                let scanned = text.len();
+                text.extend_from_slice(piece);
+                let limit = self.stamp.limit();
+                match header_end(text, line, scanned) {
+                    Some(end) => self.begin_body(end, out),
+                    // The line at hand may turn out to be body: leave it room.
+                    None if text.len() > limit + 4096 => self.state = State::Overfull,
+                    None => {}
+                }
+            }
+        }
+    }
+
+    fn begin_body(&mut self, end: usize, out: &mut Vec<u8>) {
+        let state = std::mem::replace(&mut self.state, State::Overfull);
+        let State::Header { text, .. } = state else {
+            return;
+        };
+        let (header, body) = text.split_at_checked(end).unwrap_or((&text, b""));
+        if header.len() > self.stamp.limit() {
+            return;
+        }
+        let summary = write_header(&self.stamp, header, out);
+        out.extend_from_slice(b"\r\n");
+        let body = body.strip_prefix(b"\r\n").unwrap_or(body);
+        let mut last = *b"\r\n";
+        pass(body, &mut last, out);
+        self.state = State::Body(summary, last);
+    }
+
+    /// The message has ended.
+    ///
+    /// # Errors
+    /// When there was more header than allowed.
+    pub fn finish(mut self, out: &mut Vec<u8>) -> Result<Summary, TooLarge> {
+        if let State::Header { text, line } = &mut self.state {
+            if !text.is_empty() && !text.ends_with(b"\r\n") {
+                text.extend_from_slice(b"\r\n");
+            }
+            let whole = text.len();
+            let end = header_end(text, line, *line).unwrap_or(whole);
+            self.begin_body(end, out);
+        }
+        match self.state {
+            State::Body(summary, last) => {
+                if last != *b"\r\n" {
+                    out.extend_from_slice(b"\r\n");
+                }
+                Ok(summary)
+            }
+            _ => Err(TooLarge),
+        }
+    }
+}
+
+fn pass(piece: &[u8], last: &mut [u8; 2], out: &mut Vec<u8>) {
+    out.extend_from_slice(piece);
+    for octet in piece.iter().skip(piece.len().saturating_sub(2)) {
+        *last = [last[1], *octet];
+    }
+}
+
+/// Where the header ends, if its end is in `text`: before an empty line or before a
+/// line that is no field. `line` is where the first line not yet judged starts, and
+/// moves on; its first `scanned` octets of text were searched for its end before.
+fn header_end(text: &[u8], line: &mut usize, scanned: usize) -> Option<usize> {
+    let mut search = scanned.saturating_sub(1).max(*line);
+    loop {
+        let length = text.get(search..)?.windows(2).position(|w| w == b"\r\n")?;
+        let end = search + length;
+        let this = text.get(*line..end)?;
+        let continued = *line > 0 && matches!(this.first(), Some(b' ' | b'\t'));
+        let first = *line == 0;
+        if !(continued || field_name(this).is_some() || (first && is_unix_from(this))) {
+            return Some(*line);
+        }
+        *line = end + 2;
+        search = *line;
+    }
+}
+
+/// `From someone at some time`: the separator of mailbox files, not a field.
+fn is_unix_from(line: &[u8]) -> bool {
+    line.starts_with(b"From ") && field_name(line).is_none()
+}
+
+/// The name of a field (RFC 5322 section 2.2), blanks before the colon allowed.
+fn field_name(line: &[u8]) -> Option<&[u8]> {
+    let colon = line.iter().position(|c| *c == b':')?;
+    let name = line.get(..colon)?.trim_ascii_end();
+    (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
+}
+
+/// One field: its name, and all its lines behind the colon.
+struct Field<'a> {
+    name: &'a [u8],
+    value: &'a [u8],
+}
+
+fn fields(header: &[u8]) -> Vec<Field<'_>> {
+    let mut all = Vec::new();
+    let mut rest = header;
+    while !rest.is_empty() {
+        let end = field_length(rest);
+        let (field, tail) = rest.split_at_checked(end).unwrap_or((rest, b""));
+        rest = tail;
+        let Some(name) = field_name(field) else {
+            continue;
+        };
+        let colon = field.iter().position(|c| *c == b':').unwrap_or(0);
+        let value = field.get(colon + 1..).unwrap_or_default();
+        let value = value.strip_suffix(b"\r\n").unwrap_or(value);
+        all.push(Field { name, value });
+    }
+    all
+}
+
+/// Octets of the first field with its continuation lines.
+fn field_length(text: &[u8]) -> usize {
+    let mut at = 0;
+    loop {
+        let rest = text.get(at..).unwrap_or_default();
+        match rest.windows(2).position(|w| w == b"\r\n") {
+            None => return text.len(),
+            Some(length) => at += length + 2,
+        }
+        if !matches!(text.get(at), Some(b' ' | b'\t')) {
+            return at;
+        }
+    }
+}
+
+fn write_header(stamp: &Stamp, header: &[u8], out: &mut Vec<u8>) -> Summary {
+    let fields = fields(header);
+    let kept = |field: &&Field<'_>| {
+        let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
+        let empty = field.value.trim_ascii().is_empty();
+        !([
+            "Return-Path",
+            "Bcc",
+            "Resent-Bcc",
+            "Content-Length",
+            "Full-Name",
+        ]
+        .into_iter()
+        .any(is)
+            || empty && (is("Date") || is("From")))
+    };
+    let find = |name: &str| {
+        fields
+            .iter()
+            .filter(kept)
+            .find(|f| f.name.eq_ignore_ascii_case(name.as_bytes()))
+    };
+    let mut add = |name: &str, value: &str| {
+        out.extend_from_slice(format!("{name}: {}\r\n", value.replace('\n', "\r\n")).as_bytes());
+    };
+    add("Received", &stamp.received);
+    let resent = fields
+        .iter()
+        .any(|f| starts_with_ignoring_case(f.name, b"resent-"));
+    if resent && find("Resent-Date").is_none() {
+        add("Resent-Date", &stamp.date);
+    }
+    if find("Date").is_none() {
+        add("Date", &stamp.date);
+    }
+    if let Some(from) = &stamp.from {
+        let full = fields
+            .iter()
+            .find(|f| f.name.eq_ignore_ascii_case(b"Full-Name"));
+        let from = match full.map(|f| String::from_utf8_lossy(f.value.trim_ascii()).into_owned()) {
+            Some(name) if !name.is_empty() && !name.contains(['\r', '\n']) => {
+                format!("{name} <{from}>")
+            }
+            _ => from.clone(),
+        };
+        if resent && find("Resent-From").is_none() {
+            add("Resent-From", &from);
+        }
+        if find("From").is_none() {
+            add("From", &from);
+        }
+    }
+    if resent && find("Resent-Message-Id").is_none() {
+        add("Resent-Message-Id", &stamp.message_id);
+    }
+    let message_id = match find("Message-Id") {
+        Some(field) => String::from_utf8_lossy(field.value.trim_ascii()).into_owned(),
+        None => {
+            add("Message-Id", &stamp.message_id);
+            stamp.message_id.clone()
+        }
+    };
+    for field in fields.iter().filter(kept) {
+        out.extend_from_slice(field.name);
+        out.push(b':');
+        out.extend_from_slice(field.value);
+        out.extend_from_slice(b"\r\n");
+    }
+    for warning in &stamp.warnings {
+        out.extend_from_slice(format!("X-Authentication-Warning: {warning}\r\n").as_bytes());
+    }
+    let hops = fields
+        .iter()
+        .filter(|f| f.name.eq_ignore_ascii_case(b"Received"))
+        .count();
+    Summary {
+        hops: u32::try_from(hops).unwrap_or(u32::MAX),
+        message_id,
+        class: find("Precedence").map_or(0, |f| class_of(f.value)),
+    }
+}
+
+fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
+    text.get(..prefix.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
+}
+
+/// sendmail's precedences.
+fn class_of(value: &[u8]) -> i32 {
+    match value.trim_ascii().to_ascii_lowercase().as_slice() {
+        b"special-delivery" => 100,
+        b"list" => -30,
+        b"bulk" => -60,
+        b"junk" => -100,
+        _ => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filtered(text: &str, size: usize) -> (String, Result<Summary, TooLarge>) {
+        let stamp = Stamp {
+            received: "from a\n\tby b; now".into(),
+            date: "DATE".into(),
+            message_id: "<ID>".into(),
+            from: Some("joe@b".into()),
+            warnings: vec![],
+            max_octets: 300,
+        };
+        let (mut filter, mut out) = (HeaderFilter::new(stamp), Vec::new());
+        let text = text.replace('\n', "\r\n");
+        for piece in text.as_bytes().chunks(size) {
+            filter.push(piece, &mut out);
+        }
+        let summary = filter.finish(&mut out);
+        (
+            String::from_utf8(out).unwrap().replace("\r\n", "\n"),
+            summary,
+        )
+    }
+
+    #[test]
+    fn fields_are_added_and_taken_out() {
+        const ALL: &str =
+            "Received: from a\n\tby b; now\nDate: DATE\nFrom: joe@b\nMessage-Id: <ID>\n";
+        const TOP: &str = "Received: from a\n\tby b; now\n";
+        let cases = [
+            ("", format!("{ALL}\n")),
+            ("\n", format!("{ALL}\n")),
+            ("\nx\n", format!("{ALL}\nx\n")),
+            ("no header at all\n", format!("{ALL}\nno header at all\n")),
+            (
+                "Subject: x\n more\n\nx",
+                format!("{ALL}Subject: x\n more\n\nx\n"),
+            ),
+            (
+                "Subject: x\nnot one\n",
+                format!("{ALL}Subject: x\n\nnot one\n"),
+            ),
+            (
+                "From x@y Fri\nSubject : x\n\n",
+                format!("{ALL}Subject: x\n\n"),
+            ),
+            (
+                "Return-Path: <e>\nBCC: s\nContent-Length: 5\nDate: \nFrom:\nMessage-Id: <>\n\nx\n",
+                format!("{TOP}Date: DATE\nFrom: joe@b\nMessage-Id: <>\n\nx\n"),
+            ),
+            (
+                "Resent-From: a@b\nFull-Name: foo\n\n",
+                format!(
+                    "{TOP}Resent-Date: DATE\nDate: DATE\nFrom: foo <joe@b>\nResent-Message-Id: <ID>\nMessage-Id: <ID>\nResent-From: a@b\n\n"
+                ),
+            ),
+        ];
+        for (text, want) in &cases {
+            for size in [1, 2, 3, 1000] {
+                assert_eq!(filtered(text, size).0, *want, "{text:?} by {size}");
+            }
+        }
+    }
+
+    #[test]
+    fn hops_and_limits() {
+        let (_, summary) = filtered("Received: x\nReceived: y\nPrecedence: bulk\n\n", 7);
+        let want = Summary {
+            hops: 2,
+            message_id: "<ID>".into(),
+            class: -60,
+        };
+        assert_eq!(summary, Ok(want));
+        let long = format!("X: {}\n\nbody\n", "y".repeat(400));
+        assert_eq!(filtered(&long, 1000).1, Err(TooLarge));
+        let endless = format!("X: {}", "y".repeat(9000));
+        assert_eq!(filtered(&endless, 100).1, Err(TooLarge));
+        let body = format!("X: y\n\n{}", "y".repeat(9000));
+        assert!(filtered(&body, 100).1.is_ok());
+    }
+}

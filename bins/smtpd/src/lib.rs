@@ -1,0 +1,36 @@
+//! An SMTP server that starts on a site's own `sendmail.mc`.
+//!
+//! ```text
+//! listener -> connection -> session (pure) -> consult (policy) -> queue -> deliver
+//! ```
+#![cfg_attr(
+    test,
+    allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
+)]
+
+pub mod check;
+pub mod clock;
+pub mod command;
+pub mod connection;
+pub mod consult;
+pub mod daemon;
+pub mod deliver;
+pub mod demo;
+pub mod header;
+pub mod log;
+pub mod login;
+pub mod macros;
+pub mod mailq;
+pub mod maps;
+pub mod notify;
+pub mod privilege;
+pub mod proxy;
+pub mod queue;
+pub mod resolver;
+pub mod server;
+pub mod session;
+pub mod tables;
+pub mod throttle;
+pub mod tls;
+pub mod wire;
+pub mod world;

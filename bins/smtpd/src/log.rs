@@ -1,0 +1,199 @@
+//! Log lines, in sendmail's words.
+//!
+//! Client text never brings a line end or an escape sequence into a log: control
+//! octets are written as `\ooo`. Secrets are not handed to this module at all.
+
+use std::io::Write;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::sync::Mutex;
+
+use libmaps::decision::Trace;
+
+use crate::clock::{Civil, now_unix};
+
+/// Where lines go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// Standard error, with the time before each line.
+    Stderr,
+    /// syslog(3), facility mail.
+    Syslog,
+    /// The journal, with fields.
+    Journal,
+    /// Standard error, a JSON object a line.
+    Json,
+}
+
+impl std::str::FromStr for Target {
+    type Err = &'static str;
+
+    fn from_str(word: &str) -> Result<Self, Self::Err> {
+        match word {
+            "stderr" => Ok(Target::Stderr),
+            "syslog" => Ok(Target::Syslog),
+            "journal" => Ok(Target::Journal),
+            "json" => Ok(Target::Json),
+            _ => Err("expected stderr, syslog, journal or json"),
+        }
+    }
+}
+
+/// How grave a line is, with syslog's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Level {
+    /// An error of ours.
+    Error = 3,
+    /// Something an administrator should see.
+    Warning = 4,
+    /// Something that was refused.
+    Notice = 5,
+    /// Everyday life.
+    Info = 6,
+}
+
+/// The log.
+#[derive(Debug)]
+pub struct Log {
+    target: Target,
+    socket: Mutex<Option<UnixDatagram>>,
+    pid: u32,
+}
+
+/// LOG_MAIL.
+const FACILITY: u8 = 2;
+
+impl Log {
+    /// Opens the log.
+    #[must_use]
+    pub fn open(target: Target) -> Self {
+        let path = match target {
+            Target::Syslog => Some("/dev/log"),
+            Target::Journal => Some("/run/systemd/journal/socket"),
+            Target::Stderr | Target::Json => None,
+        };
+        Log {
+            target,
+            socket: Mutex::new(path.and_then(|p| connect(Path::new(p)))),
+            pid: std::process::id(),
+        }
+    }
+
+    /// A line about no message.
+    pub fn say(&self, level: Level, text: &str) {
+        self.line(level, None, text, None);
+    }
+
+    /// A line about a message.
+    pub fn about(&self, level: Level, id: &str, text: &str) {
+        self.line(level, Some(id), text, None);
+    }
+
+    /// A line with the trace of a decision, which JSON and the journal show.
+    pub fn line(&self, level: Level, id: Option<&str>, text: &str, trace: Option<&Trace>) {
+        let text = clean(text);
+        let plain = match id {
+            Some(id) => format!("{id}: {text}"),
+            None => text.clone(),
+        };
+        match self.target {
+            Target::Stderr => {
+                let time = Civil::local(now_unix()).syslog();
+                write_stderr(&format!("{time} smtpd[{}]: {plain}\n", self.pid));
+            }
+            Target::Json => {
+                let mut object = serde_json::json!({
+                    "time": now_unix(),
+                    "level": level_name(level),
+                    "pid": self.pid,
+                    "text": text,
+                });
+                if let Some(id) = id {
+                    object["id"] = id.into();
+                }
+                if let Some(trace) = trace {
+                    object["trace"] = trace.probes().iter().map(ToString::to_string).collect();
+                }
+                write_stderr(&format!("{object}\n"));
+            }
+            Target::Syslog => {
+                let number = FACILITY << 3 | level as u8;
+                let time = Civil::local(now_unix()).syslog();
+                self.send(format!("<{number}>{time} smtpd[{}]: {plain}", self.pid).as_bytes());
+            }
+            Target::Journal => {
+                let mut entry = format!(
+                    "MESSAGE={plain}\nPRIORITY={}\nSYSLOG_FACILITY={FACILITY}\nSYSLOG_IDENTIFIER=smtpd\n",
+                    level as u8
+                );
+                if let Some(id) = id {
+                    entry.push_str(&format!("SMTPD_QUEUE_ID={id}\n"));
+                }
+                self.send(entry.as_bytes());
+            }
+        }
+    }
+
+    /// A log that is gone is connected anew once; a line that can't be sent goes to
+    /// standard error, so that nothing is lost silently.
+    fn send(&self, datagram: &[u8]) {
+        let mut socket = self.socket.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(open) = socket.as_ref()
+            && open.send(datagram).is_ok()
+        {
+            return;
+        }
+        let path = match self.target {
+            Target::Journal => "/run/systemd/journal/socket",
+            _ => "/dev/log",
+        };
+        *socket = connect(Path::new(path));
+        if socket.as_ref().is_none_or(|s| s.send(datagram).is_err()) {
+            write_stderr(&format!("{}\n", String::from_utf8_lossy(datagram)));
+        }
+    }
+}
+
+fn connect(path: &Path) -> Option<UnixDatagram> {
+    let socket = UnixDatagram::unbound().ok()?;
+    socket.connect(path).ok()?;
+    socket.set_nonblocking(true).ok()?;
+    Some(socket)
+}
+
+fn write_stderr(line: &str) {
+    // A closed standard error is no reason to stop taking mail.
+    let _ = std::io::stderr().lock().write_all(line.as_bytes());
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warning => "warning",
+        Level::Notice => "notice",
+        Level::Info => "info",
+    }
+}
+
+/// The text with control characters as `\ooo`.
+fn clean(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c.is_control() {
+            out.push_str(&format!("\\{:03o}", c as u32));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_ends_from_strangers() {
+        assert_eq!(clean("a\r\nb\x1b[0m"), "a\\015\\012b\\033[0m");
+    }
+}

@@ -1,0 +1,427 @@
+//! Logins: the library's SASL mechanisms with the site's accounts behind them.
+//!
+//! Each step runs on a thread of its own kind, since hashing takes long by design;
+//! only as many run at once as there are processors, so a flood of logins costs
+//! time, not memory. Failures are counted by address and by user beyond the
+//! connection, and slow the next attempt down.
+
+mod saslauthd;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use libmaps::live::Live;
+use libmaps::map::{Map, StoreError};
+use libmaps::policy::facts::Tls;
+use libmaps::sasl::conf::{Auxprop, Conf, ConfError, PwcheckMethod, folders};
+use libmaps::sasl::db::SaslDb;
+use libmaps::sasl::key::UserId;
+use libmaps::sasl::mechanism::{
+    Accounts, AccountsError, Channel, Checkers, FailureKind, Mechanism, Nonce, PasswordChecker,
+    ServerExchange, ServerStep, Service,
+};
+use libmaps::sasl::password::{Password, SecretBytes};
+use libmaps::sasl::secret::Secrets;
+use libmaps::site::Site;
+use tokio::sync::Semaphore;
+
+use crate::session::Login;
+use crate::world::World;
+
+use saslauthd::Saslauthd;
+
+/// Failures from one address after which attempts from there are slowed down. Addresses of
+/// this host itself are shared by all its users (webmail), so they are not counted.
+const FREE_BY_ADDRESS: u32 = 30;
+/// Failures for one user after which attempts for him are slowed down.
+const FREE_BY_USER: u32 = 100;
+/// Failures are forgotten after so long.
+const FORGET_AFTER: Duration = Duration::from_secs(900);
+/// Longest slow-down of one attempt.
+const MAX_SLOW_DOWN: Duration = Duration::from_secs(30);
+/// Most addresses and users whose failures are remembered.
+const MAX_REMEMBERED: usize = 100_000;
+
+/// The site's way to log in.
+pub struct Logins {
+    service: Arc<Service>,
+    offered: Vec<Mechanism>,
+    options: Vec<char>,
+    store: Arc<Store>,
+    busy: Arc<Semaphore>,
+    failures: Mutex<HashMap<Who, (u32, Instant)>>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+enum Who {
+    Address(IpAddr),
+    User(Vec<u8>),
+}
+
+/// The accounts, and whoever checks passwords.
+struct Store {
+    path: PathBuf,
+    live: Mutex<Option<Arc<Live<SaslDb<Box<dyn Map>>>>>>,
+    auxprop: Auxprop,
+    checkers: Vec<Box<dyn PasswordChecker>>,
+}
+
+/// Why logins could not be set up.
+#[derive(Debug, thiserror::Error)]
+pub enum LoginsError {
+    /// Sendmail.conf is wrong.
+    #[error(transparent)]
+    Conf(#[from] ConfError),
+    /// No random numbers.
+    #[error("the system gives no random numbers")]
+    Random,
+}
+
+impl Logins {
+    /// Reads Sendmail.conf and gets ready.
+    ///
+    /// # Errors
+    /// When Sendmail.conf can't be read, or there are no random numbers.
+    pub fn of(site: &Site) -> Result<Self, LoginsError> {
+        let root = site.root.clone().unwrap_or_else(|| "/".into());
+        let conf_path = std::env::var_os("SASL_CONF_PATH");
+        let conf = Conf::read("Sendmail", &folders(conf_path.as_deref(), &root))?;
+        let realm = match site.options.auth.realm.as_str() {
+            "" => site.host_name.clone(),
+            realm => realm.to_owned(),
+        };
+        let mut key = vec![0u8; 32];
+        getrandom::fill(&mut key).map_err(|_| LoginsError::Random)?;
+        let mut service = Service::new("smtp", &realm, SecretBytes::new(key));
+        service.iterations = conf.scram_iterations;
+        let listed = |m: &Mechanism| match &conf.mech_list {
+            Some(list) => list.iter().any(|w| w.eq_ignore_ascii_case(m.name())),
+            None => true,
+        };
+        let offered = site
+            .options
+            .auth
+            .mechanisms
+            .0
+            .iter()
+            .filter_map(|word| Mechanism::parse(word.as_bytes()))
+            .filter(listed)
+            .collect();
+        let path = site.below(&conf.sasldb_path);
+        let mut checkers: Vec<Box<dyn PasswordChecker>> = Vec::new();
+        for method in &conf.pwcheck_method {
+            match method {
+                PwcheckMethod::Auxprop => checkers.push(Box::new(ByStore(path.clone()))),
+                PwcheckMethod::Saslauthd => {
+                    checkers.push(Box::new(Saslauthd::new(site.below(&conf.saslauthd_path))));
+                }
+            }
+        }
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        Ok(Logins {
+            service: Arc::new(service),
+            offered,
+            options: site.options.auth.options.0.chars().collect(),
+            store: Arc::new(Store {
+                path,
+                live: Mutex::new(None),
+                auxprop: conf.auxprop,
+                checkers,
+            }),
+            busy: Arc::new(Semaphore::new(processors)),
+            failures: Mutex::new(HashMap::new()),
+        })
+    }
+
+    /// The mechanisms that a client on this channel is offered (AuthOptions in op.me).
+    #[must_use]
+    pub fn mechanisms(&self, tls: &Tls) -> Vec<Box<str>> {
+        let wants = |letter: char| self.options.contains(&letter);
+        self.offered
+            .iter()
+            .filter(|m| {
+                let scram = matches!(m, Mechanism::Scram(_) | Mechanism::ScramPlus(_));
+                let clear = tls.version.is_empty();
+                !(wants('p') && m.sends_password() && clear
+                    || wants('y') && **m == Mechanism::Anonymous
+                    || wants('a') && !scram
+                    || wants('m') && !(scram || **m == Mechanism::DigestMd5)
+                    || wants('c') && !m.sends_password()
+                    || (wants('d') || wants('f'))
+                    || **m == Mechanism::External && tls.verify != "OK"
+                    || matches!(m, Mechanism::ScramPlus(_)))
+            })
+            .map(|m| m.name().into())
+            .collect()
+    }
+
+    fn slow_down(&self, who: &Who) -> Duration {
+        let free = match who {
+            Who::Address(addr) if addr.is_loopback() => return Duration::ZERO,
+            Who::Address(_) => FREE_BY_ADDRESS,
+            Who::User(_) => FREE_BY_USER,
+        };
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        match failures.get(who) {
+            Some((_, last)) if last.elapsed() > FORGET_AFTER => {
+                failures.remove(who);
+                Duration::ZERO
+            }
+            Some((count, _)) => match count.checked_sub(free) {
+                Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
+                None => Duration::ZERO,
+            },
+            None => Duration::ZERO,
+        }
+    }
+
+    fn failed(&self, who: Who) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if failures.len() >= MAX_REMEMBERED {
+            failures.retain(|_, (_, last)| last.elapsed() <= FORGET_AFTER);
+            if failures.len() >= MAX_REMEMBERED {
+                failures.clear();
+            }
+        }
+        let entry = failures.entry(who).or_insert((0, Instant::now()));
+        *entry = (entry.0.saturating_add(1), Instant::now());
+    }
+}
+
+/// What the session is told.
+pub enum Told {
+    /// Go on with this challenge.
+    Challenge(Vec<u8>),
+    /// Logged in, with so many bits of protection by the mechanism.
+    In(Login, u32),
+    /// Not logged in; the text is for the log.
+    Failed {
+        /// By which mechanism it was tried.
+        mechanism: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// Nobody can tell; the text is for the log.
+    Unavailable {
+        /// By which mechanism it was tried.
+        mechanism: &'static str,
+        /// Why not.
+        why: String,
+    },
+}
+
+/// A login on its way.
+pub struct Exchange {
+    inner: ServerExchange,
+    addr: IpAddr,
+}
+
+impl Exchange {
+    /// Starts a login.
+    pub async fn start(
+        world: &Arc<World>,
+        tls: &Tls,
+        mechanism: &str,
+        initial: Option<Vec<u8>>,
+        addr: IpAddr,
+    ) -> (Option<Self>, Told) {
+        let logins = &world.logins;
+        let Some(mechanism) = Mechanism::parse(mechanism.as_bytes()) else {
+            return (None, failed("?", "unknown mechanism".into()));
+        };
+        let Some(nonce) = Nonce::random() else {
+            let why = "the system gives no random numbers".into();
+            return (
+                None,
+                Told::Unavailable {
+                    mechanism: mechanism.name(),
+                    why,
+                },
+            );
+        };
+        tokio::time::sleep(logins.slow_down(&Who::Address(addr))).await;
+        let channel = Channel {
+            external: (tls.verify == "OK").then(|| tls.cert_subject.clone().into_bytes()),
+            ..Channel::default()
+        };
+        let service = Arc::clone(&logins.service);
+        let now = crate::clock::now_unix();
+        let work = move |accounts: &dyn Accounts| {
+            ServerExchange::start(
+                mechanism,
+                service,
+                channel,
+                &nonce,
+                now,
+                initial.as_deref(),
+                accounts,
+            )
+        };
+        match logins.run(work).await {
+            Ok((inner, step)) => Exchange { inner, addr }.told(logins, step).await,
+            Err(why) => (
+                None,
+                Told::Unavailable {
+                    mechanism: mechanism.name(),
+                    why,
+                },
+            ),
+        }
+    }
+
+    /// Takes the client's next word.
+    pub async fn respond(self, world: &Arc<World>, octets: Vec<u8>) -> (Option<Self>, Told) {
+        let logins = &world.logins;
+        let mechanism = self.inner.mechanism().name();
+        let (mut inner, addr) = (self.inner, self.addr);
+        let work = move |accounts: &dyn Accounts| {
+            let octets = SecretBytes::new(octets);
+            let step = inner.respond(octets.expose(), accounts);
+            (inner, step)
+        };
+        match logins.run(work).await {
+            Ok((inner, step)) => Exchange { inner, addr }.told(logins, step).await,
+            Err(why) => (None, Told::Unavailable { mechanism, why }),
+        }
+    }
+
+    async fn told(self, logins: &Logins, step: ServerStep) -> (Option<Self>, Told) {
+        let mechanism = self.inner.mechanism().name();
+        match step {
+            ServerStep::Challenge(octets) => (Some(self), Told::Challenge(octets)),
+            ServerStep::Success(login) => {
+                // A right guess must not be told by its speed.
+                tokio::time::sleep(logins.slow_down(&Who::User(login.authid.clone()))).await;
+                let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned().into();
+                let login = Login {
+                    authid: text(&login.authid),
+                    authzid: text(&login.authzid),
+                    mechanism: login.mechanism.name().into(),
+                };
+                (None, Told::In(login, 0))
+            }
+            ServerStep::Failure(failure) if failure.kind == FailureKind::Unavailable => {
+                let why = failure.reason.into_owned();
+                (None, Told::Unavailable { mechanism, why })
+            }
+            ServerStep::Failure(failure) => {
+                let user = failure.authid.unwrap_or_default();
+                let why = format!("{}, user={}", failure.reason, crate::session::shown(&user));
+                if failure.kind == FailureKind::Rejected {
+                    logins.failed(Who::Address(self.addr));
+                    let user = Who::User(user);
+                    tokio::time::sleep(logins.slow_down(&user)).await;
+                    logins.failed(user);
+                }
+                (None, failed(mechanism, why))
+            }
+        }
+    }
+}
+
+fn failed(mechanism: &'static str, why: String) -> Told {
+    Told::Failed { mechanism, why }
+}
+
+impl Logins {
+    /// Runs one step where it may take its time.
+    async fn run<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&dyn Accounts) -> T + Send + 'static,
+    ) -> Result<T, String> {
+        let permit = Arc::clone(&self.busy).acquire_owned().await;
+        let permit = permit.map_err(|_| "shutting down".to_owned())?;
+        let store = Arc::clone(&self.store);
+        let done = tokio::task::spawn_blocking(move || {
+            let _permit = permit;
+            store.refresh();
+            let checkers = Checkers {
+                store: &*store,
+                checkers: &store.checkers,
+            };
+            work(&checkers)
+        });
+        done.await
+            .map_err(|_| "the login was interrupted".to_owned())
+    }
+}
+
+impl Store {
+    fn refresh(&self) {
+        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        match live.as_ref() {
+            Some(open) => {
+                let _ = open.refresh();
+            }
+            None => {
+                *live = Live::open(self.path.clone(), SaslDb::open)
+                    .ok()
+                    .map(Arc::new)
+            }
+        }
+    }
+
+    fn db(&self) -> Result<Option<Arc<SaslDb<Box<dyn Map>>>>, AccountsError> {
+        if self.auxprop == Auxprop::Nothing {
+            return Ok(None);
+        }
+        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(open) = live.as_ref() {
+            return Ok(Some(open.snapshot()));
+        }
+        match SaslDb::open(&self.path) {
+            Ok(db) => Ok(Some(Arc::new(db))),
+            Err(StoreError::Missing { .. }) => Ok(None),
+            Err(error) => Err(AccountsError(error.to_string())),
+        }
+    }
+}
+
+impl Accounts for Store {
+    fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError> {
+        match self.db()? {
+            Some(db) => Accounts::secrets(&*db, user),
+            None => Ok(None),
+        }
+    }
+
+    fn check(
+        &self,
+        service: &Service,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<bool, AccountsError> {
+        match self.db()? {
+            Some(db) => Accounts::check(&*db, service, name, password),
+            None => Ok(false),
+        }
+    }
+}
+
+/// `pwcheck_method: auxprop`: the store itself, opened for each check so that the
+/// newest is asked.
+struct ByStore(PathBuf);
+
+impl PasswordChecker for ByStore {
+    fn check(
+        &self,
+        service: &Service,
+        name: &[u8],
+        password: &Password,
+    ) -> Result<bool, AccountsError> {
+        match SaslDb::open(&self.0) {
+            Ok(db) => Accounts::check(&db, service, name, password),
+            Err(StoreError::Missing { .. }) => Ok(dummy_check(service, name, password)),
+            Err(error) => Err(AccountsError(error.to_string())),
+        }
+    }
+}
+
+/// Without a store a check takes as long as with one.
+fn dummy_check(service: &Service, name: &[u8], password: &Password) -> bool {
+    let nobody = libmaps::store::memory::MemoryMap::new("nobody", []);
+    Accounts::check(&SaslDb::new(nobody), service, name, password).unwrap_or(false)
+}

@@ -1,0 +1,255 @@
+//! mailq: what is in the queue, in the original's layout or as JSON.
+//!
+//! It asks the server that has the queue; where none runs, it opens the store itself.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use libmaps::site::load;
+use libmaps::sysexits::SysExit;
+
+use crate::clock::Civil;
+use crate::queue::control::{Line, Request, ask, carry_out};
+use crate::queue::{Envelope, Expanded, Hold, Progress, Queue};
+
+const USAGE: &str = "\
+usage: mailq [--root DIR] [-C FILE] [--json] [list]
+       mailq [--root DIR] [-C FILE] [--json] show ID
+       mailq [--root DIR] [-C FILE] hold|release|remove ID...
+       mailq [--root DIR] [-C FILE] run";
+
+/// Runs mailq with these arguments (without the program's name).
+pub fn mailq(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let options = match Options::parse(args) {
+        Ok(options) => options,
+        Err(complaint) => {
+            eprintln!("mailq: {complaint}\n{USAGE}");
+            return SysExit::Usage.into();
+        }
+    };
+    match options.run(&mut io::stdout().lock()) {
+        Ok(exit) => exit.into(),
+        Err((exit, text)) => {
+            eprintln!("mailq: {text}");
+            exit.into()
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Format {
+    Text,
+    Json,
+}
+
+struct Options {
+    root: Option<PathBuf>,
+    file: Option<PathBuf>,
+    format: Format,
+    requests: Vec<Request>,
+}
+
+impl Options {
+    fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let (mut root, mut file, mut format) = (None, None, Format::Text);
+        let mut words: Vec<String> = Vec::new();
+        let mut args = args.into_iter();
+        while let Some(arg) = args.next() {
+            let mut value = |name: &str| {
+                args.next()
+                    .ok_or_else(|| format!("{name} wants an argument"))
+            };
+            match arg.to_str().unwrap_or_default() {
+                "--root" => root = Some(value("--root")?.into()),
+                "-C" => file = Some(value("-C")?.into()),
+                "--json" => format = Format::Json,
+                // The original's: more detail, which is always shown here.
+                "-v" | "-Ac" | "-bp" => {}
+                word if word.starts_with('-') => return Err(format!("{word}: not understood")),
+                word => words.push(word.to_owned()),
+            }
+        }
+        let ids = words.get(1..).unwrap_or_default().iter().cloned();
+        let requests: Vec<Request> = match words.first().map(String::as_str) {
+            None | Some("list") => vec![Request::List],
+            Some("run") => vec![Request::Run],
+            Some("show") => ids.map(Request::Show).collect(),
+            Some("hold") => ids.map(Request::Hold).collect(),
+            Some("release") => ids.map(Request::Release).collect(),
+            Some("remove") => ids.map(Request::Remove).collect(),
+            Some(other) => return Err(format!("{other}: not understood")),
+        };
+        if requests.is_empty() {
+            return Err("which message?".into());
+        }
+        Ok(Options {
+            root,
+            file,
+            format,
+            requests,
+        })
+    }
+
+    fn run(&self, out: &mut impl Write) -> Result<SysExit, (SysExit, String)> {
+        let loaded = load::load(self.root.as_deref(), self.file.as_deref())
+            .map_err(|e| (SysExit::NoInput, e.to_string()))?;
+        let folder = loaded.site.options.queue.directory.clone();
+        let shown = folder.unwrap_or_else(|| "/var/spool/mqueue".into());
+        let folder = loaded.site.below(&shown);
+        let mut exit = SysExit::Ok;
+        for request in &self.requests {
+            let lines = match ask(&folder, request) {
+                Ok(Some(lines)) => lines,
+                Ok(None) => alone(&folder, request.clone()).map_err(|e| (SysExit::NoInput, e))?,
+                Err(error) => return Err((SysExit::TempFail, error.to_string())),
+            };
+            let printed = match (request, self.format) {
+                (Request::List, Format::Text) => list(&shown, &lines, out),
+                (_, Format::Text) => plain(&lines, out),
+                (_, Format::Json) => json(&lines, out),
+            };
+            // A reader that has seen enough is no error.
+            if printed.is_err() {
+                return Ok(exit);
+            }
+            if let Some(Line::Error(text)) = lines.last() {
+                eprintln!("mailq: {text}");
+                exit = SysExit::Unavailable;
+            }
+        }
+        Ok(exit)
+    }
+}
+
+/// No server runs: does the work on the store itself.
+fn alone(folder: &Path, request: Request) -> Result<Vec<Line>, String> {
+    if !folder.join("queue.redb").exists() {
+        return Ok(vec![Line::Done]);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|e| e.to_string())?;
+    runtime.block_on(async {
+        let queue = Queue::open(folder).map_err(|e| e.to_string())?;
+        let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
+        let mut lines = Vec::new();
+        let collect = async {
+            while let Some(line) = receiver.recv().await {
+                lines.push(line);
+            }
+        };
+        tokio::join!(carry_out(&queue, request, sender), collect);
+        Ok(lines)
+    })
+}
+
+fn messages(lines: &[Line]) -> impl Iterator<Item = &Envelope> {
+    lines.iter().filter_map(|line| match line {
+        Line::Message(envelope) => Some(&**envelope),
+        _ => None,
+    })
+}
+
+/// sendmail's layout.
+fn list(folder: &Path, lines: &[Line], out: &mut impl Write) -> io::Result<()> {
+    let count = messages(lines).count();
+    if count == 0 {
+        writeln!(out, "{} is empty", folder.display())?;
+        return writeln!(out, "\t\tTotal requests: 0");
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    writeln!(out, "\t\t{} ({count} request{plural})", folder.display())?;
+    writeln!(
+        out,
+        "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------"
+    )?;
+    for envelope in messages(lines) {
+        entry(envelope, out)?;
+    }
+    writeln!(out, "\t\tTotal requests: {count}")
+}
+
+fn entry(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
+    let time = Civil::local(envelope.created_unix).ctime();
+    let time = time.get(..16).unwrap_or(&time);
+    let mark = match &envelope.hold {
+        Some(Hold::Quarantined(_)) => 'Q',
+        Some(Hold::Held) => 'H',
+        None => ' ',
+    };
+    writeln!(
+        out,
+        "{}{mark}{:9} {time} <{}>",
+        envelope.id,
+        envelope.size_octets,
+        envelope.sender.shown()
+    )?;
+    match &envelope.hold {
+        Some(Hold::Quarantined(why)) => writeln!(out, "      QUARANTINE: {why}")?,
+        Some(Hold::Held) => writeln!(out, "      HELD")?,
+        None => {}
+    }
+    for (at, recipient) in envelope.recipients.iter().enumerate() {
+        if let Some(why) = trouble(envelope, at) {
+            writeln!(out, "                 ({why:.60})")?;
+        }
+        writeln!(out, "\t\t\t\t\t <{}>", recipient.address.shown())?;
+    }
+    Ok(())
+}
+
+/// What keeps a recipient's copies.
+fn trouble(envelope: &Envelope, recipient: usize) -> Option<String> {
+    if let Some(Expanded::Failed { text, .. }) =
+        envelope.recipients.get(recipient).map(|r| &r.expanded)
+    {
+        return Some(text.clone());
+    }
+    let own = envelope.targets.iter().filter(|t| t.recipient == recipient);
+    own.filter(|t| t.progress != Progress::Done)
+        .find_map(|t| match &t.progress {
+            Progress::Failed { text, .. } => Some(text.clone()),
+            _ if !t.last.is_empty() => Some(format!("Deferred: {}", t.last)),
+            _ => None,
+        })
+}
+
+/// A message's envelope and text.
+fn plain(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
+    for line in lines {
+        match line {
+            Line::Message(envelope) => {
+                entry(envelope, out)?;
+                writeln!(out)?;
+            }
+            Line::Text(text) => out.write_all(&text.0)?,
+            Line::Error(_) | Line::Done => {}
+        }
+    }
+    Ok(())
+}
+
+/// A JSON object a message.
+fn json(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
+    let mut envelope = None;
+    for line in lines {
+        match line {
+            Line::Message(this) => {
+                if let Some(before) = envelope.replace(serde_json::to_value(this)?) {
+                    writeln!(out, "{before}")?;
+                }
+            }
+            Line::Text(text) => {
+                if let Some(serde_json::Value::Object(object)) = &mut envelope {
+                    object.insert("text".into(), text.shown().into());
+                }
+            }
+            Line::Error(_) | Line::Done => {}
+        }
+    }
+    match envelope {
+        Some(last) => writeln!(out, "{last}"),
+        None => Ok(()),
+    }
+}

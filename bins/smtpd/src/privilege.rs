@@ -1,0 +1,109 @@
+//! Rights: listeners that were passed to us, and the user we run as.
+
+use std::net::TcpListener;
+use std::os::fd::FromRawFd;
+use std::path::Path;
+
+use libmaps::site::Site;
+use libmaps::site::users::Users;
+
+/// The first descriptor that a service manager passes (sd_listen_fds(3)).
+const FIRST_PASSED: i32 = 3;
+/// More are not taken.
+const MAX_PASSED: i32 = 64;
+
+/// The listeners that a service manager passed to this process.
+#[allow(unsafe_code)] // A descriptor's number is all that the protocol gives.
+#[must_use]
+pub fn passed_listeners() -> Vec<TcpListener> {
+    let number = |name: &str| std::env::var(name).ok()?.parse::<i32>().ok();
+    if number("LISTEN_PID") != i32::try_from(std::process::id()).ok() {
+        return Vec::new();
+    }
+    let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, MAX_PASSED);
+    (FIRST_PASSED..FIRST_PASSED + count)
+        // SAFETY: the manager gives these descriptors to this process, and nobody
+        // else in it has taken them: this is called once, before any file is opened.
+        .map(|fd| unsafe { TcpListener::from_raw_fd(fd) })
+        .collect()
+}
+
+/// RunAsUser: gives the queue's folder to that user, then becomes it. Without the option,
+/// or when not started by root, nothing changes. Local delivery as other users is then
+/// no longer possible, as with sendmail.
+///
+/// # Errors
+/// When there is no such user, or the system refuses.
+#[allow(unsafe_code)] // setuid(2) and its like have no safe form in std.
+pub fn drop_to(site: &Site, queue: &Path) -> Result<(), String> {
+    let wanted = site.options.files.run_as_user.trim();
+    // SAFETY: takes nothing, cannot fail.
+    let root = unsafe { libc::geteuid() } == 0;
+    if wanted.is_empty() || !root {
+        return Ok(());
+    }
+    let (user, group) = ids_of(site, wanted)?;
+    std::fs::create_dir_all(queue).map_err(|e| format!("{}: {e}", queue.display()))?;
+    give(queue, user, group).map_err(|e| format!("{}: {e}", queue.display()))?;
+    // SAFETY: numbers only; the order is groups, group, user, after which nothing
+    // can be regained.
+    let done = unsafe {
+        libc::setgroups(0, std::ptr::null()) == 0
+            && libc::setgid(group) == 0
+            && libc::setuid(user) == 0
+    };
+    if done {
+        Ok(())
+    } else {
+        Err(format!("{wanted}: {}", std::io::Error::last_os_error()))
+    }
+}
+
+/// The folder and what lies in it belong to the user.
+fn give(folder: &Path, user: u32, group: u32) -> std::io::Result<()> {
+    std::os::unix::fs::lchown(folder, Some(user), Some(group))?;
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            give(&entry.path(), user, group)?;
+        } else {
+            std::os::unix::fs::lchown(entry.path(), Some(user), Some(group))?;
+        }
+    }
+    Ok(())
+}
+
+/// `user`, `user:group`, or numbers.
+///
+/// # Errors
+/// When there is no such user or group.
+pub fn ids_of(site: &Site, text: &str) -> Result<(u32, u32), String> {
+    let (user, group) = match text.split_once([':', '.']) {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let users = Users::of(site).map_err(|e| format!("/etc/passwd: {e}"))?;
+    let (uid, own_group) = match user.parse::<u32>() {
+        Ok(uid) => (uid, None),
+        Err(_) => match users.get(user).map_err(|e| e.to_string())? {
+            Some(found) => (found.uid, Some(found.gid)),
+            None => return Err(format!("{user}: no such user")),
+        },
+    };
+    let gid = match group {
+        Some(text) => match text.parse() {
+            Ok(gid) => gid,
+            Err(_) => group_of(site, text).ok_or_else(|| format!("{text}: no such group"))?,
+        },
+        None => own_group.ok_or_else(|| format!("{user}: which group?"))?,
+    };
+    Ok((uid, gid))
+}
+
+fn group_of(site: &Site, name: &str) -> Option<u32> {
+    let text = site.read_or_system(Path::new("/etc/group")).ok()?;
+    String::from_utf8_lossy(&text).lines().find_map(|line| {
+        let mut fields = line.split(':');
+        (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
+    })
+}

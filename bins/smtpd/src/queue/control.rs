@@ -1,0 +1,218 @@
+//! The control socket: how `mailq` and others talk to the server that holds the queue.
+//!
+//! A client connects to `QUEUE/control`, sends one request as a line of JSON and
+//! reads lines of JSON up to the end of the stream. The last line is `"done"`, or
+//! `{"error": text}`; a stream that ends otherwise was cut off. Lines before it:
+//! `{"message": {...}}` for each message, `{"text": "..."}` for its text, octet by
+//! octet as characters.
+//!
+//! | request | does |
+//! |---|---|
+//! | `"list"` | every envelope, oldest first |
+//! | `{"show": ID}` | the envelope and the text |
+//! | `{"hold": ID}`, `{"release": ID}`, `{"remove": ID}` | that |
+//! | `"run"` | makes every waiting message due |
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use tokio::net::UnixListener;
+use tokio::sync::mpsc;
+
+use super::{Envelope, Hold, Octets, Queue, QueueError};
+
+/// A request is a line of at most so many octets.
+const MAX_REQUEST_OCTETS: u64 = 4096;
+/// A client that does not read or write for so long is left alone.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Request {
+    /// Every envelope.
+    List,
+    /// One message with its text.
+    Show(String),
+    /// Hold a message.
+    Hold(String),
+    /// Let a held or quarantined message go.
+    Release(String),
+    /// Throw a message away.
+    Remove(String),
+    /// Try every waiting message now.
+    Run,
+}
+
+/// A line of the answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Line {
+    /// An envelope.
+    Message(Box<Envelope>),
+    /// A message's text.
+    Text(Octets),
+    /// It could not be done.
+    Error(String),
+    /// It was done.
+    Done,
+}
+
+/// Where the server of this queue listens.
+#[must_use]
+pub fn socket_of(folder: &Path) -> PathBuf {
+    folder.join("control")
+}
+
+/// Carries a request out; the lines of the answer go into the channel. A reader that
+/// goes away ends the answer.
+pub async fn carry_out(queue: &Queue, request: Request, lines: mpsc::Sender<Line>) {
+    let result = match &request {
+        Request::List => {
+            for id in queue.ids() {
+                // One that was delivered in between is no longer there.
+                if let Ok(envelope) = queue.envelope(&id)
+                    && lines.send(Line::Message(Box::new(envelope))).await.is_err()
+                {
+                    return;
+                }
+            }
+            Ok(())
+        }
+        Request::Show(id) => match show(queue, id) {
+            Ok((envelope, text)) => {
+                let _ = lines.send(Line::Message(Box::new(envelope))).await;
+                let _ = lines.send(Line::Text(Octets(text))).await;
+                Ok(())
+            }
+            Err(error) => Err(Arc::new(error)),
+        },
+        Request::Hold(id) => queue.set_hold(id, Some(Hold::Held)).await,
+        Request::Release(id) => queue.set_hold(id, None).await,
+        Request::Remove(id) => queue.remove(id).await,
+        Request::Run => {
+            queue.run_now();
+            Ok(())
+        }
+    };
+    let last = match result {
+        Ok(()) => Line::Done,
+        Err(error) => Line::Error(error.to_string()),
+    };
+    let _ = lines.send(last).await;
+}
+
+/// At most so many octets of a text are shown.
+const MAX_SHOWN_OCTETS: u64 = 1024 * 1024;
+
+fn show(queue: &Queue, id: &str) -> Result<(Envelope, Vec<u8>), QueueError> {
+    let envelope = queue.envelope(id)?;
+    let mut text = Vec::new();
+    let reader = queue.text(id)?.into_reader();
+    let read = reader.take(MAX_SHOWN_OCTETS).read_to_end(&mut text);
+    read.map_err(|source| QueueError::Io {
+        path: id.into(),
+        action: "read",
+        source,
+    })?;
+    Ok((envelope, text))
+}
+
+/// Serves the control socket until the task is dropped.
+///
+/// # Errors
+/// When the socket can't be made.
+pub fn serve(queue: Arc<Queue>, folder: &Path) -> io::Result<tokio::task::JoinHandle<()>> {
+    let path = socket_of(folder);
+    // The queue's store is locked by this process, so a socket here is a dead server's.
+    let _ = std::fs::remove_file(&path);
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(tokio::spawn(async move {
+        loop {
+            match listener.accept().await {
+                Ok((stream, _)) => {
+                    let queue = Arc::clone(&queue);
+                    tokio::spawn(async move {
+                        let _ = tokio::time::timeout(PATIENCE, talk(&queue, stream)).await;
+                    });
+                }
+                Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
+            }
+        }
+    }))
+}
+
+async fn talk(queue: &Queue, stream: tokio::net::UnixStream) -> io::Result<()> {
+    let (reader, mut writer) = stream.into_split();
+    let mut line = String::new();
+    let mut reader = tokio::io::BufReader::new(reader.take(MAX_REQUEST_OCTETS));
+    reader.read_line(&mut line).await?;
+    let (sender, mut lines) = mpsc::channel(16);
+    let answer = async {
+        match serde_json::from_str(&line) {
+            Ok(request) => carry_out(queue, request, sender).await,
+            Err(error) => {
+                let _ = sender
+                    .send(Line::Error(format!("bad request: {error}")))
+                    .await;
+            }
+        }
+    };
+    let write = async {
+        while let Some(line) = lines.recv().await {
+            writer.write_all(json_line(&line)?.as_bytes()).await?;
+        }
+        io::Result::Ok(())
+    };
+    let ((), written) = tokio::join!(answer, write);
+    written?;
+    writer.shutdown().await
+}
+
+fn json_line(line: &Line) -> io::Result<String> {
+    let mut text = serde_json::to_string(line).map_err(io::Error::other)?;
+    text.push('\n');
+    Ok(text)
+}
+
+/// Asks the server of this queue; `Ok(None)`: no server runs.
+///
+/// # Errors
+/// When the server can't be understood or breaks off.
+pub fn ask(folder: &Path, request: &Request) -> io::Result<Option<Vec<Line>>> {
+    let mut stream = match UnixStream::connect(socket_of(folder)) {
+        Ok(stream) => stream,
+        Err(e)
+            if matches!(
+                e.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(e) => return Err(e),
+    };
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut text = serde_json::to_string(request).map_err(io::Error::other)?;
+    text.push('\n');
+    stream.write_all(text.as_bytes())?;
+    let mut lines = Vec::new();
+    for line in BufReader::new(stream).lines() {
+        lines.push(serde_json::from_str(&line?).map_err(io::Error::other)?);
+    }
+    match lines.last() {
+        Some(Line::Done | Line::Error(_)) => Ok(Some(lines)),
+        _ => Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            "the server broke off",
+        )),
+    }
+}

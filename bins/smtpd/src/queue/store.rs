@@ -1,0 +1,357 @@
+//! The queue on disk: one redb file for envelopes and small bodies, a file each for
+//! large ones.
+//!
+//! ```text
+//! QUEUE/queue.redb     tables `envelopes` (id -> JSON), `bodies` (id -> text), `meta`
+//! QUEUE/large/ID       a large body; durable before its envelope is
+//! QUEUE/incoming/ID    a body that is still being received; removed at start
+//! ```
+
+use std::collections::HashSet;
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+
+use super::envelope::Envelope;
+
+const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
+const BODIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bodies");
+const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+/// The format that this program writes.
+const FORMAT: u64 = 1;
+
+/// Why the queue could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// Another server holds the queue.
+    #[error("{}: another server has this queue", .0.display())]
+    InUse(PathBuf),
+    /// The queue was written by a program with another format.
+    #[error("{}: format {found}, but this program knows format {FORMAT}", path.display())]
+    Format {
+        /// The queue's file.
+        path: PathBuf,
+        /// The number found there.
+        found: u64,
+    },
+    /// There is no such message.
+    #[error("{0}: no such message in the queue")]
+    Unknown(String),
+    /// An envelope does not read.
+    #[error("{id}: damaged envelope: {source}")]
+    Envelope {
+        /// Whose.
+        id: String,
+        /// What the reader says.
+        source: serde_json::Error,
+    },
+    /// The store failed.
+    #[error("{}: {action}: {source}", path.display())]
+    Store {
+        /// The queue's file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// The store's own error.
+        source: Box<redb::Error>,
+    },
+    /// The operating system refused.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// The system's own error.
+        source: io::Error,
+    },
+    /// The queue's writer has ended because of an earlier error.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+/// The text of a message.
+#[derive(Debug)]
+pub enum Body {
+    /// In memory; stored beside the envelope.
+    Small(Vec<u8>),
+    /// In `incoming/ID`, synced.
+    Large,
+}
+
+/// One change.
+#[derive(Debug)]
+pub(super) enum Change {
+    Add(Box<Envelope>, Body),
+    Update(Box<Envelope>),
+    Remove(Box<str>),
+}
+
+/// The open store. One process has it at a time.
+#[derive(Debug)]
+pub(super) struct Store {
+    folder: PathBuf,
+    path: PathBuf,
+    database: Database,
+}
+
+impl Store {
+    /// Opens or makes the queue of this folder, repairing what a crash left.
+    pub(super) fn open(folder: &Path) -> Result<Self, QueueError> {
+        for folder in [
+            folder.to_path_buf(),
+            folder.join("large"),
+            folder.join("incoming"),
+        ] {
+            make_folder(&folder)?;
+        }
+        let path = folder.join("queue.redb");
+        let database = Database::create(&path).map_err(|e| match e {
+            redb::DatabaseError::DatabaseAlreadyOpen => QueueError::InUse(path.clone()),
+            other => QueueError::Store {
+                path: path.clone(),
+                action: "open",
+                source: Box::new(other.into()),
+            },
+        })?;
+        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+        let store = Store {
+            folder: folder.into(),
+            path,
+            database,
+        };
+        store.check_format()?;
+        Ok(store)
+    }
+
+    fn check_format(&self) -> Result<(), QueueError> {
+        let write = self.try_redb("begin", self.database.begin_write())?;
+        let found = {
+            let mut meta = self.try_redb("open table", write.open_table(META))?;
+            let found = self
+                .try_redb("read", meta.get("format"))?
+                .map(|guard| guard.value());
+            if found.is_none() {
+                self.try_redb("write", meta.insert("format", FORMAT))?;
+            }
+            self.try_redb("open table", write.open_table(ENVELOPES))?;
+            self.try_redb("open table", write.open_table(BODIES))?;
+            found.unwrap_or(FORMAT)
+        };
+        if found != FORMAT {
+            return Err(QueueError::Format {
+                path: self.path.clone(),
+                found,
+            });
+        }
+        self.try_redb("commit", write.commit())
+    }
+
+    /// Every envelope, and the orphans of a crash removed.
+    pub(super) fn load(&self) -> Result<Vec<Envelope>, QueueError> {
+        let read = self.try_redb("begin", self.database.begin_read())?;
+        let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
+        let mut all = Vec::new();
+        for row in self.try_redb("read", table.iter())? {
+            let (id, json) = self.try_redb("read", row)?;
+            all.push(parse(id.value(), json.value())?);
+        }
+        let known: HashSet<&str> = all.iter().map(|e: &Envelope| &*e.id).collect();
+        self.sweep("incoming", &HashSet::new())?;
+        self.sweep("large", &known)?;
+        Ok(all)
+    }
+
+    /// Removes files that belong to no envelope: nobody was told 250 for them.
+    fn sweep(&self, name: &str, known: &HashSet<&str>) -> Result<(), QueueError> {
+        let folder = self.folder.join(name);
+        let io = |source| QueueError::Io {
+            path: folder.clone(),
+            action: "read folder",
+            source,
+        };
+        for entry in fs::read_dir(&folder).map_err(io)? {
+            let entry = entry.map_err(io)?;
+            if !entry
+                .file_name()
+                .to_str()
+                .is_some_and(|n| known.contains(n))
+            {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes all changes durable in one transaction; all happen or none.
+    pub(super) fn commit(&self, changes: &[Change]) -> Result<(), QueueError> {
+        self.place_large(changes)?;
+        let mut write = self.try_redb("begin", self.database.begin_write())?;
+        write.set_two_phase_commit(true);
+        {
+            let mut envelopes = self.try_redb("open table", write.open_table(ENVELOPES))?;
+            let mut bodies = self.try_redb("open table", write.open_table(BODIES))?;
+            for change in changes {
+                match change {
+                    Change::Add(envelope, body) => {
+                        let json = json_of(envelope)?;
+                        self.try_redb("write", envelopes.insert(&*envelope.id, json.as_slice()))?;
+                        if let Body::Small(text) = body {
+                            self.try_redb("write", bodies.insert(&*envelope.id, text.as_slice()))?;
+                        }
+                    }
+                    Change::Update(envelope) => {
+                        let json = json_of(envelope)?;
+                        self.try_redb("write", envelopes.insert(&*envelope.id, json.as_slice()))?;
+                    }
+                    Change::Remove(id) => {
+                        self.try_redb("write", envelopes.remove(&**id))?;
+                        self.try_redb("write", bodies.remove(&**id))?;
+                    }
+                }
+            }
+        }
+        self.try_redb("commit", write.commit())?;
+        for change in changes {
+            if let Change::Remove(id) = change {
+                let _ = fs::remove_file(self.large(id));
+            }
+        }
+        Ok(())
+    }
+
+    /// Large bodies go to their place, and the folder is synced, before an
+    /// envelope says that they are there.
+    fn place_large(&self, changes: &[Change]) -> Result<(), QueueError> {
+        let mut placed = false;
+        for change in changes {
+            if let Change::Add(envelope, Body::Large) = change {
+                let (from, to) = (self.incoming(&envelope.id), self.large(&envelope.id));
+                match fs::rename(&from, &to) {
+                    Ok(()) => {}
+                    // A group that failed is tried again, change by change.
+                    Err(_) if !from.exists() && to.exists() => {}
+                    Err(source) => {
+                        return Err(QueueError::Io {
+                            path: to,
+                            action: "rename",
+                            source,
+                        });
+                    }
+                }
+                placed = true;
+            }
+        }
+        if placed {
+            let folder = self.folder.join("large");
+            let synced = fs::File::open(&folder).and_then(|f| f.sync_all());
+            synced.map_err(|source| QueueError::Io {
+                path: folder,
+                action: "fsync",
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The envelope of this id.
+    pub(super) fn envelope(&self, id: &str) -> Result<Envelope, QueueError> {
+        let read = self.try_redb("begin", self.database.begin_read())?;
+        let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
+        match self.try_redb("read", table.get(id))? {
+            Some(json) => parse(id, json.value()),
+            None => Err(QueueError::Unknown(id.into())),
+        }
+    }
+
+    /// The text of this id: from the store, or from its file.
+    pub(super) fn text(&self, id: &str) -> Result<Text, QueueError> {
+        let read = self.try_redb("begin", self.database.begin_read())?;
+        let table = self.try_redb("open table", read.open_table(BODIES))?;
+        if let Some(text) = self.try_redb("read", table.get(id))? {
+            return Ok(Text::Memory(text.value().to_vec()));
+        }
+        let path = self.large(id);
+        match fs::File::open(&path) {
+            Ok(file) => Ok(Text::File(file)),
+            Err(source) => Err(QueueError::Io {
+                path,
+                action: "open",
+                source,
+            }),
+        }
+    }
+
+    pub(super) fn incoming(&self, id: &str) -> PathBuf {
+        self.folder.join("incoming").join(id)
+    }
+
+    fn large(&self, id: &str) -> PathBuf {
+        self.folder.join("large").join(id)
+    }
+
+    fn try_redb<T, E: Into<redb::Error>>(
+        &self,
+        action: &'static str,
+        result: Result<T, E>,
+    ) -> Result<T, QueueError> {
+        result.map_err(|e| QueueError::Store {
+            path: self.path.clone(),
+            action,
+            source: Box::new(e.into()),
+        })
+    }
+}
+
+/// The text of a queued message.
+#[derive(Debug)]
+pub enum Text {
+    /// A small one.
+    Memory(Vec<u8>),
+    /// A large one.
+    File(fs::File),
+}
+
+impl Text {
+    /// A reader from the start.
+    #[must_use]
+    pub fn into_reader(self) -> Box<dyn io::Read + Send> {
+        match self {
+            Text::Memory(octets) => Box::new(io::Cursor::new(octets)),
+            Text::File(file) => Box::new(file),
+        }
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), QueueError> {
+    match fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+    {
+        Ok(()) => Ok(()),
+        Err(source) => Err(QueueError::Io {
+            path: path.into(),
+            action: "make folder",
+            source,
+        }),
+    }
+}
+
+fn parse(id: &str, json: &[u8]) -> Result<Envelope, QueueError> {
+    serde_json::from_slice(json).map_err(|source| QueueError::Envelope {
+        id: id.into(),
+        source,
+    })
+}
+
+fn json_of(envelope: &Envelope) -> Result<Vec<u8>, QueueError> {
+    serde_json::to_vec(envelope).map_err(|source| QueueError::Envelope {
+        id: envelope.id.to_string(),
+        source,
+    })
+}

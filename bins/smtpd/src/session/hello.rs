@@ -1,0 +1,180 @@
+//! The greeting, HELO, EHLO and STARTTLS.
+
+use libmaps::reply::Reply;
+
+use libmaps::site::model::options::PrivacyFlag;
+
+use super::attack::Counted;
+use super::rules::Offer;
+use super::{
+    Action, Ahead, AuthDemand, Channel, Hello, Refusal, Session, State, Welcome, after, replies,
+};
+
+/// Longest name that HELO takes, in octets.
+const MAX_NAME_OCTETS: usize = 255;
+
+impl Session {
+    pub(super) fn greet(&mut self, welcome: Welcome) -> Action {
+        let greeting = Reply::new(220, None, welcome.greeting.clone());
+        match self.take_welcome(welcome) {
+            Some(Refusal::Close(reply)) => self.close(reply),
+            Some(Refusal::Greet(instead, reply)) => {
+                self.null = Some(reply);
+                Action::Reply(instead)
+            }
+            Some(Refusal::Null(reply)) => {
+                self.null = Some(reply);
+                Action::Reply(greeting)
+            }
+            None => Action::Reply(greeting),
+        }
+    }
+
+    /// After the handshake nothing said before is remembered (RFC 3207 section 4.2),
+    /// and no reply is due: the client speaks next.
+    pub(super) fn secured(&mut self, welcome: Welcome) -> Action {
+        self.channel = Channel::Tls;
+        self.helo = None;
+        self.login = None;
+        self.forget_transaction();
+        if let Some(Refusal::Close(reply) | Refusal::Null(reply) | Refusal::Greet(_, reply)) =
+            self.take_welcome(welcome)
+        {
+            self.null = Some(reply);
+        }
+        Action::Reply(Reply {
+            code: 0,
+            status: None,
+            lines: Vec::new(),
+        })
+    }
+
+    fn take_welcome(&mut self, welcome: Welcome) -> Option<Refusal> {
+        self.offers = welcome.offers;
+        self.mechanisms = welcome.mechanisms;
+        self.auth = welcome.auth;
+        self.fate = welcome.fate;
+        welcome.refusal
+    }
+
+    pub(super) fn hello(&mut self, kind: Hello, argument: &[u8], ahead: Ahead) -> Action {
+        let wait = self.counters.count(Counted::Helo);
+        after(wait, self.hello_now(kind, argument, ahead))
+    }
+
+    fn hello_now(&mut self, kind: Hello, argument: &[u8], ahead: Ahead) -> Action {
+        if argument.is_empty() {
+            let verb = match kind {
+                Hello::Plain => "HELO",
+                Hello::Extended => "EHLO",
+            };
+            let text = format!("{verb} requires domain address");
+            return Action::Reply(replies::say(501, (5, 0, 0), text));
+        }
+        if !is_name(argument) {
+            return Action::Reply(replies::say(501, (5, 0, 0), "Invalid domain name"));
+        }
+        if ahead == Ahead::More && self.null.is_none() {
+            // RFC 2920 section 3.1: EHLO ends a group, so nothing may follow it yet.
+            self.null = Some(replies::command_rejected());
+            return Action::Reply(replies::protocol_error());
+        }
+        self.forget_transaction();
+        let name = String::from_utf8_lossy(argument).into_owned();
+        self.helo = Some((kind, name.into()));
+        let host = &self.rules.hostname;
+        let mut lines = vec![format!("{host} Hello {}, pleased to meet you", self.peer)];
+        if kind == Hello::Extended {
+            lines.push("ENHANCEDSTATUSCODES".into());
+            if self.null.is_none() {
+                self.extensions(&mut lines);
+            }
+        }
+        Action::Reply(Reply {
+            code: 250,
+            status: None,
+            lines,
+        })
+    }
+
+    /// The keywords in sendmail's order.
+    fn extensions(&self, lines: &mut Vec<String>) {
+        let mut offer = |offer: Offer, keyword: &str| {
+            if self.offers.has(offer) {
+                lines.push(keyword.into());
+            }
+        };
+        offer(Offer::Pipelining, "PIPELINING");
+        offer(Offer::Chunking, "CHUNKING");
+        offer(Offer::Expn, "EXPN");
+        offer(Offer::Verb, "VERB");
+        lines.push("8BITMIME".into());
+        lines.push(match self.rules.max_message_octets {
+            0 => "SIZE".into(),
+            limit => format!("SIZE {limit}"),
+        });
+        let mut offer = |offer: Offer, keyword: &str| {
+            if self.offers.has(offer) {
+                lines.push(keyword.into());
+            }
+        };
+        offer(Offer::Dsn, "DSN");
+        offer(Offer::Etrn, "ETRN");
+        if self.offers.has(Offer::Auth) && !self.mechanisms.is_empty() {
+            lines.push(format!("AUTH {}", self.mechanisms.join(" ")));
+        }
+        if self.offers.has(Offer::StartTls) && self.channel == Channel::Clear {
+            lines.push("STARTTLS".into());
+        }
+        if self.offers.has(Offer::DeliverBy) {
+            lines.push(match self.rules.deliver_by_min_seconds {
+                ..=0 => "DELIVERBY".into(),
+                min => format!("DELIVERBY {min}"),
+            });
+        }
+        if self.offers.has(Offer::SmtpUtf8) {
+            lines.push("SMTPUTF8".into());
+        }
+        lines.push("HELP".into());
+    }
+
+    pub(super) fn starttls(&mut self, argument: &[u8]) -> Action {
+        let refused = if self.channel == Channel::Tls {
+            replies::tls_unavailable()
+        } else if self.tls_forbidden() {
+            replies::tls_not_offered()
+        } else if self.transaction.is_some() {
+            replies::tls_in_transaction()
+        } else if !self.offers.has(Offer::StartTls) {
+            replies::tls_unavailable()
+        } else if !argument.is_empty() {
+            replies::no_parameters()
+        } else {
+            self.state = State::Handshake;
+            return Action::Upgrade(replies::tls_ready());
+        };
+        Action::Reply(refused)
+    }
+
+    /// The daemon modifier `S` says never; without it TLS is merely not there.
+    fn tls_forbidden(&self) -> bool {
+        !self.rules.offers.has(Offer::StartTls)
+    }
+
+    pub(super) fn must_log_in(&self) -> bool {
+        self.auth == AuthDemand::Required && self.login.is_none()
+    }
+
+    pub(super) fn private(&self, flag: PrivacyFlag) -> bool {
+        self.rules.private(flag)
+    }
+}
+
+/// A name or address literal as sendmail accepts it: no blanks, and nothing that
+/// could not stand in a Received header.
+fn is_name(argument: &[u8]) -> bool {
+    argument.len() <= MAX_NAME_OCTETS
+        && argument
+            .iter()
+            .all(|c| c.is_ascii_alphanumeric() || b"-._:[]".contains(c))
+}

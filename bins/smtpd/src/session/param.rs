@@ -1,0 +1,352 @@
+//! The parameters of MAIL and RCPT: SIZE (RFC 1870), BODY (RFC 6152), RET, ENVID,
+//! NOTIFY and ORCPT (RFC 3461), AUTH (RFC 4954), BY (RFC 2852), SMTPUTF8 (RFC 6531).
+
+use libmaps::reply::{Reply, Status};
+
+use super::command::echo;
+use super::rules::{Offer, Offers};
+
+/// What a delivery report holds of the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Ret {
+    /// All of it.
+    Full,
+    /// Its headers.
+    Headers,
+}
+
+/// The declared kind of text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum BodyKind {
+    /// Seven-bit lines.
+    SevenBit,
+    /// Eight-bit lines.
+    EightBitMime,
+}
+
+/// What shall happen when the DELIVERBY time runs out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum ByMode {
+    /// The sender is notified, delivery goes on.
+    Notify,
+    /// The message goes back.
+    Return,
+}
+
+/// The parameters of MAIL.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MailParams {
+    /// Declared size in octets.
+    pub size_octets: u64,
+    /// Declared kind of text.
+    pub body: Option<BodyKind>,
+    /// What reports hold.
+    pub ret: Option<Ret>,
+    /// The sender's own name for this envelope, as xtext.
+    pub envid: Option<Box<str>>,
+    /// Who the client says submitted the message, xtext decoded; `<>` is empty.
+    pub auth: Option<Box<[u8]>>,
+    /// Seconds and mode of DELIVERBY.
+    pub by: Option<(i64, ByMode)>,
+    /// Whether addresses and headers may be UTF-8.
+    pub smtputf8: Option<Utf8Asked>,
+}
+
+/// SMTPUTF8 was given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Utf8Asked;
+
+/// When a report is wanted for a recipient.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Notify {
+    /// At delivery.
+    pub success: bool,
+    /// At failure.
+    pub failure: bool,
+    /// When it takes long.
+    pub delay: bool,
+}
+
+/// The parameters of RCPT.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RcptParams {
+    /// NOTIFY; `None` where it was not given.
+    pub notify: Option<Notify>,
+    /// ORCPT as it stands, `type;xtext`.
+    pub orcpt: Option<Box<str>>,
+}
+
+/// One `KEY` or `KEY=value`.
+struct Param<'a> {
+    key: &'a [u8],
+    value: Option<&'a [u8]>,
+}
+
+/// Splits parameters as sendmail does: a key is letters, digits and hyphens; a value
+/// ends at a blank, a control octet or another `=`.
+fn split(mut text: &[u8]) -> Vec<Param<'_>> {
+    let mut params = Vec::new();
+    while !text.trim_ascii_start().is_empty() {
+        text = text.trim_ascii_start();
+        let key_end = position(text, |c| !(c.is_ascii_alphanumeric() || c == b'-'));
+        let (key, mut rest) = halves(text, key_end);
+        let mut value = None;
+        if let Some(after) = rest.strip_prefix(b"=") {
+            let end = position(after, |c| c == b' ' || c == b'=' || c.is_ascii_control());
+            let (this, tail) = halves(after, end);
+            value = Some(this);
+            rest = tail;
+        }
+        params.push(Param { key, value });
+        text = rest.split_first().map_or(&b""[..], |(_, tail)| tail);
+        if params.len() > 64 {
+            break;
+        }
+    }
+    params
+}
+
+fn position(text: &[u8], stop: impl Fn(u8) -> bool) -> usize {
+    text.iter().position(|c| stop(*c)).unwrap_or(text.len())
+}
+
+fn halves(text: &[u8], at: usize) -> (&[u8], &[u8]) {
+    text.split_at_checked(at).unwrap_or((text, b""))
+}
+
+/// Reads the parameters of MAIL.
+///
+/// # Errors
+/// The reply to the first that is wrong.
+pub(super) fn mail(text: &[u8], offers: Offers, by_min: i64) -> Result<MailParams, Reply> {
+    let mut got = MailParams::default();
+    for Param { key, value } in split(text) {
+        let need = |name: &str| {
+            value.ok_or_else(|| bad(501, (5, 5, 2), format!("{name} requires a value")))
+        };
+        match key.to_ascii_lowercase().as_slice() {
+            b"size" => got.size_octets = size(need("SIZE")?)?,
+            b"body" => got.body = Some(body(need("BODY")?)?),
+            b"envid" => {
+                dsn_allowed(offers, "ENVID")?;
+                let text = xtext(need("ENVID")?, "ENVID")?;
+                once(got.envid.is_some(), "ENVID")?;
+                got.envid = Some(text.into());
+            }
+            b"ret" => {
+                dsn_allowed(offers, "RET")?;
+                let word = need("RET")?;
+                once(got.ret.is_some(), "RET")?;
+                got.ret = Some(ret(word)?);
+            }
+            b"auth" => {
+                let word = need("AUTH=")?;
+                once(got.auth.is_some(), "AUTH")?;
+                xtext(word, "AUTH")?;
+                got.auth = Some(if word == b"<>" {
+                    Box::default()
+                } else {
+                    decode_xtext(word).into()
+                });
+            }
+            b"by" if offers.has(Offer::DeliverBy) => got.by = Some(by(need("BY=")?, by_min)?),
+            b"smtputf8" if offers.has(Offer::SmtpUtf8) && value.is_none() => {
+                got.smtputf8 = Some(Utf8Asked);
+            }
+            _ => return Err(unrecognized(key)),
+        }
+    }
+    Ok(got)
+}
+
+/// Reads the parameters of RCPT.
+///
+/// # Errors
+/// The reply to the first that is wrong.
+pub(super) fn rcpt(text: &[u8], offers: Offers) -> Result<RcptParams, Reply> {
+    let mut got = RcptParams::default();
+    for Param { key, value } in split(text) {
+        let need = |name: &str| {
+            value.ok_or_else(|| bad(501, (5, 5, 2), format!("{name} requires a value")))
+        };
+        match key.to_ascii_lowercase().as_slice() {
+            b"notify" => {
+                dsn_allowed(offers, "NOTIFY")?;
+                got.notify = Some(notify(need("NOTIFY")?)?);
+            }
+            b"orcpt" => {
+                dsn_allowed(offers, "ORCPT")?;
+                let word = need("ORCPT")?;
+                let text = xtext(word, "ORCPT")?;
+                if !text.contains(';') {
+                    return Err(syntax("ORCPT"));
+                }
+                once(got.orcpt.is_some(), "ORCPT")?;
+                got.orcpt = Some(text.into());
+            }
+            _ => return Err(unrecognized(key)),
+        }
+    }
+    Ok(got)
+}
+
+fn size(value: &[u8]) -> Result<u64, Reply> {
+    if value.first() == Some(&b'-') {
+        return Err(bad(552, (5, 2, 3), "Message size invalid"));
+    }
+    let digits = halves(value, position(value, |c| !c.is_ascii_digit())).0;
+    let text = std::str::from_utf8(digits).unwrap_or_default();
+    match text.parse::<i64>() {
+        Ok(octets) => Ok(octets.unsigned_abs()),
+        Err(_) if text.is_empty() => Ok(0),
+        Err(_) => Err(bad(552, (5, 2, 3), "Message size exceeds maximum value")),
+    }
+}
+
+fn body(value: &[u8]) -> Result<BodyKind, Reply> {
+    if value.eq_ignore_ascii_case(b"8bitmime") {
+        Ok(BodyKind::EightBitMime)
+    } else if value.eq_ignore_ascii_case(b"7bit") {
+        Ok(BodyKind::SevenBit)
+    } else {
+        Err(bad(
+            501,
+            (5, 5, 4),
+            format!("Unknown BODY type {}", echo(value)),
+        ))
+    }
+}
+
+fn ret(value: &[u8]) -> Result<Ret, Reply> {
+    if value.eq_ignore_ascii_case(b"full") {
+        Ok(Ret::Full)
+    } else if value.eq_ignore_ascii_case(b"hdrs") {
+        Ok(Ret::Headers)
+    } else {
+        Err(bad(
+            501,
+            (5, 5, 2),
+            format!("Bad argument \"{}\" to RET", echo(value)),
+        ))
+    }
+}
+
+fn notify(value: &[u8]) -> Result<Notify, Reply> {
+    let mut got = Notify::default();
+    if value.eq_ignore_ascii_case(b"never") {
+        return Ok(got);
+    }
+    for word in value.split(|c| *c == b',') {
+        match word.to_ascii_lowercase().as_slice() {
+            b"success" => got.success = true,
+            b"failure" => got.failure = true,
+            b"delay" => got.delay = true,
+            _ => {
+                let text = format!("Bad argument \"{}\"  to NOTIFY", echo(word));
+                return Err(bad(501, (5, 5, 4), text));
+            }
+        }
+    }
+    Ok(got)
+}
+
+/// `seconds;mode`, with a trace letter that is accepted and ignored.
+fn by(value: &[u8], min: i64) -> Result<(i64, ByMode), Reply> {
+    let sign = usize::from(matches!(value.first(), Some(b'-' | b'+')));
+    let tail = value.get(sign..).unwrap_or_default();
+    let end = sign + position(tail, |c| !c.is_ascii_digit());
+    let (number, rest) = halves(value, end);
+    let Some(mode) = rest.strip_prefix(b";") else {
+        return Err(bad(501, (5, 5, 2), "BY= missing ';'"));
+    };
+    let seconds = std::str::from_utf8(number)
+        .ok()
+        .and_then(|n| n.parse::<i64>().ok())
+        .filter(|n| n.abs() <= 999_999_999)
+        .ok_or_else(|| bad(501, (5, 5, 2), format!("BY={} out of range", echo(value))))?;
+    match mode.first().map(u8::to_ascii_lowercase) {
+        Some(b'r') if seconds <= 0 => Err(bad(501, (5, 5, 4), "mode R requires BY time > 0")),
+        Some(b'r') if seconds < min => {
+            let text = format!("time {seconds} less than {min}");
+            Err(bad(555, (5, 5, 2), text))
+        }
+        Some(b'r') => Ok((seconds, ByMode::Return)),
+        Some(b'n') => Ok((seconds, ByMode::Notify)),
+        other => {
+            let letter = mode
+                .first()
+                .filter(|_| other.is_some())
+                .map_or('?', |c| char::from(c & 0x7f));
+            Err(bad(501, (5, 5, 2), format!("illegal by-mode '{letter}'")))
+        }
+    }
+}
+
+/// Checks xtext (RFC 3461 section 4): printable ASCII without `=`, and `+` only before two
+/// upper-case hexadecimal digits.
+fn xtext<'a>(value: &'a [u8], key: &str) -> Result<&'a str, Reply> {
+    let hex = |c: Option<&u8>| c.is_some_and(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F'));
+    let mut octets = value.iter();
+    while let Some(&octet) = octets.next() {
+        let fine = match octet {
+            b'+' => hex(octets.next()) && hex(octets.next()),
+            b'=' => false,
+            other => other.is_ascii_graphic(),
+        };
+        if !fine {
+            return Err(syntax(key));
+        }
+    }
+    std::str::from_utf8(value).map_err(|_| syntax(key))
+}
+
+/// Decodes xtext that was checked before.
+fn decode_xtext(value: &[u8]) -> Vec<u8> {
+    let digit = |c: Option<&u8>| char::from(*c.unwrap_or(&b'0')).to_digit(16).unwrap_or(0);
+    let mut out = Vec::with_capacity(value.len());
+    let mut octets = value.iter();
+    while let Some(&octet) = octets.next() {
+        if octet == b'+' {
+            let (high, low) = (digit(octets.next()), digit(octets.next()));
+            out.push(u8::try_from(high * 16 + low).unwrap_or(b'?'));
+        } else {
+            out.push(octet);
+        }
+    }
+    out
+}
+
+fn once(seen: bool, key: &str) -> Result<(), Reply> {
+    if seen {
+        return Err(bad(501, (5, 5, 0), format!("Duplicate {key} parameter")));
+    }
+    Ok(())
+}
+
+fn dsn_allowed(offers: Offers, key: &str) -> Result<(), Reply> {
+    if offers.has(Offer::Dsn) {
+        return Ok(());
+    }
+    let text = format!("Sorry, {key} not supported, we do not allow DSN");
+    Err(bad(504, (5, 7, 0), text))
+}
+
+fn syntax(key: &str) -> Reply {
+    bad(
+        501,
+        (5, 5, 4),
+        format!("Syntax error in {key} parameter value"),
+    )
+}
+
+fn unrecognized(key: &[u8]) -> Reply {
+    bad(
+        555,
+        (5, 5, 4),
+        format!("{} parameter unrecognized", echo(key)),
+    )
+}
+
+fn bad(code: u16, (class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Reply {
+    Reply::new(code, Some(Status::new(class, subject, detail)), text)
+}

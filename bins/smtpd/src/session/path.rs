@@ -1,0 +1,181 @@
+//! Reverse-paths and forward-paths as they stand on a command line.
+//!
+//! This finds where an address ends and whether its brackets, quotes and
+//! comments balance; what the address means is decided by policy. Everything
+//! within `<>`, quotes or a comment may hold blanks, as in sendmail.
+
+use libmaps::reply::{Reply, Status};
+
+use super::command::echo;
+
+/// Longest word within an address, in octets.
+const MAX_TOKEN_OCTETS: usize = 256;
+
+/// An address as the client wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Path {
+    written: Box<[u8]>,
+}
+
+impl Path {
+    /// The path with its angle brackets, if it had any.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        &self.written
+    }
+
+    /// The path without angle brackets; empty for the null sender.
+    #[must_use]
+    pub fn bare(&self) -> &[u8] {
+        let inner = &self.written;
+        let Some(open) = inner.iter().rposition(|c| *c == b'<') else {
+            return inner;
+        };
+        let after = inner.get(open + 1..).unwrap_or_default();
+        let close = after.iter().position(|c| *c == b'>').unwrap_or(after.len());
+        after.get(..close).unwrap_or_default().trim_ascii()
+    }
+
+    /// Whether this is the null sender, `<>`.
+    #[must_use]
+    pub fn is_null(&self) -> bool {
+        self.bare().is_empty()
+    }
+
+    /// The path as replies show it.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        echo(&self.written)
+    }
+}
+
+impl From<&[u8]> for Path {
+    fn from(octets: &[u8]) -> Self {
+        Path {
+            written: octets.into(),
+        }
+    }
+}
+
+/// Reads `FROM:<path> parameters` or `TO:<path> parameters`.
+///
+/// # Errors
+/// The reply that says what is wrong.
+pub(super) fn parse<'a>(argument: &'a [u8], keyword: &str) -> Result<(Path, &'a [u8]), Reply> {
+    let rest = skip_keyword(argument, keyword)?;
+    let end = end_of_address(rest)?;
+    let (path, parameters) = rest.split_at_checked(end).unwrap_or((rest, b""));
+    Ok((Path::from(path), parameters.trim_ascii()))
+}
+
+fn skip_keyword<'a>(argument: &'a [u8], keyword: &str) -> Result<&'a [u8], Reply> {
+    let end = argument
+        .iter()
+        .position(|c| *c == b':' || c.is_ascii_whitespace())
+        .unwrap_or(argument.len());
+    let (word, rest) = argument.split_at_checked(end).unwrap_or((argument, b""));
+    let wrong = || {
+        let text = format!("Syntax error in parameters scanning \"{}\"", echo(word));
+        Reply::new(501, Some(Status::new(5, 5, 2)), text)
+    };
+    let rest = rest.trim_ascii_start();
+    let rest = rest.strip_prefix(b":").ok_or_else(wrong)?.trim_ascii();
+    if rest.is_empty() || !word.eq_ignore_ascii_case(keyword.as_bytes()) {
+        return Err(wrong());
+    }
+    Ok(rest)
+}
+
+/// Where the address ends: at the first blank outside of brackets, quotes and comments.
+fn end_of_address(text: &[u8]) -> Result<usize, Reply> {
+    let unbalanced = |what: char| {
+        let text = format!("{}... Unbalanced '{what}'", echo(text));
+        Reply::new(553, Some(Status::new(5, 0, 0)), text)
+    };
+    let (mut angles, mut comments, mut quoted, mut token) = (0u32, 0u32, false, 0usize);
+    let mut octets = text.iter().enumerate();
+    while let Some((at, &octet)) = octets.next() {
+        token += 1;
+        match octet {
+            b'\\' => {
+                octets.next();
+            }
+            b'"' if comments == 0 => quoted = !quoted,
+            _ if quoted => {}
+            b'(' => comments += 1,
+            b')' if comments == 0 => return Err(unbalanced(')')),
+            b')' => comments -= 1,
+            _ if comments > 0 => {}
+            b'<' => angles += 1,
+            b'>' if angles == 0 => return Err(unbalanced('>')),
+            b'>' => angles -= 1,
+            b' ' | b'\t' if angles == 0 => return Ok(at),
+            b'@' | b'.' | b',' | b';' | b':' | b'%' | b'!' | b' ' | b'\t' => token = 0,
+            _ => {}
+        }
+        if token > MAX_TOKEN_OCTETS {
+            let text = format!("{}... prescan: token too long", echo(text));
+            return Err(Reply::new(553, Some(Status::new(5, 1, 0)), text));
+        }
+    }
+    match (quoted, comments, angles) {
+        (true, _, _) => Err(unbalanced('"')),
+        (_, 1.., _) => Err(unbalanced('(')),
+        (_, _, 1..) => Err(unbalanced('<')),
+        _ => Ok(text.len()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(argument: &str) -> String {
+        match parse(argument.as_bytes(), "from") {
+            Ok((path, rest)) => format!(
+                "{} | {} | {}",
+                path.shown(),
+                String::from_utf8_lossy(path.bare()),
+                String::from_utf8_lossy(rest)
+            ),
+            Err(reply) => reply.to_string(),
+        }
+    }
+
+    #[test]
+    fn paths_and_what_follows() {
+        let cases = [
+            ("FROM:<a@b> SIZE=1", "<a@b> | a@b | SIZE=1"),
+            ("from : a@b", "a@b | a@b | "),
+            ("FROM:<>", "<> |  | "),
+            ("FROM:<\"a b\"@c> X", "<\"a b\"@c> | \"a b\"@c | X"),
+            ("FROM:<a b@c>", "<a b@c> | a b@c | "),
+            ("FROM:<<a@b>>", "<<a@b>> | a@b | "),
+            ("FROM:<a@b>x", "<a@b>x | a@b | "),
+            ("FROM:Joe <a@b>", "Joe | Joe | <a@b>"),
+            (
+                "FROM",
+                "501 5.5.2 Syntax error in parameters scanning \"FROM\"",
+            ),
+            (
+                "FROM:",
+                "501 5.5.2 Syntax error in parameters scanning \"FROM\"",
+            ),
+            (
+                "TO:<a>",
+                "501 5.5.2 Syntax error in parameters scanning \"TO\"",
+            ),
+            ("", "501 5.5.2 Syntax error in parameters scanning \"\""),
+            ("FROM:<a", "553 5.0.0 <a... Unbalanced '<'"),
+            ("FROM:a>", "553 5.0.0 a>... Unbalanced '>'"),
+            ("FROM:<a(b>", "553 5.0.0 <a(b>... Unbalanced '('"),
+            ("FROM:<a)b>", "553 5.0.0 <a)b>... Unbalanced ')'"),
+            ("FROM:<a\"b>", "553 5.0.0 <a\"b>... Unbalanced '\"'"),
+            ("FROM:<a\\\"b>", "<a\\\"b> | a\\\"b | "),
+        ];
+        for (argument, want) in cases {
+            assert_eq!(shown(argument), want, "{argument}");
+        }
+        assert!(shown(&format!("FROM:<{}@b>", "a".repeat(300))).contains("token too long"));
+    }
+}

@@ -1,0 +1,100 @@
+//! What a listener allows and offers: the session's part of the configuration.
+
+use libmaps::site::model::options::{Privacy, PrivacyFlag};
+
+/// An extension or command that a listener may offer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Offer {
+    /// PIPELINING (RFC 2920).
+    Pipelining,
+    /// EXPN.
+    Expn,
+    /// VRFY answered truthfully.
+    Vrfy,
+    /// VERB.
+    Verb,
+    /// SIZE (RFC 1870) and 8BITMIME (RFC 6152) are always offered; this one is DSN (RFC 3461).
+    Dsn,
+    /// ETRN (RFC 1985).
+    Etrn,
+    /// AUTH (RFC 4954), where mechanisms are listed.
+    Auth,
+    /// STARTTLS (RFC 3207).
+    StartTls,
+    /// DELIVERBY (RFC 2852).
+    DeliverBy,
+    /// SMTPUTF8 (RFC 6531).
+    SmtpUtf8,
+    /// CHUNKING (RFC 3030).
+    Chunking,
+}
+
+/// A set of [`Offer`]s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Offers(u16);
+
+impl Offers {
+    /// These offers.
+    #[must_use]
+    pub fn of(offers: &[Offer]) -> Self {
+        offers.iter().fold(Offers(0), |set, o| set.with(*o))
+    }
+
+    /// The set and this offer.
+    #[must_use]
+    pub fn with(self, offer: Offer) -> Self {
+        Offers(self.0 | 1 << offer as u16)
+    }
+
+    /// The set without this offer.
+    #[must_use]
+    pub fn without(self, offer: Offer) -> Self {
+        Offers(self.0 & !(1 << offer as u16))
+    }
+
+    /// Whether it is offered.
+    #[must_use]
+    pub fn has(self, offer: Offer) -> bool {
+        self.0 & (1 << offer as u16) != 0
+    }
+}
+
+/// Whether MAIL needs a login first (daemon modifier `a`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthDemand {
+    /// Anybody may send MAIL.
+    Optional,
+    /// 530 before a login.
+    Required,
+}
+
+/// The rules of one listener.
+#[derive(Clone, Debug)]
+pub struct Rules {
+    /// This host's name, `$j`.
+    pub hostname: String,
+    /// Privacy flags in force.
+    pub privacy: Privacy,
+    /// What is offered before any client is known.
+    pub offers: Offers,
+    /// Whether a login is demanded.
+    pub auth: AuthDemand,
+    /// Largest message in octets; 0 is no limit.
+    pub max_message_octets: u64,
+    /// Recipients of one message; 0 is no limit.
+    pub max_recipients: usize,
+    /// Refused recipients after which each RCPT waits a second; 0 is never.
+    pub bad_rcpt_throttle: u32,
+    /// Failed logins after which the connection ends.
+    pub auth_strikes: u32,
+    /// Shortest DELIVERBY time that is taken, in seconds; 0 is any.
+    pub deliver_by_min_seconds: i64,
+}
+
+impl Rules {
+    /// Whether the flag is set.
+    #[must_use]
+    pub fn private(&self, flag: PrivacyFlag) -> bool {
+        self.privacy.has(flag)
+    }
+}

@@ -1,0 +1,190 @@
+//! Everything that all sessions share: the site, its maps, the resolver, the queue.
+//!
+//! A SIGHUP makes a new world; sessions that are open keep the old one to their end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use libmaps::reply::Reply;
+use libmaps::site::Site;
+use libmaps::site::users::Users;
+
+use crate::consult::reply;
+use crate::daemon::Daemon;
+use crate::log::{Level, Log};
+use crate::login::{Logins, LoginsError};
+use crate::maps::{LiveMaps, Snapshot};
+use crate::queue::Queue;
+use crate::resolver::{Resolver, ResolverError};
+use crate::throttle::{RateGate, Throttle, load_average};
+use crate::tls::Tls;
+
+/// Shared by all sessions.
+pub struct World {
+    /// The configuration.
+    pub site: Arc<Site>,
+    /// The maps.
+    pub maps: LiveMaps,
+    /// Names and addresses.
+    pub resolver: Resolver,
+    /// Who has a mailbox here.
+    pub users: Users,
+    /// Logins.
+    pub logins: Logins,
+    /// TLS, where there is any.
+    pub tls: Option<Tls>,
+    /// Listeners.
+    pub daemons: Vec<Arc<Daemon>>,
+    /// The queue.
+    pub queue: Arc<Queue>,
+    /// The log.
+    pub log: Arc<Log>,
+    /// Connections by address.
+    pub throttle: Arc<Throttle>,
+    /// Connections by second.
+    pub gate: RateGate,
+    /// Sessions at this moment.
+    pub sessions: AtomicUsize,
+}
+
+/// Why there is no world.
+#[derive(Debug, thiserror::Error)]
+pub enum WorldError {
+    /// A map can't be opened.
+    #[error(transparent)]
+    Map(#[from] libmaps::map::StoreError),
+    /// The resolver can't be set up.
+    #[error(transparent)]
+    Resolver(#[from] ResolverError),
+    /// Logins can't be set up.
+    #[error(transparent)]
+    Logins(#[from] LoginsError),
+    /// The users can't be read.
+    #[error("/etc/passwd: {0}")]
+    Users(std::io::Error),
+}
+
+impl World {
+    /// Opens everything that the site names.
+    ///
+    /// # Errors
+    /// When something that is needed can't be opened. TLS that can't be used is logged,
+    /// and then not offered.
+    pub fn open(
+        site: Site,
+        queue: Arc<Queue>,
+        log: Arc<Log>,
+        throttle: Arc<Throttle>,
+    ) -> Result<Arc<Self>, WorldError> {
+        let tls = match Tls::of(&site) {
+            Ok(tls) => tls,
+            Err(error) => {
+                log.say(Level::Error, &format!("STARTTLS=server: {error}"));
+                None
+            }
+        };
+        if let Some(warning) = tls.as_ref().and_then(Tls::warning) {
+            log.say(Level::Warning, &warning);
+        }
+        let daemons = site
+            .daemons
+            .iter()
+            .map(|d| Arc::new(Daemon::of(&site, d)))
+            .collect();
+        Ok(Arc::new(World {
+            maps: LiveMaps::open(&site)?,
+            resolver: Resolver::of(&site)?,
+            users: Users::of(&site).map_err(WorldError::Users)?,
+            logins: Logins::of(&site)?,
+            tls,
+            daemons,
+            queue,
+            log,
+            throttle,
+            gate: RateGate::new(site.options.limits.connection_rate.0.unwrap_or(0)),
+            sessions: AtomicUsize::new(0),
+            site: Arc::new(site),
+        }))
+    }
+
+    /// The maps as they are now; one that can't be read is logged and stays as it was.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        self.maps.snapshot(|error| {
+            self.log
+                .say(Level::Error, &format!("map kept as it was: {error}"))
+        })
+    }
+
+    /// Whether STARTTLS can be offered.
+    #[must_use]
+    pub fn tls_available(&self) -> bool {
+        self.tls.is_some()
+    }
+
+    /// The greeting with its macros. sendmail's own default would claim to be sendmail.
+    #[must_use]
+    pub fn greeting_text(&self) -> &str {
+        match self.site.options.greeting.message.as_str() {
+            "$j Sendmail $v/$Z; $b" => "$j smtpd $v; $b",
+            other => other,
+        }
+    }
+
+    /// RefuseLA: whether new connections are refused for now.
+    #[must_use]
+    pub fn refuses_connections(&self) -> bool {
+        exceeds(&self.site.options.limits.refuse_load)
+    }
+
+    /// QueueLA: whether messages are only queued for now.
+    #[must_use]
+    pub fn only_queues(&self) -> bool {
+        exceeds(&self.site.options.limits.queue_load)
+    }
+
+    /// DelayLA: whether each command waits a second.
+    #[must_use]
+    pub fn delays_commands(&self) -> bool {
+        let limit = self.site.options.limits.delay_load.0;
+        limit.is_some_and(|limit| load_average() >= limit as f64)
+    }
+
+    /// MinFreeBlocks: the refusal while the queue's disk is full.
+    #[must_use]
+    pub fn overload(&self) -> Option<Reply> {
+        let wanted = self.site.options.limits.min_free_blocks.0?;
+        let folder = self.site.options.queue.directory.as_deref()?;
+        let free = free_blocks(&self.site.below(folder))?;
+        let text = "Insufficient disk space; try again later";
+        (free < wanted).then(|| reply(452, (4, 4, 5), text))
+    }
+
+    /// MaxDaemonChildren: whether there is room for one more session.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        let most = self.site.options.limits.max_daemon_children.0;
+        most.is_none_or(|most| (self.sessions.load(Ordering::Relaxed) as u64) < most)
+    }
+}
+
+/// Whether the load average has reached a limit; an empty or senseless one is none.
+fn exceeds(limit: &str) -> bool {
+    match limit.trim().parse::<f64>() {
+        Ok(limit) if limit > 0.0 => load_average() >= limit,
+        _ => false,
+    }
+}
+
+/// Free blocks of 1,024 octets for ordinary users.
+#[allow(unsafe_code)] // statvfs(3) has no safe form in std.
+fn free_blocks(folder: &std::path::Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: the path ends in NUL and the structure is ours.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut stat) == 0).then_some(stat)?
+    };
+    Some(stat.f_bavail * stat.f_frsize / 1024)
+}

@@ -1,0 +1,239 @@
+//! Where mail ends up: mailboxes, `.forward`, Maildir, files, programs, and what stays queued.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use smtpd::tables;
+use tempfile::TempDir;
+
+struct Site {
+    root: TempDir,
+    child: Child,
+    port: u16,
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The number of the user that runs the tests; where that is root, an ordinary one.
+fn somebody() -> u32 {
+    let own = fs::metadata("/proc/self").unwrap().uid();
+    if own == 0 { 12_345 } else { own }
+}
+
+fn start(aliases: &str, prepare: impl FnOnce(&Path)) -> Site {
+    let root = tempfile::tempdir().unwrap();
+    let path = root.path();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+    for folder in ["etc/mail", "var/mail", "home/bob", "open"] {
+        fs::create_dir_all(path.join(folder)).unwrap();
+    }
+    for folder in ["var/mail", "open"] {
+        fs::set_permissions(path.join(folder), fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let uid = somebody();
+    let _ = std::os::unix::fs::chown(path.join("home/bob"), Some(uid), Some(uid));
+    let write = |name: &str, text: &str| fs::write(path.join(name), text).unwrap();
+    write(
+        "etc/mail/sendmail.mc",
+        &format!(
+            "OSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME', `mx.test.example')dnl\n\
+             define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl\n\
+             define(`ALIAS_FILE', `/etc/mail/aliases')dnl\ndefine(`confDEF_USER_ID', `{uid}:{uid}')dnl\n\
+             FEATURE(`no_default_msa')dnl\nFEATURE(`accept_unresolvable_domains')dnl\n\
+             DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n"
+        ),
+    );
+    write("etc/mail/service.switch", "hosts files\n");
+    write("etc/hosts", "127.0.0.1 mx.test.example localhost\n");
+    write(
+        "etc/passwd",
+        &format!(
+            "bob:x:{uid}:{uid}:Bob:/home/bob:/bin/sh\nann:x:{uid}:{uid}:Ann:/home/ann:/bin/sh\n"
+        ),
+    );
+    write(
+        "etc/mail/aliases",
+        &aliases.replace("{ROOT}", path.to_str().unwrap()),
+    );
+    tables::build_aliases(&path.join("etc/mail/aliases")).unwrap();
+    prepare(path);
+    let mut child = Command::new(env!("CARGO_BIN_EXE_smtpd"))
+        .arg("--root")
+        .arg(path)
+        .stdin(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
+    let (mut port, mut said) = (0, Vec::new());
+    loop {
+        let line = log
+            .next()
+            .unwrap_or_else(|| panic!("the server ended: {said:?}"))
+            .unwrap();
+        if let Some((_, addr)) = line.split_once(" addr=127.0.0.1:") {
+            port = addr.parse().unwrap();
+        }
+        let ready = line.ends_with(": ready");
+        said.push(line);
+        if ready {
+            break;
+        }
+    }
+    std::thread::spawn(move || log.for_each(drop));
+    Site { root, child, port }
+}
+
+impl Site {
+    fn send(&self, to: &str) {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream
+            .set_read_timeout(Some(Duration::from_secs(10)))
+            .unwrap();
+        let mut reader = BufReader::new(stream.try_clone().unwrap());
+        let mut writer = stream;
+        let mut reply = String::new();
+        reader.read_line(&mut reply).unwrap();
+        for line in [
+            "HELO x".to_owned(),
+            "MAIL FROM:<joe@b.example>".into(),
+            format!("RCPT TO:<{to}>"),
+            "DATA".into(),
+            format!("Subject: to {to}\r\n\r\nhello\r\n."),
+        ] {
+            write!(writer, "{line}\r\n").unwrap();
+            reply.clear();
+            reader.read_line(&mut reply).unwrap();
+            assert!(reply.starts_with(['2', '3']), "{line}: {reply}");
+        }
+    }
+
+    /// The text of a file below the root once it holds this.
+    fn text_with(&self, file: &str, want: &str) -> String {
+        let path = self.root.path().join(file);
+        let mut text = String::new();
+        for _ in 0..100 {
+            text = fs::read_to_string(&path).unwrap_or_default();
+            if text.contains(want) {
+                return text;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{file}: {want:?} is not in {text:?}");
+    }
+
+    fn mailq(&self, args: &[&str]) -> String {
+        let out = Command::new(env!("CARGO_BIN_EXE_mailq"))
+            .arg("--root")
+            .arg(self.root.path())
+            .args(args)
+            .output()
+            .unwrap();
+        String::from_utf8(out.stdout).unwrap()
+    }
+}
+
+#[test]
+fn a_users_mailbox() {
+    let site = start("", |_| {});
+    site.send("bob");
+    let text = site.text_with("var/mail/bob", "hello");
+    assert!(text.starts_with("From joe@b.example "), "{text}");
+    assert!(
+        text.contains(
+            "\nReturn-Path: <joe@b.example>\nReceived: from x (mx.test.example [127.0.0.1])"
+        ),
+        "{text}"
+    );
+    let metadata = fs::metadata(site.root.path().join("var/mail/bob")).unwrap();
+    assert_eq!(
+        (metadata.uid(), metadata.mode() & 0o777),
+        (somebody(), 0o600)
+    );
+    assert!(!site.root.path().join("var/mail/bob.lock").exists());
+}
+
+#[test]
+fn files_maildirs_and_programs() {
+    let site = start(
+        "tofile: /open/box\ntodir: /open/Maildir/\ntoprog: \"|cat > {ROOT}/open/program\"\nall: tofile, todir, toprog, bob\n",
+        |_| {},
+    );
+    site.send("all");
+    site.text_with("open/box", "hello");
+    site.text_with("var/mail/bob", "hello");
+    let program = site.text_with("open/program", "hello");
+    assert!(program.starts_with("From joe@b.example "), "{program}");
+    let new = site.root.path().join("open/Maildir/new");
+    let letter = fs::read_dir(new).unwrap().next().unwrap().unwrap().path();
+    let text = fs::read_to_string(letter).unwrap();
+    assert!(text.starts_with("Return-Path: <joe@b.example>\n"), "{text}");
+}
+
+#[test]
+fn forwarding_with_a_copy_and_an_untrusted_file() {
+    let site = start("box: /open/box\n", |root| {
+        fs::write(root.join("home/bob/.forward"), "# mine\n\\bob, box\n").unwrap();
+        let _ = std::os::unix::fs::chown(root.join("home/bob/.forward"), Some(somebody()), None);
+    });
+    site.send("bob");
+    site.text_with("open/box", "hello");
+    site.text_with("var/mail/bob", "hello");
+    let forward = site.root.path().join("home/bob/.forward");
+    fs::set_permissions(&forward, fs::Permissions::from_mode(0o666)).unwrap();
+    fs::write(&forward, "box\n").unwrap();
+    site.send("bob");
+    let text = site.text_with("var/mail/bob", "hello");
+    for _ in 0..100 {
+        if site
+            .text_with("var/mail/bob", "hello")
+            .matches("Subject: to bob")
+            .count()
+            == 2
+        {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    panic!("a world-writable .forward was obeyed: {text}");
+}
+
+#[test]
+fn what_can_t_be_delivered_now_stays_and_is_shown() {
+    let site = start("later: \"|exit 75\"\n", |_| {});
+    site.send("later");
+    let mut listed = String::new();
+    for _ in 0..100 {
+        listed = site.mailq(&[]);
+        if listed.contains("Deferred") {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(listed.contains("(1 request)"), "{listed}");
+    assert!(listed.contains("(Deferred: temporary failure)"), "{listed}");
+    assert!(listed.ends_with("\t\tTotal requests: 1\n"), "{listed}");
+    let json: serde_json::Value = serde_json::from_str(&site.mailq(&["--json"])).unwrap();
+    let id = json["id"].as_str().unwrap();
+    assert!(site.mailq(&["show", id]).contains("hello"));
+    site.mailq(&["hold", id]);
+    assert!(site.mailq(&[]).contains(&format!("{id}H")));
+    site.mailq(&["remove", id]);
+    assert!(site.mailq(&[]).contains("is empty"));
+}
