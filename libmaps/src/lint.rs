@@ -188,7 +188,9 @@ impl Lint<'_> {
 }
 
 /// The entries of a source, and its bad lines with what is wrong with them.
-fn read_items(input: impl Read) -> std::io::Result<(Vec<Item>, Vec<(u32, String)>)> {
+type Items = (Vec<Item>, Vec<(u32, String)>);
+
+fn read_items(input: impl Read) -> std::io::Result<Items> {
     let grammar = Grammar {
         fold: Fold::Ascii,
         ..Grammar::default()

@@ -147,12 +147,10 @@ impl<'a> Explanation<'a> {
             Some(login) => format!("logged in as {} by {}", login.authid, login.mechanism),
             None => "not logged in".to_owned(),
         };
-        let rest = format!(
-            "(address resolves: {}), HELO {}, {tls}, {login}",
-            session.client_resolve.as_str(),
-            session.helo
-        );
+        let rest = format!("(address resolves: {})", session.client_resolve.as_str());
         self.hang(f, "1", &who, &rest, 2)?;
+        let rest = format!("{}, {tls}, {login}", session.helo);
+        self.hang(f, "0", "HELO", &rest, 2)?;
         writeln!(
             f,
             "MAIL FROM:{}  RCPT TO:<{}>",
@@ -236,6 +234,7 @@ impl<'a> Explanation<'a> {
         };
         let head = match first.asked {
             Asked::Map(_) | Asked::Class(_) => format!("not in {}:", short(&first.asked)),
+            Asked::Fact(about @ "canonical name") => format!("no {about} is known of"),
             _ => format!("{}: no:", first.asked),
         };
         let mut line = format!("      {head}");
@@ -350,7 +349,7 @@ impl<'a> Explanation<'a> {
                     Found::Nothing => "no".to_owned(),
                     found => found.to_string(),
                 };
-                writeln!(f, "by: {} {}: {found}.", probe.asked, probe.lhs)?;
+                writeln!(f, "because of {} {}: {found}.", probe.asked, probe.lhs)?;
                 self.entry_if_any(f, probes)?;
             }
             _ => self.entry(f, probes)?,

@@ -129,7 +129,8 @@ fn the_whole_site_is_looked_at() {
             ("access", "Connect:10\tRELAY\nFrom:partner.example\tRELAY\n"),
             (
                 "virtusertable",
-                "a@virt.example\tjoe\nb@virt.example\tghost\n",
+                "a@virt.example\tjoe\nb@virt.example\tghost\n\
+                 c@virt.example\tnobody+%1@mail.example.org\n",
             ),
             ("mailertable", ".lab.example\tesmtp:%2.hub.example\n"),
             ("aliases", "x: y\ny: x\n"),
@@ -142,6 +143,7 @@ fn the_whole_site_is_looked_at() {
         "/etc/mail/access:2: error: open relay: any stranger may send from <anybody@partner.example>",
         "by FEATURE(relay_mail_from) and from:partner.example RELAY",
         "/etc/mail/virtusertable:2: error: b@virt.example: ghost is neither an alias nor a user",
+        "/etc/mail/virtusertable:3: error: c@virt.example: nobody is neither an alias nor a user",
         "/etc/mail/mailertable:1: warning: .lab.example: %2 is the one label",
         "/etc/mail/aliases:2: error: x -> y leads back to x",
     ] {

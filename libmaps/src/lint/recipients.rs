@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::fs::File;
 
-use super::Kind;
 use super::sources::{Sources, Table};
+use super::{Item, Kind};
 use crate::site::{Diagnostic, Place, Severity, Site, Users};
 use crate::source::aliases::{Aliases, Grammar};
 
@@ -27,17 +27,28 @@ pub(super) fn check(site: &Site, sources: &Sources, users: &Users) -> Vec<Diagno
         let (Some(path), Ok(items)) = (&table.text, table.items()) else {
             continue;
         };
+        let virtual_users: HashSet<String> = items.iter().map(Item::lhs_text).collect();
         for item in items {
             let rhs = item.rhs_text().to_ascii_lowercase();
-            // Addresses are judged elsewhere: one of this host may be virtual itself.
+            let local = match rhs.rsplit_once('@') {
+                // An address of this host may be virtual itself.
+                Some((_, host))
+                    if virtual_users.contains(&rhs)
+                        || virtual_users.contains(&format!("@{host}")) =>
+                {
+                    continue;
+                }
+                Some((user, host)) if site.classes.local_hosts.contains(host.as_bytes()) => user,
+                Some(_) => continue,
+                None => rhs.as_str(),
+            };
+            let name = local.split('+').next().unwrap_or(local);
             let special = ['@', '%', '!', ':', '/', '|', '\\', '"', '(', '<'];
-            let name = rhs.as_str();
             if name.is_empty() || name.contains(special) {
                 continue;
             }
-            let plain = name.split('+').next().unwrap_or(name);
             // A user database that does not answer is no reason to call a user unknown.
-            let known = [name, plain]
+            let known = [local, name]
                 .iter()
                 .any(|name| aliases.contains(*name) || users.has(name).unwrap_or(true));
             if known {
