@@ -128,18 +128,18 @@ fn ask(site: &Site, maps: &Maps, n: u32) {
     });
     assert_eq!(mail.outcome, Outcome::Accept);
     assert_eq!(rcpt.outcome, Outcome::Accept);
-    black_box((relay, client, mail, rcpt));
-    black_box(settle(&mut facts, found, |f| {
+    let _ = black_box((relay, client, mail, rcpt));
+    let _ = black_box(settle(&mut facts, found, |f| {
         trust_auth(policy, &session, f, b"joe")
     }));
-    black_box(settle(&mut facts, found, |f| {
+    let _ = black_box(settle(&mut facts, found, |f| {
         srv_features(policy, &session, f)
     }));
-    black_box(settle(&mut facts, found, |f| try_tls(policy, &session, f)));
-    black_box(settle(&mut facts, found, |f| {
+    let _ = black_box(settle(&mut facts, found, |f| try_tls(policy, &session, f)));
+    let _ = black_box(settle(&mut facts, found, |f| {
         tls_server(policy, &session, f)
     }));
-    black_box(settle(&mut facts, found, |f| {
+    let _ = black_box(settle(&mut facts, found, |f| {
         tls_rcpt(policy, &session, f, &recipient)
     }));
     let tables = maps.route_tables();
@@ -151,5 +151,5 @@ fn ask(site: &Site, maps: &Maps, n: u32) {
     };
     let route = addressing.route(to.as_bytes()).unwrap();
     assert_eq!(route.outcome.user, b"joe");
-    black_box(route);
+    let _ = black_box(route);
 }

@@ -340,6 +340,10 @@ fn lex(text: &[u8]) -> Result<Vec<u8>, AddressError> {
         if escaped {
             escaped = false;
             if round == 0 {
+                if octet == b'!' && !quoted {
+                    // People wrote `\!` for their shell; sendmail takes it for the operator it looks like.
+                    out.pop();
+                }
                 out.push(octet);
             }
             continue;

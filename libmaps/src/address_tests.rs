@@ -38,6 +38,7 @@ fn addresses_are_taken_apart() {
         ("< a @ c.example >", "a", "c.example"),
         ("joe (the man) <joe@a.example> (him)", "joe", "a.example"),
         ("<a\\@b@c.example>", "a\\@b", "c.example"),
+        ("<a\\!b>", "a!b", ""),
         ("<\"\\\"\"@c.example>", "\"\\\"\"", "c.example"),
     ] {
         let expected = (local.to_owned(), domain.to_owned());

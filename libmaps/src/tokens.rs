@@ -70,6 +70,14 @@ pub fn tidy(raw: &[u8]) -> Result<Vec<u8>, TokenError> {
             }
             continue;
         }
+        // A backslash before `!` is dropped: people wrote it for their shell.
+        let octet = match octet {
+            b'\\' if octets.clone().next() == Some(b'!') => {
+                octets.next();
+                b'!'
+            }
+            other => other,
+        };
         match kind(octet) {
             Kind::Blank => in_atom = false,
             Kind::Quote => {
@@ -136,17 +144,13 @@ fn quoted(octets: &mut impl Iterator<Item = u8>, out: &mut Vec<u8>) {
 }
 
 /// Copies an octet of an atom, and the one after a backslash.
-///
-/// A backslash before `!` is dropped: people wrote it for their shell.
 fn atom(octet: u8, octets: &mut impl Iterator<Item = u8>, out: &mut Vec<u8>) {
     if octet != b'\\' {
         out.push(octet);
         return;
     }
-    match octets.next() {
-        Some(b'!') => out.push(b'!'),
-        Some(escaped) => out.extend([b'\\', escaped]),
-        None => {}
+    if let Some(escaped) = octets.next() {
+        out.extend([b'\\', escaped]);
     }
 }
 

@@ -67,7 +67,7 @@ def site(r, kind):
             maybe(0.3, "FEATURE(`preserve_luser_host')")
     maybe(1, "FEATURE(`use_cw_file')")
     maybe(0.2, r.choice(["FEATURE(`nouucp',`reject')", "FEATURE(`nouucp',`nospecial')"]))
-    maybe(0.1, "FEATURE(`nopercenthack')")
+    maybe(0.1, "FEATURE(`nopercenthack',`reject')")
     maybe(0.15, r.choice(["FEATURE(`nocanonify')", "FEATURE(`nocanonify',`canonify_hosts')"]))
     maybe(0.1, "FEATURE(`stickyhost')")
     maybe(0.15, "FEATURE(`preserve_local_plus_detail')")

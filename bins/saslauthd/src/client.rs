@@ -9,23 +9,22 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tools::getopt::{self, Given, Opt, flag, long_value, value};
+use tools::getopt::{self, Given, Opt, long_value, value};
 use zeroize::Zeroizing;
 
 use crate::frame::{BadReply, ReplyReader, Request};
-use crate::options::DEFAULT_RUN_DIR;
+use crate::options::{DEFAULT_RUN_DIR, number, words};
 use crate::prompt;
 use crate::run_dir::strerror;
 
 /// The options that testsaslauthd knows.
-pub const OPTIONS: [Opt; 8] = [
+pub const OPTIONS: [Opt; 7] = [
     value(b'u', "username", "login"),
     value(b'p', "password", "password, for all to see"),
     value(b'r', "realm", "realm"),
     value(b's', "servicename", "service"),
     value(b'f', "socket path", "the server's socket"),
     value(b'R', "repeatnum", "how often to ask"),
-    flag(b'h', "show the usage"),
     long_value("password-fd", "N", "read the password from descriptor N"),
 ];
 
@@ -53,7 +52,7 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
         },
         Ok(None) => usage(&program),
         Err(complaint) => {
-            eprintln!("{program}: {complaint}");
+            eprintln!("{program}: {}", words(&complaint));
             usage(&program)
         }
     }
@@ -114,9 +113,9 @@ fn read(args: impl IntoIterator<Item = OsString>) -> Result<Option<Asked>, getop
             Given::Short(b'r', Some(text)) => asked.realm = text.into_vec(),
             Given::Short(b's', Some(text)) => asked.service = text.into_vec(),
             Given::Short(b'f', Some(text)) => asked.plan.socket = text.into(),
-            Given::Short(b'R', Some(text)) => match text.to_string_lossy().trim().parse() {
-                Ok(0) => asked.plan.tries = 1,
-                Ok(tries) => asked.plan.tries = tries,
+            Given::Short(b'R', Some(text)) => match u32::try_from(number(&text)) {
+                // What is no number counts as 0, and that as 1.
+                Ok(tries) => asked.plan.tries = tries.max(1),
                 Err(_) => return Ok(None),
             },
             Given::Long(_, Some(text)) => match text.to_string_lossy().parse() {
@@ -221,18 +220,18 @@ fn ask(request: &Request, socket: &Path) -> Result<bool, String> {
         if count == 0 {
             return Err(match (reader.end(), written) {
                 (BadReply::NoCount, Err(_)) => "write failed".to_owned(),
-                (bad, _) => words(bad).to_owned(),
+                (bad, _) => bad_reply(bad).to_owned(),
             });
         }
         match reader.push(buffer.get(..count).unwrap_or_default()) {
             Ok(None) => {}
             Ok(Some(answer)) => return Ok(answer.is_ok()),
-            Err(bad) => return Err(words(bad).to_owned()),
+            Err(bad) => return Err(bad_reply(bad).to_owned()),
         }
     }
 }
 
-fn words(bad: BadReply) -> &'static str {
+fn bad_reply(bad: BadReply) -> &'static str {
     match bad {
         BadReply::NoCount => "size read failed",
         BadReply::TooShort => "bad response from saslauthd",
@@ -258,20 +257,14 @@ mod tests {
         );
         assert_eq!((full.plan.socket, full.plan.tries), ("mux".into(), 3));
         assert!(matches!(full.password, Source::Argument(p) if *p == b"b"));
+        assert_eq!(asked("-u a -R x").unwrap().plan.tries, 1);
         let plain = asked("-u a -R 0").unwrap();
         assert_eq!(plain.plan.tries, 1);
         assert_eq!(plain.service, b"imap");
         assert!(matches!(plain.password, Source::Terminal));
         let fd = asked("-u a --password-fd 3").unwrap();
         assert!(matches!(fd.password, Source::Descriptor(3)));
-        for usage in [
-            "",
-            "-p a",
-            "-u a -R -1",
-            "-u a -R x",
-            "-u a -h",
-            "-u a --password-fd x",
-        ] {
+        for usage in ["", "-p a", "-u a -R -1", "-u a --password-fd x"] {
             assert!(asked(usage).is_none(), "{usage:?}");
         }
     }

@@ -1,16 +1,13 @@
 //! saslauthd from its command line to its end.
 
 use std::ffi::{OsStr, OsString};
-use std::io::{self, Read, Write};
+use std::io;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use rustix::process::{Resource, Rlimit, Signal};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use rustix::process::Signal;
 
 use crate::cache::CredentialCache;
 use crate::ffi::crypt::Crypt;
@@ -25,18 +22,17 @@ use crate::mech::{self, Mechanism, Named, PasswordChecker, Watch};
 use crate::notify::Notifier;
 use crate::options::{self, Command, Mode, Options, below};
 use crate::pool::{MakeChecker, Pool};
+use crate::process::{
+    DETACHED, THREADS_LIMIT, catch_signals, detach, leave_terminal, raise_descriptors, random_key,
+};
 use crate::run_dir::{self, PidFile, RunDir, RunDirError};
+use crate::server::Server;
 use crate::server::service::{Service, WatchedCache};
-use crate::server::{CONNECTIONS_LIMIT, Server};
 use crate::worker::{self, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
 
-/// First argument of the process that a daemon detaches as.
-const DETACHED: &str = "--detached";
 /// First argument of a worker process; the mechanism's name follows, then `--root DIR`.
 const WORKER: &str = "--worker";
 
-/// Threads at most, whatever `-n` says.
-const THREADS_LIMIT: usize = 256;
 /// Threads for `-n 0`, which lets the original start a process for each client.
 const THREADS_UNBOUNDED: usize = 32;
 
@@ -97,27 +93,6 @@ fn start(program: &OsStr, args: Vec<OsString>, stage: Stage) -> ExitCode {
             Err(failure) => failure.tell(&log),
         },
     }
-}
-
-/// Starts the daemon as another process; waits until it serves, or tells why not.
-fn detach(args: &[OsString]) -> io::Result<ExitCode> {
-    let mut child = std::process::Command::new(std::env::current_exe()?)
-        .arg0("saslauthd")
-        .arg(DETACHED)
-        .args(args)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
-    let mut word = Vec::new();
-    if let Some(mut pipe) = child.stdout.take() {
-        pipe.read_to_end(&mut word)?;
-    }
-    if !word.is_empty() {
-        return Ok(ExitCode::SUCCESS);
-    }
-    let status = child.wait()?;
-    let code = status.code().and_then(|c| u8::try_from(c).ok());
-    Ok(ExitCode::from(code.unwrap_or(1)))
 }
 
 /// Why the daemon doesn't start.
@@ -367,56 +342,4 @@ fn tell_cache(size: &crate::cache::CacheOptions, log: &Log) {
     log.debug(format!("timeout    : {} seconds", size.timeout.as_secs()));
     log.debug(format!("cache table: {} slots", size.slots));
     log.debug(format!("cache table: {} buckets", size.buckets()));
-}
-
-/// SIGTERM and SIGINT stop; SIGHUP is nothing.
-fn catch_signals(stop: &UnixStream) -> io::Result<()> {
-    for signal in [SIGTERM, SIGINT] {
-        signal_hook::low_level::pipe::register(signal, stop.try_clone()?)?;
-    }
-    // A handler that does nothing, not SIG_IGN: workers would inherit that.
-    signal_hook::flag::register(SIGHUP, Arc::new(AtomicBool::new(false)))?;
-    Ok(())
-}
-
-/// The socket listens: lets the first process end, and the terminal go.
-fn leave_terminal() -> io::Result<()> {
-    // Already a session's leader where a service manager made it one.
-    let _ = rustix::process::setsid();
-    let mut stdout = io::stdout();
-    stdout.write_all(b"ready\n")?;
-    stdout.flush()?;
-    let null = std::fs::OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open("/dev/null")?;
-    rustix::stdio::dup2_stdout(&null)?;
-    rustix::stdio::dup2_stderr(&null)?;
-    Ok(())
-}
-
-/// As many descriptors as the system allows; gives the connections they serve.
-fn raise_descriptors() -> usize {
-    /// For standard streams, worker sockets, name service and the like.
-    const OWN: u64 = 64 + 2 * THREADS_LIMIT as u64;
-    let limit = rustix::process::getrlimit(Resource::Nofile);
-    let wanted = limit.maximum.unwrap_or(u64::MAX).min(65_536);
-    let raised = Rlimit {
-        current: Some(wanted.max(limit.current.unwrap_or(u64::MAX).min(65_536))),
-        maximum: limit.maximum,
-    };
-    let _ = rustix::process::setrlimit(Resource::Nofile, raised);
-    let now = rustix::process::getrlimit(Resource::Nofile).current;
-    let connections = now.unwrap_or(u64::MAX).saturating_sub(OWN).max(64);
-    usize::try_from(connections).map_or(CONNECTIONS_LIMIT, |c| c.min(CONNECTIONS_LIMIT))
-}
-
-fn random_key() -> io::Result<[u8; 64]> {
-    let mut key = [0; 64];
-    let flags = rustix::rand::GetRandomFlags::empty();
-    let count = rustix::rand::getrandom(&mut key, flags)?;
-    if count < key.len() {
-        return Err(io::ErrorKind::UnexpectedEof.into());
-    }
-    Ok(key)
 }

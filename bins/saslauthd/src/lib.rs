@@ -22,6 +22,7 @@ pub mod mech;
 pub mod notify;
 pub mod options;
 pub mod pool;
+mod process;
 pub mod prompt;
 pub mod run_dir;
 pub mod server;

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tools::getopt::{self, Given, Opt, flag, long, long_value, value};
+use tools::getopt::{self, Complaint, Given, Opt, flag, long, long_value, value};
 
 use crate::cache::CacheOptions;
 use crate::mech::NAMES;
@@ -114,7 +114,11 @@ pub fn read(program: &OsStr, args: impl IntoIterator<Item = OsString>) -> Comman
     }
     if let Some(complaint) = complaint {
         return Command::Usage {
-            complaint: Some(format!("{}: {complaint}", program.to_string_lossy())),
+            complaint: Some(format!(
+                "{}: {}",
+                program.to_string_lossy(),
+                words(&complaint)
+            )),
             logged: None,
         };
     }
@@ -249,8 +253,17 @@ pub fn below(root: &Path, path: &str) -> PathBuf {
     root.join(path.trim_start_matches('/'))
 }
 
+/// getopt's words; the original knows no long options and takes the second
+/// hyphen of an unknown one for a letter.
+pub(crate) fn words(complaint: &Complaint) -> String {
+    match complaint {
+        Complaint::Unrecognized(_) => Complaint::Invalid(b'-').to_string(),
+        other => other.to_string(),
+    }
+}
+
 /// A number as atoi(3) reads it: what doesn't start with one is 0.
-fn number(text: &OsStr) -> i64 {
+pub(crate) fn number(text: &OsStr) -> i64 {
     let text = text.to_string_lossy();
     let text = text.trim_start();
     let sign = text.starts_with(['-', '+']);
@@ -343,6 +356,10 @@ mod tests {
             (
                 "-a x y -Z",
                 usage(Some("saslauthd: invalid option -- 'Z'"), None),
+            ),
+            (
+                "--help",
+                usage(Some("saslauthd: invalid option -- '-'"), None),
             ),
             (
                 "-m run -a x",

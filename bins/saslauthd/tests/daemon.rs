@@ -105,6 +105,30 @@ fn a_thousand_idle_or_raving_clients_neither_block_nor_grow_it() {
 }
 
 #[test]
+fn the_oldest_idle_client_makes_room_for_the_next() {
+    let site = Site::new();
+    // So few descriptors leave room for 124 clients.
+    let mut command = std::process::Command::new("/bin/sh");
+    command
+        .args(["-c", r#"ulimit -n 700; exec "$0" "$@""#])
+        .arg(env!("CARGO_BIN_EXE_saslauthd"))
+        .args(site.args(&["--foreground", "-a", "sasldb", "-n", "1"]));
+    let daemon = Daemon::start_command(&mut command, &site.socket());
+    let crowd: Vec<_> = (0..300)
+        .map(|_| UnixStream::connect(site.socket()).unwrap())
+        .collect();
+    let start = Instant::now();
+    assert_eq!(ask(&site.socket(), &alice()), b"\0\x02OK");
+    assert!(start.elapsed() < Duration::from_secs(5));
+    let closed = |mut client: &UnixStream| {
+        client.set_nonblocking(true).unwrap();
+        matches!(client.read(&mut [0]), Ok(0))
+    };
+    assert!(closed(&crowd[0]) && !closed(&crowd[299]));
+    drop(daemon);
+}
+
+#[test]
 fn a_client_that_keeps_its_end_open_has_its_reply_and_blocks_nobody() {
     let site = Site::new();
     let daemon = site.start(&["--foreground", "-a", "sasldb", "-n", "1"]);

@@ -149,17 +149,17 @@ fn focus(scene: &Scene<'_>, trace: &mut Trace, address: &Address) -> Result<Cano
         return canonify2(scene, trace, address.local(), domain.as_bytes());
     }
     let local = address.local();
-    if scene.site().features.nouucp.is_none() {
-        if let Some((host, user)) = split_bang(local) {
-            if user.is_empty() || host.is_empty() {
-                return Err(AddressError::NoUser.into());
-            }
-            let mut domain = host.to_vec();
-            if !is_dotted(host) {
-                domain.extend_from_slice(b".UUCP");
-            }
-            return canonify2(scene, trace, user, &domain);
+    if scene.site().features.nouucp.is_none()
+        && let Some((host, user)) = split_bang(local)
+    {
+        if user.is_empty() || host.is_empty() {
+            return Err(AddressError::NoUser.into());
         }
+        let mut domain = host.to_vec();
+        if !is_dotted(host) {
+            domain.extend_from_slice(b".UUCP");
+        }
+        return canonify2(scene, trace, user, &domain);
     }
     if scene.site().features.nopercenthack.is_none() {
         let percent = unquoted(local).filter(|&(_, octet)| octet == b'%').last();
@@ -210,21 +210,22 @@ fn canonify2(
     }
     let mapped;
     let mut domain = domain;
-    if let Some(table) = &scene.policy.maps.domaintable {
-        if let Some(rhs) = table.get(trace, domain, Step::Domain)? {
-            mapped = rhs.into_bytes();
-            domain = &mapped;
-        }
+    if let Some(table) = &scene.policy.maps.domaintable
+        && let Some(rhs) = table.get(trace, domain, Step::Domain)?
+    {
+        mapped = rhs.into_bytes();
+        domain = &mapped;
     }
-    if site.features.nouucp.is_none() {
-        if let Some(host) = strip_suffix(domain, b".UUCP") {
-            if site.relays.uucp.is_none() && site.features.nocanonify.is_none() {
-                if let Some(name) = host_name(scene, trace, host)? {
-                    return Ok(done(&name, Fixed::Yes));
-                }
-            }
-            return Ok(done(domain, Fixed::Yes));
+    if site.features.nouucp.is_none()
+        && let Some(host) = strip_suffix(domain, b".UUCP")
+    {
+        if site.relays.uucp.is_none()
+            && site.features.nocanonify.is_none()
+            && let Some(name) = host_name(scene, trace, host)?
+        {
+            return Ok(done(&name, Fixed::Yes));
         }
+        return Ok(done(domain, Fixed::Yes));
     }
     let dotted = domain.last() == Some(&b'.');
     if dotted || ends_in(&site.classes.pseudo_domains, domain) {
@@ -324,9 +325,8 @@ fn relays_to(scene: &Scene<'_>, trace: &mut Trace, domain: &[u8]) -> Result<bool
         } else {
             access.domain(trace, Tag::To, With::TagThenBare, domain)?
         };
-        match found {
-            Some(rhs) => return Ok(Verdict::parse(rhs.as_bytes()) == Verdict::Relay),
-            None => {}
+        if let Some(rhs) = found {
+            return Ok(Verdict::parse(rhs.as_bytes()) == Verdict::Relay);
         }
     }
     Ok(features.relay_based_on_mx && mx_is_here(scene, trace, domain)?)

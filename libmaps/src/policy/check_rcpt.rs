@@ -188,6 +188,13 @@ fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<
     }
     if site.features.promiscuous_relay {
         trace.fact("everybody may relay (promiscuous_relay)", b"", Found::Yes);
+        // The rules of block_bad_helo follow whatever ruleset is the last one here.
+        if site.features.block_bad_helo && site.features.delay_checks.is_none() {
+            let flow = bad_helo(scene, trace);
+            if flow != Flow::Continue {
+                return Ok(Recipient::Stop(flow));
+            }
+        }
         return Ok(Recipient::Ok);
     }
     if relay_tls(scene, trace)? || relay_auth(scene, trace) {

@@ -1,1 +1,214 @@
+use std::collections::HashMap;
+use std::io;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use super::include::{Include, Writers};
 use super::*;
+use crate::decision::Traced;
+use crate::map::Entry;
+use crate::policy::route::canonify::NoNames;
+use crate::policy::route::tables::RouteTables;
+use crate::site::Site;
+use crate::store::memory::MemoryMap;
+
+/// Include files in memory.
+#[derive(Default)]
+struct Files(HashMap<String, Include>);
+
+impl Includes for Files {
+    fn read(&self, path: &Path) -> io::Result<Include> {
+        let found = self.0.get(path.to_str().unwrap());
+        found.cloned().ok_or(io::ErrorKind::NotFound.into())
+    }
+}
+
+fn files(all: &[(&str, &str)]) -> Files {
+    let include = |text: &str| Include {
+        text: text.into(),
+        writers: Writers::Owner,
+    };
+    Files(
+        all.iter()
+            .map(|(p, t)| ((*p).to_owned(), include(t)))
+            .collect(),
+    )
+}
+
+fn expand_all(site: &Site, entries: Vec<Entry>, files: &Files, list: &str) -> Expansion {
+    let tables: RouteTables<MemoryMap> = RouteTables::default();
+    let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]).unwrap();
+    let users = Users::parse(b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\n");
+    let expander = Expander {
+        addressing: Addressing {
+            site,
+            tables: &tables,
+            names: &NoNames,
+            daemon_flags: "",
+        },
+        aliases: &aliases,
+        users: &users,
+        includes: files,
+    };
+    expander.expand(list.as_bytes()).unwrap()
+}
+
+fn expand(aliases: &[(&str, &str)], files: &Files, list: &str) -> (Vec<String>, Vec<String>) {
+    let entries = aliases.iter().map(|(l, r)| Entry::new(*l, *r)).collect();
+    let site = crate::policy::route::tests::site();
+    let expansion = expand_all(&site, entries, files, list);
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let mut deliver: Vec<String> = expansion
+        .deliver()
+        .into_iter()
+        .map(|t| format!("{}|{}|{}", t.mailer, text(&t.host), text(&t.user)))
+        .collect();
+    deliver.sort();
+    let mut rest = expansion.unknown();
+    rest.extend(expansion.errors());
+    (deliver, rest)
+}
+
+fn delivered(aliases: &[(&str, &str)], list: &str) -> Vec<String> {
+    let (deliver, rest) = expand(aliases, &Files::default(), list);
+    assert_eq!(rest, Vec::<String>::new(), "{list}");
+    deliver
+}
+
+#[test]
+fn targets_of_every_kind() {
+    let aliases = [(
+        "all",
+        "joe, x@far.example, \"|/bin/x y\", /var/mail/arch, \\root, root+day",
+    )];
+    assert_eq!(
+        delivered(&aliases, "ALL@example.org"),
+        [
+            "*file*||/var/mail/arch",
+            "esmtp|far.example|x@far.example",
+            "local|day|root",
+            "local||\\root",
+            "local||joe",
+            "prog||\"|/bin/x y\"",
+        ]
+    );
+}
+
+#[test]
+fn a_detail_is_tried_with_a_star_and_then_without() {
+    let aliases = [("ops+*", "joe"), ("staff", "root")];
+    assert_eq!(delivered(&aliases, "ops+night"), ["local||joe"]);
+    assert_eq!(delivered(&aliases, "staff+x"), ["local||root"]);
+    assert_eq!(delivered(&aliases, "joe+x"), ["local|x|joe"]);
+}
+
+#[test]
+fn a_user_who_is_in_his_own_alias_gets_the_mail() {
+    let aliases = [("joe", "joe, x@far.example"), ("a", "b"), ("b", "joe")];
+    let both = ["esmtp|far.example|x@far.example", "local||joe"];
+    assert_eq!(delivered(&aliases, "joe"), both);
+    assert_eq!(delivered(&aliases, "a"), both);
+}
+
+#[test]
+fn loops_of_names_deliver_to_nobody() {
+    let aliases = [("a", "b"), ("b", "a"), ("me", "me, joe")];
+    let (deliver, rest) = expand(&aliases, &Files::default(), "a");
+    assert!(deliver.is_empty());
+    assert_eq!(rest, ["a... aliasing/forwarding loop broken"]);
+    let (deliver, rest) = expand(&aliases, &Files::default(), "me");
+    assert_eq!(
+        (deliver, rest),
+        (vec!["local||joe".into()], vec!["me".into()])
+    );
+}
+
+#[test]
+fn what_is_typed_reaches_no_program_file_or_list() {
+    for (address, what) in [
+        ("|/bin/x", "programs"),
+        ("/etc/x", "files"),
+        (":include:/list", ":include:s"),
+    ] {
+        let (deliver, rest) = expand(&[], &Files::default(), address);
+        assert!(deliver.is_empty());
+        assert_eq!(
+            rest,
+            [format!("{address}... Cannot mail directly to {what}")]
+        );
+    }
+}
+
+#[test]
+fn members_of_lists_know_their_line() {
+    let files = files(&[("/list", "# who\njoe, nobody\n")]);
+    let (deliver, rest) = expand(&[("l", ":include:/list")], &files, "l");
+    assert_eq!(deliver, ["local||joe"]);
+    assert_eq!(rest, ["/list: line 2: nobody"]);
+    let (_, rest) = expand(&[("l", ":include:/none")], &files, "l");
+    assert_eq!(rest.len(), 1);
+    assert!(rest[0].starts_with(":include:/none... Cannot open /none: "));
+}
+
+#[test]
+fn lists_that_strangers_write_start_no_programs() {
+    let mut files = files(&[("/list", "|/bin/x\njoe\n")]);
+    files.0.get_mut("/list").unwrap().writers = Writers::Others;
+    let (deliver, rest) = expand(&[("l", ":include:/list")], &files, "l");
+    assert_eq!(deliver, ["local||joe"]);
+    assert!(
+        rest[0].contains("unsafe for mailing to programs"),
+        "{rest:?}"
+    );
+}
+
+#[test]
+fn a_list_that_includes_itself_ends() {
+    let files = files(&[("/list", ":include:/list\njoe\n")]);
+    let (deliver, _) = expand(&[("l", ":include:/list")], &files, "l");
+    assert_eq!(deliver, ["local||joe"]);
+}
+
+#[test]
+fn a_chain_ends_at_the_limit() {
+    let entries: Vec<Entry> = (0..1_000)
+        .map(|n| Entry::new(format!("a{n}").as_str(), format!("a{}", n + 1).as_str()))
+        .collect();
+    let site = crate::policy::route::tests::site();
+    let expansion = expand_all(&site, entries, &Files::default(), "a0");
+    let errors = expansion.errors();
+    assert!(
+        errors[0].contains("loop broken (11 aliases deep; 10 max)"),
+        "{errors:?}"
+    );
+    assert!(expansion.recipients.len() < 20);
+}
+
+#[test]
+fn a_hundred_thousand_members_take_little_time() {
+    let mut text = String::new();
+    for n in 0..100_000 {
+        text.push_str(&format!("user{n}@far.example\n"));
+    }
+    let files = files(&[("/list", &text)]);
+    let start = Instant::now();
+    let (deliver, rest) = expand(&[("l", ":include:/list")], &files, "l");
+    assert_eq!((deliver.len(), rest.len()), (100_000, 0));
+    assert!(start.elapsed() < Duration::from_secs(60));
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(64))]
+    /// Whatever names stand for, an expansion ends, and soon.
+    #[test]
+    fn any_aliases_expand_in_bounded_time(
+        lines in proptest::collection::vec(("[a-e]", "([a-ej]|joe|[a-e]\\+x|\\\\[a-e]|:include:/l|, ){1,12}"), 0..12),
+        list in "([a-e]\n|:include:/l\n|joe,a\n){0,6}",
+    ) {
+        let entries: Vec<Entry> = lines.iter().map(|(l, r)| Entry::new(l.as_str(), r.as_str())).collect();
+        let site = crate::policy::route::tests::site();
+        let files = files(&[("/l", &list)]);
+        let expansion = expand_all(&site, entries, &files, "a, b, c");
+        proptest::prop_assert!(expansion.recipients.len() <= MAX_RECIPIENTS);
+    }
+}

@@ -206,6 +206,9 @@ impl<'a> Scene<'a> {
         let mut out = String::new();
         for piece in text.pieces() {
             match piece {
+                // Blanks between quoted strings and macros only separate them.
+                ReplyPiece::Text(text) if text.trim().is_empty() && out.ends_with(' ') => {}
+                ReplyPiece::Text(text) if out.ends_with(' ') => out.push_str(text.trim_start()),
                 ReplyPiece::Text(text) => out.push_str(text),
                 ReplyPiece::Macro(name) => {
                     out.push_str(own(name).unwrap_or_else(|| self.value(name)));
@@ -284,14 +287,17 @@ fn refusal(verdict: Verdict) -> Flow {
     }
 }
 
-/// Whether `name`, or what is left of it behind some of its tokens, is in the class: `$* $=R`.
+/// Whether `name` or one of its parent domains, with or without a dot before it, is in the class: `$* $=R`.
+///
+/// The rules would also cut at other operators (`x+example.org` for `example.org`), which no host name has; mail
+/// for such a name would leave our domain.
 fn ends_in(class: &Class, name: &[u8]) -> bool {
     if class.is_empty() {
         return false;
     }
     let name = name.to_ascii_lowercase();
     (0..name.len())
-        .filter(|&at| is_boundary(&name, at))
+        .filter(|&at| at == 0 || name.get(at) == Some(&b'.') || name.get(at - 1) == Some(&b'.'))
         .any(|at| name.get(at..).is_some_and(|tail| class.contains(tail)))
 }
 

@@ -154,10 +154,10 @@ fn by_name(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     if name.is_empty() {
         return Ok(false);
     }
-    if !ends_in(&classes.pseudo_domains, &name) {
-        if let Some(canonical) = host_name(scene, trace, &name)? {
-            name = canonical;
-        }
+    if !ends_in(&classes.pseudo_domains, &name)
+        && let Some(canonical) = host_name(scene, trace, &name)?
+    {
+        name = canonical;
     }
     while name.last() == Some(&b'.') {
         name.pop();

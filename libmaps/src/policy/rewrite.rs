@@ -352,6 +352,11 @@ impl<M: Map> Addressing<'_, M> {
         let mut host = match mailbox.host {
             None => return local,
             Some(Host::Here) => self.site.host_name.clone().into_bytes(),
+            // `user@`: as the null address.
+            Some(Host::Name {
+                text,
+                canonical: false,
+            }) if text.is_empty() => return Vec::new(),
             Some(Host::Name { text, .. }) if text.is_empty() => b".".to_vec(),
             Some(Host::Name { text, .. }) => text,
         };
@@ -424,14 +429,19 @@ fn uucp_host(host: &[u8]) -> Option<&[u8]> {
     (last.eq_ignore_ascii_case(b".UUCP") && !name.is_empty()).then_some(name)
 }
 
+/// Takes angle brackets off, but for a pair with nothing in it.
 fn without_brackets(text: Vec<u8>) -> Vec<u8> {
     if !text.iter().any(|octet| matches!(octet, b'<' | b'>')) {
         return text;
     }
-    let kept: Vec<&[u8]> = tokens(&text)
+    let (empty, rest) = match text.strip_prefix(b"<>") {
+        Some(rest) => (&b"<>"[..], rest),
+        None => (&b""[..], &text[..]),
+    };
+    let kept = tokens(rest)
         .filter(|token| !token.is(b'<') && !token.is(b'>'))
-        .map(|token| token.text)
-        .collect();
+        .map(|token| token.text);
+    let kept: Vec<&[u8]> = std::iter::once(empty).chain(kept).collect();
     tokens::concat(&kept)
 }
 

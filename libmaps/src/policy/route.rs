@@ -4,6 +4,9 @@
 pub mod canonify;
 pub(crate) mod localaddr;
 pub mod parse;
+mod relay;
+mod strip;
+mod syntax;
 pub mod tables;
 
 use crate::decision::{Decision, LookupError, Trace};
@@ -212,4 +215,4 @@ fn strip_include(text: &[u8]) -> Option<&[u8]> {
 
 #[cfg(test)]
 #[path = "route_tests.rs"]
-mod tests;
+pub(crate) mod tests;

@@ -1,8 +1,8 @@
 //! sasldb2, written: passwords set and accounts removed in a draft that is published whole.
 //!
 //! A publish writes every record anew, so that no page of the file holds what
-//! was removed. The first write to a Berkeley DB file turns its clear-text
-//! passwords into hashes; the publisher keeps the old file beside it.
+//! was removed. The first write to a store of Cyrus SASL turns its clear-text
+//! passwords into hashes; the publisher keeps a Berkeley DB file beside the new one.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,14 +13,18 @@ use super::key::{AUTH_PASSWORD, HASHED_PASSWORD, USER_PASSWORD, UserId};
 use super::password::Password;
 use super::secret::{Recipe, Salts, Secrets};
 use crate::lhs::Lhs;
-use crate::map::{Entry, MapClass, StoreError};
+use crate::map::{Entry, MapClass, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::store::path::Safety;
 use crate::store::publish::{EditBy, OnDuplicate, Options, Published, Publisher};
 use crate::store::sniff::{Format, sniff_file};
+use crate::store::{self, Opened};
 
 /// The mode of a new sasldb2, before the umask: its group may use it.
 const NEW_MODE: u32 = 0o660;
+
+/// The options that a store of ours says it was built with.
+const DESCRIBED: &str = "sasldb2";
 
 /// What is kept of a password beside its hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,7 +60,16 @@ pub struct NewAccount {
 #[derive(Debug)]
 pub struct SaslDbEdit {
     publisher: Publisher,
-    berkeley: bool,
+    made_by: MadeBy,
+}
+
+/// Who made the old store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum MadeBy {
+    /// This module: its clear text was asked for.
+    Us,
+    /// Cyrus SASL, or a conversion of its file: its clear text is to be hashed.
+    Others,
 }
 
 impl SaslDbEdit {
@@ -69,7 +82,7 @@ impl SaslDbEdit {
             on_duplicate: OnDuplicate::Replace,
             safety: Safety::SystemRules,
             mode: NEW_MODE,
-            described: "sasldb2".into(),
+            described: DESCRIBED.into(),
             edit: EditBy::Rewriting,
             ..Options::new(MapClass::Hash, program)
         };
@@ -82,10 +95,12 @@ impl SaslDbEdit {
             Some(Format::Empty) => Publisher::create(path, options)?,
             _ => Publisher::edit(path, options)?,
         };
-        Ok(SaslDbEdit {
-            publisher,
-            berkeley: format == Some(Format::Berkeley),
-        })
+        let name = MapName::new(MapClass::Hash, path);
+        let made_by = match store::open_any(path, name) {
+            Ok(Opened::Redb(map)) if map.meta().options == DESCRIBED => MadeBy::Us,
+            _ => MadeBy::Others,
+        };
+        Ok(SaslDbEdit { publisher, made_by })
     }
 
     /// Gives an account these secrets in the place of all it had.
@@ -142,20 +157,28 @@ impl SaslDbEdit {
         }
     }
 
-    /// The clear-text accounts of a Berkeley DB file, which the first write turns
-    /// into hashed ones; none of any other store.
+    /// The clear-text accounts of a store of Cyrus SASL, which the first write turns
+    /// into hashed ones; none of a store of ours, where clear text was asked for.
     ///
     /// # Errors
     /// The old store can't be read.
     pub fn clear_text_accounts(&self) -> Result<Vec<(UserId, Password)>, SaslDbError> {
         let mut found = Vec::new();
-        let Some(base) = self.publisher.base().filter(|_| self.berkeley) else {
+        let foreign = self.made_by == MadeBy::Others;
+        let Some(base) = self.publisher.base().filter(|_| foreign) else {
             return Ok(found);
         };
         for record in SaslDb::new(base).records() {
-            // Foreign records are none of ours; they are carried over as they are.
-            let Ok(record) = record else { continue };
+            let record = match record {
+                Ok(record) => record,
+                // Such records are none of ours; they are carried over as they are.
+                Err(SaslDbError::BadRecord { .. }) => continue,
+                Err(error) => return Err(error),
+            };
             if record.property == USER_PASSWORD
+                && base
+                    .get(record.user.lhs(HASHED_PASSWORD).as_bytes())?
+                    .is_none()
                 && let Ok(password) = Password::new(record.value.expose().to_vec())
             {
                 found.push((record.user, password));
@@ -188,6 +211,29 @@ impl SaslDbEdit {
     pub fn publish(self) -> Result<Published, StoreError> {
         self.publisher.publish()
     }
+}
+
+/// Hashes the clear-text passwords of a store of Cyrus SASL that has just been
+/// converted; says how many. A store of ours stays as it is.
+///
+/// # Errors
+/// Any of them leaves the store as it was.
+pub fn hash_clear_text(
+    path: &Path,
+    program: &str,
+    recipe: &Recipe,
+    progress: &(dyn Fn(usize) + Sync),
+) -> Result<usize, SaslDbError> {
+    let mut edit = SaslDbEdit::begin(path, program)?;
+    let clear = edit.clear_text_accounts()?;
+    if clear.is_empty() {
+        return Ok(0);
+    }
+    for account in derive_all(&clear, recipe, Keep::Hashes, progress)? {
+        edit.convert(&account)?;
+    }
+    edit.publish()?;
+    Ok(clear.len())
 }
 
 /// Derives the secrets of many accounts on all cores, in the order given;

@@ -138,3 +138,40 @@ fn many_are_derived_in_order() {
     assert_eq!(names, want);
     assert_ne!(all[0].secrets, all[1].secrets, "salts differ");
 }
+
+#[test]
+fn the_first_write_hashes_what_cyrus_sasl_kept() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/sasldb2");
+    let rows = fs::read_to_string(recorded.join("small.rows.json")).unwrap();
+    let rows: Vec<[String; 4]> = serde_json::from_str(&rows).unwrap();
+    for converted_before in [false, true] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sasldb2");
+        fs::copy(recorded.join("small.sasldb2"), &path).unwrap();
+        if converted_before {
+            let options = Options::new(MapClass::Hash, "test");
+            Publisher::edit(&path, options).unwrap().publish().unwrap();
+        }
+        let mut edit = SaslDbEdit::begin(&path, "test").unwrap();
+        let clear = edit.clear_text_accounts().unwrap();
+        assert_eq!(clear.len(), rows.len());
+        for account in derive_all(&clear, &Recipe::default(), Keep::Hashes, &|_| ()).unwrap() {
+            edit.convert(&account).unwrap();
+        }
+        edit.publish().unwrap();
+        let db = SaslDb::open(&path).unwrap();
+        for [authid, realm, _, password] in &rows {
+            let user = UserId::new(authid.as_bytes(), realm.as_bytes()).unwrap();
+            // The rows are octets as Latin-1.
+            let octets = password
+                .chars()
+                .map(|c| u8::try_from(u32::from(c)).unwrap());
+            let right = Password::new(octets.collect()).unwrap();
+            assert!(db.verify(&user, &right).unwrap(), "{user}");
+            assert!(!holds(&path, &format!("userPassword{password}")));
+        }
+        assert!(listed(&path).iter().all(|l| l.ends_with("hashedPassword")));
+        let kept = fs::metadata(dir.path().join("sasldb2.bdb")).unwrap();
+        assert_eq!(kept.permissions().mode() & 0o7777, 0o600);
+    }
+}

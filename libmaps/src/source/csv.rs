@@ -8,6 +8,9 @@
 /// The most octets of one row, its quotes included.
 pub const MAX_ROW_OCTETS: usize = 64 * 1024;
 
+/// UTF-8's, which some programs write first.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -39,7 +42,7 @@ impl<'a> Rows<'a> {
     #[must_use]
     pub fn new(text: &'a [u8]) -> Self {
         Rows {
-            rest: text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(text),
+            rest: text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text),
             line: 1,
         }
     }
@@ -162,7 +165,10 @@ pub fn write_row(fields: &[&[u8]]) -> Vec<u8> {
         if i > 0 {
             row.push(b',');
         }
-        if field.iter().any(|b| b",\"\r\n".contains(b)) || (fields.len() == 1 && field.is_empty()) {
+        let quoted = field.iter().any(|b| b",\"\r\n".contains(b))
+            || field.starts_with(BYTE_ORDER_MARK)
+            || (fields.len() == 1 && field.is_empty());
+        if quoted {
             row.push(b'"');
             for &b in *field {
                 if b == b'"' {
@@ -224,7 +230,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_read(fields in prop::collection::vec("[a\",\r\n ]{0,6}", 1..5)) {
+        fn what_is_written_is_read(fields in prop::collection::vec("[a\",\r\n \u{feff}]{0,6}", 1..5)) {
             let octets: Vec<&[u8]> = fields.iter().map(String::as_bytes).collect();
             let text = write_row(&octets);
             let rows: Vec<_> = Rows::new(&text).collect();

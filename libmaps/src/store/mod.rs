@@ -6,6 +6,7 @@ pub mod class;
 pub mod filter;
 pub mod lock;
 pub mod memory;
+mod merge;
 pub mod path;
 pub mod publish;
 pub mod redb;

@@ -16,8 +16,8 @@ use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, MapName, StoreError};
-use crate::rhs::Rhs;
 use crate::store::lock::WriterLock;
+use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Safety, folder_of};
 use crate::store::redb::{self, Change, Duplicates, Meta, RedbMap};
 use crate::store::{CdbWriter, Opened, Sink, open_any};
@@ -333,6 +333,10 @@ impl Publisher {
             return self.finish(None);
         }
         let base = self.base.take();
+        if let Some(Base::Redb(base)) = &base {
+            return self
+                .publish_sorted(None, &mut |sink| merge_into(sink, base.as_ref(), &changes));
+        }
         let all = match &base {
             Some(base) => merged(base.map(), changes)?,
             None => merged(&crate::store::MemoryMap::new("", []), changes)?,
@@ -576,32 +580,6 @@ fn copy_whole(from: &Path, draft: &Draft) -> Result<(), StoreError> {
     let old = File::open(from).map_err(at("open"))?;
     io::copy(&mut &old, &mut &draft.file).map_err(at("copy"))?;
     Ok(())
-}
-
-/// The entries of `base` with the changes made, in LHS order.
-fn merged(
-    base: &dyn Map,
-    changes: BTreeMap<Lhs, Vec<Change>>,
-) -> Result<BTreeMap<Lhs, Vec<Rhs>>, StoreError> {
-    let mut all: BTreeMap<Lhs, Vec<Rhs>> = BTreeMap::new();
-    for entry in base.iter() {
-        let Entry { lhs, rhs } = entry?;
-        all.entry(lhs).or_default().push(rhs);
-    }
-    for (lhs, changes) in changes {
-        for change in changes {
-            match change {
-                Change::Set(rhs) => {
-                    all.insert(lhs.clone(), vec![rhs]);
-                }
-                Change::Add(rhs) => all.entry(lhs.clone()).or_default().push(rhs),
-                Change::Remove => {
-                    all.remove(&lhs);
-                }
-            }
-        }
-    }
-    Ok(all)
 }
 
 fn sync_folder(target: &Path) -> Result<(), StoreError> {

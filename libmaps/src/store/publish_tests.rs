@@ -1,4 +1,5 @@
 use super::*;
+use crate::rhs::Rhs;
 use std::os::unix::fs::symlink;
 
 fn options() -> Options {

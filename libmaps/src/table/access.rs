@@ -165,10 +165,12 @@ impl<'a, M: Map> AccessMap<'a, M> {
                 (true, _) => Step::Network(parts(&key)),
             };
             let mut found = self.tagged(trace, tag, with, &key, step)?;
-            if found.is_none() && self.options.lookup_dot_domain && !bracketed {
-                if let Some(parent) = dotted_parent(&key) {
-                    found = self.tagged(trace, tag, with, parent, Step::ParentDomain(up + 1))?;
-                }
+            if found.is_none()
+                && self.options.lookup_dot_domain
+                && !bracketed
+                && let Some(parent) = dotted_parent(&key)
+            {
+                found = self.tagged(trace, tag, with, parent, Step::ParentDomain(up + 1))?;
             }
             if let Some(rhs) = found {
                 return Ok(self.unless_skip(rhs));

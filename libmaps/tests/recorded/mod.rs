@@ -104,7 +104,7 @@ fn entries(path: &Path) -> Vec<Entry> {
     let mut all = Vec::new();
     while let Some(line) = lines.next().unwrap() {
         if let Some(Line::Entry { lhs, rhs }) = Grammar::default().line(line.octets, line.end) {
-            all.push(Entry::new(&*lhs, rhs));
+            all.push(Entry::new(lhs, rhs));
         }
     }
     all

@@ -17,9 +17,11 @@ use rustix::net::SocketFlags;
 
 mod connection;
 pub mod service;
+mod slots;
 
 use connection::{ANSWER_LIMIT, Connection, Input, Interest, State, after};
-use service::{Next, Pending, PendingKey, Service};
+use service::{Next, Pending, Service};
+use slots::Slots;
 
 use crate::answer::Answer;
 use crate::frame::Progress;
@@ -48,22 +50,12 @@ pub struct Server {
     epoll: rustix::fd::OwnedFd,
     listener: Option<UnixListener>,
     accepting: bool,
-    slots: Vec<Slot>,
-    free: Vec<usize>,
-    open: usize,
+    slots: Slots,
     service: Service,
     pool: Pool,
     stop: UnixStream,
     log: Arc<Log>,
     notifier: Option<Notifier>,
-}
-
-/// A place for a connection; the generation tells it from those before it.
-#[derive(Debug, Default)]
-struct Slot {
-    generation: u32,
-    connection: Option<Connection>,
-    key: Option<PendingKey>,
 }
 
 impl Server {
@@ -89,16 +81,12 @@ impl Server {
             let data = epoll::EventData::new_u64(token);
             epoll::add(&epoll, fd, data, epoll::EventFlags::IN)?;
         }
-        let limit = connections_limit.clamp(1, CONNECTIONS_LIMIT);
-        let mut slots = Vec::new();
-        slots.resize_with(limit, Slot::default);
+        let slots = Slots::new(connections_limit.clamp(1, CONNECTIONS_LIMIT));
         Ok(Server {
             epoll,
             listener: Some(listener),
             accepting: true,
             slots,
-            free: (0..limit).rev().collect(),
-            open: 0,
             service,
             pool,
             stop,
@@ -153,7 +141,7 @@ impl Server {
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let patience = if self.open > 0 || !self.accepting {
+        let patience = if self.slots.open() > 0 || !self.accepting {
             TICK
         } else {
             self.notifier
@@ -170,55 +158,42 @@ impl Server {
 
     fn accept(&mut self) {
         for _ in 0..ACCEPT_BATCH {
-            let Some(slot) = self.free_slot() else {
+            if self.slots.is_full() && !self.make_room() {
                 self.accept_no_more();
                 return;
-            };
+            }
             let Some(listener) = &self.listener else {
-                self.free.push(slot);
                 return;
             };
             let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
             match rustix::net::accept_with(listener, flags) {
                 Ok(fd) => {
                     let connection = Connection::new(UnixStream::from(fd), Instant::now());
-                    if let Some(place) = self.slots.get_mut(slot) {
-                        place.generation = place.generation.wrapping_add(1) & (u32::MAX >> 1);
-                        place.connection = Some(connection);
-                        self.open = self.open.saturating_add(1);
+                    if let Ok(slot) = self.slots.insert(connection) {
+                        // Most clients have sent their request by now.
+                        self.on_input(slot);
                     }
-                    // Most clients have sent their request by now.
-                    self.on_input(slot);
                 }
-                Err(error) => {
-                    self.free.push(slot);
-                    match error {
-                        Errno::AGAIN => {}
-                        Errno::INTR | Errno::CONNABORTED => continue,
-                        // No descriptors or no memory: try again at the next tick.
-                        _ => self.accept_no_more(),
-                    }
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::AGAIN) => return,
+                Err(_) => {
+                    // No descriptors or no memory: try again at the next tick.
+                    self.accept_no_more();
                     return;
                 }
             }
         }
     }
 
-    /// A place for a new connection; takes it from the client that has kept the
-    /// server waiting for longest where all are taken.
-    fn free_slot(&mut self) -> Option<usize> {
-        if let Some(slot) = self.free.pop() {
-            return Some(slot);
-        }
-        let (slot, _) = self
-            .slots
-            .iter()
-            .enumerate()
-            .filter_map(|(i, s)| s.connection.as_ref().map(|c| (i, c)))
-            .filter(|(_, c)| c.is_idle())
-            .min_by_key(|(_, c)| c.deadline)?;
+    /// Closes the client that has kept the server waiting for longest, if the
+    /// server waits for any.
+    fn make_room(&mut self) -> bool {
+        let idle = self.slots.iter().filter(|(_, c)| c.is_idle());
+        let Some((slot, _)) = idle.min_by_key(|(_, c)| c.deadline) else {
+            return false;
+        };
         self.close(slot);
-        self.free.pop()
+        true
     }
 
     fn accept_no_more(&mut self) {
@@ -252,19 +227,20 @@ impl Server {
     }
 
     fn all_idle(&self) -> bool {
-        let mut open = self.slots.iter().filter_map(|s| s.connection.as_ref());
-        open.all(|c| matches!(c.state, State::Reading(_) | State::Lingering(_)))
+        let mut open = self.slots.iter();
+        open.all(|(_, c)| matches!(c.state, State::Reading(_) | State::Lingering(_)))
     }
 
     fn on_event(&mut self, token: u64) {
-        let Some(slot) = self.slot_of(token) else {
+        let Some(slot) = self.slots.find(token) else {
             return;
         };
         let writing = self
-            .connection(slot)
+            .slots
+            .get(slot)
             .is_some_and(|c| matches!(c.state, State::Replying(_)));
         if writing {
-            let input = self.connection(slot).map(Connection::on_output);
+            let input = self.slots.get(slot).map(Connection::on_output);
             self.settle(slot, input.unwrap_or(Input::Closed));
         } else {
             self.on_input(slot);
@@ -272,7 +248,7 @@ impl Server {
     }
 
     fn on_input(&mut self, slot: usize) {
-        let Some(connection) = self.connection(slot) else {
+        let Some(connection) = self.slots.get(slot) else {
             return;
         };
         let now = Instant::now();
@@ -287,7 +263,7 @@ impl Server {
                     Next::Answer(answer) => self.reply(slot, &answer, now),
                     Next::Check(pending, None) => self.submit(slot, pending, now),
                     Next::Check(pending, Some(moment)) => {
-                        if let Some(connection) = self.connection(slot) {
+                        if let Some(connection) = self.slots.get(slot) {
                             connection.state = State::Delayed(pending, moment);
                         }
                         self.settle(slot, Input::More);
@@ -299,8 +275,8 @@ impl Server {
     }
 
     fn submit(&mut self, slot: usize, pending: Box<Pending>, now: Instant) {
-        let ticket = self.token_of(slot);
-        let Some(connection) = self.connection(slot) else {
+        let ticket = self.slots.token(slot);
+        let Some(connection) = self.slots.get(slot) else {
             return;
         };
         connection.state = State::Checking;
@@ -309,9 +285,7 @@ impl Server {
             request: pending.request,
             deadline: connection.deadline,
         };
-        if let Some(place) = self.slots.get_mut(slot) {
-            place.key = pending.key;
-        }
+        self.slots.keep_key(slot, pending.key);
         match self.pool.submit(job) {
             Ok(()) => self.settle(slot, Input::More),
             Err(job) => {
@@ -336,20 +310,19 @@ impl Server {
         };
         // A client that was told before, at its deadline, is gone; what the
         // mechanism said counts all the same.
-        let slot = self.slot_of(done.ticket);
-        let place = slot.and_then(|s| self.slots.get_mut(s));
-        let key = place.and_then(|place| place.key.take());
+        let slot = self.slots.find(done.ticket);
+        let key = slot.and_then(|slot| self.slots.take_key(slot));
         self.service.on_answer(&done.request, key, &answer, now);
         let waits = |c: &mut Connection| matches!(c.state, State::Checking);
         if let Some(slot) = slot
-            && self.connection(slot).is_some_and(waits)
+            && self.slots.get(slot).is_some_and(waits)
         {
             self.reply(slot, &answer, now);
         }
     }
 
     fn reply(&mut self, slot: usize, answer: &Answer, now: Instant) {
-        if let Some(connection) = self.connection(slot) {
+        if let Some(connection) = self.slots.get(slot) {
             let input = connection.reply(answer, now);
             self.settle(slot, input);
         }
@@ -361,8 +334,8 @@ impl Server {
             self.close(slot);
             return;
         }
-        let token = self.token_of(slot);
-        let Some(connection) = self.slots.get_mut(slot).and_then(|s| s.connection.as_mut()) else {
+        let token = self.slots.token(slot);
+        let Some(connection) = self.slots.get(slot) else {
             return;
         };
         let (have, want) = (connection.interest, connection.wanted());
@@ -376,23 +349,17 @@ impl Server {
     }
 
     fn close(&mut self, slot: usize) {
-        let Some(place) = self.slots.get_mut(slot) else {
-            return;
-        };
-        place.key = None;
-        if let Some(connection) = place.connection.take() {
-            if connection.interest != Interest::Nothing {
-                let _ = epoll::delete(&self.epoll, connection.fd());
-            }
-            self.open = self.open.saturating_sub(1);
-            self.free.push(slot);
+        if let Some(connection) = self.slots.remove(slot)
+            && connection.interest != Interest::Nothing
+        {
+            let _ = epoll::delete(&self.epoll, connection.fd());
         }
     }
 
     /// What deadlines and back-offs bring.
     fn tick(&mut self, now: Instant) {
         for slot in 0..self.slots.len() {
-            let Some(connection) = self.connection(slot) else {
+            let Some(connection) = self.slots.get(slot) else {
                 continue;
             };
             let late = now >= connection.deadline;
@@ -427,29 +394,13 @@ impl Server {
         let figures = self.service.figures();
         notifier.status(&format!(
             "{} connections; {} let in, {} more from the cache, {} refused; {} cached",
-            self.open,
+            self.slots.open(),
             figures.accepted,
             figures.cached,
             figures.refused,
             self.service.cached_entries()
         ));
         notifier.interval()
-    }
-
-    fn connection(&mut self, slot: usize) -> Option<&mut Connection> {
-        self.slots.get_mut(slot)?.connection.as_mut()
-    }
-
-    fn token_of(&self, slot: usize) -> u64 {
-        let generation = self.slots.get(slot).map_or(0, |s| s.generation);
-        u64::from(generation) << 32 | slot as u64
-    }
-
-    /// The slot, if the connection that the token means is still there.
-    fn slot_of(&self, token: u64) -> Option<usize> {
-        let slot = (token & u64::from(u32::MAX)) as usize;
-        let place = self.slots.get(slot)?;
-        (u64::from(place.generation) == token >> 32 && place.connection.is_some()).then_some(slot)
     }
 }
 

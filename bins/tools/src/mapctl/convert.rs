@@ -2,10 +2,15 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use libmaps::build::{Builder, Start};
-use libmaps::map::{Map, StoreError};
+use libmaps::map::{Map, MapClass, StoreError};
+use libmaps::sasl::key::USER_PASSWORD;
+use libmaps::sasl::secret::Recipe;
+use libmaps::sasl::{UserId, edit};
 use libmaps::store::publish::{OnDuplicate, Options};
 use libmaps::sysexits::SysExit;
 use serde_json::json;
@@ -14,6 +19,7 @@ use super::name::Named;
 use super::{Failure, Outcome, Style};
 use crate::progress::Progress;
 use crate::report::VERSION;
+use crate::sasl_site::host_realm;
 
 /// Make a map of another class, counted and compared before it is published.
 #[derive(Debug, Args)]
@@ -58,14 +64,20 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
     };
     let mut builder = Builder::open(to.path(), Start::Empty, options)?;
     let mut progress = Progress::new("convert", None);
-    let mut read = 0;
+    let (mut read, mut passwords) = (0, 0);
     for entry in old.iter() {
         let entry = entry?;
         read += 1;
+        let key = UserId::parse(entry.lhs.as_bytes());
+        passwords += u64::from(key.is_some_and(|(_, property)| property == USER_PASSWORD));
         progress.at(read);
         builder.put(entry.lhs.as_bytes(), entry.rhs.as_bytes(), read)?;
     }
     let (published, _) = builder.publish_checked(&mut |new| compare(old.as_ref(), new, read))?;
+    if passwords > 0 && matches!(row.class, MapClass::Hash | MapClass::Btree) {
+        drop(progress);
+        hash_passwords(to.path(), passwords)?;
+    }
     let kept = published.kept_berkeley.map(|p| p.display().to_string());
     let mut out = io::stdout().lock();
     match style {
@@ -87,6 +99,21 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         }
     }
     Ok(SysExit::Ok)
+}
+
+/// A sasldb2: its clear-text passwords become hashes, as at the first write by saslpasswd2.
+fn hash_passwords(path: &Path, count: u64) -> Result<(), Failure> {
+    let recipe = Recipe {
+        server_realms: vec![host_realm().into_bytes()],
+        ..Recipe::default()
+    };
+    let bar = Mutex::new(Progress::new("hash", Some(count)));
+    edit::hash_clear_text(path, &format!("mapctl {VERSION}"), &recipe, &|done| {
+        let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
+        bar.at(done as u64);
+    })
+    .map(drop)
+    .map_err(|e| Failure::Other(SysExit::IoErr, e.to_string()))
 }
 
 fn same_file(a: &Named, b: &Named) -> bool {

@@ -69,7 +69,7 @@ impl<M: Map> Addressing<'_, M> {
             }
             _ => user,
         };
-        self.to_relay(&spec, user, trace)
+        self.by_relay(&spec, user, trace)
     }
 
     /// LUSER_RELAY for names that are no users, else MAIL_HUB, else LOCAL_RELAY.
@@ -86,28 +86,32 @@ impl<M: Map> Addressing<'_, M> {
                 .ok()
                 .filter(|text| !tokens::is_empty(text))
         };
+        let mut user = user.to_vec();
         if let Some(luser) = spec(&relays.luser) {
-            let plain = match tokens::split_after_one(user, b'+') {
-                Some((plain, _)) if self.site.features.preserve_local_plus_detail => plain,
-                _ => user,
+            let (plain, detail) = match tokens::split_after_one(&user, b'+') {
+                Some((plain, detail)) if self.site.features.preserve_local_plus_detail => {
+                    (plain, tokens::concat(&[b"+", detail]))
+                }
+                _ => (&user[..], Vec::new()),
             };
             let plain = tokens::spell(plain, self.blank());
-            if find_user(users, &plain)?.is_none() {
+            let plain = tokens::strip_quotes(&plain);
+            if find_user(users, &plain)?.is_some() {
+                // The name is written as it was looked for.
+                user = tokens::concat(&[&plain, &detail]);
+            } else {
                 let user = match self.site.features.preserve_luser_host {
-                    true => tokens::concat(&[user, kept_host]),
-                    false => user.to_vec(),
+                    true => tokens::concat(&[&user, kept_host]),
+                    false => user,
                 };
                 return Ok(Some(Relay { spec: luser, user }));
             }
         }
         let next = spec(&relays.mail_hub).or_else(|| spec(&relays.local));
-        Ok(next.map(|spec| Relay {
-            spec,
-            user: user.to_vec(),
-        }))
+        Ok(next.map(|spec| Relay { spec, user }))
     }
 
-    fn to_relay(
+    fn by_relay(
         &self,
         spec: &[u8],
         user: Vec<u8>,
@@ -134,7 +138,7 @@ impl<M: Map> Addressing<'_, M> {
                 _ => Mailbox::new(user, Some(Host::plain(tokens::trim(host)))),
             }
         };
-        match self.to_triple(spec, mailbox, MAX_LEVELS, trace)? {
+        match self.pass_on(spec, mailbox, MAX_LEVELS, trace)? {
             Step::Done(resolved) => Ok(Some(resolved)),
             Step::Go(_) => Ok(None),
         }

@@ -3,7 +3,7 @@
 use crate::decision::{Found, LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::canonify::{Addressing, Canonical, Host, Mailbox, is_literal, suffix_in};
-use crate::table::mailertable::MailerSpec;
+use crate::policy::route::syntax::{dequote, syntax_error};
 use crate::table::virtusertable::{Rewrite, dotted_status};
 use crate::tokens::{self, tidy, tokens};
 
@@ -45,7 +45,7 @@ pub struct Refusal {
 }
 
 impl Resolved {
-    fn refused(status: &str, text: &str) -> Self {
+    pub(super) fn refused(status: &str, text: &str) -> Self {
         Resolved::Error(Refusal {
             status: Some(status.into()),
             text: format!("\"553 {text}\"").into_bytes(),
@@ -108,7 +108,12 @@ impl<M: Map> Addressing<'_, M> {
     }
 
     /// Reads an address and resolves it, some levels deeper.
-    fn recurse(&self, text: &[u8], left: u8, trace: &mut Trace) -> Result<Resolved, LookupError> {
+    pub(super) fn recurse(
+        &self,
+        text: &[u8],
+        left: u8,
+        trace: &mut Trace,
+    ) -> Result<Resolved, LookupError> {
         match left.checked_sub(RECURSE_LEVELS) {
             Some(left) => {
                 let address = self.canonify_tidy(text, trace)?;
@@ -342,7 +347,7 @@ impl<M: Map> Addressing<'_, M> {
         match site.relays.mail_hub.as_deref() {
             Some(hub) if !hub.is_empty() => {
                 let hub = tidy(hub.as_bytes()).unwrap_or_default();
-                Ok(match self.to_triple(&hub, mailbox, left, trace)? {
+                Ok(match self.pass_on(&hub, mailbox, left, trace)? {
                     Step::Go(mailbox) => here(mailbox.local, true),
                     done => done,
                 })
@@ -372,7 +377,7 @@ impl<M: Map> Addressing<'_, M> {
                 mailbox.local = tokens::concat(&[b"<>", &mailbox.local]);
                 Ok(Step::Go(mailbox))
             }
-            Some(rhs) => self.to_triple(&rhs, mailbox, left, trace),
+            Some(rhs) => self.pass_on(&rhs, mailbox, left, trace),
         }
     }
 
@@ -410,7 +415,7 @@ impl<M: Map> Addressing<'_, M> {
             }
         }
         let relay = tidy(relay.unwrap_or_default().as_bytes()).unwrap_or_default();
-        let mailbox = match self.to_triple(&relay, mailbox, left, trace)? {
+        let mailbox = match self.pass_on(&relay, mailbox, left, trace)? {
             Step::Done(done) => return Ok(done),
             Step::Go(mailbox) => mailbox,
         };
@@ -423,100 +428,6 @@ impl<M: Map> Addressing<'_, M> {
             status: Some(b"5.1.2".to_vec()),
             text,
         }))
-    }
-
-    /// Passes an address on as a mailertable RHS or a relay says: `MailerToTriple`.
-    pub(crate) fn to_triple(
-        &self,
-        spec: &[u8],
-        mailbox: Mailbox,
-        left: u8,
-        trace: &mut Trace,
-    ) -> Result<Step, LookupError> {
-        let triple = |mailer: &[u8], host: &[u8], user: Mailbox| {
-            Step::Done(Resolved::Triple(Triple {
-                mailer: mailer.to_vec(),
-                host: Some(host.to_vec()),
-                user,
-                stays_here: false,
-            }))
-        };
-        Ok(match MailerSpec::parse(spec) {
-            MailerSpec::Nowhere => Step::Go(mailbox),
-            MailerSpec::Error { status, text } => Step::Done(Resolved::Error(Refusal {
-                status: status.map(<[u8]>::to_vec),
-                text: text.to_vec(),
-            })),
-            MailerSpec::Local(user) => Step::Done(self.local_spec(user, mailbox, left, trace)?),
-            MailerSpec::Mailer {
-                mailer,
-                user: Some(user),
-                host,
-            } if mailbox.host.is_some() => {
-                triple(mailer, host, Mailbox::new(user, Some(Host::plain(host))))
-            }
-            MailerSpec::Mailer {
-                mailer,
-                user: Some(user),
-                host,
-            } => triple(mailer, &[user, b"@", host].concat(), mailbox),
-            MailerSpec::Mailer { mailer, host, .. } if host.is_empty() => {
-                // Without a host sendmail's rule takes the address for it and leaves no user.
-                let host = mailbox.host.as_ref().map(Host::dotted).unwrap_or_default();
-                let host = tokens::concat(&[b">", &mailbox.local, b"<@", &host]);
-                match mailer.eq_ignore_ascii_case(b"error") {
-                    true => Step::Done(Resolved::Error(Refusal {
-                        status: Some(host),
-                        text: Vec::new(),
-                    })),
-                    false => triple(mailer, &host, Mailbox::new(Vec::new(), None)),
-                }
-            }
-            MailerSpec::Mailer { mailer, host, .. } => triple(mailer, host, mailbox),
-            MailerSpec::Host(host) if self.site.classes.local_hosts.contains(host) => {
-                Step::Go(mailbox)
-            }
-            MailerSpec::Host(host) => triple(self.site.mailers.relay.as_bytes(), host, mailbox),
-        })
-    }
-
-    /// `local:` and `local:user`: `CanonLocal`.
-    fn local_spec(
-        &self,
-        user: &[u8],
-        mailbox: Mailbox,
-        left: u8,
-        trace: &mut Trace,
-    ) -> Result<Resolved, LookupError> {
-        if mailbox.host.is_some() && self.leads_on_inside(&mailbox.local) {
-            return self.recurse(&mailbox.local, left, trace);
-        }
-        let host = match &mailbox.host {
-            Some(Host::Name { text, .. }) => tokens::concat(&[&mailbox.local, b"@", text]),
-            _ => mailbox.local.clone(),
-        };
-        let user = match tokens::split_after_one(user, b'@') {
-            Some((user, at)) if !at.is_empty() && mailbox.host.is_some() => user,
-            _ => user,
-        };
-        let user = if user.is_empty() {
-            mailbox.local
-        } else {
-            user.to_vec()
-        };
-        Ok(Resolved::Triple(Triple {
-            mailer: self.site.mailers.local.clone().into(),
-            host: Some(host),
-            user: Mailbox::new(user, None),
-            stays_here: false,
-        }))
-    }
-
-    /// A forwarding operator with something on both sides.
-    fn leads_on_inside(&self, local: &[u8]) -> bool {
-        let all: Vec<_> = tokens(local).collect();
-        let inner = all.get(1..all.len().saturating_sub(1)).unwrap_or_default();
-        inner.iter().any(|token| self.leads_on(token.text))
     }
 
     /// The octet that stands for a blank (option BlankSub).
@@ -532,101 +443,3 @@ fn ends_with(host: &[u8], label: &[u8]) -> bool {
         .and_then(|at| host.get(at..))
         .is_some_and(|end| end.eq_ignore_ascii_case(label))
 }
-
-/// What is wrong with an address, whoever it is for.
-fn syntax_error(mailbox: &Mailbox) -> Option<Resolved> {
-    let refused = |status, text| Some(Resolved::refused(status, text));
-    let local = &mailbox.local;
-    let Some(host) = &mailbox.host else {
-        return stray_comma(local).then(|| Resolved::refused("5.1.3", "Invalid route address"));
-    };
-    let host = host.dotted();
-    if local.is_empty() && !host.is_empty() {
-        return refused("5.1.3", "User address required");
-    }
-    if host.is_empty() {
-        return refused("5.1.3", "Hostname required");
-    }
-    let all: Vec<_> = tokens(&host).collect();
-    let is = |at: usize, operator: u8| all.get(at).is_some_and(|token| token.is(operator));
-    let close = all.iter().position(|token| token.is(b']'));
-    match close.filter(|_| is(0, b'[')) {
-        // `[a]:b` and `[a],b` are routes of literals.
-        Some(close) if is(close + 1, b':') || is(close + 1, b',') => {}
-        Some(close) if close + 1 < all.len() => return refused("5.1.2", "Invalid address"),
-        Some(_) => {}
-        None if all.iter().any(|token| token.is(b':')) => {
-            return refused("5.1.3", "Colon illegal in host name part");
-        }
-        None => {}
-    }
-    let double_dot = all.windows(2).any(|pair| match pair {
-        [first, second] => first.is(b'.') && second.is(b'.'),
-        _ => false,
-    });
-    if is(0, b'.') || double_dot {
-        return refused("5.1.2", "Invalid host name");
-    }
-    if all.last().is_some_and(|token| token.is(b'@')) {
-        return refused("5.1.2", "Invalid route address");
-    }
-    if tokens::find(local, b'@').is_some() || stray_comma(local) || stray_comma(&host) {
-        return refused("5.1.3", "Invalid route address");
-    }
-    None
-}
-
-/// A comma that no route explains.
-fn stray_comma(text: &[u8]) -> bool {
-    let mut all = tokens(text).peekable();
-    while let Some(token) = all.next() {
-        let next = all.peek();
-        if token.is(b',') && !next.is_some_and(|n| n.is(b'@') || n.is(b'%') || n.is(b'!')) {
-            return true;
-        }
-    }
-    false
-}
-
-/// Takes quotes off where what is inside can stand without them (the dequote map): no blank,
-/// brackets and comments in pairs.
-fn dequote(token: &[u8]) -> Vec<u8> {
-    let inner = token
-        .strip_prefix(b"\"")
-        .and_then(|t| t.strip_suffix(b"\""));
-    let Some(inner) = inner.filter(|inner| stands_alone(inner)) else {
-        return token.to_vec();
-    };
-    match tidy(inner) {
-        Ok(text) if text.is_empty() && !inner.is_empty() => token.to_vec(),
-        Ok(text) => text,
-        Err(_) => token.to_vec(),
-    }
-}
-
-fn stands_alone(text: &[u8]) -> bool {
-    let (mut comments, mut angles, mut escaped) = (0i32, 0i32, false);
-    for octet in text {
-        if escaped {
-            escaped = false;
-            continue;
-        }
-        match octet {
-            b'\\' => escaped = true,
-            b' ' | b'\t' => return false,
-            b'(' => comments += 1,
-            b')' => comments -= 1,
-            b'<' => angles += 1,
-            b'>' => angles -= 1,
-            _ => {}
-        }
-        if comments < 0 || angles < 0 {
-            return false;
-        }
-    }
-    comments == 0 && angles == 0 && !escaped
-}
-
-#[cfg(test)]
-#[path = "parse_tests.rs"]
-mod tests;

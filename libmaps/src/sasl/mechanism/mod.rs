@@ -9,6 +9,7 @@
 //! belong to nobody, so that neither the answers nor their time tell them from
 //! accounts with another password.
 
+mod accounts;
 mod client;
 mod cram_md5;
 mod digest_md5;
@@ -19,10 +20,10 @@ mod scram;
 mod scram_text;
 mod server;
 
+pub use accounts::{Accounts, AccountsError, Checkers, PasswordChecker};
 pub use client::{ClientExchange, ClientFailure, ClientSetup};
 pub use server::{
-    Accounts, AccountsError, AuthzPolicy, Channel, Checkers, Failure, FailureKind, Login, Offer,
-    PasswordChecker, ServerExchange, ServerStep, Service,
+    AuthzPolicy, Channel, Failure, FailureKind, Login, Offer, ServerExchange, ServerStep, Service,
 };
 
 use base64ct::{Base64, Encoding};

@@ -3,13 +3,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::accounts::{Accounts, AccountsError};
 use super::{
     ChannelBinding, MAX_MESSAGE_OCTETS, Mechanism, Nonce, cram_md5, digest_md5, external, plain,
     scram,
 };
 use crate::sasl::hash::hmac_sha256;
 use crate::sasl::key::UserId;
-use crate::sasl::password::{Password, SecretBytes};
+use crate::sasl::password::SecretBytes;
 use crate::sasl::saslprep::saslprep;
 use crate::sasl::secret::{MIN_ITERATIONS, Secrets};
 
@@ -98,79 +99,6 @@ pub enum Offer {
     NotOffered,
     /// It did: a client that says the server lacks it was lied to.
     Offered,
-}
-
-/// Nobody can tell: the store or the checker did not answer. The text is for the log.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct AccountsError(pub String);
-
-/// Where a server looks accounts up.
-pub trait Accounts {
-    /// The secrets of an account; `Ok(None)`: there is no such account.
-    ///
-    /// # Errors
-    /// The store can't be read.
-    fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError>;
-
-    /// Whether this is the password of the account that `name` (as the client
-    /// wrote it) stands for. "No" must take as long for an account that does not exist.
-    ///
-    /// # Errors
-    /// The store or the checker can't be asked.
-    fn check(
-        &self,
-        service: &Service,
-        name: &[u8],
-        password: &Password,
-    ) -> Result<bool, AccountsError>;
-}
-
-/// Something that can only say yes or no to a password: saslauthd, PAM.
-pub trait PasswordChecker: Send + Sync {
-    /// Whether this is the password.
-    ///
-    /// # Errors
-    /// It could not be asked.
-    fn check(
-        &self,
-        service: &Service,
-        name: &[u8],
-        password: &Password,
-    ) -> Result<bool, AccountsError>;
-}
-
-/// `pwcheck_method`: several checkers for PLAIN and LOGIN, in order; the other
-/// mechanisms ask the store.
-pub struct Checkers<'a> {
-    /// Answers CRAM-MD5, DIGEST-MD5 and SCRAM.
-    pub store: &'a dyn Accounts,
-    /// Asked one after the other until one says yes.
-    pub checkers: &'a [Box<dyn PasswordChecker>],
-}
-
-impl Accounts for Checkers<'_> {
-    fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError> {
-        self.store.secrets(user)
-    }
-
-    /// One yes is enough; without one, a checker that could not be asked makes the answer unknown.
-    fn check(
-        &self,
-        service: &Service,
-        name: &[u8],
-        password: &Password,
-    ) -> Result<bool, AccountsError> {
-        let mut unknown = None;
-        for checker in self.checkers {
-            match checker.check(service, name, password) {
-                Ok(true) => return Ok(true),
-                Ok(false) => {}
-                Err(error) => unknown = Some(error),
-            }
-        }
-        unknown.map_or(Ok(false), Err)
-    }
 }
 
 /// Who has logged in.

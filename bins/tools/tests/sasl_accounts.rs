@@ -1,0 +1,248 @@
+//! What the password programs do beyond the originals: CSV, listings by
+//! mechanism, clear text on request.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use libmaps::sasl::{Password, SaslDb, UserId};
+
+/// Exit code, standard output, standard error.
+type Ran = (i32, String, String);
+
+fn run(dir: &Path, program: &str, args: &[&str], input: &str) -> Ran {
+    let program = match program {
+        "saslpasswd2" => env!("CARGO_BIN_EXE_saslpasswd2"),
+        "mapctl" => env!("CARGO_BIN_EXE_mapctl"),
+        "saslpasswd" => env!("CARGO_BIN_EXE_saslpasswd"),
+        "sasldblistusers" => env!("CARGO_BIN_EXE_sasldblistusers"),
+        _ => env!("CARGO_BIN_EXE_sasldblistusers2"),
+    };
+    let mut child = Command::new(program)
+        .args(args)
+        .current_dir(dir)
+        .env("SASL_CONF_PATH", dir.join("none"))
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    (
+        output.status.code().unwrap(),
+        String::from_utf8(output.stdout).unwrap(),
+        String::from_utf8(output.stderr).unwrap(),
+    )
+}
+
+fn opens(store: &Path, user: &str, password: &str) -> bool {
+    let user = UserId::resolve(user.as_bytes(), b"r").unwrap();
+    let password = Password::new(password.into()).unwrap();
+    SaslDb::open(store)
+        .unwrap()
+        .verify(&user, &password)
+        .unwrap()
+}
+
+#[test]
+fn import_export_and_import_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(
+        at("in.csv"),
+        "user,realm,password\nalice,r,\"se,cret\"\nbob@q,,hunter2\n",
+    )
+    .unwrap();
+    let (exit, out, err) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--import", "in.csv", "-f", "a"],
+        "",
+    );
+    assert_eq!(
+        (exit, out.as_str(), err.as_str()),
+        (0, "2 accounts stored\n", "")
+    );
+    assert!(opens(&at("a"), "alice", "se,cret"));
+    assert!(opens(&at("a"), "bob@q", "hunter2"));
+    let (exit, _, err) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--export", "out.csv", "-f", "a"],
+        "",
+    );
+    assert_eq!((exit, err.as_str()), (0, ""));
+    let mode = fs::metadata(at("out.csv")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+    let text = fs::read_to_string(at("out.csv")).unwrap();
+    assert!(!text.contains("cret") && !text.contains("hunter2"));
+    let (exit, ..) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--import", "-", "-f", "b"],
+        &text,
+    );
+    assert_eq!(exit, 0);
+    assert!(opens(&at("b"), "alice", "se,cret"));
+    let (_, again, _) = run(dir.path(), "saslpasswd2", &["--export", "-", "-f", "b"], "");
+    assert_eq!(again, text);
+    let (exit, ..) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--export", "-", "-f", "none"],
+        "",
+    );
+    assert_eq!(exit, 66);
+}
+
+#[test]
+fn bad_rows_are_told_and_nothing_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = "alice,r,x\nbob,r,{CRAM-MD5}junk\ncarol,r\n";
+    let told = "saslpasswd2: -: line 2: bob@r: expected 64 hexadecimal digits\n\
+                saslpasswd2: -: line 3: expected user,realm,password, found 2 fields \
+                (a field that holds commas must be in quotes)\n";
+    let all = ["--import", "-", "-f", "db", "--partial"];
+    let (exit, out, err) = run(dir.path(), "saslpasswd2", &all[..4], rows);
+    assert_eq!((exit, out.as_str()), (65, ""));
+    assert_eq!(
+        err,
+        format!("{told}saslpasswd2: -: 2 bad rows, nothing stored\n")
+    );
+    assert!(!dir.path().join("db").exists());
+    let (exit, out, err) = run(dir.path(), "saslpasswd2", &all, rows);
+    assert_eq!(
+        (exit, out.as_str(), err.as_str()),
+        (65, "1 accounts stored\n", told)
+    );
+    assert!(opens(&dir.path().join("db"), "alice", "x"));
+}
+
+#[test]
+fn listings() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows = format!("a,r,x\nb,r,{{CRAM-MD5}}{}\n", "0f".repeat(32));
+    run(
+        dir.path(),
+        "saslpasswd",
+        &["--import", "-", "-f", "db"],
+        &rows,
+    );
+    let all = "a@r: SCRAM-SHA-256\na@r: SCRAM-SHA-1\na@r: DIGEST-MD5\na@r: CRAM-MD5\n\
+               a@r: PLAIN\na@r: LOGIN\nb@r: CRAM-MD5\nb@r: PLAIN\nb@r: LOGIN\n";
+    let cases: [(&[&str], &str); 4] = [
+        (&["--mechs", "db"], all),
+        (
+            &["--json", "-f", "db"],
+            "[\"a\",\"r\",\"userPassword\",null]\n[\"b\",\"r\",\"userPassword\",null]\n",
+        ),
+        (
+            &["--csv", "db"],
+            "user,realm,property\na,r,userPassword\nb,r,userPassword\n",
+        ),
+        (&["db"], "a@r: userPassword\nb@r: userPassword\n"),
+    ];
+    for (args, want) in cases {
+        let (exit, out, err) = run(dir.path(), "sasldblistusers", args, "");
+        assert_eq!(
+            (exit, out.as_str(), err.as_str()),
+            (0, want, ""),
+            "{args:?}"
+        );
+    }
+    let (exit, _, err) = run(dir.path(), "sasldblistusers2", &["--json", "none"], "");
+    assert_eq!(exit, 1);
+    assert!(err.contains("none: No such file or directory"), "{err}");
+}
+
+#[test]
+fn clear_text_descriptors_and_roots() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("etc")).unwrap();
+    let root = dir.path().to_str().unwrap();
+    let store = dir.path().join("etc/sasldb2");
+    let set = |args: &[&str]| {
+        let mut all = vec!["--root", root, "-u", "r"];
+        all.extend(args);
+        let (exit, out, err) = run(dir.path(), "saslpasswd2", &all, "tanstaafl\n");
+        assert_eq!((exit, out.as_str(), err.as_str()), (0, "", ""));
+        let octets = fs::read(&store).unwrap();
+        octets.windows(9).any(|w| w == b"tanstaafl")
+    };
+    assert!(!set(&["--password-fd", "0", "alice"]));
+    assert!(opens(&store, "alice", "tanstaafl"));
+    assert!(set(&["--plaintext", "alice"]));
+    assert!(!set(&["alice"]), "clear text goes with the next password");
+    let (exit, out, _) = run(dir.path(), "sasldblistusers2", &["--root", root], "");
+    assert_eq!((exit, out.as_str()), (0, "alice@r: userPassword\n"));
+    let (exit, ..) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--password-fd", "x", "alice"],
+        "",
+    );
+    assert_eq!(exit, 7);
+}
+
+#[test]
+fn mapctl_convert_hashes_a_store_of_cyrus_sasl() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/sasldb2");
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("sasldb2");
+    fs::copy(recorded.join("small.sasldb2"), &store).unwrap();
+    let (_, before, _) = run(dir.path(), "sasldblistusers2", &["sasldb2"], "");
+    let args = ["convert", "sasldb2", "hash:sasldb2"];
+    let (exit, _, err) = run(dir.path(), "mapctl", &args, "");
+    assert_eq!((exit, err.as_str()), (0, ""));
+    let (_, after, _) = run(dir.path(), "sasldblistusers2", &["sasldb2"], "");
+    let sorted = |text: &str| {
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
+    };
+    assert_eq!(sorted(&after), sorted(&before));
+    let octets = fs::read(&store).unwrap();
+    assert!(!octets.windows(12).any(|w| w == b"userPassword"));
+    assert!(dir.path().join("sasldb2.bdb").exists());
+}
+
+/// Many writers at once: the original loses some of them and says nothing.
+#[test]
+fn no_writer_is_lost() {
+    let dir = tempfile::tempdir().unwrap();
+    std::thread::scope(|scope| {
+        for i in 0..12 {
+            let dir = dir.path();
+            scope.spawn(move || {
+                let user = format!("user{i}");
+                let args = ["-p", "-f", "db", "-u", "r", &user];
+                assert_eq!(run(dir, "saslpasswd2", &args, "x\n").0, 0);
+            });
+        }
+    });
+    let (_, out, _) = run(dir.path(), "sasldblistusers2", &["db"], "");
+    assert_eq!(out.lines().count(), 12);
+}
+
+#[test]
+fn man_pages_name_every_option() {
+    let man = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../man");
+    for (page, options) in [
+        ("saslpasswd2.8", tools::saslpasswd2::OPTIONS),
+        ("sasldblistusers2.8", tools::sasldblistusers2::OPTIONS),
+    ] {
+        let text = fs::read_to_string(man.join(page)).unwrap();
+        for option in options {
+            let item = match (option.short, option.long) {
+                (Some(b'?'), _) => ".It Fl h , \\&?".to_owned(),
+                (Some(c), _) => format!(".It Fl {}", c as char),
+                (None, long) => format!(".It Fl -{}", long.unwrap()),
+            };
+            assert!(text.contains(&item), "{page} lacks {item}");
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Any octets as an envelope address: parsed, written, and parsed again to the same.
+//!
+//! `cargo fuzz run address`
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use libmaps::address::{Address, ReversePath, dequoted, parse_ip, split_detail};
+
+fuzz_target!(|octets: &[u8]| {
+    let _ = (ReversePath::parse(octets), parse_ip(octets), dequoted(octets), split_detail(octets));
+    let Ok(address) = Address::parse(octets) else {
+        return;
+    };
+    assert!(!address.local().is_empty());
+    let mut again = b"<".to_vec();
+    again.extend_from_slice(address.local());
+    if let Some(domain) = address.domain() {
+        let _ = domain.literal();
+        again.push(b'@');
+        again.extend_from_slice(domain.as_bytes());
+    }
+    again.push(b'>');
+    // The brackets may be what makes it too long.
+    if let Ok(second) = Address::parse(&again) {
+        assert_eq!(second, address);
+    }
+});
