@@ -1,22 +1,26 @@
 //! What is wrong with the sources of a site's maps, beyond their grammar.
 //!
 //! Entries are judged by what the site's configuration would do with them: a tag that nobody asks about, an LHS that no
-//! lookup can form, an RHS that says something else than was meant, a loop. Each finding names file and line.
+//! lookup can form, an RHS that says something else than was meant, a loop. Each finding names file and line. A site as a
+//! whole is tried as well: strangers attempt to relay, and maps are compared with the text they were built from.
 
 mod access;
 mod aliases;
+mod built;
 mod domains;
 mod mailertable;
+mod recipients;
+pub mod relay;
+mod sources;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::site::model::MapSpec;
-use crate::site::{Diagnostic, Place, Severity, Site, Users};
+use crate::site::{Diagnostic, Loaded, Place, Severity, Site, Users};
 use crate::source::map::{Fold, Grammar, Line, Lines};
 
 /// The kinds of sources.
@@ -103,54 +107,47 @@ pub fn source(
     Ok(lint.found)
 }
 
-/// Checks the sources of all maps and alias files that the site uses, where they stand beside their maps.
-pub fn site(site: &Site, users: &Users) -> Vec<Diagnostic> {
-    let features = &site.features;
-    let map = |spec: &Option<MapSpec>| spec.as_ref().map(|spec| spec.path.clone());
-    let mut sources: Vec<(Kind, Option<PathBuf>)> = vec![
-        (
-            Kind::Access,
-            features
-                .access
-                .as_ref()
-                .map(|access| access.map.path.clone()),
-        ),
-        (Kind::Mailertable, map(&features.mailertable)),
-        (Kind::Virtusertable, map(&features.virtusertable)),
-        (Kind::Genericstable, map(&features.genericstable)),
-        (Kind::Domaintable, map(&features.domaintable)),
-    ];
-    sources.extend(
-        site.alias_files()
-            .into_iter()
-            .map(|file| (Kind::Aliases, Some(file.map.path))),
-    );
-    let mut found = Vec::new();
-    for (kind, path) in sources {
-        let Some(path) = path else { continue };
-        // A FEATURE may name the map with its suffix; the source has none.
-        let path = match path.extension() {
-            Some(suffix) if suffix == "db" => path.with_extension(""),
-            _ => path,
-        };
-        let full = site.below(&path);
-        match std::fs::metadata(&full) {
-            Ok(facts) if facts.is_file() => {}
-            _ => continue,
-        }
+/// Checks a whole site: what its configuration says, the sources of all maps and alias files that it uses, where they
+/// stand beside their maps; whether the maps were built from them; and whether strangers may relay.
+#[must_use]
+pub fn site(loaded: &Loaded, users: &Users) -> Vec<Diagnostic> {
+    let site = &loaded.site;
+    let sources = sources::Sources::of(site);
+    let mut found = loaded.diagnostics.clone();
+    found.extend(crate::site::check::check(site));
+    for file in &sources.files {
+        found.extend(built::check(file));
+        let Some(full) = &file.text else { continue };
         let checked =
-            std::fs::File::open(&full).and_then(|file| source(kind, &full, file, site, users));
+            std::fs::File::open(full).and_then(|text| source(file.kind, full, text, site, users));
         match checked {
             Ok(findings) => found.extend(findings),
             Err(error) => {
-                found.push(Diagnostic::new(
-                    &Place::new(full, 0),
-                    Severity::Error,
-                    error.to_string(),
-                ));
+                let place = Place::new(full.as_path(), 0);
+                found.push(Diagnostic::new(&place, Severity::Error, error.to_string()));
             }
         }
     }
+    found.extend(recipients::check(site, &sources, users));
+    let (maps, faults) = sources.maps(site);
+    found.extend(faults);
+    for open in relay::attempts(site, &maps) {
+        let finding = sources.place_relay(site, &open);
+        // What is said already at its line is confirmed rather than said again.
+        let same = |other: &&mut Diagnostic| {
+            (&other.path, other.line) == (&finding.path, finding.line)
+                && other.severity >= finding.severity
+                && other.text.contains("relay")
+        };
+        match found.iter_mut().find(same) {
+            Some(other) if other.text.contains("; tried: ") => {}
+            Some(other) => other.text.push_str(&format!("; {}", open.tried())),
+            None => found.push(finding),
+        }
+    }
+    // A fault that reading and checking the configuration both see is one fault.
+    let mut known = HashSet::new();
+    found.retain(|finding| known.insert(finding.clone()));
     found
 }
 
@@ -167,25 +164,7 @@ impl Lint<'_> {
     }
 
     fn items(&mut self, input: impl Read) -> std::io::Result<Vec<Item>> {
-        let grammar = Grammar {
-            fold: Fold::Ascii,
-            ..Grammar::default()
-        };
-        let mut lines = Lines::new(input);
-        let mut items = Vec::new();
-        let mut bad = Vec::new();
-        while let Some(line) = lines.next()? {
-            let number = u32::try_from(line.line).unwrap_or(u32::MAX);
-            match grammar.line(line.octets, line.end) {
-                None => {}
-                Some(Line::Entry { lhs, rhs }) => items.push(Item {
-                    lhs: lhs.to_vec(),
-                    rhs: rhs.to_vec(),
-                    line: number,
-                }),
-                Some(Line::Bad(kind)) => bad.push((number, kind.to_string())),
-            }
-        }
+        let (items, bad) = read_items(input)?;
         for (line, text) in bad {
             self.say(line, Severity::Error, text);
         }
@@ -208,6 +187,32 @@ impl Lint<'_> {
     }
 }
 
+/// The entries of a source, and its bad lines with what is wrong with them.
+type Items = (Vec<Item>, Vec<(u32, String)>);
+
+fn read_items(input: impl Read) -> std::io::Result<Items> {
+    let grammar = Grammar {
+        fold: Fold::Ascii,
+        ..Grammar::default()
+    };
+    let mut lines = Lines::new(input);
+    let mut items = Vec::new();
+    let mut bad = Vec::new();
+    while let Some(line) = lines.next()? {
+        let number = u32::try_from(line.line).unwrap_or(u32::MAX);
+        match grammar.line(line.octets, line.end) {
+            None => {}
+            Some(Line::Entry { lhs, rhs }) => items.push(Item {
+                lhs: lhs.to_vec(),
+                rhs: rhs.to_vec(),
+                line: number,
+            }),
+            Some(Line::Bad(kind)) => bad.push((number, kind.to_string())),
+        }
+    }
+    Ok((items, bad))
+}
+
 /// LHS forms that no lookup makes, whatever the table: what is wrong with this name of a host, domain or network.
 fn unreachable_name(name: &str, site: &Site) -> Option<String> {
     if name.contains('*') {
@@ -221,6 +226,9 @@ fn unreachable_name(name: &str, site: &Site) -> Option<String> {
             "networks are written by whole octets or groups (192.168), not as prefix/length"
                 .to_owned(),
         );
+    }
+    if name == "0.0.0.0" {
+        return Some("this is no network, and no client has this address".to_owned());
     }
     if name.len() > 1 && name.ends_with('.') {
         return Some("names are asked for without a dot at their end".to_owned());

@@ -34,7 +34,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "address", "lhs", "reply", "rhs", "tokens", "map", "store", "site", "decision", "table",
         ],
     ),
-    ("lint", &["site", "source", "table", "policy"]),
+    (
+        "lint",
+        &[
+            "address", "lhs", "rhs", "source", "map", "store", "site", "decision", "table",
+            "policy",
+        ],
+    ),
 ];
 
 fn sources(folder: &Path, out: &mut Vec<PathBuf>) {

@@ -8,7 +8,7 @@
 //!     > access  connect:spam.example       REJECT  /etc/mail/access:12
 //! ```
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::io::IsTerminal;
 
 use libmaps::decision::{Asked, Found, Probe, Trace};
@@ -16,6 +16,7 @@ use libmaps::policy::Outcome;
 use libmaps::site::Site;
 
 use crate::ask::{Ruled, Story, Told};
+use crate::columns::{EDGE, hang, width as columns};
 use crate::source_lines::SourceLines;
 
 /// Widest column of LHS; longer ones push what follows to the right.
@@ -25,7 +26,7 @@ const LHS_COLUMNS: usize = 44;
 const RELAYING: &str = "nothing allows relaying";
 
 /// Where lists of probes that found nothing are wrapped.
-const LINE_COLUMNS: usize = 96;
+const LINE_COLUMNS: usize = EDGE;
 
 /// Which rulesets are shown.
 #[derive(Clone, Copy, Debug)]
@@ -146,13 +147,10 @@ impl<'a> Explanation<'a> {
             Some(login) => format!("logged in as {} by {}", login.authid, login.mechanism),
             None => "not logged in".to_owned(),
         };
-        writeln!(
-            f,
-            "{} (address resolves: {}), HELO {}, {tls}, {login}",
-            self.ink.paint("1", &who),
-            session.client_resolve.as_str(),
-            session.helo
-        )?;
+        let rest = format!("(address resolves: {})", session.client_resolve.as_str());
+        self.hang(f, "1", &who, &rest, 2)?;
+        let rest = format!("{}, {tls}, {login}", session.helo);
+        self.hang(f, "0", "HELO", &rest, 2)?;
         writeln!(
             f,
             "MAIL FROM:{}  RCPT TO:<{}>",
@@ -174,13 +172,9 @@ impl<'a> Explanation<'a> {
             (None, "srv_features") => "says nothing".to_owned(),
             _ => words,
         };
-        writeln!(
-            f,
-            "\n{:<8} {} {}",
-            moment(ruled.name),
-            self.ink.paint("1", ruled.name),
-            self.ink.paint(code, &words)
-        )?;
+        writeln!(f)?;
+        let head = format!("{:<8} {}", moment(ruled.name), ruled.name);
+        self.said(f, &head, code, &words)?;
         self.trace(f, &ruled.trace)
     }
 
@@ -197,21 +191,30 @@ impl<'a> Explanation<'a> {
                 rest = after;
             } else if probe.hit() {
                 let line = format!(
-                    "    > {:<asked_width$}  {:<lhs_width$}  {}",
+                    "    > {:<asked_width$}  {:<lhs_width$}  ",
                     short(&probe.asked),
                     probe.lhs.to_string(),
-                    probe.found
                 );
                 let code = match probe.found {
                     Found::Error(_) => "31",
                     _ => "0",
                 };
-                writeln!(
-                    f,
-                    "{}{}",
-                    self.ink.paint(code, line.trim_end()),
-                    self.note(probe)
-                )?;
+                let indent = (10 + asked_width + lhs_width).min(EDGE / 2);
+                let mut lines = hang(&line, &probe.found.to_string(), indent);
+                let note = self.note(probe);
+                let last = lines.pop().unwrap_or_default();
+                for line in lines {
+                    writeln!(f, "{}", self.ink.paint(code, &line))?;
+                }
+                write!(f, "{}", self.ink.paint(code, &last))?;
+                match note.as_str() {
+                    "" => {}
+                    note if columns(&last) + 3 + columns(note) <= EDGE => {
+                        write!(f, "   {}", self.ink.paint("36", note))?;
+                    }
+                    note => write!(f, "\n{}{}", " ".repeat(indent), self.ink.paint("36", note))?,
+                }
+                writeln!(f)?;
                 rest = after;
             } else {
                 let same = |other: &&Probe| !other.hit() && other.asked == probe.asked;
@@ -231,6 +234,7 @@ impl<'a> Explanation<'a> {
         };
         let head = match first.asked {
             Asked::Map(_) | Asked::Class(_) => format!("not in {}:", short(&first.asked)),
+            Asked::Fact(about @ "canonical name") => format!("no {about} is known of"),
             _ => format!("{}: no:", first.asked),
         };
         let mut line = format!("      {head}");
@@ -249,15 +253,51 @@ impl<'a> Explanation<'a> {
     /// Where an entry stands, or if its source does not tell, why it was asked for.
     fn note(&self, probe: &Probe) -> String {
         match (&probe.asked, self.sources.get(probe)) {
-            (_, Some(line)) => format!("   {}", self.ink.paint("36", &line.to_string())),
-            (Asked::Map(_), None) => format!("   ({})", probe.step),
+            (_, Some(line)) => line.to_string(),
+            (Asked::Map(_), None) => format!("({})", probe.step),
             _ => String::new(),
         }
     }
 
+    /// A head in `code` and words behind it, wrapped.
+    fn hang(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        code: &str,
+        head: &str,
+        words: &str,
+        indent: usize,
+    ) -> fmt::Result {
+        let lines = hang(&format!("{head} "), words, indent);
+        for line in lines {
+            match line.strip_prefix(head) {
+                Some(rest) => writeln!(f, "{}{rest}", self.ink.paint(code, head))?,
+                None => writeln!(f, "{line}")?,
+            }
+        }
+        Ok(())
+    }
+
+    /// A head and, in `code`, what it says, wrapped.
+    fn said(&self, f: &mut fmt::Formatter<'_>, head: &str, code: &str, words: &str) -> fmt::Result {
+        let lines = hang(&format!("{head} "), words, 9);
+        for line in lines {
+            match line.strip_prefix(head) {
+                Some(rest) => writeln!(
+                    f,
+                    "{}{}",
+                    self.ink.paint("1", head),
+                    self.ink.paint(code, rest)
+                )?,
+                None => writeln!(f, "{}", self.ink.paint(code, &line))?,
+            }
+        }
+        Ok(())
+    }
+
     fn route(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (line, trace) = match &self.told.route {
-            Err(error) => (self.ink.paint("31", error), None),
+        let (code, line, trace) = match &self.told.route {
+            Err(error) => ("31", error.clone(), None),
             Ok(decision) => {
                 let triple = &decision.outcome;
                 let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
@@ -267,21 +307,23 @@ impl<'a> Explanation<'a> {
                     (false, true) => format!("{} takes it for {user}", triple.mailer),
                     (false, false) => format!("{} takes it to {host} for {user}", triple.mailer),
                 };
-                (words, Some(&decision.trace))
+                let code = if triple.is_error() { "31" } else { "0" };
+                (code, words, Some(&decision.trace))
             }
         };
-        writeln!(f, "\ndelivery {} {line}", self.ink.paint("1", "route"))?;
+        writeln!(f)?;
+        self.said(f, "delivery route", code, &line)?;
         trace.map_or(Ok(()), |trace| self.trace(f, trace))
     }
 
     /// One sentence for the customer.
-    fn conclusion(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    fn conclusion(&self, f: &mut String) -> fmt::Result {
         let stop = self.shown().find(|ruled| {
             !matches!(ruled.outcome, Outcome::Accept | Outcome::Delayed)
                 && moment(ruled.name) != "client"
         });
         let Some(ruled) = stop else {
-            return writeln!(f, "\nIn short: the mail is accepted.");
+            return self.routed(f);
         };
         let what = match &ruled.outcome {
             Outcome::Discard => "accepted and dropped",
@@ -290,7 +332,7 @@ impl<'a> Explanation<'a> {
         };
         write!(
             f,
-            "\nIn short: the mail is {what} at {}, ",
+            "In short: the mail is {what} at {}, ",
             moment(ruled.name)
         )?;
         let probes = ruled.trace.probes();
@@ -307,7 +349,7 @@ impl<'a> Explanation<'a> {
                     Found::Nothing => "no".to_owned(),
                     found => found.to_string(),
                 };
-                writeln!(f, "by: {} {}: {found}.", probe.asked, probe.lhs)?;
+                writeln!(f, "because of {} {}: {found}.", probe.asked, probe.lhs)?;
                 self.entry_if_any(f, probes)?;
             }
             _ => self.entry(f, probes)?,
@@ -315,8 +357,25 @@ impl<'a> Explanation<'a> {
         self.advice(f, last)
     }
 
+    /// The end of a story in which no ruleset objects: the address itself may still lead nowhere.
+    fn routed(&self, f: &mut String) -> fmt::Result {
+        match &self.told.route {
+            Ok(decision) if decision.outcome.is_error() => {
+                f.write_str(
+                    "In short: the mail is refused at RCPT, as its address leads nowhere, ",
+                )?;
+                self.entry(f, decision.trace.probes())
+            }
+            Ok(_) => writeln!(f, "In short: the mail is accepted."),
+            Err(_) => writeln!(
+                f,
+                "In short: nobody can tell now where the mail goes; it is put off."
+            ),
+        }
+    }
+
     /// The last entry found, after a sentence that is already complete.
-    fn entry_if_any(&self, f: &mut fmt::Formatter<'_>, probes: &[Probe]) -> fmt::Result {
+    fn entry_if_any(&self, f: &mut String, probes: &[Probe]) -> fmt::Result {
         if probes.iter().any(is_entry) {
             f.write_str("That was asked ")?;
             self.entry(f, probes)?;
@@ -325,7 +384,7 @@ impl<'a> Explanation<'a> {
     }
 
     /// The last entry found, as the end of a sentence.
-    fn entry(&self, f: &mut fmt::Formatter<'_>, probes: &[Probe]) -> fmt::Result {
+    fn entry(&self, f: &mut String, probes: &[Probe]) -> fmt::Result {
         let Some(entry) = probes.iter().rev().find(|probe| is_entry(probe)) else {
             return writeln!(f, "by a built-in rule.");
         };
@@ -343,7 +402,7 @@ impl<'a> Explanation<'a> {
     }
 
     /// What would let the client relay.
-    fn advice(&self, f: &mut fmt::Formatter<'_>, last: Option<&Probe>) -> fmt::Result {
+    fn advice(&self, f: &mut String, last: Option<&Probe>) -> fmt::Result {
         let denied = last.is_some_and(|probe| {
             matches!(
                 probe.asked,
@@ -378,7 +437,13 @@ impl fmt::Display for Explanation<'_> {
             self.ruling(f, ruled)?;
         }
         self.route(f)?;
-        self.conclusion(f)
+        let mut conclusion = String::new();
+        self.conclusion(&mut conclusion)?;
+        writeln!(f)?;
+        for line in conclusion.lines().flat_map(|line| hang("", line, 2)) {
+            writeln!(f, "{line}")?;
+        }
+        Ok(())
     }
 }
 
@@ -398,10 +463,6 @@ fn is_entry(probe: &Probe) -> bool {
         (&probe.asked, &probe.found),
         (Asked::Map(_), Found::Rhs(_) | Found::Error(_))
     )
-}
-
-fn columns(text: &str) -> usize {
-    text.chars().count()
 }
 
 /// A map by its file name, everything else by its words.

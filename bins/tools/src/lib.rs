@@ -6,6 +6,7 @@
 
 pub mod alias_config;
 pub mod ask;
+pub mod columns;
 pub mod config;
 pub mod consult;
 pub mod editmap;

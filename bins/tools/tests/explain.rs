@@ -87,7 +87,8 @@ fn a_refusal_at_connect_is_told_with_its_line() {
     );
     assert_eq!(
         told,
-        "host.spam.example [203.0.113.9] (address resolves: OK), HELO client.invalid, without TLS, not logged in
+        "host.spam.example [203.0.113.9] (address resolves: OK)
+HELO client.invalid, without TLS, not logged in
 MAIL FROM:<a@good.example>  RCPT TO:<joe@example.org>
 
 connect  check_relay refuses: 550 5.7.1 We know you
@@ -102,14 +103,15 @@ MAIL     check_mail accepts
     > access          from:good.example  OK   /etc/mail/access:3
 
 RCPT     check_rcpt accepts
-      canonical name: no: example.org
+      no canonical name is known of example.org
       not in access: to:joe@example.org, joe@example.org, to:joe@, joe@, to:example.org,
           example.org, to:org, org
     > local-host-names  example.org  yes
 
 delivery route local takes it for joe
 
-In short: the mail is refused at connect, by access: connect:spam.example ERROR:5.7.1:550 We know you (/etc/mail/access:2)
+In short: the mail is refused at connect, by access: connect:spam.example ERROR:5.7.1:550 We know
+  you (/etc/mail/access:2)
 "
     );
 }

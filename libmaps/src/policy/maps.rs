@@ -1,5 +1,6 @@
 //! The maps of a site, as one snapshot.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::decision::{LookupError, Traced};
@@ -95,17 +96,29 @@ impl Maps {
     }
 }
 
-/// Opens one map; `None` for an optional one that is missing, and for classes that are no files of entries.
-fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreError> {
-    let Some(class) = spec.stored() else {
-        return Ok(None);
-    };
+/// Class and file of a map below the site's root; `None` for classes that are no files of entries.
+#[must_use]
+pub fn file_of(site: &Site, spec: &MapSpec) -> Option<(MapClass, PathBuf)> {
+    let class = spec.stored()?;
     let suffix = match class {
         MapClass::Cdb => ".cdb",
         MapClass::Sled => ".sled",
         _ => ".db",
     };
-    let path = site.below(&with_suffix(spec.path.as_os_str(), suffix));
+    Some((
+        class,
+        site.below(&with_suffix(spec.path.as_os_str(), suffix)),
+    ))
+}
+
+/// Opens one map; `None` for an optional one that is missing, and for classes that are no files of entries.
+///
+/// # Errors
+/// When it can't be opened.
+pub fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreError> {
+    let Some((class, path)) = file_of(site, spec) else {
+        return Ok(None);
+    };
     let name = MapName::new(class, &spec.path);
     match crate::store::open_any(&path, name) {
         Ok(opened) => Ok(Some(Traced::new(Arc::from(opened.into_map())))),

@@ -1,6 +1,7 @@
 //! mapctl(8): what the old tools can't do with maps.
 
 mod ask;
+mod check;
 mod convert;
 mod demo;
 mod diff;
@@ -11,6 +12,7 @@ mod info;
 mod name;
 mod query;
 mod rewrite;
+mod site;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -47,6 +49,10 @@ enum Command {
     Convert(convert::ConvertArgs),
     /// Print what was added, removed and changed between two maps.
     Diff(diff::DiffArgs),
+    /// Find what is wrong with a site or with sources of maps.
+    Check(check::CheckArgs),
+    /// Print the effective configuration.
+    Site(site::SiteCommand),
     /// Explain every decision of an SMTP session.
     Explain(Box<explain::ExplainArgs>),
     /// Answer requests of programs, a JSON object a line.
@@ -134,6 +140,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Info(args) => info::info(&args, style),
         Command::Convert(args) => convert::convert(&args, style),
         Command::Diff(args) => diff::diff(&args, style),
+        Command::Check(args) => check::check(&args, style),
+        Command::Site(args) => site::site(&args, style),
         Command::Explain(args) => explain::explain(&args, style, io::stdout().lock()),
         Command::Expand(args) => expand::expand(&args, style),
         Command::Rewrite(args) => rewrite::rewrite(&args, style),

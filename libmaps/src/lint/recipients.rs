@@ -1,0 +1,84 @@
+//! Virtual users that lead to nobody.
+
+use std::collections::HashSet;
+use std::fs::File;
+
+use super::sources::{Sources, Table};
+use super::{Item, Kind};
+use crate::site::{Diagnostic, Place, Severity, Site, Users};
+use crate::source::aliases::{Aliases, Grammar};
+
+/// Entries of virtusertable whose RHS is a name of this host that is neither an alias nor a user.
+///
+/// Nothing is said where names may be known elsewhere (LUSER_RELAY, MAIL_HUB), or where an alias map has no text.
+pub(super) fn check(site: &Site, sources: &Sources, users: &Users) -> Vec<Diagnostic> {
+    let tables = |kind| sources.files.iter().filter(move |table| table.kind == kind);
+    if site.relays.luser.is_some() || site.relays.mail_hub.is_some() {
+        return Vec::new();
+    }
+    let mut aliases = HashSet::new();
+    for table in tables(Kind::Aliases) {
+        if alias_names(table, &mut aliases).is_none() {
+            return Vec::new();
+        }
+    }
+    let mut found = Vec::new();
+    for table in tables(Kind::Virtusertable) {
+        let (Some(path), Ok(items)) = (&table.text, table.items()) else {
+            continue;
+        };
+        let virtual_users: HashSet<String> = items.iter().map(Item::lhs_text).collect();
+        for item in items {
+            let rhs = item.rhs_text().to_ascii_lowercase();
+            let local = match rhs.rsplit_once('@') {
+                // An address of this host may be virtual itself.
+                Some((_, host))
+                    if virtual_users.contains(&rhs)
+                        || virtual_users.contains(&format!("@{host}")) =>
+                {
+                    continue;
+                }
+                Some((user, host)) if site.classes.local_hosts.contains(host.as_bytes()) => user,
+                Some(_) => continue,
+                None => rhs.as_str(),
+            };
+            let name = local.split('+').next().unwrap_or(local);
+            let special = ['@', '%', '!', ':', '/', '|', '\\', '"', '(', '<'];
+            if name.is_empty() || name.contains(special) {
+                continue;
+            }
+            // A user database that does not answer is no reason to call a user unknown.
+            let known = [local, name]
+                .iter()
+                .any(|name| aliases.contains(*name) || users.has(name).unwrap_or(true));
+            if known {
+                continue;
+            }
+            let lhs = item.lhs_text();
+            let text = format!("{lhs}: {name} is neither an alias nor a user: mail is returned");
+            let place = Place::new(path.as_path(), item.line);
+            found.push(Diagnostic::new(&place, Severity::Error, text));
+        }
+    }
+    found
+}
+
+/// Adds the names of an alias file; `None` where they can't be told.
+fn alias_names(table: &Table, names: &mut HashSet<String>) -> Option<()> {
+    let Some(path) = &table.text else {
+        // No text and no map: no aliases.
+        return table
+            .map
+            .as_ref()
+            .is_some_and(|map| !map.exists())
+            .then_some(());
+    };
+    let grammar = Grammar::default();
+    let mut parser = Aliases::new(File::open(path).ok()?, &grammar);
+    while let Some(parsed) = parser.next().ok()? {
+        if let Some(alias) = parsed.alias {
+            names.insert(String::from_utf8_lossy(alias.lhs).to_ascii_lowercase());
+        }
+    }
+    Some(())
+}
