@@ -142,9 +142,7 @@ impl Consultant {
         self.client.login = None;
         self.exchange = None;
         let mut welcome = self.welcome_offers().await;
-        let ruling = self
-            .settle(|policy, client, facts| libmaps::policy::tls::tls_client(policy, client, facts))
-            .await;
+        let ruling = self.settle(libmaps::policy::tls::tls_client).await;
         welcome.refusal = self.refusal(&ruling, "tls_client", "STARTTLS");
         Answer::Welcome(Box::new(welcome))
     }
@@ -250,9 +248,7 @@ impl Consultant {
             return answer;
         }
         self.trusted_author = self.author(params.auth.as_deref()).await;
-        let ruling = self
-            .settle(|policy, client, facts| check_mail::check_mail(policy, client, facts))
-            .await;
+        let ruling = self.settle(check_mail::check_mail).await;
         self.ruled(&ruling, "check_mail", path)
     }
 

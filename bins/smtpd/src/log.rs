@@ -60,6 +60,19 @@ pub struct Log {
     pid: u32,
 }
 
+/// A line of the JSON log.
+#[derive(serde::Serialize)]
+struct Entry<'a> {
+    time: u64,
+    level: &'static str,
+    pid: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: Option<&'a str>,
+    text: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trace: Option<Vec<String>>,
+}
+
 /// LOG_MAIL.
 const FACILITY: u8 = 2;
 
@@ -102,18 +115,16 @@ impl Log {
                 write_stderr(&format!("{time} smtpd[{}]: {plain}\n", self.pid));
             }
             Target::Json => {
-                let mut object = serde_json::json!({
-                    "time": now_unix(),
-                    "level": level_name(level),
-                    "pid": self.pid,
-                    "text": text,
-                });
-                if let Some(id) = id {
-                    object["id"] = id.into();
-                }
-                if let Some(trace) = trace {
-                    object["trace"] = trace.probes().iter().map(ToString::to_string).collect();
-                }
+                let trace = trace.map(|t| t.probes().iter().map(ToString::to_string).collect());
+                let object = Entry {
+                    time: now_unix(),
+                    level: level_name(level),
+                    pid: self.pid,
+                    id,
+                    text: &text,
+                    trace,
+                };
+                let object = serde_json::to_string(&object).unwrap_or_default();
                 write_stderr(&format!("{object}\n"));
             }
             Target::Syslog => {

@@ -49,6 +49,7 @@ const MAX_REMEMBERED: usize = 100_000;
 pub struct Logins {
     service: Arc<Service>,
     offered: Vec<Mechanism>,
+    available: bool,
     options: Vec<char>,
     store: Arc<Store>,
     busy: Arc<Semaphore>,
@@ -61,10 +62,13 @@ enum Who {
     User(Vec<u8>),
 }
 
+/// A store of accounts.
+type Accounted = SaslDb<Box<dyn Map>>;
+
 /// The accounts, and whoever checks passwords.
 struct Store {
     path: PathBuf,
-    live: Mutex<Option<Arc<Live<SaslDb<Box<dyn Map>>>>>>,
+    live: Mutex<Option<Arc<Live<Accounted>>>>,
     auxprop: Auxprop,
     checkers: Vec<Box<dyn PasswordChecker>>,
 }
@@ -114,7 +118,10 @@ impl Logins {
         let mut checkers: Vec<Box<dyn PasswordChecker>> = Vec::new();
         for method in &conf.pwcheck_method {
             match method {
-                PwcheckMethod::Auxprop => checkers.push(Box::new(ByStore(path.clone()))),
+                PwcheckMethod::Auxprop if conf.auxprop == Auxprop::Sasldb => {
+                    checkers.push(Box::new(ByStore(path.clone())));
+                }
+                PwcheckMethod::Auxprop => {}
                 PwcheckMethod::Saslauthd => {
                     checkers.push(Box::new(Saslauthd::new(site.below(&conf.saslauthd_path))));
                 }
@@ -124,6 +131,7 @@ impl Logins {
         Ok(Logins {
             service: Arc::new(service),
             offered,
+            available: Mechanism::ALL.iter().any(listed),
             options: site.options.auth.options.0.chars().collect(),
             store: Arc::new(Store {
                 path,
@@ -134,6 +142,12 @@ impl Logins {
             busy: Arc::new(Semaphore::new(processors)),
             failures: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// Whether Sendmail.conf leaves any mechanism at all.
+    #[must_use]
+    pub fn is_available(&self) -> bool {
+        self.available
     }
 
     /// The mechanisms that a client on this channel is offered (AuthOptions in op.me).
@@ -364,7 +378,7 @@ impl Store {
         }
     }
 
-    fn db(&self) -> Result<Option<Arc<SaslDb<Box<dyn Map>>>>, AccountsError> {
+    fn db(&self) -> Result<Option<Arc<Accounted>>, AccountsError> {
         if self.auxprop == Auxprop::Nothing {
             return Ok(None);
         }

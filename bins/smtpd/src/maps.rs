@@ -52,11 +52,14 @@ pub struct LiveMaps {
     aliases: Vec<LiveMap>,
 }
 
+/// A map that is open, and watched.
+type Opened = Live<Arc<dyn Map>>;
+
 /// A map that may not be there yet, if it is optional.
 struct LiveMap {
     path: PathBuf,
     presence: Presence,
-    live: Mutex<Option<Arc<Live<Arc<dyn Map>>>>>,
+    live: Mutex<Option<Arc<Opened>>>,
 }
 
 /// Whether a map must be there at the start.

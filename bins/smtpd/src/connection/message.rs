@@ -272,7 +272,7 @@ impl Connection {
                 daemon_flags: "",
             };
             let mailer = world.site.mailers.get(&world.site.mailers.local)?;
-            Some(addressing.rewrite(AddressRole::HeaderSender, mailer, path.written()))
+            Some(addressing.rewrite(AddressRole::HeaderSender, mailer, path.bare()))
         })
         .await;
         match rewritten {

@@ -50,6 +50,9 @@ impl Consultant {
         if !self.world.tls_available() || !self.client.tls.version.is_empty() {
             offers = offers.without(Offer::StartTls);
         }
+        if !self.world.logins.is_available() {
+            offers = offers.without(Offer::Auth);
+        }
         let switched = |letter: char| letters.contains(letter);
         for (letter, offer) in [
             ('a', Offer::Auth),

@@ -319,7 +319,7 @@ impl Job {
                 text,
                 &front,
             ),
-            Job::Run { program, front } => program::run(program.as_permitted(), |out| {
+            Job::Run { program, front } => program::run(program.with_our_rights(), |out| {
                 text::write(text.into_reader(), &front, out)
             }),
             Job::Lmtp {
@@ -396,7 +396,7 @@ fn is_root() -> bool {
 
 impl Program {
     /// Without root's rights nobody can become another user: the program runs as we do.
-    fn as_permitted(self) -> Self {
+    fn with_our_rights(self) -> Self {
         if is_root() {
             self
         } else {

@@ -12,7 +12,7 @@ use super::{Action, Answer, MAX_AUTH_OCTETS, Question, Secret, Session, State, a
 
 impl Session {
     pub(super) fn auth(&mut self, argument: &[u8]) -> Action {
-        if !self.offers.has(Offer::Auth) || self.mechanisms.is_empty() {
+        if !self.offers.has(Offer::Auth) {
             return Action::Reply(replies::auth_unavailable());
         }
         if self.login.is_some() {

@@ -16,7 +16,7 @@ pub(super) enum Verb {
     Noop,
     Quit,
     Etrn,
-    Verb,
+    Verbose,
     Auth,
     StartTls,
     /// TURN, SEND, SAML and SOML: known, never done.
@@ -39,7 +39,7 @@ const VERBS: [(&[u8], Verb); 20] = [
     (b"noop", Verb::Noop),
     (b"quit", Verb::Quit),
     (b"etrn", Verb::Etrn),
-    (b"verb", Verb::Verb),
+    (b"verb", Verb::Verbose),
     (b"auth", Verb::Auth),
     (b"starttls", Verb::StartTls),
     (b"turn", Verb::Unimplemented),

@@ -342,7 +342,7 @@ impl Session {
             Verb::Noop => self.noop(),
             Verb::Quit => self.close(replies::closing(&self.rules.hostname)),
             Verb::Etrn => self.etrn(argument),
-            Verb::Verb => self.verb(),
+            Verb::Verbose => self.verb(),
             Verb::Auth => self.auth(command::rest(line)),
             Verb::StartTls => self.starttls(argument),
             Verb::Unimplemented => Action::Reply(replies::unimplemented(&echo(line))),

@@ -8,15 +8,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Runs until it is dropped.
-pub struct NameServer {
-    pub port: u16,
+pub(crate) struct NameServer {
+    pub(crate) port: u16,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl NameServer {
     /// Serves `"name TYPE": [answers]`; `TEMP` as an answer is SERVFAIL.
-    pub fn start(zone: HashMap<String, Vec<String>>) -> Self {
+    pub(crate) fn start(zone: HashMap<String, Vec<String>>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
             .set_read_timeout(Some(Duration::from_millis(50)))

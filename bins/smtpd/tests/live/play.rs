@@ -81,7 +81,7 @@ trait ReadWrite: Read + Write {}
 impl<T: Read + Write> ReadWrite for T {}
 
 /// Each step with what was recorded and what was said, as lists of replies.
-pub fn play(running: &Running, dialogue: &Value) -> Vec<(Value, Vec<String>, Vec<String>)> {
+pub(crate) fn play(running: &Running, dialogue: &Value) -> Vec<(Value, Vec<String>, Vec<String>)> {
     let port = if dialogue["port"] == 2 {
         running.ports[1]
     } else {
@@ -130,7 +130,7 @@ pub fn play(running: &Running, dialogue: &Value) -> Vec<(Value, Vec<String>, Vec
 }
 
 /// Whether this is what was recorded: names of the program, dates and ids aside, to the letter.
-pub fn same(step: &Value, want: &[String], got: &[String]) -> bool {
+pub(crate) fn same(step: &Value, want: &[String], got: &[String]) -> bool {
     if step["mailbox"] == true {
         return fits(&want[0], &got[0]);
     }

@@ -13,16 +13,16 @@ use tempfile::TempDir;
 use crate::name_server::NameServer;
 
 /// A running server; it ends when this is dropped.
-pub struct Running {
-    pub ports: Vec<u16>,
-    pub root: TempDir,
+pub(crate) struct Running {
+    pub(crate) ports: Vec<u16>,
+    pub(crate) root: TempDir,
     server: Child,
     _names: NameServer,
 }
 
 impl Running {
     /// Lays the site out below a fresh root and starts the server on free ports.
-    pub fn start(site: &Value) -> Self {
+    pub(crate) fn start(site: &Value) -> Self {
         let root = tempfile::tempdir().unwrap();
         let zone: HashMap<String, Vec<String>> =
             serde_json::from_value(site["zone"].clone()).unwrap();
@@ -67,7 +67,7 @@ impl Running {
     }
 
     /// What the archive mailbox holds once it stays the same; then it is emptied.
-    pub fn mailbox(&self) -> String {
+    pub(crate) fn mailbox(&self) -> String {
         let path = self.root.path().join("etc/mail/out.mbox");
         let mut last = 0;
         for _ in 0..100 {

@@ -11,6 +11,7 @@ mod explain;
 mod info;
 mod name;
 mod query;
+mod queue;
 mod rewrite;
 mod site;
 
@@ -61,6 +62,8 @@ enum Command {
     Expand(expand::ExpandArgs),
     /// Show what an address becomes in a header or an envelope.
     Rewrite(rewrite::RewriteArgs),
+    /// Show the mail queue, and hold, release or remove what is in it.
+    Queue(queue::QueueArgs),
     /// Try the tools on a sample site in a temporary folder.
     Demo(demo::DemoArgs),
     /// Print a completion script for a shell.
@@ -146,6 +149,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Expand(args) => expand::expand(&args, style),
         Command::Rewrite(args) => rewrite::rewrite(&args, style),
         Command::Ask(args) => ask::ask(&args, io::stdin().lock(), io::stdout().lock()),
+        Command::Queue(args) => queue::queue(&args, style),
         Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => {
             let mut script = Vec::new();
