@@ -7,7 +7,12 @@ use libfuzzer_sys::fuzz_target;
 use libmaps::address::{Address, ReversePath, dequoted, parse_ip, split_detail};
 
 fuzz_target!(|octets: &[u8]| {
-    let _ = (ReversePath::parse(octets), parse_ip(octets), dequoted(octets), split_detail(octets));
+    let _ = (
+        ReversePath::parse(octets),
+        parse_ip(octets),
+        dequoted(octets),
+        split_detail(octets),
+    );
     let Ok(address) = Address::parse(octets) else {
         return;
     };

@@ -3,18 +3,20 @@
 //! `cargo fuzz run route`
 #![no_main]
 
+use std::sync::LazyLock;
+
 use libfuzzer_sys::fuzz_target;
 use libmaps::map::Entry;
 use libmaps::policy::rewrite::AddressRole;
 use libmaps::policy::route::canonify::{Addressing, NoNames};
 use libmaps::policy::route::tables::RouteTables;
-use libmaps::site::{Machine, mc};
+use libmaps::site::{Machine, Site, mc};
 use libmaps::store::memory::MemoryMap;
 use libmaps::table::generics::GenericsTable;
 use libmaps::table::mailertable::MailerTable;
 use libmaps::table::virtusertable::VirtUserTable;
 
-const SITE: &str = "OSTYPE(linux)dnl
+const TEXT: &str = "OSTYPE(linux)dnl
 define(`confDOMAIN_NAME', `mx.example.org')dnl
 MASQUERADE_AS(`pub.example')dnl
 FEATURE(`masquerade_envelope')dnl
@@ -26,16 +28,18 @@ MAILER(local)dnl
 MAILER(smtp)dnl
 ";
 
-fuzz_target!(|octets: &[u8]| {
+static SITE: LazyLock<Site> = LazyLock::new(|| {
     let root = tempfile::tempdir().expect("a temporary folder");
     let path = root.path().join("sendmail.mc");
-    let machine = Machine::default();
-    let site = mc::read(Some(root.path()), &path, SITE.into(), &machine).site;
+    mc::read(Some(root.path()), &path, TEXT.into(), &Machine::default()).site
+});
+
+static TABLES: LazyLock<RouteTables<MemoryMap>> = LazyLock::new(|| {
     let map = |entries: &[(&str, &str)]| {
         let entries = entries.iter().map(|(lhs, rhs)| Entry::new(*lhs, *rhs));
         MemoryMap::new("table", entries)
     };
-    let tables = RouteTables {
+    RouteTables {
         mailertable: Some(MailerTable::new(map(&[(".", "smtp:%1"), (".a", ".b.a")]))),
         virtusertable: Some(VirtUserTable::new(map(&[
             ("@virt.example", "%1%3@mx.example.org"),
@@ -43,18 +47,22 @@ fuzz_target!(|octets: &[u8]| {
         ]))),
         genericstable: Some(GenericsTable::new(map(&[("joe", "a%b"), ("+*", "%1@x")]))),
         ..RouteTables::default()
-    };
+    }
+});
+
+fuzz_target!(|octets: &[u8]| {
     let addressing = Addressing {
-        site: &site,
-        tables: &tables,
+        site: &SITE,
+        tables: &TABLES,
         names: &NoNames,
         daemon_flags: "",
     };
-    addressing.route(octets).expect("maps in memory can be read");
-    for mailer in &site.mailers.defined {
+    let routed = addressing.route(octets);
+    let _ = routed.expect("maps in memory can be read");
+    for mailer in &SITE.mailers.defined {
         for role in AddressRole::ALL {
             let written = addressing.rewrite(role, mailer, octets);
-            written.expect("maps in memory can be read");
+            let _ = written.expect("maps in memory can be read");
         }
     }
 });

@@ -15,6 +15,10 @@ use super::options;
 
 /// How much of a file is read; real ones have some 70,000 octets.
 const CF_MAX_OCTETS: u64 = 16 << 20;
+/// How much of class files is read for one configuration, and how much a class may hold with its macros replaced.
+const CLASS_MAX_OCTETS: usize = 16 << 20;
+/// The longest text that macros are replaced in, and that comes of it; sendmail's own buffer is as long.
+const EXPANDED_MAX_OCTETS: usize = 2048;
 
 /// A `sendmail.cf`, as far as it was read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -88,6 +92,15 @@ impl Cf {
     /// Reads a configuration that stands in memory; `open` gives the content of class files.
     pub fn parse(text: &[u8], open: &mut dyn FnMut(&Path) -> io::Result<Vec<u8>>) -> Cf {
         let mut cf = Cf::default();
+        let mut left = CLASS_MAX_OCTETS;
+        let mut open = |file: &Path| {
+            let text = if left > 0 { open(file)? } else { Vec::new() };
+            left = left.saturating_sub(text.len());
+            match left {
+                0 => Err(io::Error::other("class files are too large")),
+                _ => Ok(text),
+            }
+        };
         for (line, text) in logical_lines(text) {
             let Some((kind, rest)) = text.split_first() else {
                 continue;
@@ -95,7 +108,7 @@ impl Cf {
             match kind {
                 b'O' => cf.option(line, &text, rest),
                 b'C' => cf.class(rest),
-                b'F' => cf.class_file(line, rest, open),
+                b'F' => cf.class_file(line, rest, &mut open),
                 b'D' => cf.define(rest),
                 b'K' => cf.map(line, rest),
                 _ => {}
@@ -123,14 +136,21 @@ impl Cf {
     }
 
     /// The values of a class with macros in them replaced, folded.
+    ///
+    /// Of values that grow beyond 16 MiB together, the last are left out.
     #[must_use]
     pub fn class_folded(&self, name: &str) -> BTreeSet<Vec<u8>> {
         let Some(values) = self.classes.get(name) else {
             return BTreeSet::new();
         };
         let mut folded = BTreeSet::new();
+        let mut left = CLASS_MAX_OCTETS;
         for value in values {
             let value = self.expanded(value);
+            match left.checked_sub(value.len()) {
+                Some(less) => left = less,
+                None => break,
+            }
             for word in value.split(u8::is_ascii_whitespace) {
                 if !word.is_empty() {
                     folded.insert(word.to_ascii_lowercase());
@@ -141,31 +161,41 @@ impl Cf {
     }
 
     /// A text with its `$x` and `${name}` replaced; unknown macros are empty.
+    ///
+    /// A text that is or grows longer than 2,048 octets is given as it stands.
     #[must_use]
     pub fn expanded(&self, text: &[u8]) -> Vec<u8> {
         /// Macros in macros go this deep.
         const DEPTH_MAX: usize = 10;
         let mut text = text.to_vec();
         for _ in 0..DEPTH_MAX {
-            if !text.contains(&b'$') || text.len() > 1 << 16 {
+            if !text.contains(&b'$') || text.len() > EXPANDED_MAX_OCTETS {
                 break;
             }
-            text = self.expanded_once(&text);
+            match self.expanded_once(&text) {
+                Some(longer) => text = longer,
+                None => break,
+            }
         }
         text
     }
 
-    fn expanded_once(&self, text: &[u8]) -> Vec<u8> {
+    /// None if what comes of it is too long.
+    fn expanded_once(&self, text: &[u8]) -> Option<Vec<u8>> {
         let mut out = Vec::new();
         let mut rest = text;
         while let Some(at) = memchr::memchr(b'$', rest) {
             out.extend_from_slice(rest.get(..at).unwrap_or_default());
             let (name, after) = macro_name(rest.get(at + 1..).unwrap_or_default());
-            out.extend(self.macros.get(&name).into_iter().flatten());
+            let value = self.macros.get(&name).map_or(&[][..], Vec::as_slice);
+            if out.len() + value.len() > EXPANDED_MAX_OCTETS {
+                return None;
+            }
+            out.extend_from_slice(value);
             rest = after;
         }
         out.extend_from_slice(rest);
-        out
+        (out.len() <= EXPANDED_MAX_OCTETS).then_some(out)
     }
 
     fn option(&mut self, line: u64, text: &[u8], rest: &[u8]) {
@@ -343,66 +373,5 @@ fn read_whole(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(text: &str) -> Cf {
-        Cf::parse(text.as_bytes(), &mut |path| match path.to_str() {
-            Some("/etc/hosts-of-ours") => {
-                Ok(b"# ours\none.example  more\n\nTWO.example\n".to_vec())
-            }
-            _ => Err(io::Error::from(io::ErrorKind::NotFound)),
-        })
-    }
-
-    #[test]
-    fn options_in_all_their_spellings() {
-        let cf = read("OA/x\nO  BlankSub = +\nO aliasfile=/a,\n\t/b\n#O BlankSub=!\nO\nO \n");
-        let value = |name| cf.option_value(name).map(|o| (o.line, o.value.clone()));
-        assert_eq!(value("AliasFile"), Some((3, b"/a,\n\t/b".to_vec())));
-        assert_eq!(value("BlankSub"), Some((2, b"+".to_vec())));
-        assert_eq!(cf.options.first().unwrap().name, b"AliasFile");
-        assert_eq!(cf.option_verbatim("BlankSub"), None);
-        assert_eq!(
-            read("O TrustedUser=joe\n").option_verbatim("TrustedUser"),
-            Some(&b"joe"[..])
-        );
-    }
-
-    #[test]
-    fn classes_and_macros() {
-        let cf = read(
-            "Dmexample.com\nDjmail.$m\nCwlocalhost $j\nC{w} B.example\nFw/etc/hosts-of-ours\n\
-             Fw-o /etc/none\nFw/etc/other\nC{Big}x\n",
-        );
-        let w: Vec<_> = cf.class_folded("w").into_iter().collect();
-        assert_eq!(
-            w,
-            [
-                &b"b.example"[..],
-                b"localhost",
-                b"mail.example.com",
-                b"one.example",
-                b"two.example"
-            ]
-        );
-        assert_eq!(cf.class_folded("{Big}").len(), 1);
-        assert_eq!(cf.warnings.len(), 1);
-        assert_eq!(cf.warnings[0].line, 7);
-    }
-
-    #[test]
-    fn maps() {
-        let cf = read("Kaccess hash -T<TMPF> -o /etc/mail/access\nKd dequote\nK\n");
-        assert_eq!(cf.maps.len(), 2);
-        assert_eq!(cf.maps[0].file.as_deref(), Some(&b"/etc/mail/access"[..]));
-        assert_eq!(cf.maps[0].flags, [&b"-T<TMPF>"[..], b"-o"]);
-        assert_eq!(cf.maps[1].file, None);
-    }
-
-    #[test]
-    fn a_macro_of_itself_ends() {
-        let cf = read("Dx$x$x\n");
-        assert!(cf.expanded(b"$x").len() < 1 << 20);
-    }
-}
+#[path = "cf_tests.rs"]
+mod tests;

@@ -46,6 +46,8 @@ pub mod limits {
     pub const INCLUDES: usize = 32;
     /// Octets kept of the output.
     pub const OUTPUT: usize = 16 << 20;
+    /// Octets of each mark that quotes or starts and ends a comment; it is looked for at every octet.
+    pub const MARK: usize = 256;
     /// Findings kept.
     pub const FINDINGS: usize = 1_000;
 }
@@ -101,6 +103,8 @@ struct Source {
     at: usize,
     /// A file: its number in `files` and the line.
     file: Option<(usize, u32)>,
+    /// Which source is the file below a text that is none, so that finding it takes no search.
+    file_below: Option<usize>,
     /// Nothing below this one may be read; see `evaluate`.
     barrier: bool,
 }
@@ -220,8 +224,8 @@ impl M4 {
         match self.text_of(name) {
             Some(text) => {
                 let text = text.to_vec();
-                self.evaluate(&expand::expand(&text, name.as_bytes(), &[]))
-                    .map(Some)
+                let text = self.expanded(&text, name.as_bytes(), &[])?;
+                self.evaluate(&text).map(Some)
             }
             None => Ok(None),
         }
@@ -263,6 +267,7 @@ impl M4 {
             text: text.into(),
             at: 0,
             file: Some((number, 1)),
+            file_below: None,
             barrier: false,
         });
         Ok(())
@@ -352,7 +357,10 @@ impl M4 {
 
     /// The line of the file that is being read.
     fn place(&self) -> Place {
-        let open = self.input.iter().rev().find_map(|source| source.file);
+        let open = self.input.last().and_then(|source| match source.file {
+            Some(file) => Some(file),
+            None => self.input.get(source.file_below?)?.file,
+        });
         let file = open.or(self.last_line);
         let (path, line) = match file.and_then(|(n, line)| Some((self.files.get(n)?, line))) {
             Some((path, line)) => (Arc::clone(path), line),

@@ -66,7 +66,7 @@ impl ClientExchange {
             Mechanism::Plain | Mechanism::External | Mechanism::Anonymous => State::Once,
             Mechanism::Login => State::LoginName,
             Mechanism::CramMd5 => State::CramMd5,
-            Mechanism::DigestMd5 => State::DigestMd5(digest_md5::Client::new()),
+            Mechanism::DigestMd5 => State::DigestMd5(digest_md5::Client::Start),
             Mechanism::Scram(_) | Mechanism::ScramPlus(_) => State::Scram(scram::Client::Start),
         };
         ClientExchange {

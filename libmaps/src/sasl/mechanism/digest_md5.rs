@@ -210,32 +210,41 @@ impl Names {
     }
 }
 
-/// The client before the challenge, and after it.
-pub(super) struct Client {
-    expected: Option<SecretBytes>,
-    answered: bool,
+/// The client.
+pub(super) enum Client {
+    /// Before the challenge.
+    Start,
+    /// The challenge is answered; this rspauth proves that the server knows the password.
+    Answered { expected: SecretBytes },
+    /// The rspauth has come and was right.
+    Proved,
 }
 
 impl Client {
-    pub(super) fn new() -> Self {
-        Client {
-            expected: None,
-            answered: false,
-        }
-    }
-
     pub(super) fn respond(
         &mut self,
         setup: &ClientSetup,
         cnonce: &Nonce,
         challenge: &[u8],
     ) -> Result<Vec<u8>, ClientFailure> {
-        if self.answered {
-            return self.check_server(challenge);
+        match self {
+            Client::Start => self.answer(setup, cnonce, challenge),
+            Client::Answered { expected } => {
+                check_server(expected, challenge)?;
+                *self = Client::Proved;
+                Ok(Vec::new())
+            }
+            Client::Proved => Err(refuse("one message too many")),
         }
-        let directives = Directives::parse(challenge, Repeats::Realms)
-            .map_err(|why| ClientFailure::Challenge(Mechanism::DigestMd5, why))?;
-        let refuse = |why| ClientFailure::Challenge(Mechanism::DigestMd5, why);
+    }
+
+    fn answer(
+        &mut self,
+        setup: &ClientSetup,
+        cnonce: &Nonce,
+        challenge: &[u8],
+    ) -> Result<Vec<u8>, ClientFailure> {
+        let directives = Directives::parse(challenge, Repeats::Realms).map_err(refuse)?;
         let nonce = directives.get(b"nonce").ok_or(refuse("no nonce"))?;
         if directives.get(b"algorithm") != Some(b"md5-sess") {
             return Err(refuse("the algorithm is not md5-sess"));
@@ -259,8 +268,7 @@ impl Client {
         };
         let hash = hash_user(&setup.authid, realm, setup.password.expose());
         let proof = fields.response(&hash, FROM_CLIENT);
-        self.expected = Some(fields.response(&hash, FROM_SERVER));
-        self.answered = true;
+        let expected = fields.response(&hash, FROM_SERVER);
         let mut text = Vec::new();
         if directives.get(b"charset").is_some() {
             text.extend_from_slice(b"charset=utf-8,");
@@ -281,22 +289,25 @@ impl Client {
             text.extend_from_slice(b",authzid=");
             text.extend_from_slice(&quote(authzid));
         }
+        *self = Client::Answered { expected };
         Ok(text)
-    }
-
-    fn check_server(&mut self, challenge: &[u8]) -> Result<Vec<u8>, ClientFailure> {
-        let refuse = |why| ClientFailure::Challenge(Mechanism::DigestMd5, why);
-        let directives = Directives::parse(challenge, Repeats::Refuse).map_err(refuse)?;
-        let rspauth = directives.get(b"rspauth").ok_or(refuse("no rspauth"))?;
-        let expected = self.expected.take().ok_or(refuse("one message too many"))?;
-        if expected != SecretBytes::new(rspauth.to_vec()) {
-            return Err(ClientFailure::ServerNotProved);
-        }
-        Ok(Vec::new())
     }
 
     /// Whether the server's rspauth has come and was right.
     pub(super) fn server_proved(&self) -> bool {
-        self.answered && self.expected.is_none()
+        matches!(self, Client::Proved)
     }
+}
+
+fn check_server(expected: &SecretBytes, challenge: &[u8]) -> Result<(), ClientFailure> {
+    let directives = Directives::parse(challenge, Repeats::Refuse).map_err(refuse)?;
+    let rspauth = directives.get(b"rspauth").ok_or(refuse("no rspauth"))?;
+    match *expected == SecretBytes::new(rspauth.to_vec()) {
+        true => Ok(()),
+        false => Err(ClientFailure::ServerNotProved),
+    }
+}
+
+fn refuse(why: &'static str) -> ClientFailure {
+    ClientFailure::Challenge(Mechanism::DigestMd5, why)
 }

@@ -1,5 +1,7 @@
 //! The macros that m4 itself has.
 
+use std::sync::Arc;
+
 use super::{Definition, M4, M4Error, Place, Severity, Step, eval, limits};
 
 /// A macro of m4.
@@ -124,11 +126,11 @@ impl M4 {
                 }
                 return Ok(None);
             }
-            B::Defn => self.definitions_of(&arguments),
+            B::Defn => self.definitions_of(&arguments)?,
             B::Ifdef if self.macros.contains_key(argument(0)) => argument(1).to_vec(),
             B::Ifdef => argument(2).to_vec(),
             B::Ifelse => ifelse(&arguments).to_vec(),
-            B::Shift => self.quote_all(arguments.get(1..).unwrap_or_default()),
+            B::Shift => self.quote_all(arguments.get(1..).unwrap_or_default())?,
             B::Include | B::Sinclude => {
                 return Ok(Some(Step::Include {
                     path: argument(0).to_vec(),
@@ -143,6 +145,7 @@ impl M4 {
             B::Undivert => {
                 for text in &arguments {
                     if let Some(diversion) = number(text).filter(|n| *n != self.diversion()) {
+                        self.count(self.output().text(diversion).len())?;
                         let text = self.output().text(diversion).to_vec();
                         self.write(&text)?;
                     }
@@ -158,10 +161,12 @@ impl M4 {
                 let or = |given: &[u8], default: &[u8]| {
                     if given.is_empty() { default } else { given }.to_vec()
                 };
+                self.check_marks("changequote", &arguments, place)?;
                 self.quote = (or(argument(0), b"`"), or(argument(1), b"'"));
                 return Ok(None);
             }
             B::Changecom => {
+                self.check_marks("changecom", &arguments, place)?;
                 let end = if argument(1).is_empty() {
                     &b"\n"[..]
                 } else {
@@ -232,29 +237,37 @@ impl M4 {
         }
     }
 
-    fn definitions_of(&self, names: &[Vec<u8>]) -> Vec<u8> {
-        let mut texts = Vec::new();
-        for name in names {
-            if let Some(Definition::Text(text)) =
-                self.macros.get(name.as_slice()).and_then(|d| d.last())
-            {
-                texts.push(text.to_vec());
-            }
+    fn check_marks(&self, name: &str, marks: &[Vec<u8>], place: Place) -> Result<(), M4Error> {
+        if marks.iter().take(2).all(|mark| mark.len() <= limits::MARK) {
+            return Ok(());
         }
-        let (open, close) = &self.quote;
-        texts
-            .iter()
-            .flat_map(|text| [open.as_slice(), text, close].concat())
-            .collect()
+        let text = format!("{name}: expected at most {} octets", limits::MARK);
+        Err(M4Error { place, text })
     }
 
-    fn quote_all(&self, arguments: &[Vec<u8>]) -> Vec<u8> {
+    fn definitions_of(&mut self, names: &[Vec<u8>]) -> Result<Vec<u8>, M4Error> {
+        let mut texts = Vec::new();
+        for name in names {
+            let definition = self.macros.get(name.as_slice()).and_then(|d| d.last());
+            if let Some(Definition::Text(text)) = definition {
+                let text = Arc::clone(text);
+                texts.extend_from_slice(&self.quote_all(&[text])?);
+            }
+        }
+        Ok(texts)
+    }
+
+    /// The texts in quotes, with commas between them.
+    fn quote_all<T: AsRef<[u8]>>(&mut self, texts: &[T]) -> Result<Vec<u8>, M4Error> {
         let (open, close) = &self.quote;
-        let quoted: Vec<Vec<u8>> = arguments
+        let around = open.len() + close.len() + 1;
+        self.count(texts.iter().map(|t| t.as_ref().len() + around).sum())?;
+        let (open, close) = &self.quote;
+        let quoted: Vec<Vec<u8>> = texts
             .iter()
-            .map(|a| [open.as_slice(), a, close].concat())
+            .map(|text| [open.as_slice(), text.as_ref(), close].concat())
             .collect();
-        quoted.join(&b',')
+        Ok(quoted.join(&b','))
     }
 }
 

@@ -17,12 +17,26 @@ impl M4 {
             return Err(self.error("a macro calls itself without end"));
         }
         self.octets += text.len();
+        let file_below = match self.input.last() {
+            Some(top) if top.file.is_some() => Some(self.input.len() - 1),
+            top => top.and_then(|top| top.file_below),
+        };
         self.input.push(Source {
             text,
             at: 0,
             file: None,
+            file_below,
             barrier: false,
         });
+        Ok(())
+    }
+
+    /// Counts octets before they are made.
+    pub(super) fn count(&mut self, octets: usize) -> Result<(), M4Error> {
+        self.octets = self.octets.saturating_add(octets);
+        if self.octets > limits::OCTETS {
+            return Err(self.error("the configuration expands without end"));
+        }
         Ok(())
     }
 

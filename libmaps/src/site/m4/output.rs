@@ -28,19 +28,20 @@ pub struct ConfigLine {
 }
 
 impl Output {
-    /// Adds text to a diversion.
+    /// Adds text to a diversion; the place of a line counts as octets, too.
     pub(super) fn write(&mut self, diversion: i64, text: &[u8], place: &Place) {
         self.octets += text.len();
         let diversion = self.diversions.entry(diversion).or_default();
         for part in text.split_inclusive(|b| *b == b'\n') {
             if diversion.text.is_empty() || diversion.text.ends_with(b"\n") {
+                self.octets += size_of::<(usize, Place)>();
                 diversion.lines.push((diversion.text.len(), place.clone()));
             }
             diversion.text.extend_from_slice(part);
         }
     }
 
-    /// Octets written to all diversions.
+    /// What all diversions hold, in octets.
     #[must_use]
     pub fn octets(&self) -> usize {
         self.octets

@@ -1,15 +1,12 @@
 //! The main loop: tokens, calls and their arguments.
 
-use super::expand::expand;
 use super::{Call, Definition, Frame, M4, M4Error, Step, limits};
 
 impl M4 {
     /// Expands on until the caller has something to do.
     pub fn step(&mut self) -> Result<Step, M4Error> {
         loop {
-            if self.octets > limits::OCTETS {
-                return Err(self.error("the configuration expands without end"));
-            }
+            self.count(0)?;
             if self.looking_at(|m4| Some(&m4.quote.0)) {
                 let text = self.quoted()?;
                 self.write(&text)?;
@@ -140,7 +137,7 @@ impl M4 {
         match frame.definition {
             Some(Definition::Text(text)) => {
                 let expansion = if text.contains(&b'$') {
-                    expand(&text, &frame.name, &frame.arguments).into()
+                    self.expanded(&text, &frame.name, &frame.arguments)?.into()
                 } else {
                     text
                 };

@@ -154,6 +154,84 @@ fn lines_of_ten_mebibytes_are_read_in_time_that_grows_with_them() {
     assert!(run(&"len(".repeat(long / 4)).is_err());
 }
 
+/// Each of these would write gigabytes before anyone counts them.
+#[test]
+fn one_call_writes_no_more_than_a_run_may() {
+    let long = "a".repeat(1 << 20);
+    let many = |text: &str, times: usize| text.repeat(times);
+    for (what, text) in [
+        (
+            "arguments",
+            format!("define(`f', `{}')f({long})", many("$1", 20_000)),
+        ),
+        (
+            "all arguments",
+            format!("define(`f', `{}')f({long},{long})", many("$*$@", 5_000)),
+        ),
+        (
+            "definitions",
+            format!("define(`f', `{long}')defn(`f'{})", many(",`f'", 20_000)),
+        ),
+        (
+            "diversions",
+            format!(
+                "divert(1){long} divert(0)len(undivert(1{}))",
+                many(",1", 20_000)
+            ),
+        ),
+    ] {
+        let expected = "test.mc:1: the configuration expands without end";
+        assert_eq!(run(&text), Err(expected.to_owned()), "{what}");
+    }
+}
+
+#[test]
+fn quotes_and_comment_marks_are_short() {
+    let dots = ".".repeat(1 << 20);
+    for name in ["changequote", "changecom"] {
+        for text in [
+            format!("{name}({dots})\n{dots}{dots}"),
+            format!("{name}([,{dots})\n[{dots}{dots}"),
+        ] {
+            let expected = format!("test.mc:1: {name}: expected at most 256 octets");
+            assert_eq!(run(&text), Err(expected));
+        }
+    }
+    let mark = "<".repeat(256);
+    assert_eq!(
+        run(&format!("changequote({mark},])dnl\n{mark}dnl]")).as_deref(),
+        Ok("dnl")
+    );
+}
+
+#[test]
+fn a_long_text_without_arguments_is_not_searched_for_ever() {
+    let text = "$9".repeat(1 << 20);
+    let text = format!("define(`f', `{text}'){}", "f() ".repeat(10_000));
+    assert!(run(&text).is_err());
+}
+
+#[test]
+fn the_depth_of_expansions_does_not_slow_what_is_written_there() {
+    let words = ". x ".repeat(1 << 18);
+    let time = |depth: u32| {
+        let text = format!(
+            "define(`big', `{words}')define(`f', `ifelse($1,{depth},`big',`f(incr($1)) y')')f(1)"
+        );
+        let start = std::time::Instant::now();
+        assert!(run(&text).is_ok_and(|text| text.len() >= 1 << 20));
+        start.elapsed()
+    };
+    let (flat, deep) = (time(1), time(4000));
+    assert!(deep < flat * 10, "{deep:?} is far more than {flat:?}");
+}
+
+#[test]
+fn the_place_of_each_line_counts_as_output() {
+    let lines = "\n".repeat(4 << 20);
+    assert!(run(&lines).is_err_and(|e| e.ends_with("the configuration writes too much")));
+}
+
 #[test]
 fn evaluation_is_apart_from_the_run() {
     let mut m4 = M4::new(&["FEATURE"]);

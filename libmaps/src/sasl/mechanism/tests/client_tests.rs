@@ -163,3 +163,30 @@ fn a_server_that_proves_nothing_is_not_believed() {
         assert!(client.respond(challenge.as_bytes()).is_err(), "{challenge}");
     }
 }
+
+#[test]
+fn a_wrong_proof_is_no_proof_however_often_it_comes() {
+    let challenges = [
+        (
+            Mechanism::DigestMd5,
+            "realm=\"host\",nonce=\"abc\",qop=\"auth\",charset=utf-8,algorithm=md5-sess",
+            "rspauth=00",
+        ),
+        (
+            Mechanism::Scram(ScramHash::Sha1),
+            "r=abcdef,s=QSXCR+Q6sek8bf92,i=4096",
+            "v=AAAA",
+        ),
+    ];
+    for (mechanism, challenge, proof) in challenges {
+        let nonce = Nonce::from_text("abc").unwrap();
+        let mut client = ClientExchange::new(mechanism, setup("alice", "secret"), nonce);
+        let _ = client.initial().unwrap();
+        let _ = client.respond(challenge.as_bytes()).unwrap();
+        for _ in 0..2 {
+            let answer = client.respond(proof.as_bytes());
+            assert_eq!(answer, Err(ClientFailure::ServerNotProved), "{mechanism}");
+            assert_eq!(client.accepted(), Err(ClientFailure::ServerNotProved));
+        }
+    }
+}
