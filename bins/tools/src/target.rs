@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use libmaps::map::{Map, MapName, StoreError};
 use libmaps::store::class::{ClassWord, Reads};
 use libmaps::store::lock::wait_for_writers;
-use libmaps::store::path::{Access, Safety, check};
+use libmaps::store::path::{Access, Safety, Shape, check_shape};
 use libmaps::store::{self, Opened};
 
 use crate::report::{complain, octets};
@@ -54,7 +54,13 @@ impl Target {
     /// # Errors
     /// As [`Target::open`].
     pub fn opened(&self, safety: Safety, trusted: Option<u32>) -> Result<Opened, StoreError> {
-        let checked = check(&self.path, Access::Read, safety, trusted)?;
+        let checked = check_shape(
+            &self.path,
+            Shape::of(self.row.class),
+            Access::Read,
+            safety,
+            trusted,
+        )?;
         for warning in &checked.warnings {
             complain(&[warning.as_bytes()]);
         }

@@ -22,6 +22,14 @@ const PROGRAMS: &[(&str, &str)] = &[
     ("praliases", env!("CARGO_BIN_EXE_praliases")),
 ];
 
+/// The cases that list the classes.
+const LISTS: &[&str] = &[
+    "makemap-usage-list",
+    "makemap-usage-list-operands",
+    "makemap-usage-u-list",
+    "makemap-cftype-cf-l",
+];
+
 fn testdata(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
         .join("../../testdata/conformance")
@@ -112,9 +120,11 @@ fn deliberate_differences() {
             .collect();
         fs::write(testdata("ours.jsonl"), lines.join("\n") + "\n").unwrap();
     }
-    let ours = cases("ours.jsonl");
+    let mut ours = cases("ours.jsonl");
     let have: BTreeSet<String> = ours.iter().map(|c| c.id.clone()).collect();
     assert_eq!(have, named, "ours.jsonl and the tables name the same cases");
+    // The recorded lists of classes have none that must be built in.
+    ours.retain(|case| !cfg!(feature = "sled") || !LISTS.contains(&case.id.as_str()));
     let (_, failed) = run(&ours);
     assert!(failed.is_empty(), "{}", failed.join("\n"));
 }

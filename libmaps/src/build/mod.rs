@@ -26,7 +26,7 @@ use runs::{Keep, OLD_ENTRY, Record, Runs};
 pub use runs::Duplicate;
 
 /// Memory for entries being sorted before they go to a file, in octets.
-const DEFAULT_BUDGET_OCTETS: usize = 80 << 20;
+const DEFAULT_BUDGET_OCTETS: usize = 112 << 20;
 
 /// How many bad lines and duplicates are remembered one by one; more are only counted.
 const REMEMBERED: usize = 100_000;

@@ -38,7 +38,8 @@ impl WriterLock {
         let lock = loop {
             let file = open_lock_file(lock_path)?;
             wait_for(|| file.try_lock(), target, deadline)?;
-            if same_file(&file, lock_path) {
+            let same = same_file(&file, lock_path);
+            if same.map_err(|e| StoreError::io(lock_path, "stat", e))? {
                 break file;
             }
             // Its holder removed it while we waited: take part in the new one.
@@ -124,10 +125,12 @@ fn open_lock_file(path: &Path) -> Result<File, StoreError> {
     Ok(file)
 }
 
-fn same_file(file: &File, path: &Path) -> bool {
-    match (file.metadata(), fs::symlink_metadata(path)) {
-        (Ok(a), Ok(b)) => a.dev() == b.dev() && a.ino() == b.ino(),
-        _ => false,
+fn same_file(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(there) => Ok(ours.dev() == there.dev() && ours.ino() == there.ino()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
     }
 }
 

@@ -10,12 +10,16 @@ mod merge;
 pub mod path;
 pub mod publish;
 pub mod redb;
+#[cfg(feature = "sled")]
+pub mod sled;
 pub mod sniff;
 
 pub use berkeley::BerkeleyMap;
 pub use cdb::{CdbMap, CdbWriter};
 pub use memory::MemoryMap;
 pub use redb::RedbMap;
+#[cfg(feature = "sled")]
+pub use sled::SledMap;
 pub use sniff::{Format, SNIFF_OCTETS, sniff};
 
 use std::fs::{File, OpenOptions};
@@ -37,6 +41,9 @@ pub enum Opened {
     Berkeley(BerkeleyMap),
     /// A constant database.
     Cdb(CdbMap),
+    /// A sled store.
+    #[cfg(feature = "sled")]
+    Sled(SledMap),
 }
 
 impl Opened {
@@ -47,6 +54,8 @@ impl Opened {
             Opened::Redb(map) => map,
             Opened::Berkeley(map) => Box::new(map),
             Opened::Cdb(map) => Box::new(map),
+            #[cfg(feature = "sled")]
+            Opened::Sled(map) => Box::new(map),
         }
     }
 
@@ -72,6 +81,8 @@ impl Opened {
             Opened::Redb(map) => map.meta().duplicates == redb::Duplicates::Kept,
             Opened::Berkeley(map) => map.keeps_duplicates(),
             Opened::Cdb(_) => true,
+            #[cfg(feature = "sled")]
+            Opened::Sled(_) => false,
         }
     }
 
@@ -82,6 +93,8 @@ impl Opened {
             Opened::Redb(map) => map.meta().class,
             Opened::Berkeley(map) => map.class(),
             Opened::Cdb(_) => MapClass::Cdb,
+            #[cfg(feature = "sled")]
+            Opened::Sled(_) => MapClass::Sled,
         }
     }
 }
@@ -115,6 +128,10 @@ pub fn open_file(file: File, path: &Path, name: MapName) -> Result<Opened, Store
             why: format!("Invalid argument: {why}"),
         })
     };
+    #[cfg(feature = "sled")]
+    if file.metadata().is_ok_and(|m| m.is_dir()) {
+        return Ok(Opened::Sled(SledMap::open(path, name)?));
+    }
     match sniff::sniff_file(&file, path)? {
         Format::Redb => Ok(Opened::Redb(Box::new(RedbMap::open(file, path, name)?))),
         Format::Berkeley => Ok(Opened::Berkeley(BerkeleyMap::from_file(file, path, name)?)),
@@ -142,7 +159,8 @@ pub fn open_for_reading(path: &Path) -> Result<File, StoreError> {
     let metadata = file
         .metadata()
         .map_err(|e| StoreError::io(path, "stat", e))?;
-    if !metadata.is_file() {
+    let folder_map = cfg!(feature = "sled") && metadata.is_dir();
+    if !metadata.is_file() && !folder_map {
         return Err(StoreError::Unsafe {
             path: path.into(),
             why: "Regular files only",

@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
-use crate::map::StoreError;
+use crate::map::{MapClass, StoreError};
 
 /// Which checks a caller asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,35 @@ pub enum Access {
     Read,
     /// Replace or change it; it may be missing.
     Write,
+}
+
+/// What a map is to the file system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// A regular file.
+    File,
+    /// A folder (class `sled`).
+    Folder,
+}
+
+impl Shape {
+    /// The shape of maps of this class.
+    #[must_use]
+    pub fn of(class: MapClass) -> Self {
+        match class {
+            MapClass::Sled => Shape::Folder,
+            _ => Shape::File,
+        }
+    }
+
+    /// The mode of a map whose files are to have `mode`: who may read a folder may enter it.
+    #[must_use]
+    pub fn mode(self, mode: u32) -> u32 {
+        match self {
+            Shape::File => mode,
+            Shape::Folder => mode | (mode & 0o444) >> 2,
+        }
+    }
 }
 
 /// A path that passed the checks.
@@ -58,6 +87,20 @@ pub fn check(
     safety: Safety,
     trusted: Option<u32>,
 ) -> Result<Checked, StoreError> {
+    check_shape(path, Shape::File, access, safety, trusted)
+}
+
+/// As [`check`], of a map of any shape.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_shape(
+    path: &Path,
+    shape: Shape,
+    access: Access,
+    safety: Safety,
+    trusted: Option<u32>,
+) -> Result<Checked, StoreError> {
     let who = Identity::effective(safety, trusted);
     let warnings = check_folders(path, &who)?;
     let link = match fs::symlink_metadata(path) {
@@ -78,7 +121,10 @@ pub fn check(
         (path.to_path_buf(), Some(link))
     };
     if let Some(metadata) = &metadata {
-        check_file(&path, metadata, access, safety, &who)?;
+        match shape {
+            Shape::File => check_file(&path, metadata, access, safety, &who)?,
+            Shape::Folder => check_folder(&path, metadata, access, &who)?,
+        }
     }
     if access == Access::Write {
         check_folder_writable(&path, &who)?;
@@ -147,6 +193,25 @@ fn check_file(
             }
             0o6
         }
+    };
+    if !who.has(metadata, wanted) {
+        return Err(denied(path));
+    }
+    Ok(())
+}
+
+fn check_folder(
+    path: &Path,
+    metadata: &Metadata,
+    access: Access,
+    who: &Identity,
+) -> Result<(), StoreError> {
+    if !metadata.is_dir() {
+        return refuse(path, "Folders only");
+    }
+    let wanted = match access {
+        Access::Read => 0o5,
+        Access::Write => 0o7,
     };
     if !who.has(metadata, wanted) {
         return Err(denied(path));

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::io;
 use std::ops::Bound;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use redb::{Builder, Database, ReadableTable, StorageBackend, WriteTransaction};
+use redb::{Builder, Database, ReadableTable, WriteTransaction};
 
+use super::draft_file::DraftFile;
 use super::meta::{Duplicates, FILTER_KEY, Meta};
 use super::{MAP, META, MULTIMAP, PLACE_OCTETS, from_redb, guarded};
 use crate::lhs::Lhs;
@@ -20,37 +19,10 @@ use crate::store::filter::{self, Filter};
 /// redb's cache while a draft is filled, in octets.
 const DRAFT_CACHE_OCTETS: usize = 24 << 20;
 
-/// A draft's file: nobody else sees it and it is synced once, by the publisher, when it is
-/// whole; syncing at each of redb's commits would buy nothing.
-#[derive(Debug)]
-struct DraftFile(File);
-
-impl StorageBackend for DraftFile {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
-    }
-
-    fn set_len(&self, len: u64) -> io::Result<()> {
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        Ok(())
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
-    }
-}
-
-fn open(file: File, path: &Path) -> Result<Database, StoreError> {
+fn open(backend: DraftFile, path: &Path) -> Result<Database, StoreError> {
     Builder::new()
         .set_cache_size(DRAFT_CACHE_OCTETS)
-        .create_with_backend(DraftFile(file))
+        .create_with_backend(backend)
         .map_err(|e| from_redb(path, e))
 }
 
@@ -71,7 +43,8 @@ pub(crate) fn write(
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     guarded(path, || {
-        let mut db = open(file, path)?;
+        let (backend, failure) = DraftFile::new(file);
+        let mut db = open(backend, path)?;
         let write = begin(&db, path)?;
         let mut hashes = Vec::new();
         let entries = match meta.duplicates {
@@ -86,6 +59,8 @@ pub(crate) fn write(
         drop(hashes);
         write.commit().map_err(|e| from_redb(path, e))?;
         db.compact().map_err(|e| from_redb(path, e))?;
+        drop(db);
+        failure.check(path)?;
         Ok(entries)
     })
 }
@@ -168,7 +143,8 @@ pub(crate) fn edit(
     changes: &BTreeMap<Lhs, Vec<Change>>,
 ) -> Result<(), StoreError> {
     guarded(path, || {
-        let db = open(file, path)?;
+        let (backend, failure) = DraftFile::new(file);
+        let db = open(backend, path)?;
         let write = begin(&db, path)?;
         let entries = match meta.duplicates {
             Duplicates::None => edit_single(&write, path, meta.entries, changes)?,
@@ -183,7 +159,7 @@ pub(crate) fn edit(
         put_meta(&write, path, &meta, &filter)?;
         write.commit().map_err(|e| from_redb(path, e))?;
         drop(db);
-        Ok(())
+        failure.check(path)
     })
 }
 

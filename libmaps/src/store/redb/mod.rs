@@ -7,6 +7,7 @@
 //! error that names both.
 
 mod draft;
+mod draft_file;
 mod meta;
 mod snapshot;
 

@@ -7,103 +7,23 @@
 //! removed by the next writer. So a map is at any moment the old one or the
 //! new one, whole.
 
+mod draft;
+mod options;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, MapName, StoreError};
 use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
-use crate::store::path::{self, Access, Safety, folder_of};
+use crate::store::path::{self, Access, Shape};
 use crate::store::redb::{self, Change, Duplicates, Meta, RedbMap};
 use crate::store::{CdbWriter, Opened, Sink, open_any};
+use draft::{Draft, beside, keep_berkeley, sync_folder};
 
-/// What becomes of a second value of one LHS.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnDuplicate {
-    /// The first stays and the second is reported (makemap).
-    Refuse,
-    /// The second takes its place (`makemap -r`, newaliases, editmap).
-    Replace,
-    /// The first stays and nothing is said.
-    KeepFirst,
-    /// Both are kept (`makemap -d`).
-    KeepAll,
-}
-
-/// What [`Publisher::put`] did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    /// The LHS was not there.
-    New,
-    /// The LHS was there and has the new value now.
-    Replaced,
-    /// The LHS was there and keeps its value.
-    Kept,
-    /// The LHS was there and has one more value now.
-    Added,
-}
-
-/// How a map is to be written.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// `Hash`, `Btree`, `Cdb` or `Sled`.
-    pub class: MapClass,
-    /// What becomes of a second value of one LHS.
-    pub on_duplicate: OnDuplicate,
-    /// Which safety checks are made of the path.
-    pub safety: Safety,
-    /// Mode of a map that did not exist, before the umask.
-    pub mode: u32,
-    /// Owner of a map that did not exist (sendmail's TrustedUser); only root can give files away.
-    pub owner: Option<u32>,
-    /// The options it is built with, for `mapctl info`.
-    pub described: String,
-    /// The program that writes it, with its version.
-    pub program: String,
-    /// Whether an edit may copy the old file's pages.
-    pub edit: EditBy,
-}
-
-/// How an edit makes its draft.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum EditBy {
-    /// Copy the old file and change the copy: fast, but what was removed may still be read
-    /// from unused pages.
-    Copying,
-    /// Write every entry anew, so that nothing of what was removed stays (passwords).
-    Rewriting,
-}
-
-impl Options {
-    /// The way makemap writes: duplicates refused, links refused, mode 0640.
-    #[must_use]
-    pub fn new(class: MapClass, program: &str) -> Self {
-        Options {
-            class,
-            on_duplicate: OnDuplicate::Refuse,
-            safety: Safety::Strict,
-            mode: 0o640,
-            owner: None,
-            described: String::new(),
-            program: program.into(),
-            edit: EditBy::Copying,
-        }
-    }
-}
-
-/// What was published.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Published {
-    /// How many entries the map holds.
-    pub entries: u64,
-    /// Where the old Berkeley DB file was kept, if the map was one.
-    pub kept_berkeley: Option<PathBuf>,
-}
+pub use options::{EditBy, Inserted, OnDuplicate, Options, Published};
 
 /// Looks at a finished draft before it becomes the map.
 pub type Check<'a> = dyn FnMut(&dyn Map) -> Result<(), StoreError> + 'a;
@@ -206,12 +126,16 @@ impl Publisher {
     }
 
     fn begin(target: &Path, options: Options) -> Result<Self, StoreError> {
-        let checked = path::check(target, Access::Write, options.safety, options.owner)?;
+        let shape = Shape::of(options.class);
+        let check = |path: &Path| {
+            path::check_shape(path, shape, Access::Write, options.safety, options.owner)
+        };
+        let checked = check(target)?;
         let target = checked.path;
         let lock = WriterLock::acquire(&target, &beside(&target, ".lock"))?;
         // Another writer may have replaced the file while we waited.
-        let old = path::check(&target, Access::Write, options.safety, options.owner)?.metadata;
-        let draft = Draft::create(beside(&target, ".draft"))?;
+        let old = check(&target)?.metadata;
+        let draft = Draft::create(beside(&target, ".draft"), shape)?;
         Ok(Publisher {
             target,
             draft,
@@ -328,7 +252,7 @@ impl Publisher {
         if let Some(Base::Redb(base)) = &self.base
             && self.options.edit == EditBy::Copying
         {
-            copy_whole(&self.target, &self.draft)?;
+            self.draft.copy_whole(&self.target)?;
             redb::edit(self.draft.file()?, &self.target, base.meta(), &changes)?;
             return self.finish(None);
         }
@@ -388,15 +312,22 @@ impl Publisher {
                 redb::write(self.draft.file()?, &self.target, &meta, fill)?
             }
             MapClass::Cdb => write_cdb(self.draft.file()?, &self.target, fill)?,
-            class @ (MapClass::Sled | MapClass::Memory) => {
+            #[cfg(feature = "sled")]
+            MapClass::Sled => {
+                crate::store::sled::write(self.draft.path(), &self.target, &meta, fill)?
+            }
+            class => {
                 return Err(StoreError::Unsupported {
                     path: self.target.clone(),
-                    why: format!("maps of class {class} are not published as a file"),
+                    why: format!("this program does not write maps of class {class}"),
                 });
             }
         };
         let name = MapName::new(self.options.class, &self.target);
-        let finished = crate::store::open_file(self.draft.file()?, &self.target, name)?;
+        let finished = match Shape::of(self.options.class) {
+            Shape::File => crate::store::open_file(self.draft.file()?, &self.target, name)?,
+            Shape::Folder => open_any(self.draft.path(), name)?,
+        };
         check(finished.into_map().as_ref())?;
         self.finish(Some(entries))
     }
@@ -412,7 +343,8 @@ impl Publisher {
                     .entries
             }
         };
-        self.carry_owner_and_mode()?;
+        self.draft
+            .carry_owner_and_mode(self.old.as_ref(), &self.options, &self.target)?;
         self.draft.sync()?;
         self.draft.rename_to(&self.target)?;
         sync_folder(&self.target)?;
@@ -421,34 +353,6 @@ impl Publisher {
             kept_berkeley,
         })
     }
-
-    fn carry_owner_and_mode(&self) -> Result<(), StoreError> {
-        let file = &self.draft.file;
-        let at = |action| move |e| StoreError::io(&self.target, action, e);
-        let mode = match &self.old {
-            Some(old) => {
-                let mine = file.metadata().map_err(at("stat"))?;
-                if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
-                    // An ordinary user who may write a shared map can't give the new file to its
-                    // owner; the group, which is what sharing goes by, is kept in any case.
-                    fchown(file, Some(old.uid()), Some(old.gid()))
-                        .or_else(|_| fchown(file, None, Some(old.gid())))
-                        .map_err(at("chown"))?;
-                }
-                old.mode() & 0o7777
-            }
-            None => {
-                if let Some(owner) = self.options.owner
-                    && is_root()
-                {
-                    fchown(file, Some(owner), None).map_err(at("chown"))?;
-                }
-                self.options.mode & !umask()
-            }
-        };
-        file.set_permissions(fs::Permissions::from_mode(mode))
-            .map_err(at("chmod"))
-    }
 }
 
 fn kept_by(opened: &Opened) -> Duplicates {
@@ -456,108 +360,6 @@ fn kept_by(opened: &Opened) -> Duplicates {
         true => Duplicates::Kept,
         false => Duplicates::None,
     }
-}
-
-/// A draft on disk, removed when dropped before its rename.
-#[derive(Debug)]
-struct Draft {
-    path: PathBuf,
-    file: File,
-    renamed: bool,
-}
-
-impl Draft {
-    /// Makes the draft; we hold the writers' lock, so a draft that is there is an orphan.
-    fn create(path: PathBuf) -> Result<Self, StoreError> {
-        match fs::remove_file(&path) {
-            Ok(()) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(StoreError::io(&path, "remove", e)),
-        }
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .custom_flags(libc::O_NOFOLLOW)
-            .open(&path)
-            .map_err(|e| StoreError::io(&path, "create", e))?;
-        Ok(Draft {
-            path,
-            file,
-            renamed: false,
-        })
-    }
-
-    fn file(&self) -> Result<File, StoreError> {
-        self.file
-            .try_clone()
-            .map_err(|e| StoreError::io(&self.path, "open", e))
-    }
-
-    fn sync(&self) -> Result<(), StoreError> {
-        self.file
-            .sync_all()
-            .map_err(|e| StoreError::io(&self.path, "fsync", e))
-    }
-
-    fn rename_to(&mut self, target: &Path) -> Result<(), StoreError> {
-        fs::rename(&self.path, target).map_err(|e| StoreError::io(target, "rename", e))?;
-        self.renamed = true;
-        Ok(())
-    }
-}
-
-impl Drop for Draft {
-    fn drop(&mut self) {
-        if !self.renamed {
-            let _ = fs::remove_file(&self.path);
-        }
-    }
-}
-
-/// The longest file name, in octets, of the file systems in use (NAME_MAX).
-const NAME_MAX: usize = 255;
-
-/// A hidden name in the target's folder: `.access.db` and the suffix.
-fn beside(target: &Path, suffix: &str) -> PathBuf {
-    let name = target.file_name().unwrap_or_default();
-    let mut hidden = std::ffi::OsString::from(".");
-    if name.len() + suffix.len() < NAME_MAX {
-        hidden.push(name);
-    } else {
-        let digest = xxhash_rust::xxh3::xxh3_128(name.as_bytes());
-        hidden.push(format!("{digest:032x}"));
-    }
-    hidden.push(suffix);
-    folder_of(target).join(hidden)
-}
-
-/// The first write to a Berkeley DB file keeps it as `NAME.bdb`; one that is there already stays.
-fn keep_berkeley(target: &Path, old: Option<&fs::Metadata>) -> Result<Option<PathBuf>, StoreError> {
-    let Some(old) = old else { return Ok(None) };
-    let at = |action| move |e| StoreError::io(target, action, e);
-    let file = File::open(target).map_err(at("open"))?;
-    if crate::store::sniff::sniff_file(&file, target)? != crate::store::sniff::Format::Berkeley {
-        return Ok(None);
-    }
-    let name = target.as_os_str().as_bytes();
-    let mut kept = name.strip_suffix(b".db").unwrap_or(name).to_vec();
-    kept.extend_from_slice(b".bdb");
-    let kept = PathBuf::from(std::ffi::OsString::from_vec(kept));
-    if kept.symlink_metadata().is_ok() {
-        return Ok(None);
-    }
-    let mut copy = Draft::create(beside(&kept, ".draft"))?;
-    io::copy(&mut &file, &mut &copy.file).map_err(at("copy"))?;
-    if fchown(&copy.file, Some(old.uid()), Some(old.gid())).is_err() {
-        let _ = fchown(&copy.file, None, Some(old.gid()));
-    }
-    // What a Berkeley sasldb2 holds are passwords in clear text: nobody but the owner
-    // needs the old file, whatever it holds.
-    copy.sync()?;
-    copy.rename_to(&kept)?;
-    Ok(Some(kept))
 }
 
 fn write_cdb(
@@ -575,35 +377,5 @@ fn write_cdb(
     Ok(entries)
 }
 
-fn copy_whole(from: &Path, draft: &Draft) -> Result<(), StoreError> {
-    let at = |action| move |e| StoreError::io(from, action, e);
-    let old = File::open(from).map_err(at("open"))?;
-    io::copy(&mut &old, &mut &draft.file).map_err(at("copy"))?;
-    Ok(())
-}
-
-fn sync_folder(target: &Path) -> Result<(), StoreError> {
-    File::open(folder_of(target))
-        .and_then(|folder| folder.sync_all())
-        .map_err(|e| StoreError::io(target, "fsync the folder of", e))
-}
-
-#[allow(unsafe_code)] // geteuid has no safe form in std
-fn is_root() -> bool {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
-
-/// The process's umask, read without changing it.
-fn umask() -> u32 {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("Umask:"))
-        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
-        .unwrap_or(0o027)
-}
-
 #[cfg(test)]
-#[path = "publish_tests.rs"]
 mod tests;

@@ -1,6 +1,8 @@
 use super::*;
 use crate::rhs::Rhs;
-use std::os::unix::fs::symlink;
+use crate::store::path::Safety;
+use std::io;
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 fn options() -> Options {
     Options::new(MapClass::Hash, "test 0")

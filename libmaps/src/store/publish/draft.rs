@@ -1,0 +1,267 @@
+//! Drafts: unfinished maps beside the map they are to become.
+
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::path::{Path, PathBuf};
+
+use super::Options;
+use crate::map::StoreError;
+use crate::store::path::{Shape, folder_of};
+use crate::store::sniff::{Format, sniff_file};
+
+/// A draft on disk, removed when dropped before its rename.
+#[derive(Debug)]
+pub(super) struct Draft {
+    path: PathBuf,
+    /// The file, or the folder, open.
+    file: File,
+    shape: Shape,
+    renamed: bool,
+}
+
+impl Draft {
+    /// Makes the draft; we hold the writers' lock, so a draft that is there is an orphan.
+    pub(super) fn create(path: PathBuf, shape: Shape) -> Result<Self, StoreError> {
+        match remove(&path) {
+            Ok(()) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(StoreError::io(&path, "remove", e)),
+        }
+        let made = match shape {
+            Shape::File => OpenOptions::new()
+                .read(true)
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .custom_flags(libc::O_NOFOLLOW)
+                .open(&path),
+            Shape::Folder => DirBuilder::new()
+                .mode(0o700)
+                .create(&path)
+                .and_then(|()| open_folder(&path)),
+        };
+        let file = made.map_err(|e| StoreError::io(&path, "create", e))?;
+        Ok(Draft {
+            path,
+            file,
+            shape,
+            renamed: false,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn file(&self) -> Result<File, StoreError> {
+        self.file
+            .try_clone()
+            .map_err(|e| StoreError::io(&self.path, "open", e))
+    }
+
+    /// Fills the draft with the octets of the file at `from`.
+    pub(super) fn copy_whole(&self, from: &Path) -> Result<(), StoreError> {
+        let at = |action| move |e| StoreError::io(from, action, e);
+        let old = File::open(from).map_err(at("open"))?;
+        io::copy(&mut &old, &mut &self.file).map_err(at("copy"))?;
+        Ok(())
+    }
+
+    /// Gives the draft the owner and mode of the map that it replaces, or those of a new one.
+    pub(super) fn carry_owner_and_mode(
+        &self,
+        old: Option<&fs::Metadata>,
+        options: &Options,
+        target: &Path,
+    ) -> Result<(), StoreError> {
+        let at = |action| move |e| StoreError::io(target, action, e);
+        let mode = match old {
+            Some(old) => old.mode() & 0o7777,
+            None => self.shape.mode(options.mode) & !umask(),
+        };
+        let parts = self.parts().map_err(at("list"))?;
+        for file in parts.iter().chain([&self.file]) {
+            match old {
+                Some(old) => {
+                    let mine = file.metadata().map_err(at("stat"))?;
+                    if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
+                        // An ordinary user who may write a shared map can't give the new file to
+                        // its owner; the group, which is what sharing goes by, is kept in any
+                        // case.
+                        fchown(file, Some(old.uid()), Some(old.gid()))
+                            .or_else(|_| fchown(file, None, Some(old.gid())))
+                            .map_err(at("chown"))?;
+                    }
+                }
+                None => {
+                    if let Some(owner) = options.owner
+                        && is_root()
+                    {
+                        fchown(file, Some(owner), None).map_err(at("chown"))?;
+                    }
+                }
+            }
+            let folder = file.metadata().map_err(at("stat"))?.is_dir();
+            let mode = match (self.shape, folder) {
+                (Shape::Folder, false) => mode & 0o666,
+                _ => mode,
+            };
+            file.set_permissions(Permissions::from_mode(mode))
+                .map_err(at("chmod"))?;
+        }
+        Ok(())
+    }
+
+    /// What stands in the draft, open; nothing in one that is a file.
+    fn parts(&self) -> io::Result<Vec<File>> {
+        let mut parts = Vec::new();
+        let mut folders = match self.shape {
+            Shape::File => Vec::new(),
+            Shape::Folder => vec![self.path.clone()],
+        };
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let path = entry?.path();
+                let part = File::open(&path)?;
+                if part.metadata()?.is_dir() {
+                    folders.push(path);
+                }
+                parts.push(part);
+            }
+        }
+        Ok(parts)
+    }
+
+    pub(super) fn sync(&self) -> Result<(), StoreError> {
+        let at = |e| StoreError::io(&self.path, "fsync", e);
+        for part in self.parts().map_err(at)? {
+            part.sync_all().map_err(at)?;
+        }
+        self.file.sync_all().map_err(at)
+    }
+
+    /// Makes the draft stand at `target`; what stood there is gone.
+    pub(super) fn rename_to(&mut self, target: &Path) -> Result<(), StoreError> {
+        let at = |e| StoreError::io(target, "rename", e);
+        // A folder can't be renamed over one that is not empty: they change places, and what is
+        // the draft then is the old map.
+        let replaces = self.shape == Shape::Folder && target.symlink_metadata().is_ok();
+        if replaces {
+            exchange(&self.path, target).map_err(at)?;
+        } else {
+            fs::rename(&self.path, target).map_err(at)?;
+        }
+        self.renamed = !replaces;
+        Ok(())
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if !self.renamed {
+            let _ = remove(&self.path);
+        }
+    }
+}
+
+/// Removes a file, or a folder with all that is in it.
+fn remove(path: &Path) -> io::Result<()> {
+    match fs::symlink_metadata(path)?.is_dir() {
+        true => fs::remove_dir_all(path),
+        false => fs::remove_file(path),
+    }
+}
+
+fn open_folder(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
+        .open(path)
+}
+
+#[allow(unsafe_code)] // renameat2 has no safe form in std
+fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+    let c_string = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
+    let (a, b) = (c_string(a)?, c_string(b)?);
+    let cwd = libc::AT_FDCWD;
+    // SAFETY: both are C strings that live until the call is over.
+    let done = unsafe { libc::renameat2(cwd, a.as_ptr(), cwd, b.as_ptr(), libc::RENAME_EXCHANGE) };
+    match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+/// The longest file name, in octets, of the file systems in use (NAME_MAX).
+const NAME_MAX: usize = 255;
+
+/// A hidden name in the target's folder: `.access.db` and the suffix.
+pub(super) fn beside(target: &Path, suffix: &str) -> PathBuf {
+    let name = target.file_name().unwrap_or_default();
+    let mut hidden = OsString::from(".");
+    if name.len() + suffix.len() < NAME_MAX {
+        hidden.push(name);
+    } else {
+        let digest = xxhash_rust::xxh3::xxh3_128(name.as_bytes());
+        hidden.push(format!("{digest:032x}"));
+    }
+    hidden.push(suffix);
+    folder_of(target).join(hidden)
+}
+
+/// The first write to a Berkeley DB file keeps it as `NAME.bdb`; one that is there already stays.
+pub(super) fn keep_berkeley(
+    target: &Path,
+    old: Option<&fs::Metadata>,
+) -> Result<Option<PathBuf>, StoreError> {
+    let Some(old) = old.filter(|old| old.is_file()) else {
+        return Ok(None);
+    };
+    let at = |action| move |e| StoreError::io(target, action, e);
+    let file = File::open(target).map_err(at("open"))?;
+    if sniff_file(&file, target)? != Format::Berkeley {
+        return Ok(None);
+    }
+    let name = target.as_os_str().as_bytes();
+    let mut kept = name.strip_suffix(b".db").unwrap_or(name).to_vec();
+    kept.extend_from_slice(b".bdb");
+    let kept = PathBuf::from(OsString::from_vec(kept));
+    if kept.symlink_metadata().is_ok() {
+        return Ok(None);
+    }
+    let mut copy = Draft::create(beside(&kept, ".draft"), Shape::File)?;
+    io::copy(&mut &file, &mut &copy.file).map_err(at("copy"))?;
+    if fchown(&copy.file, Some(old.uid()), Some(old.gid())).is_err() {
+        let _ = fchown(&copy.file, None, Some(old.gid()));
+    }
+    // What a Berkeley sasldb2 holds are passwords in clear text: nobody but the owner
+    // needs the old file, whatever it holds.
+    copy.sync()?;
+    copy.rename_to(&kept)?;
+    Ok(Some(kept))
+}
+
+pub(super) fn sync_folder(target: &Path) -> Result<(), StoreError> {
+    File::open(folder_of(target))
+        .and_then(|folder| folder.sync_all())
+        .map_err(|e| StoreError::io(target, "fsync the folder of", e))
+}
+
+#[allow(unsafe_code)] // geteuid has no safe form in std
+fn is_root() -> bool {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// The process's umask, read without changing it.
+fn umask() -> u32 {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("Umask:"))
+        .and_then(|octal| u32::from_str_radix(octal.trim(), 8).ok())
+        .unwrap_or(0o027)
+}
