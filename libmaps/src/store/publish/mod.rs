@@ -19,8 +19,8 @@ use crate::map::{Entry, Map, MapClass, MapName, StoreError};
 use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
-use crate::store::redb::{self, Change, Duplicates, Meta, RedbMap};
-use crate::store::{CdbWriter, Opened, Sink, open_any};
+use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
+use crate::store::{CdbWriter, Opened, Sink, open_any, open_for_reading};
 use draft::{Draft, beside, keep_berkeley, sync_folder};
 
 pub use options::{EditBy, Inserted, OnDuplicate, Options, Published};
@@ -93,7 +93,10 @@ impl Publisher {
                 // The map keeps the way it was built.
                 publisher.options.class = map.meta().class;
                 publisher.options.described = map.meta().options.clone();
-                Base::Redb(map)
+                match publisher.options.edit {
+                    EditBy::Copying => Base::Redb(map),
+                    EditBy::Rewriting => Base::Redb(Box::new(publisher.to_scan(map.name())?)),
+                }
             }
             other => Base::Other(other.into_map()),
         };
@@ -123,6 +126,12 @@ impl Publisher {
         }
         publisher.duplicates = kept;
         Ok(publisher)
+    }
+
+    /// The old map, open for a rewriting edit, which reads every entry once.
+    fn to_scan(&self, name: &MapName) -> Result<RedbMap, StoreError> {
+        let path = &self.target;
+        RedbMap::open_to_scan(open_for_reading(path)?, path, name.clone())
     }
 
     fn begin(target: &Path, options: Options) -> Result<Self, StoreError> {
@@ -309,7 +318,11 @@ impl Publisher {
         };
         let entries = match self.options.class {
             MapClass::Hash | MapClass::Btree => {
-                redb::write(self.draft.file()?, &self.target, &meta, fill)?
+                let finish = match self.options.edit {
+                    EditBy::Copying => Finish::Compacted,
+                    EditBy::Rewriting => Finish::AsGrown,
+                };
+                redb::write(self.draft.file()?, &self.target, &meta, finish, fill)?
             }
             MapClass::Cdb => write_cdb(self.draft.file()?, &self.target, fill)?,
             #[cfg(feature = "sled")]

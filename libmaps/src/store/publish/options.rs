@@ -58,7 +58,8 @@ pub enum EditBy {
     /// Copy the old file and change the copy: fast, but what was removed may still be read
     /// from unused pages.
     Copying,
-    /// Write every entry anew, so that nothing of what was removed stays (passwords).
+    /// Write every entry anew, so that nothing of what was removed stays (passwords). The file
+    /// has holes: it seems up to twice as long as the room it takes.
     Rewriting,
 }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use redb::{Builder, Database, ReadableTable, WriteTransaction};
 
-use super::draft_file::DraftFile;
+use super::draft_file::{DraftFile, Failure};
 use super::meta::{Duplicates, FILTER_KEY, Meta};
 use super::{MAP, META, MULTIMAP, PLACE_OCTETS, from_redb, guarded};
 use crate::lhs::Lhs;
@@ -16,14 +16,41 @@ use crate::rhs::Rhs;
 use crate::store::Sink;
 use crate::store::filter::{self, Filter};
 
-/// redb's cache while a draft is filled, in octets.
-const DRAFT_CACHE_OCTETS: usize = 24 << 20;
+/// redb's cache while a draft is filled, in octets; what it writes is held by [`DraftFile`].
+const DRAFT_CACHE_OCTETS: usize = 12 << 20;
 
-fn open(backend: DraftFile, path: &Path) -> Result<Database, StoreError> {
-    Builder::new()
+/// A store of fewer entries than this is compacted in any case: that takes no time, and redb
+/// begins with a file of a mebioctet.
+const ALWAYS_COMPACTED_BELOW: u64 = 10_000;
+
+/// How a store that was filled is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// As short as can be, in little memory: a map that is built once and copied by edits.
+    Compacted,
+    /// As redb grew it, with holes in the file, and in more memory: a map that is written anew
+    /// at each change, where finding out which pages could stand lower takes longest.
+    AsGrown,
+}
+
+impl Finish {
+    /// How much of the draft is held in memory, in octets.
+    fn memory_octets(self) -> u64 {
+        match self {
+            Finish::Compacted => 16 << 20,
+            Finish::AsGrown => 128 << 20,
+        }
+    }
+}
+
+fn open(file: File, path: &Path, finish: Finish) -> Result<(Database, Failure), StoreError> {
+    let (backend, failure) = DraftFile::new(file, finish.memory_octets())
+        .map_err(|e| StoreError::io(path, "stat", e))?;
+    let db = Builder::new()
         .set_cache_size(DRAFT_CACHE_OCTETS)
         .create_with_backend(backend)
-        .map_err(|e| from_redb(path, e))
+        .map_err(|e| from_redb(path, e))?;
+    Ok((db, failure))
 }
 
 fn begin(db: &Database, path: &Path) -> Result<WriteTransaction, StoreError> {
@@ -40,11 +67,11 @@ pub(crate) fn write(
     file: File,
     path: &Path,
     meta: &Meta,
+    finish: Finish,
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     guarded(path, || {
-        let (backend, failure) = DraftFile::new(file);
-        let mut db = open(backend, path)?;
+        let (mut db, failure) = open(file, path, finish)?;
         let write = begin(&db, path)?;
         let mut hashes = Vec::new();
         let entries = match meta.duplicates {
@@ -58,7 +85,9 @@ pub(crate) fn write(
         put_meta(&write, path, &meta, &Filter::of(&hashes))?;
         drop(hashes);
         write.commit().map_err(|e| from_redb(path, e))?;
-        db.compact().map_err(|e| from_redb(path, e))?;
+        if finish == Finish::Compacted || entries < ALWAYS_COMPACTED_BELOW {
+            db.compact().map_err(|e| from_redb(path, e))?;
+        }
         drop(db);
         failure.check(path)?;
         Ok(entries)
@@ -143,8 +172,7 @@ pub(crate) fn edit(
     changes: &BTreeMap<Lhs, Vec<Change>>,
 ) -> Result<(), StoreError> {
     guarded(path, || {
-        let (backend, failure) = DraftFile::new(file);
-        let db = open(backend, path)?;
+        let (db, failure) = open(file, path, Finish::Compacted)?;
         let write = begin(&db, path)?;
         let entries = match meta.duplicates {
             Duplicates::None => edit_single(&write, path, meta.entries, changes)?,

@@ -27,7 +27,7 @@ use crate::map::{Entries, Entry, Map, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::store::filter::{self, Filter};
 
-pub(crate) use draft::{Change, edit, write};
+pub(crate) use draft::{Change, Finish, edit, write};
 pub use meta::{Duplicates, FORMAT, Meta};
 
 type Octets = &'static [u8];
@@ -41,6 +41,10 @@ const PLACE_OCTETS: usize = 4;
 
 /// redb's cache for a snapshot, in octets: what one map may hold of its pages in memory.
 const SNAPSHOT_CACHE_OCTETS: usize = 64 << 20;
+
+/// The same for a map whose entries are read once, in order: no page is asked for again, and
+/// memory that is used again is faster than new.
+const SCAN_CACHE_OCTETS: usize = 2 << 20;
 
 /// From this probe on the filter is loaded: a tool that asks once never pays for it.
 const FILTER_FROM_PROBE: u32 = 4;
@@ -76,12 +80,29 @@ impl RedbMap {
     /// [`StoreError::Corrupt`] for a store that is damaged or was not closed
     /// cleanly, [`StoreError::Unsupported`] for another format number.
     pub fn open(file: File, path: &Path, name: MapName) -> Result<Self, StoreError> {
+        RedbMap::open_with(file, path, name, SNAPSHOT_CACHE_OCTETS)
+    }
+
+    /// As [`RedbMap::open`], of a map whose entries are to be read once, in order.
+    ///
+    /// # Errors
+    /// As [`RedbMap::open`].
+    pub(crate) fn open_to_scan(file: File, path: &Path, name: MapName) -> Result<Self, StoreError> {
+        RedbMap::open_with(file, path, name, SCAN_CACHE_OCTETS)
+    }
+
+    fn open_with(
+        file: File,
+        path: &Path,
+        name: MapName,
+        cache_octets: usize,
+    ) -> Result<Self, StoreError> {
         guarded(path, || {
             let backend =
                 snapshot::Snapshot::new(file).map_err(|e| StoreError::io(path, "open", e))?;
             let mut builder = Builder::new();
             builder
-                .set_cache_size(SNAPSHOT_CACHE_OCTETS)
+                .set_cache_size(cache_octets)
                 .set_repair_callback(|session| session.abort());
             let db = builder
                 .create_with_backend(backend)

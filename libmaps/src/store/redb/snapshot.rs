@@ -84,7 +84,7 @@ impl StorageBackend for Snapshot {
         }
         self.read_below(offset, out)?;
         for (number, chunk) in overlay.chunks.range(offset / CHUNK..end.div_ceil(CHUNK)) {
-            overlap(*number, offset, out.len(), |in_chunk, in_range| {
+            overlap(CHUNK, *number, offset, out.len(), |in_chunk, in_range| {
                 if let (Some(from), Some(to)) = (chunk.get(in_chunk), out.get_mut(in_range)) {
                     to.copy_from_slice(from);
                 }
@@ -115,7 +115,7 @@ impl StorageBackend for Snapshot {
                     chunk
                 }
             };
-            overlap(number, offset, data.len(), |in_chunk, in_range| {
+            overlap(CHUNK, number, offset, data.len(), |in_chunk, in_range| {
                 if let (Some(to), Some(from)) = (chunk.get_mut(in_chunk), data.get(in_range)) {
                     to.copy_from_slice(from);
                 }
@@ -126,16 +126,18 @@ impl StorageBackend for Snapshot {
     }
 }
 
-/// Calls `f` with the part of chunk `number` that a range covers, and the part of the range.
-fn overlap(
+/// Calls `f` with the part that a range covers of chunk `number`, of those of `chunk_octets`,
+/// and the part of the range.
+pub(super) fn overlap(
+    chunk_octets: u64,
     number: u64,
     offset: u64,
     len: usize,
     f: impl FnOnce(std::ops::Range<usize>, std::ops::Range<usize>),
 ) {
-    let start = number * CHUNK;
+    let start = number * chunk_octets;
     let from = offset.max(start);
-    let to = (offset + len as u64).min(start + CHUNK);
+    let to = (offset + len as u64).min(start + chunk_octets);
     if from < to {
         f(
             (from - start) as usize..(to - start) as usize,

@@ -22,7 +22,8 @@ fn build(path: &Path, duplicates: Duplicates, entries: &[(&[u8], &[u8])]) -> u64
         .truncate(true)
         .open(path)
         .unwrap();
-    write(file, path, &meta(duplicates), &mut |sink| {
+    let finish = Finish::Compacted;
+    write(file, path, &meta(duplicates), finish, &mut |sink| {
         entries.iter().try_for_each(|(lhs, rhs)| sink(lhs, rhs))
     })
     .unwrap()
@@ -173,4 +174,32 @@ fn the_file_is_never_written_by_a_reader() {
     assert_eq!(dump(&map), [("a".into(), "1".into())]);
     drop(map);
     assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+#[test]
+fn a_store_left_as_it_grew_holds_the_same() {
+    for (count, most_octets) in [(10u32, 100_000), (12_000, u64::MAX)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .open(&path)
+            .unwrap();
+        let single = meta(Duplicates::None);
+        write(file, &path, &single, Finish::AsGrown, &mut |sink| {
+            (0..count).try_for_each(|n| sink(&n.to_be_bytes(), &[7; 300]))
+        })
+        .unwrap();
+        assert!(path.metadata().unwrap().len() < most_octets, "{count}");
+        let name = MapName::new(MapClass::Hash, &path);
+        let map = RedbMap::open_to_scan(File::open(&path).unwrap(), &path, name).unwrap();
+        let mut next = 0..count;
+        for entry in map.iter().map(Result::unwrap) {
+            assert_eq!(entry.lhs.as_bytes(), next.next().unwrap().to_be_bytes());
+            assert_eq!(entry.rhs.as_bytes(), [7; 300]);
+        }
+        assert_eq!(next.len(), 0);
+    }
 }
