@@ -2,28 +2,30 @@
 //!
 //! What makemap and newaliases call. The target is locked and checked before
 //! the first octet of the source is read; the entries are sorted in bounded
-//! memory and handed to the store in order; the map changes at the very end,
-//! by a rename, or not at all.
+//! memory and handed to the store in order, or, for a cdb, which has none,
+//! written as they come; the map changes at the very end, by a rename, or not
+//! at all.
 
 pub mod aliases;
 mod runs;
 mod spill;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::map::{MapName, StoreError};
+use crate::map::{MapClass, MapName, StoreError};
 use crate::source::map::{Grammar, Line, Lines, SourceLine};
 use crate::source::{ParseError, ParseErrorKind};
+use crate::store::duplicate::{Keep, OLD_ENTRY};
 use crate::store::path::folder_of;
-use crate::store::publish::{Check, OnDuplicate, Options, Published, Publisher};
-use crate::store::{self, Sink};
-use runs::{Keep, OLD_ENTRY, Record, Runs};
+use crate::store::publish::{Check, Filled, OnDuplicate, Options, Published, Publisher};
+use crate::store::{self, CdbWriter};
+use runs::{Record, Runs};
 
-pub use runs::Duplicate;
+pub use crate::store::duplicate::Duplicate;
 
 /// Memory for entries being sorted before they go to a file, in octets.
 const DEFAULT_BUDGET_OCTETS: usize = 112 << 20;
@@ -53,9 +55,17 @@ pub enum Start {
 pub struct Builder {
     publisher: Publisher,
     on_duplicate: OnDuplicate,
-    runs: Runs,
+    taken: Taken,
     path: PathBuf,
     started: Instant,
+}
+
+/// The entries that were put.
+enum Taken {
+    /// On their way to a store that wants them sorted.
+    Runs(Runs),
+    /// In the draft already.
+    Cdb(CdbWriter<File>),
 }
 
 /// What came of a build.
@@ -91,12 +101,14 @@ impl Builder {
             Start::Empty => Publisher::create(target, options)?,
             Start::FromOld => Publisher::extend(target, options)?,
         };
-        let folder = folder_of(target);
-        let runs = Runs::new(DEFAULT_BUDGET_OCTETS, Box::new(move || unnamed(&folder)));
+        let taken = match class {
+            MapClass::Cdb => Taken::Cdb(publisher.cdb_writer()?),
+            _ => Taken::Runs(empty_runs(target)),
+        };
         let mut builder = Builder {
             publisher,
             on_duplicate,
-            runs,
+            taken,
             path: target.into(),
             started: Instant::now(),
         };
@@ -119,14 +131,15 @@ impl Builder {
     /// Takes an entry from `line` of the source; an entry of the old map has line 0.
     ///
     /// # Errors
-    /// Memory has run out and the entries can't be written to a file either.
+    /// Memory has run out and the entries can't be written to a file either; a cdb grows too
+    /// large.
     pub fn put(&mut self, lhs: &[u8], rhs: &[u8], line: u64) -> Result<(), StoreError> {
-        let record = Record { line, lhs, rhs };
-        self.runs.push(record).map_err(|e| self.on_io(e))
-    }
-
-    fn on_io(&self, e: io::Error) -> StoreError {
-        StoreError::io(&self.path, "sort the entries for", e)
+        match &mut self.taken {
+            Taken::Runs(runs) => runs
+                .push(Record { line, lhs, rhs })
+                .map_err(|e| not_sorted(&self.path, e)),
+            Taken::Cdb(writer) => writer.add_from(line, lhs, rhs),
+        }
     }
 
     /// Publishes what was put; `digest` is that of the source, if there is one.
@@ -156,27 +169,8 @@ impl Builder {
         digest: Option<String>,
         check: &mut Check<'_>,
     ) -> Result<(Published, Vec<Duplicate>), StoreError> {
-        let keep = match self.on_duplicate {
-            OnDuplicate::Refuse | OnDuplicate::KeepFirst => Keep::First,
-            OnDuplicate::Replace => Keep::Last,
-            OnDuplicate::KeepAll => Keep::All,
-        };
-        let Builder {
-            publisher,
-            runs,
-            path,
-            ..
-        } = self;
-        let mut runs = Some(runs);
-        let mut duplicates = Vec::new();
-        let mut fill = |sink: &mut Sink<'_>| {
-            if let Some(runs) = runs.take() {
-                let on_io = |e| StoreError::io(&path, "sort the entries for", e);
-                duplicates = runs.merge(keep, &on_io, sink)?;
-            }
-            Ok(())
-        };
-        let published = publisher.publish_checked(digest, &mut fill, check)?;
+        let (filled, duplicates) = self.fill(digest)?;
+        let published = filled.publish(check)?;
         Ok((published, duplicates))
     }
 
@@ -190,11 +184,36 @@ impl Builder {
         digest: Option<String>,
     ) -> Result<Result<Published, Vec<Duplicate>>, StoreError> {
         self.on_duplicate = OnDuplicate::Refuse;
-        let duplicates = self.duplicates()?;
+        let (filled, duplicates) = self.fill(digest)?;
         match duplicates.is_empty() {
-            true => Ok(Ok(self.publish(digest)?.0)),
+            true => Ok(Ok(filled.publish(&mut |_| Ok(()))?)),
             false => Ok(Err(duplicates)),
         }
+    }
+
+    /// Finishes the draft; gives the later entries of an LHS, in the order of their lines, too.
+    fn fill(self, digest: Option<String>) -> Result<(Filled, Vec<Duplicate>), StoreError> {
+        let keep = match self.on_duplicate {
+            OnDuplicate::Refuse | OnDuplicate::KeepFirst => Keep::First,
+            OnDuplicate::Replace => Keep::Last,
+            OnDuplicate::KeepAll => Keep::All,
+        };
+        let path = self.path;
+        let mut runs = match self.taken {
+            Taken::Runs(runs) => Some(runs),
+            Taken::Cdb(writer) => {
+                let (entries, duplicates) = writer.finish_keeping(keep)?;
+                return Ok((self.publisher.filled(entries), duplicates));
+            }
+        };
+        let mut duplicates = Vec::new();
+        let filled = self.publisher.fill_sorted(digest, &mut |sink| {
+            if let Some(runs) = runs.take() {
+                duplicates = runs.merge(keep, &|e| not_sorted(&path, e), sink)?;
+            }
+            Ok(())
+        })?;
+        Ok((filled, duplicates))
     }
 
     /// When the build began.
@@ -283,46 +302,26 @@ pub fn from_source(
     }
     watcher.progress(lines.octets());
     let (started, on_duplicate) = (builder.started(), builder.on_duplicate);
-    if how.on_error == OnError::PublishNothing {
-        // Duplicates show only when all entries are sorted: look before anything is written.
-        report.duplicates = builder.duplicates()?;
-        if report.error_count > 0 || !report.duplicates.is_empty() {
-            report.elapsed = started.elapsed();
-            return Ok(report);
-        }
-    }
-    let (published, duplicates) = builder.publish(Some(lines.digest()))?;
-    report.stored = published.entries;
+    let (filled, duplicates) = builder.fill(Some(lines.digest()))?;
     if on_duplicate == OnDuplicate::Refuse {
         report.duplicates = duplicates;
     }
-    report.published = Some(published);
+    if how.on_error == OnError::PublishGood || report.is_clean() {
+        let published = filled.publish(&mut |_| Ok(()))?;
+        report.stored = published.entries;
+        report.published = Some(published);
+    }
     report.elapsed = started.elapsed();
     Ok(report)
 }
 
-impl Builder {
-    /// The later entries of an LHS that are an error, found by sorting what was put.
-    fn duplicates(&mut self) -> Result<Vec<Duplicate>, StoreError> {
-        if self.on_duplicate != OnDuplicate::Refuse {
-            return Ok(Vec::new());
-        }
-        let path = self.path.clone();
-        let on_io = |e| StoreError::io(&path, "sort the entries for", e);
-        let folder = folder_of(&path);
-        let empty = Runs::new(DEFAULT_BUDGET_OCTETS, Box::new(move || unnamed(&folder)));
-        let runs = std::mem::replace(&mut self.runs, empty);
-        let again = &mut self.runs;
-        runs.merge(Keep::First, &on_io, &mut |lhs, rhs| {
-            again
-                .push(Record {
-                    line: OLD_ENTRY,
-                    lhs,
-                    rhs,
-                })
-                .map_err(on_io)
-        })
-    }
+fn empty_runs(target: &Path) -> Runs {
+    let folder = folder_of(target);
+    Runs::new(DEFAULT_BUDGET_OCTETS, Box::new(move || unnamed(&folder)))
+}
+
+fn not_sorted(path: &Path, e: io::Error) -> StoreError {
+    StoreError::io(path, "sort the entries for", e)
 }
 
 impl Report {
@@ -345,7 +344,7 @@ impl Report {
 }
 
 /// A file in `folder` that has no name and goes with the program.
-fn unnamed(folder: &Path) -> io::Result<std::fs::File> {
+fn unnamed(folder: &Path) -> io::Result<File> {
     OpenOptions::new()
         .read(true)
         .write(true)

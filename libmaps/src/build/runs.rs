@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 use super::spill::SpilledRun;
 use crate::map::StoreError;
 use crate::store::Sink;
+use crate::store::duplicate::{Duplicate, Keep, OLD_ENTRY};
 
 /// What one chunk holds before it is sorted, in octets of entries.
 const CHUNK_OCTETS: usize = 8 << 20;
@@ -131,27 +132,6 @@ pub(super) struct Runs {
     budget_octets: usize,
     make_spill: MakeSpill,
     spill: Option<(Arc<File>, u64)>,
-}
-
-/// An LHS that came again.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Duplicate {
-    /// The line of the later entry.
-    pub line: u64,
-    /// The LHS.
-    pub lhs: Box<[u8]>,
-}
-
-/// The line number of an entry that the map had before; such entries are never refused.
-pub(super) const OLD_ENTRY: u64 = 0;
-
-/// Which of several entries of one LHS are handed on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Keep {
-    /// The first, and all that the map had before.
-    First,
-    Last,
-    All,
 }
 
 impl Runs {

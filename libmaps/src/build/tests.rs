@@ -111,6 +111,75 @@ fn adding_to_the_old_map() {
 }
 
 #[test]
+fn a_cdb_has_its_entries_in_the_order_of_the_source() {
+    use OnDuplicate::{KeepAll, Refuse, Replace};
+    let text = "c 1\na 2\nb 3\na 4\n# no entry\nc 5\nd 6\na 7\n";
+    let cases = [
+        (Refuse, "c=1 a=2 b=3 d=6", vec![4, 6, 8]),
+        (Replace, "b=3 c=5 d=6 a=7", vec![]),
+        (KeepAll, "c=1 a=2 b=3 a=4 c=5 d=6 a=7", vec![]),
+    ];
+    for (on_duplicate, want, duplicates) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("m.cdb");
+        let options = Options {
+            on_duplicate,
+            ..Options::new(MapClass::Cdb, "test 0")
+        };
+        let report = build(
+            &target,
+            Start::Empty,
+            options.clone(),
+            OnError::PublishGood,
+            text,
+        );
+        assert_eq!(dump(&target), want);
+        assert_eq!(report.stored, want.split(' ').count() as u64);
+        let lines: Vec<u64> = report.duplicates.iter().map(|d| d.line).collect();
+        assert_eq!(lines, duplicates, "{want}");
+
+        let more = "e 8\nB 9\n";
+        let report = build(&target, Start::FromOld, options, OnError::PublishGood, more);
+        let want = match on_duplicate {
+            Replace => "c=5 d=6 a=7 e=8 b=9".into(),
+            KeepAll => format!("{want} e=8 b=9"),
+            _ => format!("{want} e=8"),
+        };
+        assert_eq!(dump(&target), want);
+        let lines: Vec<u64> = report.duplicates.iter().map(|d| d.line).collect();
+        let refused = if on_duplicate == Refuse {
+            vec![2]
+        } else {
+            vec![]
+        };
+        assert_eq!(lines, refused, "{want}");
+    }
+}
+
+#[test]
+fn a_strict_cdb_is_left_alone_after_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.cdb");
+    let strict = |text| {
+        let options = Options::new(MapClass::Cdb, "test 0");
+        build(
+            &target,
+            Start::Empty,
+            options,
+            OnError::PublishNothing,
+            text,
+        )
+    };
+    assert!(strict("old 1\n").is_clean());
+    for bad in ["a 1\nb\n", "a 1\na 2\n"] {
+        let report = strict(bad);
+        assert!(report.published.is_none() && !report.is_clean(), "{bad}");
+        assert_eq!(dump(&target), "old=1");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}
+
+#[test]
 fn another_class_is_not_added_to() {
     let dir = tempfile::tempdir().unwrap();
     let target = dir.path().join("m.db");
@@ -130,6 +199,33 @@ fn another_class_is_not_added_to() {
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_cdb_holds_what_a_sorted_map_would(
+        entries in proptest::collection::vec(("[a-e]{1,2}", "[!-~]{0,300}"), 0..2_000),
+        last: bool,
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let (cdb, btree) = (dir.path().join("m.cdb"), dir.path().join("m.db"));
+        let on_duplicate = if last { OnDuplicate::Replace } else { OnDuplicate::Refuse };
+        let text: String = entries.iter().map(|(k, v)| format!("{k}\t.{v}\n")).collect();
+        let [one, other] = [(&cdb, MapClass::Cdb), (&btree, MapClass::Btree)].map(|(target, class)| {
+            let options = Options { on_duplicate, ..Options::new(class, "test 0") };
+            build(target, Start::Empty, options, OnError::PublishGood, &text)
+        });
+        prop_assert_eq!(one.stored, other.stored);
+        prop_assert_eq!(one.duplicates, other.duplicates);
+        let sorted = |path| {
+            let map = store::open(path).unwrap();
+            let mut all: Vec<_> = map.iter().map(|e| e.unwrap()).collect();
+            all.sort_by(|a, b| a.lhs.cmp(&b.lhs));
+            for entry in &all {
+                assert_eq!(map.get(entry.lhs.as_bytes()).unwrap().as_ref(), Some(&entry.rhs));
+            }
+            all
+        };
+        prop_assert_eq!(sorted(&cdb), sorted(&btree));
+    }
 
     #[test]
     fn what_is_built_can_be_dumped_and_rebuilt_to_the_same(

@@ -3,6 +3,7 @@
 pub mod berkeley;
 pub mod cdb;
 pub mod class;
+pub mod duplicate;
 pub mod filter;
 pub mod lock;
 pub mod memory;

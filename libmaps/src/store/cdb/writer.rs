@@ -1,21 +1,26 @@
 //! Writing a cdb.
 
+use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
-use super::{HEADER_OCTETS, PAIR_OCTETS, TABLES, hash};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{HEADER_OCTETS, PAIR_OCTETS, TABLES, hash, unique};
 use crate::map::StoreError;
+use crate::store::duplicate::{Duplicate, Keep, OLD_ENTRY};
 
 /// Records go to the file in pieces of this size.
 const BUFFER_OCTETS: usize = 256 << 10;
 
 /// Writes a cdb: records as they come, then the hash tables.
 ///
-/// Memory: 8 octets for each entry until [`CdbWriter::finish`], 24 while the
+/// Memory: 16 octets for each entry until [`CdbWriter::finish`], 32 while the
 /// tables are laid out, and a buffer of 256 KiB.
 ///
-/// Nothing is checked for duplicates: a second value of an LHS is stored after
-/// the first, and a lookup gives the first.
+/// [`CdbWriter::finish`] checks nothing for duplicates: a second value of an LHS
+/// is stored after the first, and a lookup gives the first.
+/// [`CdbWriter::finish_keeping`] takes them out.
 #[derive(Debug)]
 pub struct CdbWriter<W> {
     out: W,
@@ -23,14 +28,18 @@ pub struct CdbWriter<W> {
     buffer: Vec<u8>,
     /// Where the next record begins.
     position: u32,
-    /// Hash and position of each record.
+    /// One of each record.
     slots: Vec<Slot>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Slot {
-    hash: u32,
-    position: u32,
+pub(super) struct Slot {
+    pub(super) hash: u32,
+    pub(super) position: u32,
+    /// A second hash: records that share both are most likely of one LHS.
+    pub(super) check: u32,
+    /// The line of the source; one past 2^32 - 1 is given as that.
+    pub(super) line: u32,
 }
 
 impl<W: Write + Seek> CdbWriter<W> {
@@ -53,6 +62,14 @@ impl<W: Write + Seek> CdbWriter<W> {
     /// [`StoreError::TooLarge`] if the file would pass 4 GiB, tables included;
     /// the entry is then not in it. [`StoreError::Io`] if the file can't be written.
     pub fn add(&mut self, lhs: &[u8], rhs: &[u8]) -> Result<(), StoreError> {
+        self.add_from(OLD_ENTRY, lhs, rhs)
+    }
+
+    /// As [`CdbWriter::add`], for an entry from `line` of a source.
+    ///
+    /// # Errors
+    /// As [`CdbWriter::add`].
+    pub fn add_from(&mut self, line: u64, lhs: &[u8], rhs: &[u8]) -> Result<(), StoreError> {
         let (Ok(lhs_octets), Ok(rhs_octets)) = (u32::try_from(lhs.len()), u32::try_from(rhs.len()))
         else {
             return Err(self.too_large());
@@ -72,6 +89,8 @@ impl<W: Write + Seek> CdbWriter<W> {
         self.slots.push(Slot {
             hash: hash(lhs),
             position: self.position,
+            check: xxh3_64(lhs) as u32,
+            line: u32::try_from(line).unwrap_or(u32::MAX),
         });
         self.position = next;
         Ok(())
@@ -82,15 +101,14 @@ impl<W: Write + Seek> CdbWriter<W> {
     /// # Errors
     /// [`StoreError::Io`] if the file can't be written.
     pub fn finish(mut self) -> Result<W, StoreError> {
-        let mut counts = [0_usize; TABLES];
-        for slot in &self.slots {
-            if let Some(count) = counts.get_mut(table_of(slot)) {
-                *count += 1;
-            }
-        }
-        let sorted = by_table(std::mem::take(&mut self.slots), &counts);
+        let sorted = by_table(std::mem::take(&mut self.slots));
+        self.write_tables(&sorted)
+    }
+
+    fn write_tables(mut self, sorted: &[Slot]) -> Result<W, StoreError> {
+        let counts = counts(sorted);
         let mut header = Vec::with_capacity(HEADER_OCTETS);
-        let mut rest = sorted.as_slice();
+        let mut rest = sorted;
         let mut table = Vec::new();
         for count in counts {
             let (own, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
@@ -156,15 +174,50 @@ impl<W: Write + Seek> CdbWriter<W> {
     }
 }
 
-fn table_of(slot: &Slot) -> usize {
+impl CdbWriter<File> {
+    /// As [`CdbWriter::finish`], with only those entries of an LHS that `keep` says; gives how
+    /// many entries the map holds, and the later entries of an LHS in the order of their lines.
+    ///
+    /// The file must be open for reading too.
+    ///
+    /// # Errors
+    /// [`StoreError::Io`] if the file can't be written or read back.
+    pub fn finish_keeping(mut self, keep: Keep) -> Result<(u64, Vec<Duplicate>), StoreError> {
+        self.write_buffer()?;
+        let mut sorted = by_table(std::mem::take(&mut self.slots));
+        let found = unique::find(&self.out, &sorted, keep)
+            .map_err(|e| StoreError::io(&self.path, "read back", e))?;
+        if !found.dropped.is_empty() {
+            self.position = unique::close_up(&self.out, &found.dropped, &mut sorted, self.position)
+                .and_then(|end| self.out.seek(SeekFrom::Start(end.into())).map(|_| end))
+                .map_err(|error| self.failed(error))?;
+        }
+        let entries = sorted.len() as u64;
+        self.write_tables(&sorted)?;
+        Ok((entries, found.duplicates))
+    }
+}
+
+pub(super) fn table_of(slot: &Slot) -> usize {
     slot.hash as usize % TABLES
 }
 
+/// How many slots each table has.
+fn counts(slots: &[Slot]) -> [usize; TABLES] {
+    let mut counts = [0; TABLES];
+    for slot in slots {
+        if let Some(count) = counts.get_mut(table_of(slot)) {
+            *count += 1;
+        }
+    }
+    counts
+}
+
 /// The slots table by table, each table's in the order of its records.
-fn by_table(slots: Vec<Slot>, counts: &[usize; TABLES]) -> Vec<Slot> {
+fn by_table(slots: Vec<Slot>) -> Vec<Slot> {
     let mut next = [0_usize; TABLES];
     let mut start = 0;
-    for (next, count) in next.iter_mut().zip(counts) {
+    for (next, count) in next.iter_mut().zip(counts(&slots)) {
         *next = start;
         start += count;
     }

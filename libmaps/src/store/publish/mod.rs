@@ -8,6 +8,7 @@
 //! new one, whole.
 
 mod draft;
+mod filled;
 mod options;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
 use crate::store::{CdbWriter, Opened, Sink, open_any, open_for_reading};
 use draft::{Draft, beside, keep_berkeley, sync_folder};
 
+pub use filled::Filled;
 pub use options::{EditBy, Inserted, OnDuplicate, Options, Published};
 
 /// Looks at a finished draft before it becomes the map.
@@ -294,20 +296,19 @@ impl Publisher {
         source: Option<String>,
         fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
     ) -> Result<Published, StoreError> {
-        self.publish_checked(source, fill, &mut |_| Ok(()))
+        self.fill_sorted(source, fill)?.publish(&mut |_| Ok(()))
     }
 
-    /// As [`Publisher::publish_sorted`]; `check` sees the finished draft before it is renamed,
-    /// and its error keeps the old map in place.
+    /// As [`Publisher::publish_sorted`], but for the last step: the draft is finished, and not
+    /// the map yet.
     ///
     /// # Errors
     /// Any of them leaves the old map in place.
-    pub fn publish_checked(
+    pub fn fill_sorted(
         self,
         source: Option<String>,
         fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
-        check: &mut Check<'_>,
-    ) -> Result<Published, StoreError> {
+    ) -> Result<Filled, StoreError> {
         let meta = Meta {
             class: self.options.class,
             duplicates: self.duplicates,
@@ -324,7 +325,7 @@ impl Publisher {
                 };
                 redb::write(self.draft.file()?, &self.target, &meta, finish, fill)?
             }
-            MapClass::Cdb => write_cdb(self.draft.file()?, &self.target, fill)?,
+            MapClass::Cdb => write_cdb(self.cdb_writer()?, fill)?,
             #[cfg(feature = "sled")]
             MapClass::Sled => {
                 crate::store::sled::write(self.draft.path(), &self.target, &meta, fill)?
@@ -336,13 +337,21 @@ impl Publisher {
                 });
             }
         };
-        let name = MapName::new(self.options.class, &self.target);
-        let finished = match Shape::of(self.options.class) {
-            Shape::File => crate::store::open_file(self.draft.file()?, &self.target, name)?,
-            Shape::Folder => open_any(self.draft.path(), name)?,
-        };
-        check(finished.into_map().as_ref())?;
-        self.finish(Some(entries))
+        Ok(self.filled(entries))
+    }
+
+    /// Where the entries of a cdb can be written as they come, in any order; once it is
+    /// finished, [`Publisher::filled`] says so.
+    ///
+    /// # Errors
+    /// The draft can't be opened once more.
+    pub(crate) fn cdb_writer(&self) -> Result<CdbWriter<File>, StoreError> {
+        Ok(CdbWriter::new(self.draft.file()?, &self.target))
+    }
+
+    /// Takes the draft, finished by the caller, for one of so many entries.
+    pub(crate) fn filled(self, entries: u64) -> Filled {
+        Filled::new(self, entries)
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
@@ -376,11 +385,9 @@ fn kept_by(opened: &Opened) -> Duplicates {
 }
 
 fn write_cdb(
-    file: File,
-    path: &Path,
+    mut writer: CdbWriter<File>,
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
-    let mut writer = CdbWriter::new(file, path);
     let mut entries = 0;
     fill(&mut |lhs, rhs| {
         entries += 1;

@@ -138,12 +138,13 @@ impl RedbMap {
 
     /// Whether the filter rules `lhs` out.
     fn surely_absent(&self, lhs: &[u8]) -> bool {
-        if self.filter.get().is_none()
-            && self.probes.fetch_add(1, Ordering::Relaxed) < FILTER_FROM_PROBE
-        {
-            return false;
-        }
-        let filter = self.filter.get_or_init(|| self.load_filter());
+        let filter = match self.filter.get() {
+            Some(loaded) => loaded,
+            None if self.probes.fetch_add(1, Ordering::Relaxed) < FILTER_FROM_PROBE => {
+                return false;
+            }
+            None => self.filter.get_or_init(|| self.load_filter()),
+        };
         filter
             .as_ref()
             .is_some_and(|f| !f.may_contain(filter::hash(lhs)))

@@ -1,0 +1,41 @@
+//! Drafts that are finished and wait to become the map.
+
+use super::{Check, Published, Publisher};
+use crate::map::{MapName, StoreError};
+use crate::store::path::Shape;
+use crate::store::{open_any, open_file};
+
+/// A finished draft that is not the map yet.
+#[must_use = "dropped without being published, the draft is removed"]
+#[derive(Debug)]
+pub struct Filled {
+    publisher: Publisher,
+    entries: u64,
+}
+
+impl Filled {
+    pub(super) fn new(publisher: Publisher, entries: u64) -> Self {
+        Filled { publisher, entries }
+    }
+
+    /// Makes the draft the map; `check` sees it before it is renamed, and its error keeps the
+    /// old map in place.
+    ///
+    /// # Errors
+    /// Any of them leaves the old map in place.
+    pub fn publish(self, check: &mut Check<'_>) -> Result<Published, StoreError> {
+        let Publisher {
+            target,
+            draft,
+            options,
+            ..
+        } = &self.publisher;
+        let name = MapName::new(options.class, target);
+        let finished = match Shape::of(options.class) {
+            Shape::File => open_file(draft.file()?, target, name)?,
+            Shape::Folder => open_any(draft.path(), name)?,
+        };
+        check(finished.into_map().as_ref())?;
+        self.publisher.finish(Some(self.entries))
+    }
+}
