@@ -1,4 +1,4 @@
-//! What an exchange costs the server beyond the lookup; printed, and bounded loosely,
+//! What an exchange costs the server beyond the lookup; printed and not judged,
 //! since a busy machine proves nothing.
 //!
 //! `cargo test --release -p libmaps --test sasl_cost -- --nocapture`
@@ -77,6 +77,5 @@ fn exchanges() {
         }
         let each = began.elapsed() / ROUNDS;
         println!("{mechanism}: {each:?} for the server's part of an exchange");
-        assert!(each.as_millis() < 50, "{mechanism}: {each:?}");
     }
 }
