@@ -138,8 +138,7 @@ pub(super) fn close_up(
     // Where each gap begins, and how many octets are gone up to its end.
     let mut gaps = Vec::with_capacity(dropped.len());
     let (mut gone, mut kept_to) = (0_u32, HEADER_OCTETS as u32);
-    let mut dropped = dropped.iter().copied().peekable();
-    while let Some(start) = dropped.next() {
+    for &start in dropped {
         let (lhs_octets, rhs_octets) = read_lengths(file, start)?;
         let record = PAIR_OCTETS as u32 + lhs_octets + rhs_octets;
         shift(file, kept_to, start, gone)?;
