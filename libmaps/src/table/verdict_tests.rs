@@ -50,19 +50,19 @@ fn everything_else_is_a_refusal() {
         ),
         ("550 old style", "", "550 old style", "550 5.0.0 old style"),
         ("451 4.7.1 later", "", "451 4.7.1 later", "451 4.7.1 later"),
-        ("no code here", "", "no code here", "553 5.0.0 no code here"),
-        ("QUARANTINE", "", "QUARANTINE", "553 5.0.0 QUARANTINE"),
-        ("REJECT now", "", "REJECT now", "553 5.0.0 REJECT now"),
-        ("ERROR:", "", "ERROR:", "553 5.0.0 ERROR:"),
-        ("ERROR:5.7.1:", "", "5.7.1:", "553 5.0.0 5.7.1:"),
-        ("ERROR:5.7:550 x", "", "5.7:550 x", "553 5.0.0 5.7:550 x"),
+        ("no code here", "", "no code here", "553 5.3.0 no code here"),
+        ("QUARANTINE", "", "QUARANTINE", "553 5.3.0 QUARANTINE"),
+        ("REJECT now", "", "REJECT now", "553 5.3.0 REJECT now"),
+        ("ERROR:", "", "ERROR:", "553 5.3.0 ERROR:"),
+        ("ERROR:5.7.1:", "", "5.7.1:", "553 5.3.0 5.7.1:"),
+        ("ERROR:5.7:550 x", "", "5.7:550 x", "553 5.3.0 5.7:550 x"),
         (
             "ERROR:no.such.code:550 x",
             "no.such.code",
             "550 x",
             "550 5.0.0 x",
         ),
-        ("ERROR:5.7.1:999 x", "5.7.1", "999 x", "553 5.7.1 999 x"),
+        ("ERROR:5.7.1:999 x", "5.7.1", "999 x", "553 5.3.0 999 x"),
     ] {
         let Verdict::Error(refusal) = Verdict::parse(rhs.as_bytes()) else {
             panic!("{rhs} is no refusal");
