@@ -71,21 +71,9 @@ impl Connection {
             Some(incoming) => incoming,
             None => self.incoming().await,
         };
-        let patience = self.world.site.options.timeouts.data_block.0;
         let mut left = octets;
         while left > 0 {
-            if !self.wire.has_more() {
-                match tokio::time::timeout(patience, self.wire.fill()).await {
-                    Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                    Ok(filled) => filled?,
-                    Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
-                };
-            }
-            let here = self
-                .wire
-                .pending()
-                .len()
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let here = self.piece_of(left).await?;
             let text = self.wire.pending().get(..here).unwrap_or_default().to_vec();
             self.wire.take(here);
             left -= here as u64;
@@ -99,23 +87,25 @@ impl Connection {
         Ok(Answer::ChunkRead { octets })
     }
 
+    /// How many of the `left` octets are at hand, waiting for some if there are none.
+    async fn piece_of(&mut self, left: u64) -> std::io::Result<usize> {
+        let patience = self.world.site.options.timeouts.data_block.0;
+        if !self.wire.has_more() {
+            match tokio::time::timeout(patience, self.wire.fill()).await {
+                Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                Ok(filled) => filled?,
+                Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
+            };
+        }
+        let left = usize::try_from(left).unwrap_or(usize::MAX);
+        Ok(self.wire.pending().len().min(left))
+    }
+
     /// Reads octets that nobody wants.
     pub(super) async fn discard(&mut self, octets: u64) -> std::io::Result<()> {
-        let patience = self.world.site.options.timeouts.data_block.0;
         let mut left = octets;
         while left > 0 {
-            if !self.wire.has_more() {
-                match tokio::time::timeout(patience, self.wire.fill()).await {
-                    Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                    Ok(filled) => filled?,
-                    Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
-                };
-            }
-            let here = self
-                .wire
-                .pending()
-                .len()
-                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            let here = self.piece_of(left).await?;
             self.wire.take(here);
             left -= here as u64;
         }

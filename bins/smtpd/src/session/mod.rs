@@ -23,7 +23,7 @@ mod rules;
 mod transaction;
 
 #[cfg(test)]
-mod transcripts;
+mod transcript_tests;
 
 use std::sync::Arc;
 use std::time::Duration;
