@@ -9,9 +9,11 @@ pub mod copy;
 mod expand;
 pub mod file;
 mod lmtp;
+pub mod outcome;
 mod program;
 mod text;
 
+use std::collections::HashMap;
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
@@ -20,24 +22,16 @@ use tokio::sync::Semaphore;
 use crate::clock::now_unix;
 use crate::log::Level;
 use crate::queue::{Envelope, Progress, QueuedTarget};
+use crate::relay;
 use crate::server::current;
 use crate::world::World;
+
+use outcome::{Fate, Outcome};
 
 /// Messages that are delivered at one time.
 const AT_ONCE: usize = 8;
 /// How often the queue is looked at without a reason.
 const TICK: Duration = Duration::from_secs(5);
-
-/// What became of one copy.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Delivered.
-    Sent,
-    /// Not now; the text says why.
-    Deferred(String),
-    /// Never: status and text.
-    Failed(&'static str, String),
-}
 
 /// Delivers what the queue holds, until the task is dropped.
 pub async fn run(world: Arc<RwLock<Arc<World>>>) {
@@ -97,29 +91,76 @@ pub async fn attempt(world: &Arc<World>, id: &str) {
 }
 
 async fn deliver_copies(world: &Arc<World>, envelope: &mut Envelope) {
-    for at in 0..envelope.targets.len() {
-        let Some(target) = envelope.targets.get(at) else {
-            break;
+    for batch in batches(world, envelope) {
+        let start = Instant::now();
+        let outcomes = match batch {
+            Batch::Here(at) => match envelope.targets.get(at) {
+                Some(target) => vec![(at, copy::deliver(world, envelope, target).await)],
+                None => continue,
+            },
+            Batch::Away(copies) => {
+                let outcomes = relay::deliver(world, envelope, &copies).await;
+                copies.into_iter().zip(outcomes).collect()
+            }
         };
+        for (at, outcome) in outcomes {
+            let Some(target) = envelope.targets.get(at) else {
+                continue;
+            };
+            log_copy(world, envelope, target, &outcome, start.elapsed());
+            note(envelope, at, outcome);
+        }
+    }
+}
+
+/// Writes down what became of a copy.
+fn note(envelope: &mut Envelope, at: usize, outcome: Outcome) {
+    let Some(target) = envelope.targets.get_mut(at) else {
+        return;
+    };
+    match outcome.fate {
+        Fate::Sent => target.progress = Progress::Done,
+        Fate::Deferred => target.last = outcome.text,
+        Fate::Failed => {
+            target.progress = Progress::Failed {
+                status: outcome.status,
+                text: outcome.text,
+            };
+        }
+    }
+}
+
+/// Copies that are delivered together, by their places in the envelope.
+enum Batch {
+    /// One that stays on this machine.
+    Here(usize),
+    /// Copies by one mailer to one host from one sender: one transaction can carry them.
+    Away(Vec<usize>),
+}
+
+/// The copies that wait, in the order of their first ones.
+fn batches(world: &World, envelope: &Envelope) -> Vec<Batch> {
+    let mut all: Vec<Batch> = Vec::new();
+    let mut away = HashMap::new();
+    for (at, target) in envelope.targets.iter().enumerate() {
         if target.progress != Progress::Waiting {
             continue;
         }
-        let start = Instant::now();
-        let outcome = copy::deliver(world, envelope, target).await;
-        log_copy(world, envelope, target, &outcome, start.elapsed());
-        if let Some(target) = envelope.targets.get_mut(at) {
-            match outcome {
-                Outcome::Sent => target.progress = Progress::Done,
-                Outcome::Deferred(why) => target.last = why,
-                Outcome::Failed(status, text) => {
-                    target.progress = Progress::Failed {
-                        status: status.into(),
-                        text,
-                    };
-                }
-            }
+        if !relay::carries(world, target) {
+            all.push(Batch::Here(at));
+            continue;
+        }
+        let host = target.host.0.to_ascii_lowercase();
+        let owner = target.owner.as_ref().map(|o| o.0.as_slice());
+        let place = *away
+            .entry((target.mailer.as_str(), host, owner))
+            .or_insert(all.len());
+        match all.get_mut(place) {
+            Some(Batch::Away(copies)) => copies.push(at),
+            _ => all.push(Batch::Away(vec![at])),
         }
     }
+    all
 }
 
 fn too_many_hops(world: &World, envelope: &Envelope) -> bool {
@@ -172,10 +213,10 @@ fn log_copy(
         .get(target.recipient)
         .map_or_else(String::new, |r| format!("<{}>", r.address.shown()));
     let delay = now_unix().saturating_sub(envelope.created_unix);
-    let (dsn, stat) = match outcome {
-        Outcome::Sent => ("2.0.0", "Sent".to_owned()),
-        Outcome::Deferred(why) => ("4.0.0", format!("Deferred: {why}")),
-        Outcome::Failed(status, text) => (*status, text.clone()),
+    let stat = match outcome.fate {
+        Fate::Sent => "Sent".to_owned(),
+        Fate::Deferred => format!("Deferred: {}", outcome.text),
+        Fate::Failed => outcome.text.clone(),
     };
     let host = target.host.shown();
     let relay = if host.is_empty() {
@@ -184,11 +225,12 @@ fn log_copy(
         format!(", relay={host}")
     };
     let line = format!(
-        "to={to}, delay={}, xdelay={}, mailer={}, pri={}{relay}, dsn={dsn}, stat={stat}",
+        "to={to}, delay={}, xdelay={}, mailer={}, pri={}{relay}, dsn={}, stat={stat}",
         hms(delay),
         hms(took.as_secs()),
         target.mailer,
-        envelope.size_octets + 30_000
+        envelope.size_octets + 30_000,
+        outcome.status,
     );
     world.log.about(Level::Info, &envelope.id, &line);
 }

@@ -26,6 +26,7 @@ pub mod notify;
 pub mod privilege;
 pub mod proxy;
 pub mod queue;
+pub mod relay;
 pub mod resolver;
 pub mod server;
 pub mod session;

@@ -19,9 +19,9 @@ use crate::privilege::ids_of;
 use crate::queue::{Envelope, Octets, QueuedTarget, Text};
 use crate::world::World;
 
-use super::Outcome;
 use super::file::{self, Locking};
 use super::lmtp::{self, Letter};
+use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
 use super::text::{self, Front};
 
@@ -40,11 +40,11 @@ pub(super) async fn deliver(
     };
     let text = match world.queue.text(&envelope.id) {
         Ok(text) => text,
-        Err(error) => return Outcome::Deferred(error.to_string()),
+        Err(error) => return Outcome::deferred(error.to_string()),
     };
     let world = Arc::clone(world);
     let done = tokio::task::spawn_blocking(move || job.run(&world, text)).await;
-    done.unwrap_or_else(|_| Outcome::Deferred("delivery was interrupted".into()))
+    done.unwrap_or_else(|_| Outcome::deferred("delivery was interrupted"))
 }
 
 /// What is to be done, all known.
@@ -94,15 +94,15 @@ async fn job(
         return program_job(world, target, front);
     }
     if target.mailer != site.mailers.local {
-        return Err(Outcome::Deferred(format!(
+        return Err(Outcome::deferred(format!(
             "mailer {} is not reached from here yet",
             target.mailer
         )));
     }
     let user = match world.users.get(&target.user.shown()) {
         Ok(Some(user)) => user,
-        Ok(None) => return Err(Outcome::Failed("5.1.1", "User unknown".into())),
-        Err(error) => return Err(Outcome::Deferred(format!("/etc/passwd: {error}"))),
+        Ok(None) => return Err(Outcome::failed("5.1.1", "User unknown")),
+        Err(error) => return Err(Outcome::deferred(format!("/etc/passwd: {error}"))),
     };
     let mailer = site.mailers.get(&site.mailers.local);
     match (site.features.local, mailer) {
@@ -149,7 +149,7 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
         .components()
         .any(|c| c == std::path::Component::ParentDir)
     {
-        return Err(Outcome::Failed("5.2.0", "no .. in names of files".into()));
+        return Err(Outcome::failed("5.2.0", "no .. in names of files"));
     }
     let run_as = run_as(world, target)?;
     if target.user.0.ends_with(b"/") {
@@ -236,7 +236,7 @@ fn lmtp_job(
                 recipient,
             })
         }
-        _ => Err(Outcome::Deferred(format!(
+        _ => Err(Outcome::deferred(format!(
             "mailer local: LMTP wants `FILE path`, not `{}`",
             mailer.arguments
         ))),
@@ -251,12 +251,12 @@ fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
                 uid: user.uid,
                 gid: user.gid,
             }),
-            _ => Err(Outcome::Deferred(format!("{name}: no such user now"))),
+            _ => Err(Outcome::deferred(format!("{name}: no such user now"))),
         };
     }
     match ids_of(&world.site, world.site.options.files.default_user.trim()) {
         Ok((uid, gid)) => Ok(RunAs { uid, gid }),
-        Err(why) => Err(Outcome::Deferred(format!("DefaultUser: {why}"))),
+        Err(why) => Err(Outcome::deferred(format!("DefaultUser: {why}"))),
     }
 }
 
@@ -334,7 +334,7 @@ impl Job {
                 };
                 lmtp::by_socket(&socket, &letter, text.into_reader())
             }
-            Job::Discard => Outcome::Sent,
+            Job::Discard => Outcome::sent(),
         }
     }
 }
@@ -345,7 +345,7 @@ fn by_helper(run_as: RunAs, words: &[&str], path: &Path, text: Text, front: &Fro
         return here(words, path, text, front);
     }
     let Ok(this) = std::env::current_exe() else {
-        return Outcome::Deferred("cannot find my own program file".into());
+        return Outcome::deferred("cannot find my own program file");
     };
     let mut args: Vec<String> = vec!["deliver-file".into()];
     args.extend(words.iter().map(|w| (*w).to_owned()));
@@ -364,11 +364,11 @@ fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
     let done = text::write(text.into_reader(), front, &mut whole)
         .and_then(|()| write_file(words, path, &mut whole.as_slice()));
     match done {
-        Ok(()) => Outcome::Sent,
+        Ok(()) => Outcome::sent(),
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Outcome::Failed("5.2.0", format!("{}: {error}", path.display()))
+            Outcome::failed("5.2.0", format!("{}: {error}", path.display()))
         }
-        Err(error) => Outcome::Deferred(format!("{}: {error}", path.display())),
+        Err(error) => Outcome::deferred(format!("{}: {error}", path.display())),
     }
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 const MAX_REPLY_OCTETS: u64 = 64 * 1024;
@@ -27,7 +27,7 @@ pub(super) fn by_socket(path: &Path, letter: &Letter<'_>, text: impl Read) -> Ou
     };
     match connect() {
         Ok((input, output)) => talk(input, output, letter, text),
-        Err(error) => Outcome::Deferred(format!("{}: {error}", path.display())),
+        Err(error) => Outcome::deferred(format!("{}: {error}", path.display())),
     }
 }
 
@@ -56,15 +56,15 @@ fn talk(input: impl Read, mut output: impl Write, letter: &Letter<'_>, text: imp
         let _ = output.write_all(b"QUIT\r\n");
         Ok(outcome(code, said))
     })();
-    result.unwrap_or_else(|error| Outcome::Deferred(format!("LMTP: {error}")))
+    result.unwrap_or_else(|error| Outcome::deferred(format!("LMTP: {error}")))
 }
 
 fn outcome(code: u16, said: String) -> Outcome {
     match code / 100 {
-        2 => Outcome::Sent,
-        5 if code == 550 => Outcome::Failed("5.1.1", said),
-        5 => Outcome::Failed("5.0.0", said),
-        _ => Outcome::Deferred(said),
+        2 => Outcome::sent(),
+        5 if code == 550 => Outcome::failed("5.1.1", said),
+        5 => Outcome::failed("5.0.0", said),
+        _ => Outcome::deferred(said),
     }
 }
 
@@ -107,6 +107,7 @@ fn reply(input: &mut impl BufRead) -> io::Result<(u16, String)> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::outcome::Fate;
     use super::*;
 
     fn letter() -> Letter<'static> {
@@ -128,7 +129,7 @@ mod tests {
             &letter(),
             &b"Subject: x\r\n\r\n.dot\r\n"[..],
         );
-        assert_eq!(outcome, Outcome::Sent);
+        assert_eq!(outcome, Outcome::sent());
         assert_eq!(
             String::from_utf8(sent).unwrap(),
             "LHLO mx.example\r\nMAIL FROM:<a@b>\r\nRCPT TO:<joe>\r\nDATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n"
@@ -139,11 +140,17 @@ mod tests {
     fn refusals_and_silence() {
         let said = b"220 hi\r\n250 y\r\n250 ok\r\n550 5.1.1 nobody\r\n";
         let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
-        assert_eq!(outcome, Outcome::Failed("5.1.1", "550 5.1.1 nobody".into()));
+        assert_eq!(outcome, Outcome::failed("5.1.1", "550 5.1.1 nobody"));
         let said = b"220 hi\r\n452 later\r\n";
         let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
-        assert_eq!(outcome, Outcome::Deferred("452 later".into()));
+        assert_eq!(outcome, Outcome::deferred("452 later"));
         let outcome = talk(&b"220 hi\r\n"[..], Vec::new(), &letter(), &b""[..]);
-        assert!(matches!(outcome, Outcome::Deferred(_)));
+        assert!(matches!(
+            outcome,
+            Outcome {
+                fate: Fate::Deferred,
+                ..
+            }
+        ));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use libmaps::sysexits::SysExit;
 
-use super::Outcome;
+use super::outcome::Outcome;
 
 /// Longest run of a program.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -61,9 +61,9 @@ pub(super) fn run(
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Outcome::Deferred(format!("{}: {error}", program.path.display()));
+            return Outcome::deferred(format!("{}: {error}", program.path.display()));
         }
-        Err(error) => return Outcome::Deferred(error.to_string()),
+        Err(error) => return Outcome::deferred(error.to_string()),
     };
     let group = i32::try_from(child.id()).unwrap_or(0);
     let watchdog = Watchdog::start(group);
@@ -75,17 +75,17 @@ pub(super) fn run(
     watchdog.stop();
     let output = match output {
         Ok(output) => output,
-        Err(error) => return Outcome::Deferred(error.to_string()),
+        Err(error) => return Outcome::deferred(error.to_string()),
     };
     let complaint = complaint(&output.stdout, &output.stderr);
     match output.status.code() {
         // A program that succeeds without reading all of it has what it wanted.
         Some(0) => match fed {
-            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Outcome::Deferred(e.to_string()),
-            _ => Outcome::Sent,
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Outcome::deferred(e.to_string()),
+            _ => Outcome::sent(),
         },
         Some(code) => by_exit(code, complaint),
-        None => Outcome::Deferred(format!("{}: killed", program.path.display())),
+        None => Outcome::deferred(format!("{}: killed", program.path.display())),
     }
 }
 
@@ -96,19 +96,19 @@ fn by_exit(code: i32, complaint: String) -> Outcome {
     };
     let is = |exit: SysExit| code == i32::from(exit.code());
     if is(SysExit::TempFail) || is(SysExit::OsErr) || is(SysExit::IoErr) {
-        Outcome::Deferred(text("temporary failure"))
+        Outcome::deferred(text("temporary failure"))
     } else if is(SysExit::NoUser) {
-        Outcome::Failed("5.1.1", text("User unknown"))
+        Outcome::failed("5.1.1", text("User unknown"))
     } else if is(SysExit::NoPerm) {
-        Outcome::Failed("5.7.0", text("Permission denied"))
+        Outcome::failed("5.7.0", text("Permission denied"))
     } else if is(SysExit::DataErr) {
-        Outcome::Failed("5.6.0", text("Data format error"))
+        Outcome::failed("5.6.0", text("Data format error"))
     } else if is(SysExit::CantCreate) {
-        Outcome::Failed("5.2.0", text("Can't create output"))
+        Outcome::failed("5.2.0", text("Can't create output"))
     } else if is(SysExit::Unavailable) {
-        Outcome::Failed("5.0.0", text("Service unavailable"))
+        Outcome::failed("5.0.0", text("Service unavailable"))
     } else {
-        Outcome::Failed("5.3.0", text(&format!("unknown mailer error {code}")))
+        Outcome::failed("5.3.0", text(&format!("unknown mailer error {code}")))
     }
 }
 
@@ -158,16 +158,13 @@ mod tests {
 
     #[test]
     fn exits_say_what_became_of_the_mail() {
-        assert_eq!(sh("cat > /dev/null"), Outcome::Sent);
-        assert_eq!(sh("exit 0"), Outcome::Sent);
-        assert_eq!(sh("exit 75"), Outcome::Deferred("temporary failure".into()));
-        assert_eq!(
-            sh("exit 67"),
-            Outcome::Failed("5.1.1", "User unknown".into())
-        );
+        assert_eq!(sh("cat > /dev/null"), Outcome::sent());
+        assert_eq!(sh("exit 0"), Outcome::sent());
+        assert_eq!(sh("exit 75"), Outcome::deferred("temporary failure"));
+        assert_eq!(sh("exit 67"), Outcome::failed("5.1.1", "User unknown"));
         assert_eq!(
             sh("read x; echo \"no $x\" >&2; exit 69"),
-            Outcome::Failed("5.0.0", "Service unavailable: no hello".into())
+            Outcome::failed("5.0.0", "Service unavailable: no hello")
         );
     }
 }
