@@ -7,6 +7,8 @@
 //! at all.
 
 pub mod aliases;
+mod merge;
+mod record;
 mod runs;
 mod spill;
 
@@ -23,7 +25,8 @@ use crate::store::duplicate::{Keep, OLD_ENTRY};
 use crate::store::path::folder_of;
 use crate::store::publish::{Check, Filled, OnDuplicate, Options, Published, Publisher};
 use crate::store::{self, CdbWriter};
-use runs::{Record, Runs};
+use record::Record;
+use runs::Runs;
 
 pub use crate::store::duplicate::Duplicate;
 

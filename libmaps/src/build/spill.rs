@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
-use super::runs::{HEAD_OCTETS, Record};
+use super::record::Record;
 
 const WINDOW_OCTETS: usize = 128 << 10;
 
@@ -20,34 +20,53 @@ pub(super) struct SpilledRun {
     head: usize,
 }
 
-impl SpilledRun {
-    /// Writes the records at `start`; they come sorted.
-    pub(super) fn write<'a>(
-        file: Arc<File>,
-        start: u64,
-        records: impl Iterator<Item = Record<'a>>,
-    ) -> io::Result<Self> {
-        let mut end = start;
-        let mut buffer = Vec::with_capacity(WINDOW_OCTETS * 2);
-        for record in records {
-            record.write(&mut buffer);
-            if buffer.len() >= WINDOW_OCTETS {
-                file.write_all_at(&buffer, end)?;
-                end += buffer.len() as u64;
-                buffer.clear();
-            }
-        }
-        file.write_all_at(&buffer, end)?;
-        end += buffer.len() as u64;
-        Ok(SpilledRun {
+/// Writes a run, record by record in order.
+pub(super) struct SpillWriter {
+    file: Arc<File>,
+    start: u64,
+    end: u64,
+    buffer: Vec<u8>,
+}
+
+impl SpillWriter {
+    /// A run that begins at `start`.
+    pub(super) fn new(file: Arc<File>, start: u64) -> Self {
+        SpillWriter {
             file,
-            at: start,
-            end,
+            start,
+            end: start,
+            buffer: Vec::with_capacity(WINDOW_OCTETS * 2),
+        }
+    }
+
+    pub(super) fn put(&mut self, record: Record<'_>) -> io::Result<()> {
+        record.write(&mut self.buffer);
+        if self.buffer.len() >= WINDOW_OCTETS {
+            self.flush()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.buffer, self.end)?;
+        self.end += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    pub(super) fn finish(mut self) -> io::Result<SpilledRun> {
+        self.flush()?;
+        Ok(SpilledRun {
+            file: self.file,
+            at: self.start,
+            end: self.end,
             window: Vec::new(),
             head: 0,
         })
     }
+}
 
+impl SpilledRun {
     /// Where the run ends in the file.
     pub(super) fn end(&self) -> u64 {
         self.end
@@ -55,7 +74,7 @@ impl SpilledRun {
 
     /// The record in front; `None` before [`SpilledRun::begin`] and after the last one.
     pub(super) fn head(&self) -> Option<Record<'_>> {
-        Record::read(&self.window, self.head)
+        Record::split(self.window.get(self.head..)?).map(|(record, _)| record)
     }
 
     /// Reads the first record in.
@@ -65,8 +84,9 @@ impl SpilledRun {
 
     /// Goes on to the next record.
     pub(super) fn advance(&mut self) -> io::Result<()> {
-        if let Some(record) = self.head() {
-            self.head += HEAD_OCTETS + record.lhs.len() + record.rhs.len();
+        let window = self.window.get(self.head..).unwrap_or_default();
+        if let Some((_, rest)) = Record::split(window) {
+            self.head = self.window.len() - rest.len();
         }
         if self.head().is_none() && self.at < self.end {
             self.refill()?;

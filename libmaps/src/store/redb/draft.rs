@@ -7,7 +7,7 @@ use std::path::Path;
 
 use redb::{Builder, Database, ReadableTable, WriteTransaction};
 
-use super::draft_file::{DraftFile, Failure};
+use super::draft_file::{DraftFile, Watch};
 use super::meta::{Duplicates, FILTER_KEY, Meta};
 use super::{MAP, META, MULTIMAP, PLACE_OCTETS, from_redb, guarded};
 use crate::lhs::Lhs;
@@ -26,7 +26,10 @@ const ALWAYS_COMPACTED_BELOW: u64 = 10_000;
 /// How a store that was filled is left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Finish {
-    /// As short as can be, in little memory: a map that is built once and copied by edits.
+    /// With few holes in the file, and in less memory: a map that is built once and copied by
+    /// edits. redb grows a file in steps and writes to what it needs of it, so that the rest
+    /// takes no place on the disk; only where that is much is the store compacted, which has
+    /// redb look at every page again.
     Compacted,
     /// As redb grew it, with holes in the file, and in more memory: a map that is written anew
     /// at each change, where finding out which pages could stand lower takes longest.
@@ -37,20 +40,20 @@ impl Finish {
     /// How much of the draft is held in memory, in octets.
     fn memory_octets(self) -> u64 {
         match self {
-            Finish::Compacted => 16 << 20,
+            Finish::Compacted => 56 << 20,
             Finish::AsGrown => 128 << 20,
         }
     }
 }
 
-fn open(file: File, path: &Path, finish: Finish) -> Result<(Database, Failure), StoreError> {
-    let (backend, failure) = DraftFile::new(file, finish.memory_octets())
+fn open(file: File, path: &Path, finish: Finish) -> Result<(Database, Watch), StoreError> {
+    let (backend, watch) = DraftFile::new(file, finish.memory_octets())
         .map_err(|e| StoreError::io(path, "stat", e))?;
     let db = Builder::new()
         .set_cache_size(DRAFT_CACHE_OCTETS)
         .create_with_backend(backend)
         .map_err(|e| from_redb(path, e))?;
-    Ok((db, failure))
+    Ok((db, watch))
 }
 
 fn begin(db: &Database, path: &Path) -> Result<WriteTransaction, StoreError> {
@@ -71,7 +74,7 @@ pub(crate) fn write(
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     guarded(path, || {
-        let (mut db, failure) = open(file, path, finish)?;
+        let (mut db, watch) = open(file, path, finish)?;
         let write = begin(&db, path)?;
         let mut hashes = Vec::new();
         let entries = match meta.duplicates {
@@ -85,11 +88,12 @@ pub(crate) fn write(
         put_meta(&write, path, &meta, &Filter::of(&hashes))?;
         drop(hashes);
         write.commit().map_err(|e| from_redb(path, e))?;
-        if finish == Finish::Compacted || entries < ALWAYS_COMPACTED_BELOW {
+        let wasteful = finish == Finish::Compacted && watch.is_mostly_holes();
+        if wasteful || entries < ALWAYS_COMPACTED_BELOW {
             db.compact().map_err(|e| from_redb(path, e))?;
         }
         drop(db);
-        failure.check(path)?;
+        watch.check(path)?;
         Ok(entries)
     })
 }
@@ -172,7 +176,7 @@ pub(crate) fn edit(
     changes: &BTreeMap<Lhs, Vec<Change>>,
 ) -> Result<(), StoreError> {
     guarded(path, || {
-        let (db, failure) = open(file, path, Finish::Compacted)?;
+        let (db, watch) = open(file, path, Finish::Compacted)?;
         let write = begin(&db, path)?;
         let entries = match meta.duplicates {
             Duplicates::None => edit_single(&write, path, meta.entries, changes)?,
@@ -187,7 +191,7 @@ pub(crate) fn edit(
         put_meta(&write, path, &meta, &filter)?;
         write.commit().map_err(|e| from_redb(path, e))?;
         drop(db);
-        failure.check(path)
+        watch.check(path)
     })
 }
 

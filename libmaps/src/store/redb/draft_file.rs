@@ -7,14 +7,15 @@
 //!
 //! redb writes once more when a store is closed, and a close has no result: a
 //! failure there would be lost and a store published that was not closed
-//! cleanly. So the backend keeps the first error, and [`Failure::check`] gives
+//! cleanly. So the backend keeps the first error, and [`Watch::check`] gives
 //! it to whoever closed the store.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use redb::StorageBackend;
@@ -30,7 +31,7 @@ const CHUNK: u64 = 256 << 10;
 #[derive(Debug)]
 pub(super) struct DraftFile {
     file: File,
-    failure: Failure,
+    watch: Watch,
     state: Mutex<Chunks>,
 }
 
@@ -42,6 +43,8 @@ struct Chunks {
     /// Where the octets that were ever written end: behind them the file has zeros.
     written_end: u64,
     changed: BTreeMap<u64, Chunk>,
+    /// The chunks that were written to at any time.
+    written: BTreeSet<u64>,
     most_chunks: usize,
     /// Counts the writes, to tell which chunk was left alone for longest.
     clock: u64,
@@ -53,27 +56,35 @@ struct Chunk {
     touched: u64,
 }
 
-/// The first error that a [`DraftFile`] met.
+/// What is known of a [`DraftFile`] that redb has taken: its first error, and its size.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Failure(Arc<OnceLock<(&'static str, io::Error)>>);
+pub(super) struct Watch(Arc<Watched>);
+
+#[derive(Debug, Default)]
+struct Watched {
+    error: OnceLock<(&'static str, io::Error)>,
+    len: AtomicU64,
+    written_octets: AtomicU64,
+}
 
 impl DraftFile {
     /// The draft in `file`, with about `memory_octets` of it in memory.
-    pub(super) fn new(file: File, memory_octets: u64) -> io::Result<(Self, Failure)> {
-        let failure = Failure::default();
+    pub(super) fn new(file: File, memory_octets: u64) -> io::Result<(Self, Watch)> {
+        let watch = Watch::default();
         let len = file.metadata()?.len();
         let draft = DraftFile {
             file,
-            failure: failure.clone(),
+            watch: watch.clone(),
             state: Mutex::new(Chunks {
                 len,
                 written_end: len,
                 changed: BTreeMap::new(),
+                written: BTreeSet::new(),
                 most_chunks: usize::try_from(memory_octets / CHUNK).unwrap_or(usize::MAX),
                 clock: 0,
             }),
         };
-        Ok((draft, failure))
+        Ok((draft, watch))
     }
 
     fn chunks(&self) -> MutexGuard<'_, Chunks> {
@@ -83,15 +94,22 @@ impl DraftFile {
     fn noted<T>(&self, action: &'static str, result: io::Result<T>) -> io::Result<T> {
         result.inspect_err(|e| {
             // A second error follows from the first, which is the one to tell.
-            let _ = self.failure.0.set((action, copied(e)));
+            let _ = self.watch.0.error.set((action, copied(e)));
         })
     }
 }
 
-impl Failure {
+impl Watch {
+    /// Whether the file is more than half as long again as what was written to it.
+    pub(super) fn is_mostly_holes(&self) -> bool {
+        let len = self.0.len.load(Ordering::Relaxed);
+        let written = self.0.written_octets.load(Ordering::Relaxed);
+        len > written.saturating_add(written / 2)
+    }
+
     /// The first error, if there was one, as one of the file at `path`.
     pub(super) fn check(&self, path: &Path) -> Result<(), StoreError> {
-        match self.0.get() {
+        match self.0.error.get() {
             None => Ok(()),
             Some((action, e)) => Err(StoreError::io(path, action, copied(e))),
         }
@@ -136,6 +154,7 @@ impl Chunks {
             let touched = self.clock;
             if !self.changed.contains_key(&number) {
                 let octets = self.load(file, number)?;
+                self.written.insert(number);
                 self.changed.insert(number, Chunk { octets, touched });
             }
             if let Some(chunk) = self.changed.get_mut(&number) {
@@ -218,6 +237,7 @@ impl StorageBackend for DraftFile {
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
+        self.watch.0.len.store(len, Ordering::Relaxed);
         self.noted("write", self.chunks().set_len(&self.file, len))
     }
 
@@ -226,7 +246,14 @@ impl StorageBackend for DraftFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.noted("write", self.chunks().write(&self.file, offset, data))
+        let mut chunks = self.chunks();
+        let result = chunks.write(&self.file, offset, data);
+        let written_octets = chunks.written.len() as u64 * CHUNK;
+        self.watch
+            .0
+            .written_octets
+            .store(written_octets, Ordering::Relaxed);
+        self.noted("write", result)
     }
 
     fn close(&self) -> io::Result<()> {
@@ -242,13 +269,13 @@ mod tests {
     #[test]
     fn the_first_error_is_remembered() {
         let path = Path::new("m.db");
-        let (draft, failure) = DraftFile::new(tempfile::tempfile().unwrap(), 0).unwrap();
+        let (draft, watch) = DraftFile::new(tempfile::tempfile().unwrap(), 0).unwrap();
         draft.set_len(4).unwrap();
         draft.write(0, b"text").unwrap();
-        assert!(failure.check(path).is_ok());
+        assert!(watch.check(path).is_ok());
         assert!(draft.read(2, &mut [0; 9]).is_err());
         assert!(draft.set_len(u64::MAX).is_err());
-        let error = failure.check(path).unwrap_err().to_string();
+        let error = watch.check(path).unwrap_err().to_string();
         assert!(error.starts_with("m.db: cannot read it: "), "{error}");
     }
 
@@ -275,7 +302,7 @@ mod tests {
         #[test]
         fn a_draft_is_what_was_written(steps in steps(), memory in 0..4 * CHUNK) {
             let file = tempfile::tempfile().unwrap();
-            let (draft, failure) = DraftFile::new(file.try_clone().unwrap(), memory).unwrap();
+            let (draft, watch) = DraftFile::new(file.try_clone().unwrap(), memory).unwrap();
             let mut want: Vec<u8> = Vec::new();
             for step in steps {
                 match step {
@@ -303,7 +330,7 @@ mod tests {
             file.read_exact_at(&mut got, 0).unwrap();
             prop_assert!(got == want);
             prop_assert_eq!(file.metadata().unwrap().len(), want.len() as u64);
-            prop_assert!(failure.check(Path::new("m.db")).is_ok());
+            prop_assert!(watch.check(Path::new("m.db")).is_ok());
         }
     }
 }
