@@ -9,13 +9,14 @@
 mod draft;
 mod draft_file;
 mod meta;
+mod resident;
 mod snapshot;
 
 use std::fs::File;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use redb::{
     Builder, Database, MultimapTableDefinition, ReadOnlyMultimapTable, ReadOnlyTable,
@@ -26,6 +27,7 @@ use crate::lhs::Lhs;
 use crate::map::{Entries, Entry, Map, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::store::filter::{self, Filter};
+use resident::Residence;
 
 pub(crate) use draft::{Change, Finish, edit, write};
 pub use meta::{Duplicates, FORMAT, Meta};
@@ -52,11 +54,19 @@ const FILTER_FROM_PROBE: u32 = 4;
 /// A published redb map, open for reading; a snapshot for as long as it lives.
 pub struct RedbMap {
     name: MapName,
-    table: Table,
+    store: Arc<Store>,
     meta: Meta,
     filter: OnceLock<Option<Filter>>,
     probes: AtomicU32,
+    residence: Arc<Residence>,
+}
+
+/// The open store.
+struct Store {
+    table: Table,
     db: Database,
+    /// The same file once more, to read all entries without driving pages out of the cache.
+    file: File,
 }
 
 enum Table {
@@ -98,6 +108,8 @@ impl RedbMap {
         cache_octets: usize,
     ) -> Result<Self, StoreError> {
         guarded(path, || {
+            let again = file.try_clone();
+            let again = again.map_err(|e| StoreError::io(path, "open", e))?;
             let backend =
                 snapshot::Snapshot::new(file).map_err(|e| StoreError::io(path, "open", e))?;
             let mut builder = Builder::new();
@@ -121,11 +133,15 @@ impl RedbMap {
             };
             Ok(RedbMap {
                 name,
-                table,
+                store: Arc::new(Store {
+                    table,
+                    db,
+                    file: again,
+                }),
                 meta,
                 filter: OnceLock::new(),
                 probes: AtomicU32::new(0),
-                db,
+                residence: Arc::default(),
             })
         })
     }
@@ -150,11 +166,32 @@ impl RedbMap {
             .is_some_and(|f| !f.may_contain(filter::hash(lhs)))
     }
 
+    /// Has a thread read all entries into memory; without one redb goes on answering.
+    fn read_entries(&self) {
+        let Table::Single(_) = &self.store.table else {
+            return;
+        };
+        let (residence, store) = (Arc::clone(&self.residence), Arc::clone(&self.store));
+        let (name, count) = (self.name.clone(), self.meta.entries);
+        let reading = move || {
+            let path = name.path.clone();
+            let file = store.file.try_clone();
+            if let Ok(map) = file.map(|file| RedbMap::open_to_scan(file, &path, name))
+                && let Ok(map) = map
+            {
+                residence.fill(map.iter(), count, &store);
+            }
+        };
+        let _ = std::thread::Builder::new()
+            .name("map".into())
+            .spawn(reading);
+    }
+
     /// The stored filter; `None`, and so no help, where it cannot be read.
     fn load_filter(&self) -> Option<Filter> {
         guarded(&self.name.path, || {
             let path = &self.name.path;
-            let read = self.db.begin_read().map_err(|e| from_redb(path, e))?;
+            let read = self.store.db.begin_read().map_err(|e| from_redb(path, e))?;
             let table = read.open_table(META).map_err(|e| from_redb(path, e))?;
             let stored = table
                 .get(meta::FILTER_KEY)
@@ -171,8 +208,14 @@ impl Map for RedbMap {
         if self.surely_absent(lhs) {
             return Ok(None);
         }
+        if let Some(found) = self.residence.get(lhs) {
+            return Ok(found);
+        }
+        if self.residence.is_time(self.meta.entries) {
+            self.read_entries();
+        }
         let path = &self.name.path;
-        guarded(path, || match &self.table {
+        guarded(path, || match &self.store.table {
             Table::Single(table) => {
                 let found = table.get(lhs).map_err(|e| from_redb(path, e))?;
                 Ok(found.map(|v| Rhs::from(v.value())))
@@ -191,7 +234,7 @@ impl Map for RedbMap {
     }
 
     fn get_all(&self, lhs: &[u8]) -> Result<Vec<Rhs>, StoreError> {
-        let Table::Multi(table) = &self.table else {
+        let Table::Multi(table) = &self.store.table else {
             return Ok(self.get(lhs)?.into_iter().collect());
         };
         let path = &self.name.path;
@@ -207,7 +250,7 @@ impl Map for RedbMap {
 
     fn iter(&self) -> Entries<'_> {
         let path = &self.name.path;
-        let opened: Result<Entries<'_>, StoreError> = guarded(path, || match &self.table {
+        let opened: Result<Entries<'_>, StoreError> = guarded(path, || match &self.store.table {
             Table::Single(table) => {
                 let entries = table.iter().map_err(|e| from_redb(path, e))?;
                 Ok(Box::new(entries.map(move |item| {

@@ -203,3 +203,27 @@ fn a_store_left_as_it_grew_holds_the_same() {
         assert_eq!(next.len(), 0);
     }
 }
+
+#[test]
+fn a_map_that_is_asked_often_answers_from_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.db");
+    let lhs: Vec<String> = (1000..3000).map(|n| format!("k{n}")).collect();
+    let entries: Vec<(&[u8], &[u8])> = lhs
+        .iter()
+        .map(|l| (l.as_bytes(), &l.as_bytes()[1..]))
+        .collect();
+    build(&path, Duplicates::None, &entries);
+    let map = reopen(&path).unwrap();
+    let ask = |map: &RedbMap| {
+        for l in &lhs {
+            assert_eq!(map.get(l.as_bytes()).unwrap(), Some(Rhs::from(&l[1..])));
+        }
+        assert_eq!(map.get(b"k999").unwrap(), None);
+    };
+    // The thread that reads the entries takes its time; answers are the same at any moment.
+    while map.residence.get(b"k1000").is_none() {
+        ask(&map);
+    }
+    ask(&map);
+}

@@ -1,0 +1,217 @@
+//! Entries in memory, for a map that is asked often.
+//!
+//! A published map never changes, so what was read from it once stays true for
+//! as long as the snapshot lives. After enough probes a thread reads all
+//! entries into a hash table; until it is ready, and where the map is too
+//! large, redb answers as before. A hit then costs two cache lines and not a
+//! walk down a tree of pages.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::map::{Entries, StoreError};
+use crate::rhs::Rhs;
+
+/// What the entries of one map may take in memory, in octets.
+const MAX_OCTETS: usize = 80 << 20;
+/// Entries are read once there was a probe for every so many of them.
+const ENTRIES_PER_PROBE: u64 = 64;
+/// The fewest probes for which they are read.
+const MIN_PROBES: u64 = 256;
+/// A place is looked for in so many slots at the most: who can choose LHSs can't make
+/// lookups slow.
+const MAX_STEPS: usize = 256;
+
+/// Where the entries come to stand, and how often they were asked for before.
+#[derive(Debug, Default)]
+pub(super) struct Residence {
+    entries: OnceLock<Option<Resident>>,
+    probes: AtomicU64,
+}
+
+impl Residence {
+    /// What stands under `lhs`, where the entries are in memory: `None` while they are not.
+    pub(super) fn get(&self, lhs: &[u8]) -> Option<Option<Rhs>> {
+        let resident = self.entries.get()?.as_ref()?;
+        Some(resident.get(lhs).map(Rhs::from))
+    }
+
+    /// Counts a probe; true once, when it is time to read the entries.
+    pub(super) fn is_time(&self, entries: u64) -> bool {
+        let due = (entries / ENTRIES_PER_PROBE).max(MIN_PROBES);
+        // The common case once they are read, or never will be, writes to no shared memory.
+        self.probes.load(Ordering::Relaxed) < due
+            && self.probes.fetch_add(1, Ordering::Relaxed) + 1 == due
+    }
+
+    /// Reads the entries; they are left to the store where they are too many, where one can't
+    /// be read, and when nobody holds the map any more.
+    pub(super) fn fill<S>(&self, entries: Entries<'_>, count: u64, store: &Arc<S>) {
+        let resident = Resident::of(entries, count, || Arc::strong_count(store) > 1);
+        let _ = self.entries.set(resident.ok().flatten());
+    }
+}
+
+/// A hash table with open addressing.
+#[derive(Debug)]
+struct Resident {
+    seed: u64,
+    slots: Vec<Slot>,
+    /// Entries one behind the other: length of LHS and of RHS, then both.
+    octets: Vec<u8>,
+}
+
+/// A part of the hash, to tell most strangers apart, and the place of the entry, counted from
+/// one; 0 in an empty slot.
+#[derive(Clone, Copy, Debug, Default)]
+struct Slot {
+    tag: u32,
+    place: u32,
+}
+
+impl Resident {
+    fn of(
+        entries: Entries<'_>,
+        count: u64,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Option<Self>, StoreError> {
+        let slots = usize::try_from(count.max(8) + count / 2).unwrap_or(usize::MAX);
+        if slots > MAX_OCTETS / size_of::<Slot>() {
+            return Ok(None);
+        }
+        let mut resident = Resident {
+            seed: seed(),
+            slots: vec![Slot::default(); slots],
+            octets: Vec::new(),
+        };
+        for (n, entry) in entries.enumerate() {
+            let entry = entry?;
+            let (lhs, rhs) = (entry.lhs.as_bytes(), entry.rhs.as_bytes());
+            if n % 4096 == 0 && !wanted() || !resident.insert(lhs, rhs) {
+                return Ok(None);
+            }
+        }
+        resident.octets.shrink_to_fit();
+        Ok(Some(resident))
+    }
+
+    fn insert(&mut self, lhs: &[u8], rhs: &[u8]) -> bool {
+        let hash = self.hash(lhs);
+        let Some(steps) = self.steps(hash) else {
+            return false;
+        };
+        let room = MAX_OCTETS - self.slots.len() * size_of::<Slot>();
+        let needed = self.octets.len() + 8 + lhs.len() + rhs.len();
+        let (Ok(place), true) = (u32::try_from(self.octets.len() + 1), needed <= room) else {
+            return false;
+        };
+        for at in steps {
+            if let Some(slot) = self.slots.get_mut(at)
+                && slot.place == 0
+            {
+                let tag = hash as u32;
+                *slot = Slot { tag, place };
+                for part in [lhs, rhs] {
+                    self.octets
+                        .extend_from_slice(&(part.len() as u32).to_le_bytes());
+                }
+                self.octets.extend_from_slice(lhs);
+                self.octets.extend_from_slice(rhs);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn get(&self, lhs: &[u8]) -> Option<&[u8]> {
+        let hash = self.hash(lhs);
+        for at in self.steps(hash)? {
+            let slot = self.slots.get(at)?;
+            if slot.place == 0 {
+                return None;
+            }
+            if slot.tag == hash as u32
+                && let Some((found, rhs)) = self.entry(slot.place)
+                && found == lhs
+            {
+                return Some(rhs);
+            }
+        }
+        None
+    }
+
+    fn entry(&self, place: u32) -> Option<(&[u8], &[u8])> {
+        let rest = self.octets.get(place as usize - 1..)?;
+        let (lhs_len, rest) = rest.split_first_chunk::<4>()?;
+        let (rhs_len, rest) = rest.split_first_chunk::<4>()?;
+        let (lhs, rest) = rest.split_at_checked(u32::from_le_bytes(*lhs_len) as usize)?;
+        Some((lhs, rest.get(..u32::from_le_bytes(*rhs_len) as usize)?))
+    }
+
+    fn hash(&self, lhs: &[u8]) -> u64 {
+        xxh3_64_with_seed(lhs, self.seed)
+    }
+
+    /// The slots in which an entry of this hash may stand, in their order.
+    fn steps(&self, hash: u64) -> Option<impl Iterator<Item = usize> + use<>> {
+        let slots = self.slots.len();
+        // The upper half, scaled to the number of slots without a division.
+        let first = usize::try_from(((hash >> 32) * slots as u64) >> 32).ok()?;
+        Some((first..slots).chain(0..first).take(MAX_STEPS))
+    }
+}
+
+/// A number that nobody outside can know.
+fn seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Entry;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    fn resident(entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<Resident> {
+        let all = entries
+            .iter()
+            .map(|(l, r)| Ok(Entry::new(l.as_slice(), r.as_slice())));
+        Resident::of(Box::new(all), entries.len() as u64, || true).unwrap()
+    }
+
+    proptest! {
+        #[test]
+        fn it_answers_as_the_map_does(entries: BTreeMap<Vec<u8>, Vec<u8>>, other: Vec<Vec<u8>>) {
+            let resident = resident(&entries).unwrap();
+            for lhs in entries.keys().chain(&other) {
+                prop_assert_eq!(resident.get(lhs), entries.get(lhs).map(Vec::as_slice));
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_too_large_is_left_to_the_store() {
+        let large = BTreeMap::from([(b"a".to_vec(), vec![0; MAX_OCTETS])]);
+        assert!(resident(&large).is_none());
+        let none = Resident::of(Box::new(std::iter::empty()), u64::MAX / 4, || true);
+        assert!(none.unwrap().is_none());
+    }
+
+    #[test]
+    fn nothing_is_read_for_a_map_that_is_gone() {
+        let all = (0..9000u32).map(|n| Ok(Entry::new(n.to_be_bytes().as_slice(), "x")));
+        let gone = Resident::of(Box::new(all), 9000, || false);
+        assert!(gone.unwrap().is_none());
+    }
+
+    #[test]
+    fn it_is_time_once() {
+        let residence = Residence::default();
+        let times = (0..10_000).filter(|_| residence.is_time(100_000)).count();
+        assert_eq!(times, 1);
+    }
+}
