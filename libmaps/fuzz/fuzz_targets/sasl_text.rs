@@ -1,4 +1,4 @@
-//! Any octets as CSV, as secrets and as Sendmail.conf: no panic, and what is written is read again.
+//! Any octets as CSV, as secrets, as records and as Sendmail.conf: no panic, and what is written is read again.
 //!
 //! `cargo fuzz run sasl_text`
 #![no_main]
@@ -26,6 +26,10 @@ fuzz_target!(|octets: &[u8]| {
     if let Ok(secrets) = Secrets::parse(octets) {
         let text = secrets.to_text();
         assert!(Secrets::parse(text.expose()).is_ok_and(|again| again == secrets));
+    }
+    if let Ok(secrets) = Secrets::from_record(octets) {
+        let record = secrets.to_record();
+        assert!(Secrets::from_record(record.expose()).is_ok_and(|again| again == secrets));
     }
     let _ = Secrets::parse_auth_password(octets);
     if let Ok(conf) = Conf::parse(Path::new("Sendmail.conf"), octets) {
