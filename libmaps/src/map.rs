@@ -99,6 +99,9 @@ impl fmt::Display for MapName {
 /// The entries of a map, one by one; each may fail.
 pub type Entries<'a> = Box<dyn Iterator<Item = Result<Entry, StoreError>> + 'a>;
 
+/// Where entries are handed over, LHS and RHS, one call each.
+pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
+
 /// A keyed store that answers exact questions and never changes while it is open.
 pub trait Map: Send + Sync {
     /// Exact lookup. `Ok(None)`: not in the map. `Err`: nobody can tell.
@@ -114,6 +117,19 @@ pub trait Map: Send + Sync {
     /// Every entry: in LHS order where the class keeps one (redb), else as stored.
     fn iter(&self) -> Entries<'_>;
 
+    /// Hands every entry to `sink`, in the order of [`Map::iter`]; a class that can lends
+    /// them from where they lie, which is the fastest way through a map.
+    ///
+    /// # Errors
+    /// The first of the map, or of `sink`.
+    fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        for entry in self.iter() {
+            let Entry { lhs, rhs } = entry?;
+            sink(lhs.as_bytes(), rhs.as_bytes())?;
+        }
+        Ok(())
+    }
+
     /// Class and path as the administrator wrote them.
     fn name(&self) -> &MapName;
 }
@@ -127,6 +143,9 @@ impl<M: Map + ?Sized> Map for &M {
     }
     fn iter(&self) -> Entries<'_> {
         (**self).iter()
+    }
+    fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        (**self).for_each(sink)
     }
     fn name(&self) -> &MapName {
         (**self).name()
@@ -143,6 +162,9 @@ impl<M: Map + ?Sized> Map for Box<M> {
     fn iter(&self) -> Entries<'_> {
         (**self).iter()
     }
+    fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        (**self).for_each(sink)
+    }
     fn name(&self) -> &MapName {
         (**self).name()
     }
@@ -157,6 +179,9 @@ impl<M: Map + ?Sized> Map for std::sync::Arc<M> {
     }
     fn iter(&self) -> Entries<'_> {
         (**self).iter()
+    }
+    fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        (**self).for_each(sink)
     }
     fn name(&self) -> &MapName {
         (**self).name()

@@ -25,8 +25,16 @@ service=saslint$$
 password='right horse "battery" \staple'
 dir=$(mktemp -d)
 daemon=
+# Debian's may hang when it is told to end: it and its children are killed then.
 stop() {
-    [ -z "$daemon" ] || { kill "$daemon" 2>/dev/null; wait "$daemon" 2>/dev/null; }
+    [ -n "$daemon" ] || return
+    kill "$daemon" 2>/dev/null
+    for _ in 1 2 3 4 5 6 7 8 9 10; do
+        kill -0 "$daemon" 2>/dev/null || break
+        sleep 0.2
+    done
+    kill -9 "-$daemon" 2>/dev/null
+    wait "$daemon" 2>/dev/null
     daemon=
 }
 finish() {
@@ -50,6 +58,7 @@ account required pam_unix.so
 PAM
 
 failed=0
+starts=0
 # try WHAT WANTED-EXIT COMMAND...
 try() {
     what=$1 want=$2
@@ -69,9 +78,11 @@ start() {
     program=$1 mechanism=$2
     shift 2
     stop
-    rm -rf "$dir/run"
-    mkdir -m 0700 "$dir/run"
-    setsid "$program" -d -a "$mechanism" -m "$dir/run" "$@" 2>"$dir/log" &
+    # A folder of its own too: a child of Debian's that ends late removes the socket.
+    starts=$((starts + 1))
+    run=$dir/run$starts
+    mkdir -m 0700 "$run"
+    setsid "$program" -d -a "$mechanism" -m "$run" "$@" 2>"$dir/log" &
     daemon=$!
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
         grep -q 'listening on socket' "$dir/log" && return
@@ -86,26 +97,26 @@ both() {
         whose=our
         [ "$client" = "$theirs" ] && whose="Debian's"
         try "$1, right password, $whose client" 0 \
-            "$client/testsaslauthd" -u "$2" -p "$password" -r "$3" -s "$4" -f "$dir/run/mux"
+            "$client/testsaslauthd" -u "$2" -p "$password" -r "$3" -s "$4" -f "$run/mux"
         try "$1, wrong password, $whose client" 255 \
-            "$client/testsaslauthd" -u "$2" -p "wrong" -r "$3" -s "$4" -f "$dir/run/mux"
+            "$client/testsaslauthd" -u "$2" -p "wrong" -r "$3" -s "$4" -f "$run/mux"
     done
 }
 
 start "$bin/saslauthd" pam
 both "our pam" "$user" "" "$service"
 try "our pam, unknown user" 255 \
-    "$theirs/testsaslauthd" -u "no$user" -p "$password" -s "$service" -f "$dir/run/mux"
+    "$theirs/testsaslauthd" -u "no$user" -p "$password" -s "$service" -f "$run/mux"
 
 start "$bin/saslauthd" shadow
 both "our shadow ($scheme)" "$user" "" smtp
 
 chage --expiredate 2001-01-01 "$user"
 try "our shadow, account past its days" 255 \
-    "$theirs/testsaslauthd" -u "$user" -p "$password" -f "$dir/run/mux"
+    "$theirs/testsaslauthd" -u "$user" -p "$password" -f "$run/mux"
 start "$bin/saslauthd" pam
 try "our pam, account past its days" 255 \
-    "$theirs/testsaslauthd" -u "$user" -p "$password" -s "$service" -f "$dir/run/mux"
+    "$theirs/testsaslauthd" -u "$user" -p "$password" -s "$service" -f "$run/mux"
 chage --expiredate -1 "$user"
 
 mkdir -p "$dir/site/etc"
@@ -128,5 +139,5 @@ both "Debian's pam" "$user" "" "$service"
 printf '%s\n' "$password" >"$dir/password"
 exec 3<"$dir/password"
 try "Debian's pam, our client, --password-fd" 0 \
-    "$bin/testsaslauthd" -u "$user" -s "$service" -f "$dir/run/mux" --password-fd 3
+    "$bin/testsaslauthd" -u "$user" -s "$service" -f "$run/mux" --password-fd 3
 exit $failed

@@ -6,6 +6,7 @@
 
 pub mod alias_config;
 pub mod ask;
+pub mod closed_stdin;
 pub mod columns;
 pub mod config;
 pub mod consult;

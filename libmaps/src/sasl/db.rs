@@ -94,7 +94,7 @@ impl<M: Map> SaslDb<M> {
     /// The map can't be read, or a record of the account is malformed.
     pub fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, SaslDbError> {
         if let Some(value) = self.value(user, HASHED_PASSWORD)? {
-            let secrets = Secrets::parse(&value);
+            let secrets = Secrets::from_record(&value);
             return secrets
                 .map(Some)
                 .map_err(|e| self.bad(user, HASHED_PASSWORD, e.0));

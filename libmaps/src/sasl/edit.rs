@@ -116,7 +116,7 @@ impl SaslDbEdit {
             self.put(user, USER_PASSWORD, clear.expose())?;
         }
         if auth != AuthPassword::Only {
-            self.put(user, HASHED_PASSWORD, secrets.to_text().expose())?;
+            self.put(user, HASHED_PASSWORD, secrets.to_record().expose())?;
         }
         if auth != AuthPassword::Omit
             && let Some(scram) = secrets.to_auth_password()
@@ -200,7 +200,7 @@ impl SaslDbEdit {
         self.put(
             &account.user,
             HASHED_PASSWORD,
-            account.secrets.to_text().expose(),
+            account.secrets.to_record().expose(),
         )
     }
 

@@ -15,33 +15,43 @@ pub(crate) fn merge_into(
     changes: &BTreeMap<Lhs, Vec<Change>>,
 ) -> Result<(), StoreError> {
     let mut changes = changes.iter().peekable();
-    let mut base = base.iter().peekable();
-    loop {
-        let changed = match (base.peek(), changes.peek()) {
-            (None, None) => return Ok(()),
-            (Some(Ok(entry)), Some((lhs, _))) => **lhs <= entry.lhs,
-            (Some(_), _) => false,
-            (None, Some(_)) => true,
-        };
-        if !changed {
-            if let Some(entry) = base.next() {
-                let Entry { lhs, rhs } = entry?;
-                sink(lhs.as_bytes(), rhs.as_bytes())?;
+    // The old values of the LHS that `changes` is at.
+    let mut old: Vec<Rhs> = Vec::new();
+    base.for_each(&mut |lhs, rhs| {
+        while let Some((changed, _)) = changes.peek()
+            && changed.as_bytes() < lhs
+        {
+            make_next(&mut changes, &mut old, sink)?;
+        }
+        match changes.peek() {
+            Some((changed, _)) if changed.as_bytes() == lhs => {
+                old.push(Rhs::from(rhs));
+                Ok(())
             }
-            continue;
+            _ => sink(lhs, rhs),
         }
-        let Some((lhs, changes)) = changes.next() else {
-            continue;
-        };
-        let mut values = Vec::new();
-        while let Some(entry) = base.next_if(|e| !matches!(e, Ok(e) if e.lhs != *lhs)) {
-            values.push(entry?.rhs);
-        }
-        apply(&mut values, changes);
-        for rhs in values {
-            sink(lhs.as_bytes(), rhs.as_bytes())?;
-        }
+    })?;
+    while changes.peek().is_some() {
+        make_next(&mut changes, &mut old, sink)?;
     }
+    Ok(())
+}
+
+/// Makes the next LHS's changes to its old values, and hands over what it has then.
+fn make_next<'a>(
+    changes: &mut impl Iterator<Item = (&'a Lhs, &'a Vec<Change>)>,
+    old: &mut Vec<Rhs>,
+    sink: &mut Sink<'_>,
+) -> Result<(), StoreError> {
+    let mut values = std::mem::take(old);
+    let Some((lhs, changes)) = changes.next() else {
+        return Ok(());
+    };
+    apply(&mut values, changes);
+    for rhs in values {
+        sink(lhs.as_bytes(), rhs.as_bytes())?;
+    }
+    Ok(())
 }
 
 /// Makes one LHS's changes.

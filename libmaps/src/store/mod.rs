@@ -27,10 +27,8 @@ use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+pub use crate::map::Sink;
 use crate::map::{Map, MapClass, MapName, StoreError};
-
-/// Where a builder hands over entries, LHS and RHS, one call each.
-pub type Sink<'a> = dyn FnMut(&[u8], &[u8]) -> Result<(), StoreError> + 'a;
 
 /// An open map of a known kind.
 #[derive(Debug)]

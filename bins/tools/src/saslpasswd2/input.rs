@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use libmaps::sasl::password::{MAX_PASSWORD_OCTETS, Password, PasswordError, SecretBytes};
 
 use super::terminal::Silence;
+use crate::closed_stdin;
 
 /// Why there is no password.
 #[derive(Debug)]
@@ -37,6 +38,9 @@ pub(super) enum Source {
 
 pub(super) fn password(source: Source) -> Result<Password, InputError> {
     let octets = match source {
+        Source::Ask | Source::Pipe if closed_stdin::was_closed() => {
+            return Err(InputError::Io(io::Error::from_raw_os_error(libc::EBADF)));
+        }
         Source::Ask if io::stdin().is_terminal() => {
             let first = ask("Password: ")?;
             let second = ask("Again (for verification): ")?;

@@ -17,6 +17,7 @@ use libmaps::sasl::password::PasswordError;
 use libmaps::sasl::secret::Recipe;
 use libmaps::sasl::{Password, UserId};
 
+use crate::alias_config::reason;
 use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
 use crate::report::{VERSION, complain};
@@ -271,7 +272,7 @@ fn read_password(program: &str, typed: &Typed) -> Result<Password, ExitCode> {
             code(SaslCode::BadParameter)
         }
         InputError::Io(error) => {
-            say(program, &error.to_string());
+            say(program, &reason(&error));
             code(SaslCode::Fail)
         }
     })

@@ -12,6 +12,7 @@ use libmaps::sasl::{SaslDb, SecretBytes};
 use libmaps::sysexits::SysExit;
 
 use super::store::{Job, derive};
+use crate::alias_config::reason;
 use crate::report::complain;
 
 /// What becomes of the good rows of a file that has bad ones.
@@ -37,7 +38,7 @@ pub(super) fn import(
     let text = match read_all(path) {
         Ok(text) => text,
         Err(error) => {
-            say(format!("{}: {error}", path.display()));
+            say(format!("{}: {}", path.display(), reason(&error)));
             return SysExit::NoInput.into();
         }
     };
@@ -125,7 +126,7 @@ pub(super) fn export(program: &str, path: &Path, db: &Path) -> ExitCode {
             SysExit::Ok.into()
         }
         Err(ExportError::Write(error)) => {
-            say(format!("{}: {error}", path.display()));
+            say(format!("{}: {}", path.display(), reason(&error)));
             SysExit::CantCreate.into()
         }
         Err(error) => {

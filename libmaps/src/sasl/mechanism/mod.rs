@@ -10,6 +10,7 @@
 //! accounts with another password.
 
 mod accounts;
+mod binding;
 mod client;
 mod cram_md5;
 mod digest_md5;
@@ -21,6 +22,7 @@ mod scram_text;
 mod server;
 
 pub use accounts::{Accounts, AccountsError, Checkers, PasswordChecker};
+pub use binding::{BindingKind, ChannelBinding, EXPORTER_LABEL, EXPORTER_OCTETS};
 pub use client::{ClientExchange, ClientFailure, ClientSetup};
 pub use server::{
     AuthzPolicy, Channel, Failure, FailureKind, Login, Offer, ServerExchange, ServerStep, Service,
@@ -137,35 +139,6 @@ impl Nonce {
     pub fn as_str(&self) -> &str {
         &self.0
     }
-}
-
-/// What TLS offers to bind a login to (RFC 5056).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BindingKind {
-    /// The hash of the server's certificate (RFC 5929 section 4).
-    TlsServerEndPoint,
-    /// Exported keying material (RFC 9266), TLS 1.3.
-    TlsExporter,
-}
-
-impl BindingKind {
-    /// The registered name, as in SCRAM's `p=`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            BindingKind::TlsServerEndPoint => "tls-server-end-point",
-            BindingKind::TlsExporter => "tls-exporter",
-        }
-    }
-}
-
-/// One binding of a TLS channel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ChannelBinding {
-    /// Its type.
-    pub kind: BindingKind,
-    /// Its octets.
-    pub data: Vec<u8>,
 }
 
 #[cfg(test)]

@@ -85,9 +85,11 @@ pub enum AuthzPolicy {
 pub struct Channel {
     /// The name that TLS has verified, for EXTERNAL.
     pub external: Option<Vec<u8>>,
-    /// The bindings of its TLS channel; empty in clear text.
+    /// The bindings of its TLS channel, in any order: the client chooses one. Empty in clear
+    /// text. `-PLUS` mechanisms should be offered where there is one, and only there.
     pub bindings: Vec<ChannelBinding>,
-    /// Whether the client was offered a `-PLUS` mechanism.
+    /// Whether the client was offered a `-PLUS` mechanism; if it then says that the server has
+    /// none, somebody has changed the list on its way, and the login fails.
     pub plus: Offer,
 }
 

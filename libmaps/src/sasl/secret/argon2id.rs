@@ -7,6 +7,7 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
 
 use super::SecretTextError;
+use super::record::{MALFORMED, Octets, put_counted};
 use crate::sasl::password::SecretBytes;
 
 const MEMORY_KIB: u32 = 19 * 1024;
@@ -18,6 +19,8 @@ const TAG_OCTETS: usize = 32;
 const MAX_MEMORY_KIB: u32 = 256 * 1024;
 const MAX_PASSES: u32 = 64;
 const MAX_LANES: u32 = 16;
+
+const OUT_OF_RANGE: SecretTextError = SecretTextError("argon2id parameters out of range");
 
 /// An argon2id hash of a password.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +73,7 @@ impl Argon2id {
     fn compute(&self, password: &[u8]) -> Result<SecretBytes, SecretTextError> {
         let octets = self.tag.expose().len();
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(octets))
-            .map_err(|_| SecretTextError("argon2id parameters out of range"))?;
+            .map_err(|_| OUT_OF_RANGE)?;
         let mut tag = zeroize::Zeroizing::new(vec![0; octets]);
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
             .hash_password_into(password, &self.salt, &mut tag)
@@ -117,21 +120,46 @@ impl Argon2id {
         };
         let salt = Base64Unpadded::decode_vec(salt).map_err(|_| bad)?;
         let tag = SecretBytes::new(Base64Unpadded::decode_vec(tag).map_err(|_| bad)?);
-        let in_range = (1..=MAX_LANES).contains(&lanes)
-            && (1..=MAX_PASSES).contains(&passes)
-            && (8 * lanes..=MAX_MEMORY_KIB).contains(&memory_kib)
-            && (8..=64).contains(&salt.len())
-            && (16..=64).contains(&tag.expose().len());
-        if !in_range || costs.next().is_some() {
-            return Err(SecretTextError("argon2id parameters out of range"));
+        if costs.next().is_some() {
+            return Err(OUT_OF_RANGE);
         }
-        Ok(Argon2id {
+        Argon2id {
             memory_kib,
             passes,
             lanes,
             salt,
             tag,
-        })
+        }
+        .in_range()
+    }
+
+    /// For a record: memory, passes and lanes of 4 octets each, the salt after its length, the tag.
+    pub(super) fn pack(&self, out: &mut Vec<u8>) {
+        for cost in [self.memory_kib, self.passes, self.lanes] {
+            out.extend_from_slice(&cost.to_be_bytes());
+        }
+        put_counted(out, &self.salt);
+        out.extend_from_slice(self.tag.expose());
+    }
+
+    pub(super) fn unpack(mut octets: Octets<'_>) -> Result<Self, SecretTextError> {
+        Argon2id {
+            memory_kib: octets.u32().ok_or(MALFORMED)?,
+            passes: octets.u32().ok_or(MALFORMED)?,
+            lanes: octets.u32().ok_or(MALFORMED)?,
+            salt: octets.counted().ok_or(MALFORMED)?.to_vec(),
+            tag: SecretBytes::new(octets.rest().to_vec()),
+        }
+        .in_range()
+    }
+
+    fn in_range(self) -> Result<Self, SecretTextError> {
+        let in_range = (1..=MAX_LANES).contains(&self.lanes)
+            && (1..=MAX_PASSES).contains(&self.passes)
+            && (8 * self.lanes..=MAX_MEMORY_KIB).contains(&self.memory_kib)
+            && (8..=64).contains(&self.salt.len())
+            && (16..=64).contains(&self.tag.expose().len());
+        in_range.then_some(self).ok_or(OUT_OF_RANGE)
     }
 }
 

@@ -8,6 +8,7 @@ use md5::block_api::compress;
 use md5::{Digest, Md5};
 use zeroize::{Zeroize, Zeroizing};
 
+use super::record::{MALFORMED, Octets};
 use super::{SecretTextError, from_hex, to_hex};
 use crate::sasl::password::SecretBytes;
 
@@ -68,13 +69,25 @@ impl CramMd5 {
     pub fn parse(text: &str) -> Result<Self, SecretTextError> {
         let bad = SecretTextError("expected 64 hexadecimal digits");
         let both = Zeroizing::new(from_hex(text.as_bytes()).ok_or(bad)?);
-        match both.split_at_checked(16) {
-            Some((outer, inner)) if inner.len() == 16 => Ok(CramMd5 {
-                outer: SecretBytes::new(outer.to_vec()),
-                inner: SecretBytes::new(inner.to_vec()),
-            }),
-            _ => Err(bad),
-        }
+        CramMd5::of_states(&both).ok_or(bad)
+    }
+
+    /// For a record: outer state, then inner, each word little-endian.
+    pub(super) fn pack(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.outer.expose());
+        out.extend_from_slice(self.inner.expose());
+    }
+
+    pub(super) fn unpack(mut octets: Octets<'_>) -> Result<Self, SecretTextError> {
+        CramMd5::of_states(octets.rest()).ok_or(MALFORMED)
+    }
+
+    fn of_states(both: &[u8]) -> Option<Self> {
+        let (outer, inner) = both.split_at_checked(16)?;
+        (inner.len() == 16).then(|| CramMd5 {
+            outer: SecretBytes::new(outer.to_vec()),
+            inner: SecretBytes::new(inner.to_vec()),
+        })
     }
 
     /// Reads the old `cmusaslsecretCRAM-MD5` of libsasl: inner state, then outer, big-endian words.

@@ -7,12 +7,16 @@
 use base64ct::{Base64, Encoding};
 use md5::{Digest, Md5};
 
+use super::record::{MALFORMED, Octets, put_counted};
 use super::{SecretTextError, from_hex, to_hex};
 use crate::sasl::key::UserId;
 use crate::sasl::password::SecretBytes;
 
 /// How many realms an account's hashes may name.
 const MAX_REALMS: usize = 16;
+
+/// As long as a host's name may be; in a longer realm there is no hash for `user@realm`.
+const MAX_REALM_OCTETS: usize = 255;
 
 /// The hashes of one account.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +41,7 @@ impl DigestMd5 {
             own: hash_user(user.authid(), user.realm(), password),
             qualified: realms
                 .into_iter()
+                .filter(|realm| realm.len() <= MAX_REALM_OCTETS)
                 .map(|realm| (realm.to_vec(), hash_user(&full, realm, password)))
                 .collect(),
         }
@@ -102,10 +107,40 @@ impl DigestMd5 {
         let mut qualified = Vec::new();
         for part in parts {
             let (realm, digits) = part.split_once(':').ok_or(bad)?;
-            qualified.push((Base64::decode_vec(realm).map_err(|_| bad)?, hash(digits)?));
+            let (realm, hash) = (Base64::decode_vec(realm).map_err(|_| bad)?, hash(digits)?);
+            if realm.len() <= MAX_REALM_OCTETS {
+                qualified.push((realm, hash));
+            }
         }
         if qualified.len() > MAX_REALMS {
             return Err(SecretTextError("DIGEST-MD5 hashes for too many realms"));
+        }
+        Ok(DigestMd5 { own, qualified })
+    }
+
+    /// For a record: the hash of the name in its own realm, then for each further one the realm
+    /// after its length, and the hash.
+    pub(super) fn pack(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.own.expose());
+        for (realm, hash) in &self.qualified {
+            put_counted(out, realm);
+            out.extend_from_slice(hash.expose());
+        }
+    }
+
+    pub(super) fn unpack(mut octets: Octets<'_>) -> Result<Self, SecretTextError> {
+        let hash = |octets: &mut Octets<'_>| -> Result<SecretBytes, SecretTextError> {
+            let hash = octets.take(16).ok_or(MALFORMED)?;
+            Ok(SecretBytes::new(hash.to_vec()))
+        };
+        let own = hash(&mut octets)?;
+        let mut qualified = Vec::new();
+        while !octets.is_empty() {
+            if qualified.len() == MAX_REALMS {
+                return Err(MALFORMED);
+            }
+            let realm = octets.counted().ok_or(MALFORMED)?.to_vec();
+            qualified.push((realm, hash(&mut octets)?));
         }
         Ok(DigestMd5 { own, qualified })
     }

@@ -5,6 +5,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use super::SecretTextError;
+use super::record::{MALFORMED, Octets, put_counted};
 use crate::sasl::hash::{Key, ScramHash};
 use crate::sasl::password::SecretBytes;
 use crate::sasl::saslprep::saslprep;
@@ -123,23 +124,50 @@ impl ScramSecret {
         if parts.next().is_some() {
             return Err(bad);
         }
-        if !(MIN_ITERATIONS..=MAX_ITERATIONS).contains(&iterations) {
-            return Err(SecretTextError("SCRAM iterations must be 4096 to 1000000"));
-        }
-        let octets = hash.digest_octets();
-        let fits = (1..=64).contains(&salt.len())
-            && stored_key.expose().len() == octets
-            && server_key.expose().len() == octets;
-        if !fits {
-            return Err(SecretTextError("SCRAM salt or key of a wrong length"));
-        }
-        Ok(ScramSecret {
+        ScramSecret {
             hash,
             iterations,
             salt,
             stored_key,
             server_key,
-        })
+        }
+        .in_range()
+    }
+
+    /// For a record: iterations in 4 octets, the salt after its length, StoredKey, ServerKey.
+    pub(super) fn pack(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.iterations.to_be_bytes());
+        put_counted(out, &self.salt);
+        out.extend_from_slice(self.stored_key.expose());
+        out.extend_from_slice(self.server_key.expose());
+    }
+
+    pub(super) fn unpack(hash: ScramHash, mut octets: Octets<'_>) -> Result<Self, SecretTextError> {
+        let iterations = octets.u32().ok_or(MALFORMED)?;
+        let salt = octets.counted().ok_or(MALFORMED)?.to_vec();
+        let stored_key = octets.take(hash.digest_octets()).ok_or(MALFORMED)?;
+        ScramSecret {
+            hash,
+            iterations,
+            salt,
+            stored_key: SecretBytes::new(stored_key.to_vec()),
+            server_key: SecretBytes::new(octets.rest().to_vec()),
+        }
+        .in_range()
+    }
+
+    fn in_range(self) -> Result<Self, SecretTextError> {
+        if !(MIN_ITERATIONS..=MAX_ITERATIONS).contains(&self.iterations) {
+            return Err(SecretTextError("SCRAM iterations must be 4096 to 1000000"));
+        }
+        let octets = self.hash.digest_octets();
+        let fits = (1..=64).contains(&self.salt.len())
+            && self.stored_key.expose().len() == octets
+            && self.server_key.expose().len() == octets;
+        match fits {
+            true => Ok(self),
+            false => Err(SecretTextError("SCRAM salt or key of a wrong length")),
+        }
     }
 }
 

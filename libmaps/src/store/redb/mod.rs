@@ -24,7 +24,7 @@ use redb::{
 };
 
 use crate::lhs::Lhs;
-use crate::map::{Entries, Entry, Map, MapName, StoreError};
+use crate::map::{Entries, Entry, Map, MapName, Sink, StoreError};
 use crate::rhs::Rhs;
 use crate::store::filter::{self, Filter};
 use resident::Residence;
@@ -273,6 +273,30 @@ impl Map for RedbMap {
         }
     }
 
+    fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
+        let path = &self.name.path;
+        guarded(path, || match &self.table {
+            Table::Single(table) => {
+                for item in table.iter().map_err(|e| from_redb(path, e))? {
+                    let (lhs, rhs) = item.map_err(|e| from_redb(path, e))?;
+                    sink(lhs.value(), rhs.value())?;
+                }
+                Ok(())
+            }
+            Table::Multi(table) => {
+                use redb::ReadableMultimapTable;
+                for group in table.iter().map_err(|e| from_redb(path, e))? {
+                    let (lhs, values) = group.map_err(|e| from_redb(path, e))?;
+                    for value in values {
+                        let value = value.map_err(|e| from_redb(path, e))?;
+                        sink(lhs.value(), after_place(value.value()))?;
+                    }
+                }
+                Ok(())
+            }
+        })
+    }
+
     fn name(&self) -> &MapName {
         &self.name
     }
@@ -325,7 +349,11 @@ impl Iterator for Guarded<'_> {
 }
 
 fn without_place(value: &[u8]) -> Rhs {
-    Rhs::from(value.get(PLACE_OCTETS..).unwrap_or_default())
+    Rhs::from(after_place(value))
+}
+
+fn after_place(value: &[u8]) -> &[u8] {
+    value.get(PLACE_OCTETS..).unwrap_or_default()
 }
 
 /// Runs what calls into redb. redb stops with a panic on some damaged files;

@@ -38,8 +38,17 @@ fn reopen(path: &Path) -> Result<RedbMap, StoreError> {
 }
 
 fn dump(map: &RedbMap) -> Vec<(String, String)> {
-    map.iter()
-        .map(|e| e.map(|e| (e.lhs.to_string(), e.rhs.to_string())).unwrap())
+    let entries: Vec<Entry> = map.iter().map(Result::unwrap).collect();
+    let mut lent = Vec::new();
+    map.for_each(&mut |lhs, rhs| {
+        lent.push(Entry::new(lhs, rhs));
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(entries, lent, "both ways through the map");
+    let texts = entries.iter();
+    texts
+        .map(|e| (e.lhs.to_string(), e.rhs.to_string()))
         .collect()
 }
 
@@ -55,7 +64,14 @@ fn values_of_one_lhs_keep_their_order() {
     assert_eq!(map.get(b"a").unwrap(), Some(Rhs::from("2")));
     assert_eq!(map.get(b"b").unwrap(), Some(Rhs::from("")));
     assert_eq!(map.get(b"c").unwrap(), None);
-    assert_eq!(map.iter().count(), 4);
+    let text = |lhs: &str, rhs: &str| (lhs.to_owned(), rhs.to_owned());
+    let all = [
+        text("a", "2"),
+        text("a", "1"),
+        text("a", "1"),
+        text("b", ""),
+    ];
+    assert_eq!(dump(&map), all);
 }
 
 #[test]
