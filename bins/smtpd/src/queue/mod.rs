@@ -71,11 +71,10 @@ impl Queue {
     /// When another server has it, or it can't be read or made.
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
         let store = Arc::new(Store::open(folder)?);
-        let index = store
-            .load()?
-            .iter()
-            .map(|e| (e.id.clone(), Entry::of(e)))
-            .collect();
+        let mut index = BTreeMap::new();
+        store.load(|envelope| {
+            index.insert(envelope.id.clone(), Entry::of(envelope));
+        })?;
         let (sender, receiver) = mpsc::channel();
         let writing = Arc::clone(&store);
         let writer = std::thread::Builder::new()
