@@ -12,7 +12,8 @@ const FIRST_PASSED: i32 = 3;
 /// More are not taken.
 const MAX_PASSED: i32 = 64;
 
-/// The listeners that a service manager passed to this process.
+/// The listeners that a service manager passed to this process. Descriptors that are none
+/// are left alone, and no program that the server starts inherits any.
 #[allow(unsafe_code)] // A descriptor's number is all that the protocol gives.
 #[must_use]
 pub fn passed_listeners() -> Vec<TcpListener> {
@@ -22,10 +23,28 @@ pub fn passed_listeners() -> Vec<TcpListener> {
     }
     let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, MAX_PASSED);
     (FIRST_PASSED..FIRST_PASSED + count)
+        .filter(|fd| is_listener(*fd))
         // SAFETY: the manager gives these descriptors to this process, and nobody
         // else in it has taken them: this is called once, before any file is opened.
         .map(|fd| unsafe { TcpListener::from_raw_fd(fd) })
         .collect()
+}
+
+/// Whether a descriptor is a socket that listens; it is then closed on exec.
+#[allow(unsafe_code)]
+fn is_listener(fd: i32) -> bool {
+    let (mut listens, mut size) = (0i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: asks about a number, which need not be open; the places for the answer are ours.
+    unsafe {
+        let asked = libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut listens).cast(),
+            &raw mut size,
+        );
+        asked == 0 && listens == 1 && libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == 0
+    }
 }
 
 /// RunAsUser: gives the queue's folder to that user, then becomes it. Without the option,

@@ -3,7 +3,6 @@
 //! A SIGHUP makes a new world; sessions that are open keep the old one to their end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libmaps::reply::Reply;
 use libmaps::site::Site;
@@ -16,7 +15,7 @@ use crate::login::{Logins, LoginsError};
 use crate::maps::{LiveMaps, Snapshot};
 use crate::queue::Queue;
 use crate::resolver::{Resolver, ResolverError};
-use crate::throttle::{RateGate, Throttle, load_average};
+use crate::throttle::{Throttle, load_average};
 use crate::tls::Tls;
 
 /// Shared by all sessions.
@@ -41,10 +40,6 @@ pub struct World {
     pub log: Arc<Log>,
     /// Connections by address.
     pub throttle: Arc<Throttle>,
-    /// Connections by second.
-    pub gate: RateGate,
-    /// Sessions at this moment.
-    pub sessions: AtomicUsize,
 }
 
 /// Why there is no world.
@@ -101,8 +96,6 @@ impl World {
             queue,
             log,
             throttle,
-            gate: RateGate::new(site.options.limits.connection_rate.0.unwrap_or(0)),
-            sessions: AtomicUsize::new(0),
             site: Arc::new(site),
         }))
     }
@@ -131,23 +124,10 @@ impl World {
         }
     }
 
-    /// RefuseLA: whether new connections are refused for now.
-    #[must_use]
-    pub fn refuses_connections(&self) -> bool {
-        exceeds(&self.site.options.limits.refuse_load)
-    }
-
     /// QueueLA: whether messages are only queued for now.
     #[must_use]
     pub fn only_queues(&self) -> bool {
         exceeds(&self.site.options.limits.queue_load)
-    }
-
-    /// DelayLA: whether each command waits a second.
-    #[must_use]
-    pub fn delays_commands(&self) -> bool {
-        let limit = self.site.options.limits.delay_load.0;
-        limit.is_some_and(|limit| load_average() >= limit as f64)
     }
 
     /// MinFreeBlocks: the refusal while the queue's disk is full.
@@ -158,13 +138,6 @@ impl World {
         let free = free_blocks(&self.site.below(folder))?;
         let text = "Insufficient disk space; try again later";
         (free < wanted).then(|| reply(452, (4, 4, 5), text))
-    }
-
-    /// MaxDaemonChildren: whether there is room for one more session.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        let most = self.site.options.limits.max_daemon_children.0;
-        most.is_none_or(|most| (self.sessions.load(Ordering::Relaxed) as u64) < most)
     }
 }
 

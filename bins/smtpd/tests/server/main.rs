@@ -1,0 +1,19 @@
+//! The whole server from outside: listeners, TLS, logins, logs, signals, limits. Real sockets
+//! on free ports of loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod certificates;
+mod client;
+mod site;
+
+mod listeners;
+mod logging;
+mod mail;
+mod proxy;
+mod tls;
+mod wire;
