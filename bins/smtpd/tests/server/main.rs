@@ -9,8 +9,12 @@
 
 mod certificates;
 mod client;
+#[path = "../live/name_server.rs"]
+mod name_server;
+mod saslauthd;
 mod site;
 
+mod howto;
 mod listeners;
 mod logging;
 mod mail;

@@ -6,10 +6,7 @@
 mod answers;
 mod differences;
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use libmaps::sasl::edit::AuthPassword;
 use rcgen::DnType;
@@ -17,6 +14,7 @@ use serde_json::Value;
 
 use crate::certificates::{Authority, Pair, TLS_MC};
 use crate::client::Client;
+use crate::saslauthd;
 use crate::site::{HOST, Server, Site};
 use answers::Answers;
 use differences::{Difference, read_table};
@@ -52,7 +50,7 @@ fn every_recorded_login_dialogue() {
             if let Some(script) = script.flatten() {
                 // A fault is remembered for a moment, so each dialogue has its own server.
                 running = None;
-                serve_saslauthd(&site.path("var/run/saslauthd/mux"), script);
+                let _ = saslauthd::serve(&site, script);
             } else if name.starts_with("saslauthd") {
                 running = None;
                 let _ = std::fs::remove_file(site.path("var/run/saslauthd/mux"));
@@ -134,29 +132,6 @@ fn script_of(id: &str) -> Option<&'static [u8]> {
         "pwd-absent" | "pwd-both-absent" | "pwd-path" => None,
         _ => Some(b"\0\x02OK"),
     }
-}
-
-/// A saslauthd that always says the same.
-fn serve_saslauthd(path: &Path, answer: &'static [u8]) {
-    let _ = std::fs::remove_file(path);
-    let listener = UnixListener::bind(path).unwrap();
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.unwrap();
-            for _ in 0..4 {
-                let mut length = [0; 2];
-                if stream.read_exact(&mut length).is_err() {
-                    break;
-                }
-                let mut field = vec![0; usize::from(u16::from_be_bytes(length))];
-                if stream.read_exact(&mut field).is_err() {
-                    break;
-                }
-            }
-            std::thread::sleep(Duration::from_millis(50));
-            let _ = stream.write_all(answer);
-        }
-    });
 }
 
 /// Each reply as recorded and as said now: codes, enhanced codes and keywords.
