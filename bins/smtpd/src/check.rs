@@ -10,6 +10,7 @@ use libmaps::sysexits::SysExit;
 
 use crate::login::Logins;
 use crate::maps::LiveMaps;
+use crate::privilege::Becoming;
 use crate::resolver::Resolver;
 use crate::server::Start;
 use crate::tls::Tls;
@@ -50,6 +51,11 @@ pub fn check(start: &Start) -> ExitCode {
             .map_err(|e| e.to_string()),
     );
     try_part("tls", tls(site));
+    let run_as = Becoming::named(site).map(|found| match found {
+        Some(becoming) => becoming.to_string(),
+        None => "whoever starts it".into(),
+    });
+    try_part("run-as", run_as);
     try_part("auth", auth(site));
     try_part(
         "resolver",

@@ -47,35 +47,102 @@ fn is_listener(fd: i32) -> bool {
     }
 }
 
-/// RunAsUser: gives the queue's folder to that user, then becomes it. Without the option,
-/// or when not started by root, nothing changes. Local delivery as other users is then
-/// no longer possible, as with sendmail.
-///
-/// # Errors
-/// When there is no such user, or the system refuses.
-#[allow(unsafe_code)] // setuid(2) and its like have no safe form in std.
-pub fn drop_to(site: &Site, queue: &Path) -> Result<(), String> {
-    let wanted = site.options.files.run_as_user.trim();
-    // SAFETY: takes nothing, cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    if wanted.is_empty() || !root {
-        return Ok(());
+/// RunAsUser, where it applies: whom the server becomes, and his groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Becoming {
+    user: u32,
+    group: u32,
+    others: Vec<u32>,
+}
+
+impl Becoming {
+    /// Whom the site names; nobody without the option, or when not started by root.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    #[allow(unsafe_code)] // geteuid(2) has no safe form in std.
+    pub fn of(site: &Site) -> Result<Option<Self>, String> {
+        // SAFETY: takes nothing, cannot fail.
+        let root = unsafe { libc::geteuid() } == 0;
+        let found = Becoming::named(site)?;
+        Ok(found.filter(|becoming| root && becoming.user != 0))
     }
-    let (user, group) = ids_of(site, wanted)?;
-    std::fs::create_dir_all(queue).map_err(|e| format!("{}: {e}", queue.display()))?;
-    give(queue, user, group).map_err(|e| format!("{}: {e}", queue.display()))?;
-    // SAFETY: numbers only; the order is groups, group, user, after which nothing
-    // can be regained.
-    let done = unsafe {
-        libc::setgroups(0, std::ptr::null()) == 0
-            && libc::setgid(group) == 0
-            && libc::setuid(user) == 0
-    };
-    if done {
+
+    /// Whom the site names, whoever we are.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn named(site: &Site) -> Result<Option<Self>, String> {
+        let wanted = site.options.files.run_as_user.trim();
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let (user, group) = ids_of(site, wanted)?;
+        let name = wanted.split([':', '.']).next().unwrap_or(wanted);
+        // A group that is named is the only one, as with sendmail.
+        let others = match wanted == name {
+            true => groups_of(site, name),
+            false => Vec::new(),
+        };
+        Ok(Some(Becoming {
+            user,
+            group,
+            others,
+        }))
+    }
+
+    /// Gives the queue's folder to the user, then becomes him for good.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    #[allow(unsafe_code)] // setuid(2) and its like have no safe form in std.
+    pub fn become_him(&self, queue: &Path) -> Result<(), String> {
+        let failed = |e| format!("{}: {e}", queue.display());
+        std::fs::create_dir_all(queue).map_err(failed)?;
+        give(queue, self.user, self.group).map_err(failed)?;
+        // SAFETY: numbers and a slice that lives; the order is groups, group, user, after
+        // which nothing can be regained.
+        let done = unsafe {
+            libc::setgroups(self.others.len(), self.others.as_ptr()) == 0
+                && libc::setgid(self.group) == 0
+                && libc::setuid(self.user) == 0
+        };
+        if done {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error().to_string())
+        }
+    }
+}
+
+impl std::fmt::Display for Becoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "uid={} gid={}", self.user, self.group)?;
+        if !self.others.is_empty() {
+            write!(f, " groups={:?}", self.others)?;
+        }
         Ok(())
-    } else {
-        Err(format!("{wanted}: {}", std::io::Error::last_os_error()))
     }
+}
+
+/// The groups that list a user as their member: so he may read sasldb2 as a member of sasl.
+fn groups_of(site: &Site, name: &str) -> Vec<u32> {
+    let text = site
+        .read_or_system(Path::new("/etc/group"))
+        .unwrap_or_default();
+    let member = |line: &str| {
+        let mut fields = line.split(':').skip(2);
+        let group = fields.next()?.parse().ok()?;
+        fields
+            .next()?
+            .split(',')
+            .any(|m| m == name)
+            .then_some(group)
+    };
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(member)
+        .collect()
 }
 
 /// The folder and what lies in it belong to the user.

@@ -12,16 +12,17 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
+use crate::agent;
 use crate::connection::Phase;
 use crate::deliver;
 use crate::listener;
 use crate::log::{Level, Log};
 use crate::notify::{notify, reloading};
-use crate::privilege;
+use crate::privilege::Becoming;
 use crate::queue::{self, Queue, QueueError};
 use crate::throttle::Throttle;
 use crate::undone;
-use crate::world::{World, WorldError};
+use crate::world::{self, World, WorldError};
 
 /// How long open transactions may take when the server ends.
 const ENDING_PATIENCE: Duration = Duration::from_secs(30);
@@ -98,7 +99,15 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
         .clone()
         .unwrap_or_else(|| "/var/spool/mqueue".into());
     let folder = site.below(&folder);
-    privilege::drop_to(&site, &folder).map_err(ServerError::Privilege)?;
+    // What only root can read or do comes before: the key of TLS, and the agent.
+    let tls = world::open_tls(&site, &log);
+    if let Some(becoming) = Becoming::of(&site).map_err(ServerError::Privilege)? {
+        agent::start(start.root.as_deref(), start.file.as_deref())?;
+        becoming
+            .become_him(&folder)
+            .map_err(ServerError::Privilege)?;
+        log.say(Level::Info, &format!("running as {becoming}"));
+    }
     let queue = Queue::open(&folder)?;
     let throttle = Throttle::new(site.options.limits.connection_rate_window.0);
     let world = World::open(
@@ -106,6 +115,7 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
         Arc::clone(&queue),
         Arc::clone(&log),
         Arc::clone(&throttle),
+        tls,
     )?;
     let world = Arc::new(RwLock::new(world));
     let control = queue::control::serve(Arc::clone(&queue), &folder)?;
@@ -183,11 +193,14 @@ async fn wait_for_signals(
         }
         reloading();
         let fresh = configure(start, log).and_then(|site| {
+            // A certificate that can't be used now is no reason to stop offering TLS.
+            let tls = world::open_tls(&site, log).or_else(|| current(world).tls.clone());
             Ok(World::open(
                 site,
                 Arc::clone(queue),
                 Arc::clone(log),
                 Arc::clone(throttle),
+                tls,
             )?)
         });
         match fresh {

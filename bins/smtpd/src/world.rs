@@ -31,7 +31,7 @@ pub struct World {
     /// Logins.
     pub logins: Logins,
     /// TLS, where there is any.
-    pub tls: Option<Tls>,
+    pub tls: Option<Arc<Tls>>,
     /// Listeners.
     pub daemons: Vec<Arc<Daemon>>,
     /// The queue.
@@ -63,24 +63,14 @@ impl World {
     /// Opens everything that the site names.
     ///
     /// # Errors
-    /// When something that is needed can't be opened. TLS that can't be used is logged,
-    /// and then not offered.
+    /// When something that is needed can't be opened.
     pub fn open(
         site: Site,
         queue: Arc<Queue>,
         log: Arc<Log>,
         throttle: Arc<Throttle>,
+        tls: Option<Arc<Tls>>,
     ) -> Result<Arc<Self>, WorldError> {
-        let tls = match Tls::of(&site) {
-            Ok(tls) => tls,
-            Err(error) => {
-                log.say(Level::Error, &format!("STARTTLS=server: {error}"));
-                None
-            }
-        };
-        if let Some(warning) = tls.as_ref().and_then(Tls::warning) {
-            log.say(Level::Warning, &warning);
-        }
         let daemons = site
             .daemons
             .iter()
@@ -139,6 +129,22 @@ impl World {
         let text = "Insufficient disk space; try again later";
         (free < wanted).then(|| reply(452, (4, 4, 5), text))
     }
+}
+
+/// The site's TLS. What can't be used is logged, and then not offered.
+#[must_use]
+pub fn open_tls(site: &Site, log: &Log) -> Option<Arc<Tls>> {
+    let tls = match Tls::of(site) {
+        Ok(tls) => tls?,
+        Err(error) => {
+            log.say(Level::Error, &format!("STARTTLS=server: {error}"));
+            return None;
+        }
+    };
+    if let Some(warning) = tls.warning() {
+        log.say(Level::Warning, &warning);
+    }
+    Some(Arc::new(tls))
 }
 
 /// Whether the load average has reached a limit; an empty or senseless one is none.

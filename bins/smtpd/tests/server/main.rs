@@ -19,5 +19,6 @@ mod listeners;
 mod logging;
 mod mail;
 mod proxy;
+mod run_as;
 mod tls;
 mod wire;
