@@ -3,12 +3,14 @@
 use std::process::ExitCode;
 
 use libmaps::site::Site;
+use libmaps::site::diagnostic::{Diagnostic, Severity};
 use libmaps::site::load;
 use libmaps::site::model::DaemonOptions;
 use libmaps::sysexits::SysExit;
 
 use crate::login::Logins;
 use crate::maps::LiveMaps;
+use crate::privilege::Becoming;
 use crate::resolver::Resolver;
 use crate::server::Start;
 use crate::tls::Tls;
@@ -23,10 +25,13 @@ pub fn check(start: &Start) -> ExitCode {
             return SysExit::NoInput.into();
         }
     };
-    for finding in &loaded.diagnostics {
+    let undone = crate::undone::findings(&loaded.site);
+    let findings: Vec<_> = loaded.diagnostics.iter().chain(&undone).collect();
+    for finding in &findings {
         println!("{finding}");
     }
-    let mut faults = loaded.errors().count();
+    let is_error = |f: &&&Diagnostic| f.severity == Severity::Error;
+    let mut faults = findings.iter().filter(is_error).count();
     let site = &loaded.site;
     println!("host {}", site.host_name);
     for daemon in &site.daemons {
@@ -46,6 +51,11 @@ pub fn check(start: &Start) -> ExitCode {
             .map_err(|e| e.to_string()),
     );
     try_part("tls", tls(site));
+    let run_as = Becoming::named(site).map(|found| match found {
+        Some(becoming) => becoming.to_string(),
+        None => "whoever starts it".into(),
+    });
+    try_part("run-as", run_as);
     try_part("auth", auth(site));
     try_part(
         "resolver",
@@ -103,9 +113,13 @@ fn auth(site: &Site) -> Result<String, String> {
         version: "TLSv1.3".into(),
         ..clear.clone()
     };
+    let any = [libmaps::sasl::mechanism::ChannelBinding {
+        kind: libmaps::sasl::mechanism::BindingKind::TlsExporter,
+        data: Vec::new(),
+    }];
     Ok(format!(
         "in clear: {}; under TLS: {}",
-        logins.mechanisms(&clear).join(" "),
-        logins.mechanisms(&under).join(" ")
+        logins.mechanisms(&clear, &[]).join(" "),
+        logins.mechanisms(&under, &any).join(" ")
     ))
 }

@@ -21,6 +21,15 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match args.first().and_then(|a| a.to_str()) {
         Some("deliver-file") => return deliver_file(args.get(1..).unwrap_or_default()),
+        Some("read-forward") => return read_forward(args.get(1..).unwrap_or_default()),
+        Some("deliver-agent") => {
+            return match Options::parse(args.get(1..).unwrap_or_default()) {
+                Ok(options) => {
+                    crate::agent::serve(options.root.as_deref(), options.file.as_deref())
+                }
+                Err(_) => SysExit::Usage.into(),
+            };
+        }
         Some("demo") => return crate::demo::demo(args.get(1..).unwrap_or_default()),
         _ => {}
     }
@@ -143,6 +152,27 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
                 _ => SysExit::TempFail,
             }
             .into()
+        }
+    }
+}
+
+/// `smtpd read-forward UID PATH`: the agent calls itself so, as the user whose file it is.
+fn read_forward(args: &[OsString]) -> ExitCode {
+    let [uid, path] = args else {
+        return SysExit::Usage.into();
+    };
+    let Some(uid) = uid.to_str().and_then(|text| text.parse().ok()) else {
+        return SysExit::Usage.into();
+    };
+    match crate::deliver::expand::read_trusted(Path::new(path), uid) {
+        Ok(Some(text)) => match std::io::Write::write_all(&mut std::io::stdout().lock(), &text) {
+            Ok(()) => SysExit::Ok.into(),
+            Err(_) => SysExit::IoErr.into(),
+        },
+        Ok(None) => SysExit::NoInput.into(),
+        Err(why) => {
+            eprintln!("{why}");
+            SysExit::NoPerm.into()
         }
     }
 }

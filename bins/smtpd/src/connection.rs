@@ -4,10 +4,10 @@ mod message;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use libmaps::reply::Reply;
+use libmaps::site::model::options::Minutes;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -38,8 +38,12 @@ pub struct Accepted {
     pub first: Vec<u8>,
 }
 
+/// Longest wait for the last reply to be taken.
+const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
+
 struct Connection {
     world: Arc<World>,
+    daemon: Arc<Daemon>,
     wire: Wire,
     session: Session,
     consultant: Consultant,
@@ -50,17 +54,6 @@ struct Connection {
 
 /// Serves one client to the end.
 pub async fn serve(
-    world: Arc<World>,
-    daemon: Arc<Daemon>,
-    accepted: Accepted,
-    phase: watch::Receiver<Phase>,
-) {
-    world.sessions.fetch_add(1, Ordering::Relaxed);
-    serve_counted(Arc::clone(&world), daemon, accepted, phase).await;
-    world.sessions.fetch_sub(1, Ordering::Relaxed);
-}
-
-async fn serve_counted(
     world: Arc<World>,
     daemon: Arc<Daemon>,
     accepted: Accepted,
@@ -82,8 +75,8 @@ async fn serve_counted(
         let Some(tls) = &world.tls else {
             return wire.close().await;
         };
-        let config = tls.config(|e| world.log.say(Level::Error, &e.to_string()));
-        let patience = world.site.options.timeouts.starttls.0;
+        let config = tls.config(|text| world.log.say(Level::Error, text));
+        let patience = patience(world.site.options.timeouts.starttls);
         if let Err(error) = wire.start_tls(config, patience).await {
             let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
             return world.log.say(Level::Warning, &text);
@@ -103,6 +96,7 @@ async fn serve_counted(
     let (session, action) = Session::start(peer, Arc::clone(&daemon.rules), channel);
     let mut connection = Connection {
         world,
+        daemon,
         wire,
         session,
         consultant,
@@ -115,6 +109,14 @@ async fn serve_counted(
     }
 }
 
+/// A time-out of the site; 0 is none.
+fn patience(limit: Minutes) -> Duration {
+    match limit.0 {
+        Duration::ZERO => Duration::from_secs(365 * 86_400),
+        limit => limit,
+    }
+}
+
 /// Returns when the server is about to end.
 async fn ending(phase: &mut watch::Receiver<Phase>) {
     let _ = phase.wait_for(|p| *p == Phase::Ending).await;
@@ -124,10 +126,40 @@ impl Connection {
     async fn run(&mut self, first: Action) {
         let mut next = Some(first);
         while let Some(action) = next.take() {
-            // An error means that the client broke off; there is nobody to tell.
-            next = self.act(action).await.unwrap_or_default();
+            next = match self.act(action).await {
+                Ok(next) => next,
+                Err(error) => {
+                    self.broken_off(&error).await;
+                    None
+                }
+            };
         }
-        self.wire.close().await;
+        let _ = tokio::time::timeout(CLOSING_PATIENCE, self.wire.close()).await;
+    }
+
+    /// The client broke off, or took too long over a message.
+    async fn broken_off(&mut self, error: &std::io::Error) {
+        let peer = self.session.peer();
+        let sender = self.session.transaction().map(|t| t.sender.shown());
+        let sender = sender.unwrap_or_default();
+        if error.kind() == std::io::ErrorKind::TimedOut {
+            let text = format!("timeout waiting for input from {peer}, sender={sender}");
+            self.world.log.say(Level::Notice, &text);
+            let text = format!("{} Timeout waiting for input", self.host());
+            self.put(&reply(421, (4, 4, 2), text));
+        } else if self.session.in_transaction() {
+            let text = format!("lost connection from {peer}, sender={sender}: {error}");
+            self.world.log.say(Level::Info, &text);
+        }
+    }
+
+    /// Sends what was put. A client that does not read is not waited for longer than one
+    /// that does not write.
+    async fn flush(&mut self) -> std::io::Result<()> {
+        let patience = patience(self.world.site.options.timeouts.command);
+        tokio::time::timeout(patience, self.wire.flush())
+            .await
+            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
     }
 
     /// Does one action; the next one, or the end.
@@ -142,25 +174,25 @@ impl Connection {
                 self.session.on_answer(answer)
             }
             Action::After(wait, action) => {
-                self.wire.flush().await?;
+                self.flush().await?;
                 tokio::time::sleep(wait).await;
                 *action
             }
             Action::Upgrade(reply) => {
                 self.put(&reply);
-                self.wire.flush().await?;
+                self.flush().await?;
                 return Ok(self.upgrade().await);
             }
             Action::ReadBody(reply) => {
                 self.put(&reply);
-                self.wire.flush().await?;
+                self.flush().await?;
                 let end = Box::pin(self.receive_body()).await?;
                 self.session.on_answer(Answer::Message(end))
             }
             Action::ReadChunk { octets, chunk } => Box::pin(self.read_chunk(octets, chunk)).await?,
             Action::Close(reply) => {
                 self.put(&reply);
-                self.wire.flush().await?;
+                self.flush().await?;
                 return Ok(None);
             }
         }))
@@ -169,18 +201,18 @@ impl Connection {
     async fn next_command(&mut self) -> std::io::Result<Option<Action>> {
         // Replies to pipelined commands go out together (RFC 2920 section 3.2).
         if !self.wire.pending().contains(&b'\n') {
-            self.wire.flush().await?;
+            self.flush().await?;
         }
         if *self.phase.borrow() == Phase::Ending && !self.session.in_transaction() {
             let reply = self.shutting_down();
             self.put(&reply);
             return Ok(None);
         }
-        if self.world.delays_commands() {
-            self.wire.flush().await?;
+        if self.daemon.delays_commands() {
+            self.flush().await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let patience = self.world.site.options.timeouts.command.0;
+        let patience = patience(self.world.site.options.timeouts.command);
         let idle = !self.session.in_transaction();
         let limit = self.session.line_limit();
         let line = tokio::select! {
@@ -228,8 +260,8 @@ impl Connection {
         let peer = Arc::clone(self.session.peer());
         let world = Arc::clone(&self.world);
         let tls = world.tls.as_ref()?;
-        let config = tls.config(|e| world.log.say(Level::Error, &e.to_string()));
-        let patience = world.site.options.timeouts.starttls.0;
+        let config = tls.config(|text| world.log.say(Level::Error, text));
+        let patience = patience(world.site.options.timeouts.starttls);
         if let Err(error) = self.wire.start_tls(config, patience).await {
             let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
             world.log.say(Level::Warning, &text);
@@ -238,7 +270,7 @@ impl Connection {
         let facts = tls.facts(self.wire.tls()?);
         let text = format!(
             "STARTTLS=server, relay={peer}, version={}, verify={}, cipher={}, bits={}",
-            facts.0.version, facts.0.verify, facts.0.cipher, facts.0.bits
+            facts.tls.version, facts.tls.verify, facts.tls.cipher, facts.tls.bits
         );
         world.log.say(Level::Info, &text);
         let answer = self.consultant.secured(facts).await;
@@ -248,7 +280,7 @@ impl Connection {
     /// FEATURE(greet_pause): a client that talks before it is greeted is refused.
     async fn pause_for_greeting(&mut self) -> bool {
         let pause = Duration::from_millis(self.consultant.greet_pause());
-        let wait = self.world.gate.pass();
+        let wait = self.daemon.gate.pass();
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }

@@ -15,6 +15,7 @@ use libmaps::decision::Decision;
 use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
 use libmaps::reply::{Reply, Status};
+use libmaps::sasl::mechanism::ChannelBinding;
 
 use crate::daemon::Daemon;
 use crate::log::Level;
@@ -40,6 +41,7 @@ pub struct Consultant {
     daemon: Arc<Daemon>,
     peer: Arc<Peer>,
     client: facts::Session,
+    bindings: Vec<ChannelBinding>,
     facts: Facts,
     known: usize,
     snapshot: Snapshot,
@@ -83,6 +85,7 @@ impl Consultant {
             daemon,
             peer,
             client,
+            bindings: Vec::new(),
             facts: Facts::new(),
             known: 0,
             snapshot,
@@ -106,6 +109,7 @@ impl Consultant {
                 let (exchange, told) = Exchange::start(
                     &self.world,
                     &self.client.tls,
+                    &self.bindings,
                     &mechanism,
                     first,
                     self.peer.addr,
@@ -138,7 +142,7 @@ impl Consultant {
 
     /// TLS is on: what the client is offered now.
     pub async fn secured(&mut self, tls: TlsFacts) -> Answer {
-        self.client.tls = tls.0;
+        self.note_tls(tls);
         self.client.login = None;
         self.exchange = None;
         let mut welcome = self.welcome_offers().await;
@@ -149,7 +153,8 @@ impl Consultant {
 
     /// TLS was on from the first octet.
     pub fn note_tls(&mut self, tls: TlsFacts) {
-        self.client.tls = tls.0;
+        self.client.tls = tls.tls;
+        self.bindings = tls.bindings;
     }
 
     /// Refuses everything, whatever policy would say.

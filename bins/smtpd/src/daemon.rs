@@ -7,6 +7,7 @@ use libmaps::site::model::DaemonOptions;
 use libmaps::site::model::options::PrivacyFlag;
 
 use crate::session::{AuthDemand, Offer, Offers, Rules};
+use crate::throttle::{RateGate, load_average};
 
 /// Failed logins after which a connection ends.
 const AUTH_STRIKES: u32 = 3;
@@ -18,6 +19,35 @@ pub struct Daemon {
     pub options: DaemonOptions,
     /// The rules of its sessions.
     pub rules: Arc<Rules>,
+    /// ConnectionRateThrottle: new connections a second.
+    pub gate: RateGate,
+    loads: Loads,
+    only_queues: bool,
+}
+
+/// Load averages at which a daemon does less; none is no limit.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Loads {
+    queue: Option<f64>,
+    refuse: Option<f64>,
+    delay: Option<f64>,
+}
+
+impl Loads {
+    /// The daemon's own words (`queueLA=` and its like) count before the site's options.
+    fn of(site: &Site, options: &DaemonOptions) -> Self {
+        let limits = &site.options.limits;
+        let site_delay = limits.delay_load.0.map(|limit| limit.to_string());
+        let number = |own: &str, site: &str| {
+            let text = options.other(own).unwrap_or(site);
+            text.trim().parse::<f64>().ok().filter(|limit| *limit > 0.0)
+        };
+        Loads {
+            queue: number("queueLA", &limits.queue_load),
+            refuse: number("refuseLA", &limits.refuse_load),
+            delay: number("delayLA", &site_delay.unwrap_or_default()),
+        }
+    }
 }
 
 impl Daemon {
@@ -54,7 +84,8 @@ impl Daemon {
                 hostname: site.host_name.clone(),
                 privacy,
                 offers,
-                auth: if modifier('a') {
+                // As in sendmail, `A` overrides `a`.
+                auth: if modifier('a') && !modifier('A') {
                     AuthDemand::Required
                 } else {
                     AuthDemand::Optional
@@ -66,7 +97,33 @@ impl Daemon {
                 auth_strikes: AUTH_STRIKES,
                 deliver_by_min_seconds: deliver_by_min,
             }),
+            gate: RateGate::new(limits.connection_rate.0.unwrap_or(0)),
+            loads: Loads::of(site, options),
+            only_queues: {
+                let mode = options.other("DeliveryMode");
+                let mode = mode.unwrap_or(&site.options.delivery.mode);
+                // `queue` and `deferred`; the first letter counts.
+                mode.trim().starts_with(['q', 'Q', 'd', 'D'])
+            },
         }
+    }
+
+    /// RefuseLA: whether new connections are refused for now.
+    #[must_use]
+    pub fn refuses_connections(&self) -> bool {
+        is_reached(self.loads.refuse)
+    }
+
+    /// DelayLA: whether each command waits a second.
+    #[must_use]
+    pub fn delays_commands(&self) -> bool {
+        is_reached(self.loads.delay)
+    }
+
+    /// QueueLA and DeliveryMode: whether a message waits for a queue run.
+    #[must_use]
+    pub fn only_queues(&self) -> bool {
+        self.only_queues || is_reached(self.loads.queue)
     }
 
     /// Whether TLS starts with the first octet (modifier `s`).
@@ -74,4 +131,8 @@ impl Daemon {
     pub fn is_tls_from_start(&self) -> bool {
         self.options.modifiers.0.contains('s')
     }
+}
+
+fn is_reached(limit: Option<f64>) -> bool {
+    limit.is_some_and(|limit| load_average() >= limit)
 }

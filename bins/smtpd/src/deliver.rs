@@ -6,11 +6,11 @@
 //! its sender has been told. Copies for other hosts wait for the relay.
 
 pub mod copy;
-mod expand;
+pub(crate) mod expand;
 pub mod file;
 mod lmtp;
 pub mod outcome;
-mod program;
+pub(crate) mod program;
 mod text;
 
 use std::collections::HashMap;

@@ -8,6 +8,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod agent;
 pub mod check;
 pub mod clock;
 pub mod command;
@@ -17,6 +18,7 @@ pub mod daemon;
 pub mod deliver;
 pub mod demo;
 pub mod header;
+pub mod listener;
 pub mod log;
 pub mod login;
 pub mod macros;
@@ -33,5 +35,6 @@ pub mod session;
 pub mod tables;
 pub mod throttle;
 pub mod tls;
+pub mod undone;
 pub mod wire;
 pub mod world;

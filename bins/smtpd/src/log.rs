@@ -5,7 +5,7 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use libmaps::decision::Trace;
@@ -13,14 +13,14 @@ use libmaps::decision::Trace;
 use crate::clock::{Civil, now_unix};
 
 /// Where lines go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
     /// Standard error, with the time before each line.
     Stderr,
-    /// syslog(3), facility mail.
-    Syslog,
-    /// The journal, with fields.
-    Journal,
+    /// syslog(3), facility mail, at this socket.
+    Syslog(PathBuf),
+    /// The journal, with fields, at this socket.
+    Journal(PathBuf),
     /// Standard error, a JSON object a line.
     Json,
 }
@@ -29,11 +29,15 @@ impl std::str::FromStr for Target {
     type Err = &'static str;
 
     fn from_str(word: &str) -> Result<Self, Self::Err> {
-        match word {
-            "stderr" => Ok(Target::Stderr),
-            "syslog" => Ok(Target::Syslog),
-            "journal" => Ok(Target::Journal),
-            "json" => Ok(Target::Json),
+        let (kind, socket) = match word.split_once(':') {
+            Some((kind, socket)) => (kind, Some(socket)),
+            None => (word, None),
+        };
+        match (kind, socket) {
+            ("stderr", None) => Ok(Target::Stderr),
+            ("syslog", socket) => Ok(Target::Syslog(socket.unwrap_or(SYSLOG).into())),
+            ("journal", socket) => Ok(Target::Journal(socket.unwrap_or(JOURNAL).into())),
+            ("json", None) => Ok(Target::Json),
             _ => Err("expected stderr, syslog, journal or json"),
         }
     }
@@ -75,19 +79,20 @@ struct Entry<'a> {
 
 /// LOG_MAIL.
 const FACILITY: u8 = 2;
+const SYSLOG: &str = "/dev/log";
+const JOURNAL: &str = "/run/systemd/journal/socket";
 
 impl Log {
     /// Opens the log.
     #[must_use]
     pub fn open(target: Target) -> Self {
-        let path = match target {
-            Target::Syslog => Some("/dev/log"),
-            Target::Journal => Some("/run/systemd/journal/socket"),
+        let socket = match &target {
+            Target::Syslog(path) | Target::Journal(path) => connect(path),
             Target::Stderr | Target::Json => None,
         };
         Log {
             target,
-            socket: Mutex::new(path.and_then(|p| connect(Path::new(p)))),
+            socket: Mutex::new(socket),
             pid: std::process::id(),
         }
     }
@@ -109,7 +114,7 @@ impl Log {
             Some(id) => format!("{id}: {text}"),
             None => text.clone(),
         };
-        match self.target {
+        match &self.target {
             Target::Stderr => {
                 let time = Civil::local(now_unix()).syslog();
                 write_stderr(&format!("{time} smtpd[{}]: {plain}\n", self.pid));
@@ -127,12 +132,13 @@ impl Log {
                 let object = serde_json::to_string(&object).unwrap_or_default();
                 write_stderr(&format!("{object}\n"));
             }
-            Target::Syslog => {
+            Target::Syslog(path) => {
                 let number = FACILITY << 3 | level as u8;
                 let time = Civil::local(now_unix()).syslog();
-                self.send(format!("<{number}>{time} smtpd[{}]: {plain}", self.pid).as_bytes());
+                let line = format!("<{number}>{time} smtpd[{}]: {plain}", self.pid);
+                self.send(path, line.as_bytes());
             }
-            Target::Journal => {
+            Target::Journal(path) => {
                 let mut entry = format!(
                     "MESSAGE={plain}\nPRIORITY={}\nSYSLOG_FACILITY={FACILITY}\nSYSLOG_IDENTIFIER=smtpd\n",
                     level as u8
@@ -140,25 +146,21 @@ impl Log {
                 if let Some(id) = id {
                     entry.push_str(&format!("SMTPD_QUEUE_ID={id}\n"));
                 }
-                self.send(entry.as_bytes());
+                self.send(path, entry.as_bytes());
             }
         }
     }
 
     /// A log that is gone is connected anew once; a line that can't be sent goes to
     /// standard error, so that nothing is lost silently.
-    fn send(&self, datagram: &[u8]) {
+    fn send(&self, path: &Path, datagram: &[u8]) {
         let mut socket = self.socket.lock().unwrap_or_else(|e| e.into_inner());
         if let Some(open) = socket.as_ref()
             && open.send(datagram).is_ok()
         {
             return;
         }
-        let path = match self.target {
-            Target::Journal => "/run/systemd/journal/socket",
-            _ => "/dev/log",
-        };
-        *socket = connect(Path::new(path));
+        *socket = connect(path);
         if socket.as_ref().is_none_or(|s| s.send(datagram).is_err()) {
             write_stderr(&format!("{}\n", String::from_utf8_lossy(datagram)));
         }

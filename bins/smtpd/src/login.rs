@@ -20,8 +20,8 @@ use libmaps::sasl::conf::{Auxprop, Conf, ConfError, PwcheckMethod, folders};
 use libmaps::sasl::db::SaslDb;
 use libmaps::sasl::key::UserId;
 use libmaps::sasl::mechanism::{
-    Accounts, AccountsError, Channel, Checkers, FailureKind, Mechanism, Nonce, PasswordChecker,
-    ServerExchange, ServerStep, Service,
+    Accounts, AccountsError, Channel, ChannelBinding, Checkers, FailureKind, Mechanism, Nonce,
+    Offer, PasswordChecker, ServerExchange, ServerStep, Service,
 };
 use libmaps::sasl::password::{Password, SecretBytes};
 use libmaps::sasl::secret::Secrets;
@@ -152,24 +152,30 @@ impl Logins {
 
     /// The mechanisms that a client on this channel is offered (AuthOptions in op.me).
     #[must_use]
-    pub fn mechanisms(&self, tls: &Tls) -> Vec<Box<str>> {
-        let wants = |letter: char| self.options.contains(&letter);
-        self.offered
-            .iter()
-            .filter(|m| {
-                let scram = matches!(m, Mechanism::Scram(_) | Mechanism::ScramPlus(_));
-                let clear = tls.version.is_empty();
-                !(wants('p') && m.sends_password() && clear
-                    || wants('y') && **m == Mechanism::Anonymous
-                    || wants('a') && !scram
-                    || wants('m') && !(scram || **m == Mechanism::DigestMd5)
-                    || wants('c') && !m.sends_password()
-                    || (wants('d') || wants('f'))
-                    || **m == Mechanism::External && tls.verify != "OK"
-                    || matches!(m, Mechanism::ScramPlus(_)))
-            })
+    pub fn mechanisms(&self, tls: &Tls, bindings: &[ChannelBinding]) -> Vec<Box<str>> {
+        self.offered_on(tls, bindings)
             .map(|m| m.name().into())
             .collect()
+    }
+
+    fn offered_on<'a>(
+        &'a self,
+        tls: &'a Tls,
+        bindings: &'a [ChannelBinding],
+    ) -> impl Iterator<Item = &'a Mechanism> {
+        let wants = |letter: char| self.options.contains(&letter);
+        self.offered.iter().filter(move |m| {
+            let scram = matches!(m, Mechanism::Scram(_) | Mechanism::ScramPlus(_));
+            let clear = tls.version.is_empty();
+            !(wants('p') && m.sends_password() && clear
+                || wants('y') && **m == Mechanism::Anonymous
+                || wants('a') && !scram
+                || wants('m') && !(scram || **m == Mechanism::DigestMd5)
+                || wants('c') && !m.sends_password()
+                || (wants('d') || wants('f'))
+                || **m == Mechanism::External && tls.verify != "OK"
+                || matches!(m, Mechanism::ScramPlus(_)) && bindings.is_empty())
+        })
     }
 
     fn slow_down(&self, who: &Who) -> Duration {
@@ -238,6 +244,7 @@ impl Exchange {
     pub async fn start(
         world: &Arc<World>,
         tls: &Tls,
+        bindings: &[ChannelBinding],
         mechanism: &str,
         initial: Option<Vec<u8>>,
         addr: IpAddr,
@@ -259,7 +266,14 @@ impl Exchange {
         tokio::time::sleep(logins.slow_down(&Who::Address(addr))).await;
         let channel = Channel {
             external: (tls.verify == "OK").then(|| tls.cert_subject.clone().into_bytes()),
-            ..Channel::default()
+            bindings: bindings.to_vec(),
+            plus: match logins
+                .offered_on(tls, bindings)
+                .any(|m| matches!(m, Mechanism::ScramPlus(_)))
+            {
+                true => Offer::Offered,
+                false => Offer::NotOffered,
+            },
         };
         let service = Arc::clone(&logins.service);
         let now = crate::clock::now_unix();

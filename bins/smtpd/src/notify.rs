@@ -2,6 +2,23 @@
 
 use std::os::unix::net::UnixDatagram;
 
+/// Tells that a reload has begun; `Type=notify-reload` wants the moment too.
+pub fn reloading() {
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={}", monotonic_usec()));
+}
+
+#[allow(unsafe_code)] // std does not tell the clock's own count.
+fn monotonic_usec() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the structure is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    seconds * 1_000_000 + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000
+}
+
 /// Sends one state line to the socket of `NOTIFY_SOCKET`, if there is one.
 pub fn notify(state: &str) {
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {

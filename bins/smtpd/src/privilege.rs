@@ -12,7 +12,8 @@ const FIRST_PASSED: i32 = 3;
 /// More are not taken.
 const MAX_PASSED: i32 = 64;
 
-/// The listeners that a service manager passed to this process.
+/// The listeners that a service manager passed to this process. Descriptors that are none
+/// are left alone, and no program that the server starts inherits any.
 #[allow(unsafe_code)] // A descriptor's number is all that the protocol gives.
 #[must_use]
 pub fn passed_listeners() -> Vec<TcpListener> {
@@ -22,41 +23,126 @@ pub fn passed_listeners() -> Vec<TcpListener> {
     }
     let count = number("LISTEN_FDS").unwrap_or(0).clamp(0, MAX_PASSED);
     (FIRST_PASSED..FIRST_PASSED + count)
+        .filter(|fd| is_listener(*fd))
         // SAFETY: the manager gives these descriptors to this process, and nobody
         // else in it has taken them: this is called once, before any file is opened.
         .map(|fd| unsafe { TcpListener::from_raw_fd(fd) })
         .collect()
 }
 
-/// RunAsUser: gives the queue's folder to that user, then becomes it. Without the option,
-/// or when not started by root, nothing changes. Local delivery as other users is then
-/// no longer possible, as with sendmail.
-///
-/// # Errors
-/// When there is no such user, or the system refuses.
-#[allow(unsafe_code)] // setuid(2) and its like have no safe form in std.
-pub fn drop_to(site: &Site, queue: &Path) -> Result<(), String> {
-    let wanted = site.options.files.run_as_user.trim();
-    // SAFETY: takes nothing, cannot fail.
-    let root = unsafe { libc::geteuid() } == 0;
-    if wanted.is_empty() || !root {
-        return Ok(());
+/// Whether a descriptor is a socket that listens; it is then closed on exec.
+#[allow(unsafe_code)]
+fn is_listener(fd: i32) -> bool {
+    let (mut listens, mut size) = (0i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: asks about a number, which need not be open; the places for the answer are ours.
+    unsafe {
+        let asked = libc::getsockopt(
+            fd,
+            libc::SOL_SOCKET,
+            libc::SO_ACCEPTCONN,
+            (&raw mut listens).cast(),
+            &raw mut size,
+        );
+        asked == 0 && listens == 1 && libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) == 0
     }
-    let (user, group) = ids_of(site, wanted)?;
-    std::fs::create_dir_all(queue).map_err(|e| format!("{}: {e}", queue.display()))?;
-    give(queue, user, group).map_err(|e| format!("{}: {e}", queue.display()))?;
-    // SAFETY: numbers only; the order is groups, group, user, after which nothing
-    // can be regained.
-    let done = unsafe {
-        libc::setgroups(0, std::ptr::null()) == 0
-            && libc::setgid(group) == 0
-            && libc::setuid(user) == 0
-    };
-    if done {
+}
+
+/// RunAsUser, where it applies: whom the server becomes, and his groups.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Becoming {
+    user: u32,
+    group: u32,
+    others: Vec<u32>,
+}
+
+impl Becoming {
+    /// Whom the site names; nobody without the option, or when not started by root.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    #[allow(unsafe_code)] // geteuid(2) has no safe form in std.
+    pub fn of(site: &Site) -> Result<Option<Self>, String> {
+        // SAFETY: takes nothing, cannot fail.
+        let root = unsafe { libc::geteuid() } == 0;
+        let found = Becoming::named(site)?;
+        Ok(found.filter(|becoming| root && becoming.user != 0))
+    }
+
+    /// Whom the site names, whoever we are.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn named(site: &Site) -> Result<Option<Self>, String> {
+        let wanted = site.options.files.run_as_user.trim();
+        if wanted.is_empty() {
+            return Ok(None);
+        }
+        let (user, group) = ids_of(site, wanted)?;
+        let name = wanted.split([':', '.']).next().unwrap_or(wanted);
+        // A group that is named is the only one, as with sendmail.
+        let others = match wanted == name {
+            true => groups_of(site, name),
+            false => Vec::new(),
+        };
+        Ok(Some(Becoming {
+            user,
+            group,
+            others,
+        }))
+    }
+
+    /// Gives the queue's folder to the user, then becomes him for good.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    #[allow(unsafe_code)] // setuid(2) and its like have no safe form in std.
+    pub fn become_him(&self, queue: &Path) -> Result<(), String> {
+        let failed = |e| format!("{}: {e}", queue.display());
+        std::fs::create_dir_all(queue).map_err(failed)?;
+        give(queue, self.user, self.group).map_err(failed)?;
+        // SAFETY: numbers and a slice that lives; the order is groups, group, user, after
+        // which nothing can be regained.
+        let done = unsafe {
+            libc::setgroups(self.others.len(), self.others.as_ptr()) == 0
+                && libc::setgid(self.group) == 0
+                && libc::setuid(self.user) == 0
+        };
+        if done {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error().to_string())
+        }
+    }
+}
+
+impl std::fmt::Display for Becoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "uid={} gid={}", self.user, self.group)?;
+        if !self.others.is_empty() {
+            write!(f, " groups={:?}", self.others)?;
+        }
         Ok(())
-    } else {
-        Err(format!("{wanted}: {}", std::io::Error::last_os_error()))
     }
+}
+
+/// The groups that list a user as their member: so he may read sasldb2 as a member of sasl.
+fn groups_of(site: &Site, name: &str) -> Vec<u32> {
+    let text = site
+        .read_or_system(Path::new("/etc/group"))
+        .unwrap_or_default();
+    let member = |line: &str| {
+        let mut fields = line.split(':').skip(2);
+        let group = fields.next()?.parse().ok()?;
+        fields
+            .next()?
+            .split(',')
+            .any(|m| m == name)
+            .then_some(group)
+    };
+    String::from_utf8_lossy(&text)
+        .lines()
+        .filter_map(member)
+        .collect()
 }
 
 /// The folder and what lies in it belong to the user.

@@ -329,6 +329,10 @@ fn dns_of(site: &Site, resolv_conf: &[u8]) -> Result<Dns, NetError> {
     if options.timeout > timeouts.resolver_retrans.0 && !timeouts.resolver_retrans.0.is_zero() {
         options.timeout = timeouts.resolver_retrans.0;
     }
+    if site.options.given("Timeout.resolver.retry").is_some() {
+        let attempts = timeouts.resolver_retry.clamp(1, 10);
+        options.attempts = usize::try_from(attempts).unwrap_or(1);
+    }
     options.timeout = options
         .timeout
         .clamp(Duration::from_millis(100), Duration::from_secs(30));

@@ -5,6 +5,9 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use libmaps::site::Site;
+use libmaps::site::model::DaemonOptions;
+
 use crate::consult::ClientLoad;
 
 /// Most addresses that are remembered.
@@ -17,6 +20,21 @@ const MAX_TIMES: usize = 10_000;
 pub struct Throttle {
     window: Duration,
     clients: Mutex<HashMap<IpAddr, Client>>,
+    sessions: Mutex<Sessions>,
+}
+
+/// Sessions at this moment, over all and by daemon. Kept here, they outlive a reload.
+#[derive(Debug, Default)]
+struct Sessions {
+    all: u64,
+    by_daemon: HashMap<String, u64>,
+}
+
+/// A session's place; dropped, it is free for another.
+#[derive(Debug)]
+pub struct Slot {
+    throttle: Arc<Throttle>,
+    daemon: String,
 }
 
 #[derive(Debug, Default)]
@@ -39,7 +57,32 @@ impl Throttle {
         Arc::new(Throttle {
             window: window.max(Duration::from_secs(1)),
             clients: Mutex::new(HashMap::new()),
+            sessions: Mutex::default(),
         })
+    }
+
+    /// A place for one more session; none while MaxDaemonChildren or the daemon's
+    /// `children` is reached.
+    #[must_use]
+    pub fn admit(self: &Arc<Self>, site: &Site, daemon: &DaemonOptions) -> Option<Slot> {
+        let mut sessions = self.sessions();
+        let here = sessions.by_daemon.get(&daemon.name).copied().unwrap_or(0);
+        let most = site.options.limits.max_daemon_children.0;
+        if most.is_some_and(|most| sessions.all >= most)
+            || daemon.children.0.is_some_and(|most| here >= most)
+        {
+            return None;
+        }
+        sessions.all += 1;
+        sessions.by_daemon.insert(daemon.name.clone(), here + 1);
+        Some(Slot {
+            throttle: Arc::clone(self),
+            daemon: daemon.name.clone(),
+        })
+    }
+
+    fn sessions(&self) -> MutexGuard<'_, Sessions> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Counts a new connection.
@@ -91,6 +134,16 @@ impl Drop for Held {
     }
 }
 
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut sessions = self.throttle.sessions();
+        sessions.all = sessions.all.saturating_sub(1);
+        if let Some(here) = sessions.by_daemon.get_mut(&self.daemon) {
+            *here = here.saturating_sub(1);
+        }
+    }
+}
+
 /// ConnectionRateThrottle: so many connections a second over all clients; further ones wait.
 #[derive(Debug)]
 pub struct RateGate {
@@ -137,6 +190,23 @@ pub fn load_average() -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn sessions_are_bounded_over_all_and_by_daemon() {
+        let throttle = Throttle::new(Duration::from_secs(60));
+        let mut site = Site::default();
+        site.options.limits.max_daemon_children.0 = Some(3);
+        let mut one = DaemonOptions::new("one", "25");
+        one.children.0 = Some(2);
+        let other = DaemonOptions::new("other", "587");
+        let first = throttle.admit(&site, &one).unwrap();
+        let _second = throttle.admit(&site, &one).unwrap();
+        assert!(throttle.admit(&site, &one).is_none(), "children");
+        let _third = throttle.admit(&site, &other).unwrap();
+        assert!(throttle.admit(&site, &other).is_none(), "MaxDaemonChildren");
+        drop(first);
+        assert!(throttle.admit(&site, &one).is_some());
+    }
 
     #[test]
     fn connections_are_counted_by_address() {

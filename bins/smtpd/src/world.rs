@@ -3,7 +3,6 @@
 //! A SIGHUP makes a new world; sessions that are open keep the old one to their end.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libmaps::reply::Reply;
 use libmaps::site::Site;
@@ -16,7 +15,7 @@ use crate::login::{Logins, LoginsError};
 use crate::maps::{LiveMaps, Snapshot};
 use crate::queue::Queue;
 use crate::resolver::{Resolver, ResolverError};
-use crate::throttle::{RateGate, Throttle, load_average};
+use crate::throttle::{Throttle, load_average};
 use crate::tls::Tls;
 
 /// Shared by all sessions.
@@ -32,7 +31,7 @@ pub struct World {
     /// Logins.
     pub logins: Logins,
     /// TLS, where there is any.
-    pub tls: Option<Tls>,
+    pub tls: Option<Arc<Tls>>,
     /// Listeners.
     pub daemons: Vec<Arc<Daemon>>,
     /// The queue.
@@ -41,10 +40,6 @@ pub struct World {
     pub log: Arc<Log>,
     /// Connections by address.
     pub throttle: Arc<Throttle>,
-    /// Connections by second.
-    pub gate: RateGate,
-    /// Sessions at this moment.
-    pub sessions: AtomicUsize,
 }
 
 /// Why there is no world.
@@ -68,24 +63,14 @@ impl World {
     /// Opens everything that the site names.
     ///
     /// # Errors
-    /// When something that is needed can't be opened. TLS that can't be used is logged,
-    /// and then not offered.
+    /// When something that is needed can't be opened.
     pub fn open(
         site: Site,
         queue: Arc<Queue>,
         log: Arc<Log>,
         throttle: Arc<Throttle>,
+        tls: Option<Arc<Tls>>,
     ) -> Result<Arc<Self>, WorldError> {
-        let tls = match Tls::of(&site) {
-            Ok(tls) => tls,
-            Err(error) => {
-                log.say(Level::Error, &format!("STARTTLS=server: {error}"));
-                None
-            }
-        };
-        if let Some(warning) = tls.as_ref().and_then(Tls::warning) {
-            log.say(Level::Warning, &warning);
-        }
         let daemons = site
             .daemons
             .iter()
@@ -101,8 +86,6 @@ impl World {
             queue,
             log,
             throttle,
-            gate: RateGate::new(site.options.limits.connection_rate.0.unwrap_or(0)),
-            sessions: AtomicUsize::new(0),
             site: Arc::new(site),
         }))
     }
@@ -131,23 +114,10 @@ impl World {
         }
     }
 
-    /// RefuseLA: whether new connections are refused for now.
-    #[must_use]
-    pub fn refuses_connections(&self) -> bool {
-        exceeds(&self.site.options.limits.refuse_load)
-    }
-
     /// QueueLA: whether messages are only queued for now.
     #[must_use]
     pub fn only_queues(&self) -> bool {
         exceeds(&self.site.options.limits.queue_load)
-    }
-
-    /// DelayLA: whether each command waits a second.
-    #[must_use]
-    pub fn delays_commands(&self) -> bool {
-        let limit = self.site.options.limits.delay_load.0;
-        limit.is_some_and(|limit| load_average() >= limit as f64)
     }
 
     /// MinFreeBlocks: the refusal while the queue's disk is full.
@@ -159,13 +129,22 @@ impl World {
         let text = "Insufficient disk space; try again later";
         (free < wanted).then(|| reply(452, (4, 4, 5), text))
     }
+}
 
-    /// MaxDaemonChildren: whether there is room for one more session.
-    #[must_use]
-    pub fn has_room(&self) -> bool {
-        let most = self.site.options.limits.max_daemon_children.0;
-        most.is_none_or(|most| (self.sessions.load(Ordering::Relaxed) as u64) < most)
+/// The site's TLS. What can't be used is logged, and then not offered.
+#[must_use]
+pub fn open_tls(site: &Site, log: &Log) -> Option<Arc<Tls>> {
+    let tls = match Tls::of(site) {
+        Ok(tls) => tls?,
+        Err(error) => {
+            log.say(Level::Error, &format!("STARTTLS=server: {error}"));
+            return None;
+        }
+    };
+    if let Some(warning) = tls.warning() {
+        log.say(Level::Warning, &warning);
     }
+    Some(Arc::new(tls))
 }
 
 /// Whether the load average has reached a limit; an empty or senseless one is none.

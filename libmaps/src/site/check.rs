@@ -307,7 +307,7 @@ impl Check<'_> {
             .filter(|d| d.modifiers.has('a') && d.modifiers.has('A'))
         {
             let text = format!(
-                "listener {} requires AUTH (a) and offers none (A): no mail is accepted",
+                "listener {} requires AUTH (a) and offers none (A): A counts, no login is required",
                 daemon.name
             );
             self.say(

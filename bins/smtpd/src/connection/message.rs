@@ -15,11 +15,15 @@ use crate::session::{
     Answer, BodyDecoder, BodyStep, Fate, Introduced, LineCheck, MessageEnd, Transaction,
 };
 
-use super::Connection;
+use super::{Connection, patience};
 
 /// The Received header, with sendmail's macros and conditions. sendmail's own would
 /// claim that sendmail wrote it.
 const RECEIVED: &str = "$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$?{auth_type}(authenticated$?{auth_ssf} bits=${auth_ssf}$.)\n\t$.by $j (smtpd $v)$?r with $r$. id $i$?{tls_version}\n\t(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u\n\tfor $u; $|;\n\t$.$b";
+
+/// When a message is tried that QueueLA or DeliveryMode says only to queue, if nothing
+/// runs the queue before.
+const QUEUE_RUN_SECONDS: u64 = 1_800;
 
 /// A message on its way in.
 pub(super) struct Incoming {
@@ -34,7 +38,7 @@ pub(super) struct Incoming {
 impl Connection {
     pub(super) async fn receive_body(&mut self) -> std::io::Result<MessageEnd> {
         let mut incoming = self.incoming().await;
-        let patience = self.world.site.options.timeouts.data_block.0;
+        let patience = patience(self.world.site.options.timeouts.data_block);
         let (mut decoder, mut text) = (BodyDecoder::new(), Vec::new());
         loop {
             if !self.wire.has_more() {
@@ -89,7 +93,7 @@ impl Connection {
 
     /// How many of the `left` octets are at hand, waiting for some if there are none.
     async fn piece_of(&mut self, left: u64) -> std::io::Result<usize> {
-        let patience = self.world.site.options.timeouts.data_block.0;
+        let patience = patience(self.world.site.options.timeouts.data_block);
         if !self.wire.has_more() {
             match tokio::time::timeout(patience, self.wire.fill()).await {
                 Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
@@ -188,7 +192,12 @@ impl Connection {
             }
             Err(_) => return queue_failed(),
         };
-        match self.world.queue.add(envelope, body).await {
+        let due_unix = if self.daemon.only_queues() {
+            now_unix() + QUEUE_RUN_SECONDS
+        } else {
+            0
+        };
+        match self.world.queue.add_due(envelope, body, due_unix).await {
             Ok(()) => MessageEnd::Stored(id),
             Err(error) => {
                 self.world

@@ -75,7 +75,10 @@ impl Consultant {
         Welcome {
             greeting: self.greeting(),
             offers,
-            mechanisms: self.world.logins.mechanisms(&self.client.tls),
+            mechanisms: self
+                .world
+                .logins
+                .mechanisms(&self.client.tls, &self.bindings),
             auth,
             fate: Fate::Deliver,
             refusal: None,

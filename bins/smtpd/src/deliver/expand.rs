@@ -14,6 +14,7 @@ use libmaps::policy::facts::Facts;
 use libmaps::policy::route::canonify::Addressing;
 use libmaps::site::users::User;
 
+use crate::agent::{self, Reply, Request};
 use crate::consult::with_names;
 use crate::log::Level;
 use crate::maps::Snapshot;
@@ -256,15 +257,36 @@ fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u
             continue;
         }
         let path: PathBuf = world.site.below(Path::new(&path));
-        if let Some(text) = read_trusted(&path, user.uid)? {
+        if let Some(text) = read_forward(&path, user)? {
             return Ok(Some(one_list(&text)));
         }
     }
     Ok(None)
 }
 
+/// Reads the file with the rights at hand: ours, or by the agent the user's.
+fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, String> {
+    let Some(agent) = agent::running() else {
+        return read_trusted(path, user.uid);
+    };
+    let request = Request::Forward {
+        path: path.into(),
+        uid: user.uid,
+        gid: user.gid,
+    };
+    match agent.run(&request, |_| Ok(())) {
+        Ok(Reply::File(text)) => Ok(text),
+        Ok(Reply::Refused(why)) => Err(why),
+        Ok(Reply::Ended(_)) => Err("the agent did not understand".into()),
+        Err(error) => Err(format!("agent: {error}")),
+    }
+}
+
 /// A regular file that only its user (or root) can have written; `Ok(None)` if there is none.
-fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
+///
+/// # Errors
+/// Why it is not trusted, or can't be read.
+pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
     let shown = path.display();
     let opened = OpenOptions::new()
         .read(true)

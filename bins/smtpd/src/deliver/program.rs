@@ -10,6 +10,7 @@ use std::time::Duration;
 use libmaps::sysexits::SysExit;
 
 use super::outcome::Outcome;
+use crate::agent::{self, Agent, Reply, Request};
 
 /// Longest run of a program.
 const PATIENCE: Duration = Duration::from_secs(3600);
@@ -18,26 +19,29 @@ const MAX_COMPLAINT: usize = 400;
 
 /// As whom a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RunAs {
-    pub(super) uid: u32,
-    pub(super) gid: u32,
+pub(crate) struct RunAs {
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
 }
 
 /// A program to run.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) path: PathBuf,
-    pub(super) args: Vec<String>,
-    pub(super) folder: Option<PathBuf>,
-    pub(super) run_as: Option<RunAs>,
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    pub(crate) args: Vec<String>,
+    pub(crate) folder: Option<PathBuf>,
+    pub(crate) run_as: Option<RunAs>,
 }
 
 /// Runs it with what `feed` writes on its input; its exit says what became of the mail
 /// (sysexits(3)). This blocks.
-pub(super) fn run(
+pub(crate) fn run(
     program: Program,
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
+    if let (Some(agent), Some(run_as)) = (agent::running(), program.run_as) {
+        return by_agent(agent, program, run_as, feed);
+    }
     let mut command = Command::new(&program.path);
     command
         .args(&program.args)
@@ -86,6 +90,28 @@ pub(super) fn run(
         },
         Some(code) => by_exit(code, complaint),
         None => Outcome::deferred(format!("{}: killed", program.path.display())),
+    }
+}
+
+/// Has the agent run it (RunAsUser).
+fn by_agent(
+    agent: &Agent,
+    program: Program,
+    RunAs { uid, gid }: RunAs,
+    feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Outcome {
+    let request = Request::Run {
+        path: program.path,
+        args: program.args,
+        folder: program.folder,
+        uid,
+        gid,
+    };
+    match agent.run(&request, feed) {
+        Ok(Reply::Ended(outcome)) => outcome,
+        Ok(Reply::Refused(why)) => Outcome::deferred(why),
+        Ok(Reply::File(_)) => Outcome::deferred("the agent did not understand"),
+        Err(error) => Outcome::deferred(format!("agent: {error}")),
     }
 }
 

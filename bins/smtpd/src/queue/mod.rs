@@ -71,11 +71,10 @@ impl Queue {
     /// When another server has it, or it can't be read or made.
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
         let store = Arc::new(Store::open(folder)?);
-        let index = store
-            .load()?
-            .iter()
-            .map(|e| (e.id.clone(), Entry::of(e)))
-            .collect();
+        let mut index = BTreeMap::new();
+        store.load(|envelope| {
+            index.insert(envelope.id.clone(), Entry::of(envelope));
+        })?;
         let (sender, receiver) = mpsc::channel();
         let writing = Arc::clone(&store);
         let writer = std::thread::Builder::new()
@@ -118,7 +117,22 @@ impl Queue {
     /// # Errors
     /// When it could not be written; then nothing of it stays.
     pub async fn add(&self, envelope: Envelope, body: Body) -> Result<(), Arc<QueueError>> {
-        let (id, entry) = (envelope.id.clone(), Entry::of(&envelope));
+        self.add_due(envelope, body, 0).await
+    }
+
+    /// Adds a message that is not tried before that moment, in seconds since 1970, unless
+    /// the queue is run or the server starts anew.
+    ///
+    /// # Errors
+    /// As [`Queue::add`].
+    pub async fn add_due(
+        &self,
+        envelope: Envelope,
+        body: Body,
+        due_unix: u64,
+    ) -> Result<(), Arc<QueueError>> {
+        let (id, mut entry) = (envelope.id.clone(), Entry::of(&envelope));
+        entry.due_unix = entry.due_unix.max(due_unix);
         self.change(Change::Add(Box::new(envelope), body)).await?;
         self.entries().insert(id, entry);
         self.wake.notify_one();

@@ -128,63 +128,76 @@ impl Store {
         Ok(store)
     }
 
+    /// A store of this format has all its tables; only a new one is written to, as a commit
+    /// waits for the disk.
     fn check_format(&self) -> Result<(), QueueError> {
+        let found = match self.format()? {
+            Some(found) => found,
+            None => return self.lay_out(),
+        };
+        if found == FORMAT {
+            return Ok(());
+        }
+        Err(QueueError::Format {
+            path: self.path.clone(),
+            found,
+        })
+    }
+
+    fn format(&self) -> Result<Option<u64>, QueueError> {
+        let read = self.try_redb("begin", self.database.begin_read())?;
+        let meta = match read.open_table(META) {
+            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+            opened => self.try_redb("open table", opened)?,
+        };
+        let format = self.try_redb("read", meta.get("format"))?;
+        Ok(format.map(|guard| guard.value()))
+    }
+
+    fn lay_out(&self) -> Result<(), QueueError> {
         let write = self.try_redb("begin", self.database.begin_write())?;
-        let found = {
+        {
             let mut meta = self.try_redb("open table", write.open_table(META))?;
-            let found = self
-                .try_redb("read", meta.get("format"))?
-                .map(|guard| guard.value());
-            if found.is_none() {
-                self.try_redb("write", meta.insert("format", FORMAT))?;
-            }
+            self.try_redb("write", meta.insert("format", FORMAT))?;
             self.try_redb("open table", write.open_table(ENVELOPES))?;
             self.try_redb("open table", write.open_table(BODIES))?;
-            found.unwrap_or(FORMAT)
-        };
-        if found != FORMAT {
-            return Err(QueueError::Format {
-                path: self.path.clone(),
-                found,
-            });
         }
         self.try_redb("commit", write.commit())
     }
 
-    /// Every envelope, and the orphans of a crash removed.
-    pub(super) fn load(&self) -> Result<Vec<Envelope>, QueueError> {
+    /// Shows every envelope, and removes the orphans of a crash.
+    pub(super) fn load(&self, mut each: impl FnMut(&Envelope)) -> Result<(), QueueError> {
         let read = self.try_redb("begin", self.database.begin_read())?;
         let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
-        let mut all = Vec::new();
+        // Files that no envelope claims: nobody was told 250 for them.
+        let mut orphans = self.files_in("large")?;
         for row in self.try_redb("read", table.iter())? {
             let (id, json) = self.try_redb("read", row)?;
-            all.push(parse(id.value(), json.value())?);
+            let envelope = parse(id.value(), json.value())?;
+            orphans.remove(&*envelope.id);
+            each(&envelope);
         }
-        let known: HashSet<&str> = all.iter().map(|e: &Envelope| &*e.id).collect();
-        self.sweep("incoming", &HashSet::new())?;
-        self.sweep("large", &known)?;
-        Ok(all)
-    }
-
-    /// Removes files that belong to no envelope: nobody was told 250 for them.
-    fn sweep(&self, name: &str, known: &HashSet<&str>) -> Result<(), QueueError> {
-        let folder = self.folder.join(name);
-        let io = |source| QueueError::Io {
-            path: folder.clone(),
-            action: "read folder",
-            source,
-        };
-        for entry in fs::read_dir(&folder).map_err(io)? {
-            let entry = entry.map_err(io)?;
-            if !entry
-                .file_name()
-                .to_str()
-                .is_some_and(|n| known.contains(n))
-            {
-                let _ = fs::remove_file(entry.path());
-            }
+        for id in orphans {
+            let _ = fs::remove_file(self.large(&id));
+        }
+        for id in self.files_in("incoming")? {
+            let _ = fs::remove_file(self.incoming(&id));
         }
         Ok(())
+    }
+
+    fn files_in(&self, name: &str) -> Result<HashSet<String>, QueueError> {
+        let folder = self.folder.join(name);
+        let names = fs::read_dir(&folder).and_then(|entries| {
+            entries
+                .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
+                .collect()
+        });
+        names.map_err(|source| QueueError::Io {
+            path: folder,
+            action: "read folder",
+            source,
+        })
     }
 
     /// Makes all changes durable in one transaction; all happen or none.

@@ -97,10 +97,9 @@ impl Session {
                 let text = format!("{id} Message accepted for delivery");
                 Action::Reply(replies::say(250, (2, 0, 0), text))
             }
-            // The text was read to its true end; a client that sends such lines
-            // may be a smuggler's, so nothing further is taken from it.
-            MessageEnd::Fault(BodyFault::BareCr) => self.close(replies::bare_cr()),
-            MessageEnd::Fault(BodyFault::BareLf) => self.close(replies::bare_lf()),
+            // The text was read to its true end, so what follows is a command again.
+            MessageEnd::Fault(BodyFault::BareCr) => Action::Reply(replies::bare_cr()),
+            MessageEnd::Fault(BodyFault::BareLf) => Action::Reply(replies::bare_lf()),
             MessageEnd::Fault(BodyFault::Nul) => Action::Reply(replies::nul_in_text()),
             MessageEnd::TooLarge => {
                 Action::Reply(replies::size_exceeded(self.rules.max_message_octets))

@@ -138,7 +138,7 @@ impl Session {
         lines.push("HELP".into());
     }
 
-    pub(super) fn starttls(&mut self, argument: &[u8]) -> Action {
+    pub(super) fn starttls(&mut self, argument: &[u8], ahead: Ahead) -> Action {
         let refused = if self.channel == Channel::Tls {
             replies::tls_unavailable()
         } else if self.tls_forbidden() {
@@ -149,6 +149,9 @@ impl Session {
             replies::tls_unavailable()
         } else if !argument.is_empty() {
             replies::no_parameters()
+        } else if ahead == Ahead::More {
+            // Said in clear, it could be taken for something said under TLS (CVE-2011-0411).
+            return self.close(replies::tls_overrun(&self.rules.hostname));
         } else {
             self.state = State::Handshake;
             return Action::Upgrade(replies::tls_ready());

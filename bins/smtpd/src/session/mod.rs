@@ -54,7 +54,7 @@ pub enum Action {
     Reply(Reply),
     /// Find the answer and hand it to [`Session::on_answer`].
     Consult(Question),
-    /// Send the reply, drop whatever clear text is buffered, do the TLS handshake,
+    /// Send the reply, do the TLS handshake,
     /// then answer [`Answer::Welcome`] anew.
     Upgrade(Reply),
     /// Send the reply, then read message text up to its end.
@@ -344,7 +344,7 @@ impl Session {
             Verb::Etrn => self.etrn(argument),
             Verb::Verbose => self.verb(),
             Verb::Auth => self.auth(command::rest(line)),
-            Verb::StartTls => self.starttls(argument),
+            Verb::StartTls => self.starttls(argument, ahead),
             Verb::Unimplemented => Action::Reply(replies::unimplemented(&echo(line))),
             Verb::Bdat | Verb::Unknown => {
                 self.bad_command(replies::unrecognized(&echo(line.trim_ascii())))

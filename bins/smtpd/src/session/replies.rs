@@ -129,11 +129,11 @@ pub(super) fn start_data() -> Reply {
 }
 
 pub(super) fn bare_cr() -> Reply {
-    say(421, (4, 5, 0), "Bare carriage return (CR) not allowed")
+    say(554, (5, 6, 0), "Bare carriage return (CR) not allowed")
 }
 
 pub(super) fn bare_lf() -> Reply {
-    say(421, (4, 5, 0), "Bare linefeed (LF) not allowed")
+    say(554, (5, 6, 0), "Bare linefeed (LF) not allowed")
 }
 
 pub(super) fn nul_in_text() -> Reply {
@@ -163,6 +163,11 @@ pub(super) fn nul_in_command() -> Reply {
 
 pub(super) fn tls_ready() -> Reply {
     say(220, (2, 0, 0), "Ready to start TLS")
+}
+
+pub(super) fn tls_overrun(host: &str) -> Reply {
+    let text = format!("{host} Nothing may follow STARTTLS; closing connection");
+    say(503, (5, 5, 0), text)
 }
 
 pub(super) fn tls_unavailable() -> Reply {

@@ -11,8 +11,12 @@ impl Reader {
         let name = format!("Daemon{}", self.site.daemons.len());
         let mut daemon = DaemonOptions::new(&name, "smtp");
         for (key, value) in pairs(text) {
-            // sendmail looks at the first letter of the key only, and case counts.
+            // sendmail looks at the first letter of the key only. `Proxy`, the balancers that are
+            // believed, is no word of sendmail's.
             match key.chars().next() {
+                _ if key.eq_ignore_ascii_case("proxy") => {
+                    daemon.others.push((key.to_owned(), value.to_owned()));
+                }
                 Some('N' | 'n') => daemon.name = value.to_owned(),
                 Some('F' | 'f') => daemon.family = self.family(value, place),
                 Some('A' | 'a') => daemon.address = Some(value.to_owned()),

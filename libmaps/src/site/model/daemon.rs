@@ -45,7 +45,8 @@ pub struct DaemonOptions {
     pub children: Limit,
     /// `Listen`: length of the queue of connections.
     pub backlog: Option<u32>,
-    /// `delay_la`, `queue_la`, `refuse_la`, `DeliveryMode`, `SendBufSize`, `ReceiveBufSize`: as written.
+    /// `delayLA`, `queueLA`, `refuseLA`, `DeliveryMode`, `SendBufSize`, `ReceiveBufSize`: as written; see
+    /// [`DaemonOptions::other`].
     pub others: Vec<(String, String)>,
     /// `InputMailFilters` of this listener; none means those of the site.
     pub filters: Option<Vec<String>>,
@@ -78,6 +79,24 @@ impl DaemonOptions {
             "lmtp" => Some(24),
             digits => digits.parse().ok(),
         }
+    }
+
+    /// The value of one of the other keys; case and underscores don't count.
+    #[must_use]
+    pub fn other(&self, key: &str) -> Option<&str> {
+        let plain = |text: &str| text.replace('_', "").to_ascii_lowercase();
+        let found = self.others.iter().find(|(k, _)| plain(k) == plain(key));
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// `SendBufSize` or `ReceiveBufSize` in octets.
+    #[must_use]
+    pub fn buffer_octets(&self, key: &str) -> Option<u32> {
+        self.other(key)?
+            .trim()
+            .parse()
+            .ok()
+            .filter(|size| *size > 0)
     }
 
     /// `${daemon_flags}`: the modifiers with a blank around each, capitals doubled, as rules see them.

@@ -1,0 +1,84 @@
+//! What a site asks for and this server does not do: found at the start, not in use.
+
+use libmaps::site::Site;
+use libmaps::site::diagnostic::{Diagnostic, Place, Severity};
+use libmaps::site::model::Family;
+use libmaps::site::model::FilterFailure;
+
+/// What is not done, with file and line. An error is what would let mail through, or in,
+/// that the site wants kept out.
+#[must_use]
+pub fn findings(site: &Site) -> Vec<Diagnostic> {
+    let mut all = Vec::new();
+    filters(site, &mut all);
+    options(site, &mut all);
+    daemons(site, &mut all);
+    all
+}
+
+/// Mail filters are not asked. `F=` says what that means: nothing where it is not there.
+fn filters(site: &Site, all: &mut Vec<Diagnostic>) {
+    let asked = &site.options.filters.input;
+    let by_daemons = site.daemons.iter().flat_map(|d| d.filters.iter().flatten());
+    let names = |name: &str| asked.has(name) || by_daemons.clone().any(|f| f == name);
+    for filter in site.filters.iter().filter(|f| names(&f.name)) {
+        let name = &filter.name;
+        let (severity, meaning) = match filter.on_failure {
+            FilterFailure::Pass => (Severity::Warning, "mail passes without it"),
+            _ => (
+                Severity::Error,
+                "its F= says that no mail may pass without it",
+            ),
+        };
+        let text = format!("mail filter {name} is not asked: {meaning}");
+        all.push(Diagnostic::new(
+            &place(site, &format!("MAIL_FILTER({name})")),
+            severity,
+            text,
+        ));
+    }
+}
+
+fn options(site: &Site, all: &mut Vec<Diagnostic>) {
+    let given = |name: &str| site.options.given(name).cloned();
+    if let Some(at) = given("Timeout.ident").filter(|_| !site.options.timeouts.ident.0.is_zero()) {
+        let text = "Timeout.ident: clients are not asked who they are (RFC 1413)";
+        all.push(Diagnostic::new(&at, Severity::Warning, text));
+    }
+    let two = |path: &Option<std::path::PathBuf>| {
+        path.as_ref()
+            .is_some_and(|p| p.as_os_str().as_encoded_bytes().contains(&b','))
+    };
+    if let Some(at) = given("ServerCertFile").filter(|_| two(&site.options.tls.server_cert)) {
+        let text = "ServerCertFile names two certificates: only the first is used";
+        all.push(Diagnostic::new(&at, Severity::Warning, text));
+    }
+}
+
+fn daemons(site: &Site, all: &mut Vec<Diagnostic>) {
+    let tls = &site.options.tls;
+    let has_tls = tls.server_cert.is_some() && tls.server_key.is_some();
+    for daemon in &site.daemons {
+        let name = &daemon.name;
+        let at = place(site, &format!("DAEMON_OPTIONS({name})"));
+        if daemon.modifiers.has('s') && !has_tls {
+            let text = format!(
+                "daemon {name} has TLS from the first octet (M=s), but confSERVER_CERT and confSERVER_KEY are not set"
+            );
+            all.push(Diagnostic::new(&at, Severity::Warning, text));
+        }
+        if daemon.family == Family::Local {
+            let text = format!("daemon {name}: Family=local is not served");
+            let severity = match daemon.modifiers.has('O') {
+                true => Severity::Warning,
+                false => Severity::Error,
+            };
+            all.push(Diagnostic::new(&at, severity, text));
+        }
+    }
+}
+
+fn place(site: &Site, what: &str) -> Place {
+    let whole = || Place::new(std::path::Path::new("sendmail.mc"), 0);
+    site.places.get(what).cloned().unwrap_or_else(whole)
+}

@@ -1,0 +1,24 @@
+//! The whole server from outside: listeners, TLS, logins, logs, signals, limits. Real sockets
+//! on free ports of loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod certificates;
+mod client;
+#[path = "../live/name_server.rs"]
+mod name_server;
+mod saslauthd;
+mod site;
+
+mod howto;
+mod listeners;
+mod logging;
+mod mail;
+mod proxy;
+mod run_as;
+mod tls;
+mod wire;

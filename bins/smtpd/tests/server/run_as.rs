@@ -1,0 +1,228 @@
+//! RunAsUser: the server is an ordinary user, and deliveries still are their users'.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+
+use crate::certificates::{Authority, TLS_MC};
+use crate::client::Client;
+use crate::site::{HOST, Site, wait_until};
+
+const SERVER: u32 = 54_321;
+const BOB: u32 = 54_322;
+const ANN: u32 = 54_323;
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+fn site() -> Site {
+    let site = Site::new(&format!(
+        "{TLS_MC}define(`confRUN_AS_USER', `mailer')dnl\n\
+         define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl"
+    ));
+    let authority = Authority::new("CA");
+    authority.sign(HOST, 1).install(&site);
+    site.write("etc/mail/ca.crt", &authority.pem);
+    site.write(
+        "etc/passwd",
+        &format!(
+            "mailer:x:{SERVER}:{SERVER}::/:/bin/false\nbob:x:{BOB}:{BOB}:Bob:/home/bob:/bin/sh\n\
+             ann:x:{ANN}:{ANN}:Ann:/home/ann:/bin/sh\neve:x:{ANN}:{ANN}:Eve:/home/eve:/bin/sh\n"
+        ),
+    );
+    site.write(
+        "etc/group",
+        &format!("secrets:x:54400:mailer,bob\nbob:x:{BOB}:\n"),
+    );
+    let mode = |name: &str, mode: u32| {
+        fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for folder in ["var/mail", "var/spool", "home/bob", "home/ann", "open"] {
+        fs::create_dir_all(site.path(folder)).unwrap();
+    }
+    mode("var/mail", 0o1777);
+    mode("open", 0o1777);
+    for (home, uid) in [("home/bob", BOB), ("home/ann", ANN)] {
+        chown(site.path(home), Some(uid), Some(uid)).unwrap();
+        mode(home, 0o700);
+    }
+    site
+}
+
+fn send(client: &mut Client, to: &str) {
+    client.talk(&[
+        ("MAIL FROM:<a@b.example>", "250 "),
+        (&format!("RCPT TO:<{to}>"), "250 "),
+        ("DATA", "354"),
+        (&format!("Subject: to {to}\r\n\r\nhello\r\n."), "250 "),
+    ]);
+}
+
+/// The user of a process, and its children.
+fn process(pid: u32) -> (u32, Vec<u32>) {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|l| l.starts_with("Uid:")).unwrap();
+    let uid = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let mut children = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().flatten() {
+        let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else {
+            continue;
+        };
+        let stat = fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        let parent = stat.rsplit_once(')').and_then(|(_, rest)| {
+            let mut words = rest.split_whitespace();
+            words.nth(1)?.parse::<u32>().ok()
+        });
+        if parent == Some(pid) {
+            children.push(child);
+        }
+    }
+    (uid, children)
+}
+
+#[test]
+fn deliveries_are_their_users_though_the_server_is_not_root() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    let site = site();
+    site.write("home/ann/.forward", "bob, \"|id -u > /dev/null\"\n");
+    chown(site.path("home/ann/.forward"), Some(ANN), Some(ANN)).unwrap();
+    let out = site.path("open/who");
+    site.write(
+        "etc/mail/aliases",
+        &format!(
+            "prog: \"|id -u > {}\"\narchive: /etc/mail/out.mbox\n",
+            out.display()
+        ),
+    );
+    smtpd::tables::build_aliases(&site.path("etc/mail/aliases")).unwrap();
+    // Maps are read as the server's user.
+    chown(site.path("etc/mail/aliases.db"), Some(SERVER), None).unwrap();
+    let mut server = site.start();
+    let (uid, children) = process(server.pid());
+    assert_eq!(uid, SERVER);
+    let [agent] = children[..] else {
+        panic!("children {children:?}");
+    };
+    assert_eq!(process(agent).0, 0);
+    server.log_with(&format!(
+        "running as uid={SERVER} gid={SERVER} groups=[54400]"
+    ));
+    // The key is root's alone, and was read before.
+    let (mut client, offers) = Client::hello(server.only_port());
+    assert!(offers.contains("STARTTLS"), "{offers}");
+    client.secure(None);
+    for to in ["bob", "prog", "archive"] {
+        send(&mut client, to);
+    }
+    site.text_with("var/mail/bob", "Subject: to bob");
+    let mailbox = fs::metadata(site.path("var/mail/bob")).unwrap();
+    assert_eq!((mailbox.uid(), mailbox.mode() & 0o777), (BOB, 0o600));
+    site.text_with("etc/mail/out.mbox", "Subject: to archive");
+    // DefaultUser of the test site is 8.
+    site.text_with("open/who", "8\n");
+    // A .forward that only its owner can read.
+    send(&mut client, "ann");
+    site.text_with("var/mail/bob", "Subject: to ann");
+    // Nobody's home is there: the mailbox is.
+    send(&mut client, "eve");
+    site.text_with("var/mail/eve", "Subject: to eve");
+    let queue = fs::metadata(site.path("var/spool/mqueue")).unwrap();
+    assert_eq!(queue.uid(), SERVER);
+    server.signal("-TERM");
+    assert!(server.wait_end().success());
+    let gone = || fs::metadata(format!("/proc/{agent}")).is_err();
+    assert!(wait_until(gone), "the agent ends with the server");
+}
+
+#[test]
+fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::process::{Command, Stdio};
+    let site = site();
+    let ask = |request: serde_json::Value| -> serde_json::Value {
+        let (ours, theirs) = rustix::net::socketpair(
+            rustix::net::AddressFamily::UNIX,
+            rustix::net::SocketType::SEQPACKET,
+            rustix::net::SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_smtpd"))
+            .args(["deliver-agent", "--root"])
+            .arg(site.root())
+            .stdin(Stdio::from(theirs))
+            .spawn()
+            .unwrap();
+        let (mut stream, passed) = UnixStream::pair().unwrap();
+        {
+            use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+            use std::os::fd::AsFd;
+            let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+            let mut control = SendAncillaryBuffer::new(&mut space);
+            let fds = [passed.as_fd()];
+            control.push(SendAncillaryMessage::ScmRights(&fds));
+            let word = [std::io::IoSlice::new(b"work")];
+            rustix::net::sendmsg(&ours, &word, &mut control, SendFlags::empty()).unwrap();
+        }
+        drop(passed);
+        let json = request.to_string();
+        let length = (json.len() as u32).to_be_bytes();
+        stream.write_all(&length).unwrap();
+        stream.write_all(json.as_bytes()).unwrap();
+        stream.shutdown(std::net::Shutdown::Write).unwrap();
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply).unwrap();
+        drop(ours);
+        assert!(agent.wait().unwrap().success());
+        serde_json::from_slice(&reply[4..]).unwrap()
+    };
+    let run = |path: &str, args: &[&str], uid: u32| {
+        ask(serde_json::json!({"Run": {
+            "path": path, "args": args, "folder": null, "uid": uid, "gid": uid,
+        }}))
+    };
+    let own = env!("CARGO_BIN_EXE_smtpd");
+    let target = site.path("open/file");
+    let target = target.to_str().unwrap();
+    for (reply, why) in [
+        (
+            run(own, &["deliver-file", "append", "fcntl", target], 0),
+            "as root",
+        ),
+        (run("/bin/touch", &[target], BOB), "no mailer of this site"),
+        (run(own, &["demo"], BOB), "no mailer of this site"),
+        (
+            ask(serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": 0, "gid": 0}})),
+            "as root",
+        ),
+    ] {
+        let said = reply["Refused"].as_str().unwrap_or_default();
+        assert!(said.contains(why), "{reply}");
+    }
+    let reply = run(own, &["deliver-file", "append", "fcntl", target], BOB);
+    assert_eq!(reply["Ended"]["fate"], "Sent", "{reply}");
+    assert_eq!(fs::metadata(target).unwrap().uid(), BOB);
+    // Another user's file is not his.
+    let shadow =
+        ask(serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": BOB, "gid": BOB}}));
+    assert_eq!(shadow["File"], serde_json::Value::Null, "{shadow}");
+}
+
+#[test]
+fn an_unknown_user_stops_the_start() {
+    let site = Site::new("define(`confRUN_AS_USER', `nosuchuser')dnl");
+    let (status, said) = site.run_to_end(&["check"]);
+    assert_eq!(status.code(), Some(78), "{said}");
+    assert!(
+        said.contains("run-as ERROR nosuchuser: no such user"),
+        "{said}"
+    );
+    let (status, said) = site.run_to_end(&[]);
+    assert_eq!(status.code(), Some(78), "{said}");
+}
