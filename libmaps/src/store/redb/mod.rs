@@ -179,7 +179,7 @@ impl RedbMap {
             if let Ok(map) = file.map(|file| RedbMap::open_to_scan(file, &path, name))
                 && let Ok(map) = map
             {
-                residence.fill(map.iter(), count, &store);
+                residence.fill(&map, count, &store);
             }
         };
         let _ = std::thread::Builder::new()
@@ -275,7 +275,7 @@ impl Map for RedbMap {
 
     fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         let path = &self.name.path;
-        guarded(path, || match &self.table {
+        guarded(path, || match &self.store.table {
             Table::Single(table) => {
                 for item in table.iter().map_err(|e| from_redb(path, e))? {
                     let (lhs, rhs) = item.map_err(|e| from_redb(path, e))?;

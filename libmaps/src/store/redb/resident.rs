@@ -11,7 +11,7 @@ use std::sync::{Arc, OnceLock};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::map::{Entries, StoreError};
+use crate::map::{Map, StoreError};
 use crate::rhs::Rhs;
 
 /// What the entries of one map may take in memory, in octets.
@@ -48,9 +48,9 @@ impl Residence {
 
     /// Reads the entries; they are left to the store where they are too many, where one can't
     /// be read, and when nobody holds the map any more.
-    pub(super) fn fill<S>(&self, entries: Entries<'_>, count: u64, store: &Arc<S>) {
-        let resident = Resident::of(entries, count, || Arc::strong_count(store) > 1);
-        let _ = self.entries.set(resident.ok().flatten());
+    pub(super) fn fill<S>(&self, map: &dyn Map, count: u64, store: &Arc<S>) {
+        let resident = Resident::of(map, count, || Arc::strong_count(store) > 1);
+        let _ = self.entries.set(resident.ok());
     }
 }
 
@@ -72,29 +72,37 @@ struct Slot {
 }
 
 impl Resident {
-    fn of(
-        entries: Entries<'_>,
-        count: u64,
-        wanted: impl Fn() -> bool,
-    ) -> Result<Option<Self>, StoreError> {
-        let slots = usize::try_from(count.max(8) + count / 2).unwrap_or(usize::MAX);
-        if slots > MAX_OCTETS / size_of::<Slot>() {
-            return Ok(None);
-        }
+    /// The entries of `map`, of which there are `count`. An error: they stay in the store, since
+    /// they are too large, can't be read, or are no longer wanted.
+    fn of(map: &dyn Map, count: u64, wanted: impl Fn() -> bool) -> Result<Self, StoreError> {
+        let path = &map.name().path;
+        let too_large = || StoreError::TooLarge {
+            path: path.clone(),
+            why: "the entries do not fit in memory".into(),
+        };
+        let slots = usize::try_from(count.max(8).saturating_add(count / 2));
+        let slots = slots
+            .ok()
+            .filter(|slots| *slots <= MAX_OCTETS / size_of::<Slot>())
+            .ok_or_else(too_large)?;
         let mut resident = Resident {
             seed: seed(),
             slots: vec![Slot::default(); slots],
             octets: Vec::new(),
         };
-        for (n, entry) in entries.enumerate() {
-            let entry = entry?;
-            let (lhs, rhs) = (entry.lhs.as_bytes(), entry.rhs.as_bytes());
-            if n % 4096 == 0 && !wanted() || !resident.insert(lhs, rhs) {
-                return Ok(None);
+        let mut turn: u32 = 0;
+        map.for_each(&mut |lhs, rhs| {
+            turn = turn.wrapping_add(1);
+            if turn.is_multiple_of(4096) && !wanted() {
+                return Err(StoreError::Missing { path: path.clone() });
             }
-        }
+            match resident.insert(lhs, rhs) {
+                true => Ok(()),
+                false => Err(too_large()),
+            }
+        })?;
         resident.octets.shrink_to_fit();
-        Ok(Some(resident))
+        Ok(resident)
     }
 
     fn insert(&mut self, lhs: &[u8], rhs: &[u8]) -> bool {
@@ -173,20 +181,21 @@ fn seed() -> u64 {
 mod tests {
     use super::*;
     use crate::map::Entry;
+    use crate::store::memory::MemoryMap;
     use proptest::prelude::*;
     use std::collections::BTreeMap;
 
-    fn resident(entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> Option<Resident> {
-        let all = entries
+    fn map(entries: &BTreeMap<Vec<u8>, Vec<u8>>) -> MemoryMap {
+        let entries = entries
             .iter()
-            .map(|(l, r)| Ok(Entry::new(l.as_slice(), r.as_slice())));
-        Resident::of(Box::new(all), entries.len() as u64, || true).unwrap()
+            .map(|(l, r)| Entry::new(l.as_slice(), r.as_slice()));
+        MemoryMap::new("m.db", entries)
     }
 
     proptest! {
         #[test]
         fn it_answers_as_the_map_does(entries: BTreeMap<Vec<u8>, Vec<u8>>, other: Vec<Vec<u8>>) {
-            let resident = resident(&entries).unwrap();
+            let resident = Resident::of(&map(&entries), entries.len() as u64, || true).unwrap();
             for lhs in entries.keys().chain(&other) {
                 prop_assert_eq!(resident.get(lhs), entries.get(lhs).map(Vec::as_slice));
             }
@@ -196,16 +205,15 @@ mod tests {
     #[test]
     fn what_is_too_large_is_left_to_the_store() {
         let large = BTreeMap::from([(b"a".to_vec(), vec![0; MAX_OCTETS])]);
-        assert!(resident(&large).is_none());
-        let none = Resident::of(Box::new(std::iter::empty()), u64::MAX / 4, || true);
-        assert!(none.unwrap().is_none());
+        assert!(Resident::of(&map(&large), 1, || true).is_err());
+        let none = BTreeMap::new();
+        assert!(Resident::of(&map(&none), u64::MAX / 4, || true).is_err());
     }
 
     #[test]
     fn nothing_is_read_for_a_map_that_is_gone() {
-        let all = (0..9000u32).map(|n| Ok(Entry::new(n.to_be_bytes().as_slice(), "x")));
-        let gone = Resident::of(Box::new(all), 9000, || false);
-        assert!(gone.unwrap().is_none());
+        let all = (0..9000u32).map(|n| (n.to_be_bytes().into(), b"x".into()));
+        assert!(Resident::of(&map(&all.collect()), 9000, || false).is_err());
     }
 
     #[test]
