@@ -275,7 +275,7 @@ impl Map for RedbMap {
 
     fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         let path = &self.name.path;
-        guarded(path, || match &self.table {
+        guarded(path, || match &self.store.table {
             Table::Single(table) => {
                 for item in table.iter().map_err(|e| from_redb(path, e))? {
                     let (lhs, rhs) = item.map_err(|e| from_redb(path, e))?;
