@@ -6,7 +6,7 @@ use libmaps::site::Site;
 use libmaps::site::model::DaemonOptions;
 use libmaps::site::model::options::PrivacyFlag;
 
-use crate::session::{AuthDemand, Offer, Offers, Rules};
+use crate::session::{AuthDemand, Bounces, Names, Offer, Offers, Rules};
 use crate::throttle::{RateGate, load_average};
 
 /// Failed logins after which a connection ends.
@@ -94,6 +94,16 @@ impl Daemon {
                 max_recipients: count(limits.max_recipients.0),
                 bad_rcpt_throttle: u32::try_from(limits.bad_recipient_throttle.0.unwrap_or(0))
                     .unwrap_or(u32::MAX),
+                max_noop: u32::try_from(limits.max_noop_commands.0.unwrap_or(0))
+                    .unwrap_or(u32::MAX),
+                names: match site.options.greeting.allow_bogus_helo {
+                    true => Names::Any,
+                    false => Names::Hosts,
+                },
+                bounces: match site.options.delivery.soft_bounce {
+                    true => Bounces::Soft,
+                    false => Bounces::Hard,
+                },
                 auth_strikes: AUTH_STRIKES,
                 deliver_by_min_seconds: deliver_by_min,
             }),

@@ -12,7 +12,10 @@ pub(super) enum Counted {
     /// HELO and EHLO.
     Helo,
     /// NOOP, HELP and other idle talk.
-    Noop,
+    Noop {
+        /// How many are free (MaxNOOPCommands); 0: all.
+        allowance: u32,
+    },
     /// VRFY, EXPN, VERB.
     Verify,
     /// ETRN.
@@ -40,7 +43,8 @@ impl Counters {
     pub(super) fn count(&mut self, what: Counted) -> Duration {
         let (counter, allowance) = match what {
             Counted::Helo => (&mut self.helo, 3),
-            Counted::Noop => (&mut self.noop, 20),
+            Counted::Noop { allowance: 0 } => return Duration::ZERO,
+            Counted::Noop { allowance } => (&mut self.noop, allowance),
             Counted::Verify => (&mut self.verify, 6),
             Counted::Etrn => (&mut self.etrn, 8),
             Counted::Auth { mechanisms } => (&mut self.auth, 3 + mechanisms),

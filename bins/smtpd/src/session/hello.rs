@@ -5,7 +5,7 @@ use libmaps::reply::Reply;
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::attack::Counted;
-use super::rules::Offer;
+use super::rules::{Names, Offer};
 use super::{
     Action, Ahead, AuthDemand, Channel, Hello, Refusal, Session, State, Welcome, after, replies,
 };
@@ -63,7 +63,8 @@ impl Session {
     }
 
     fn hello_now(&mut self, kind: Hello, argument: &[u8], ahead: Ahead) -> Action {
-        if argument.is_empty() {
+        let any = self.rules.names == Names::Any;
+        if argument.is_empty() && !any {
             let verb = match kind {
                 Hello::Plain => "HELO",
                 Hello::Extended => "EHLO",
@@ -71,7 +72,7 @@ impl Session {
             let text = format!("{verb} requires domain address");
             return Action::Reply(replies::say(501, (5, 0, 0), text));
         }
-        if !is_name(argument) {
+        if !(is_name(argument) || any && argument.len() <= MAX_NAME_OCTETS) {
             return Action::Reply(replies::say(501, (5, 0, 0), "Invalid domain name"));
         }
         if ahead == Ahead::More && self.null.is_none() {
@@ -80,7 +81,17 @@ impl Session {
             return Action::Reply(replies::protocol_error());
         }
         self.forget_transaction();
-        let name = String::from_utf8_lossy(argument).into_owned();
+        // It will stand in a Received header.
+        let name: String = argument
+            .iter()
+            .map(|c| {
+                if c.is_ascii_graphic() {
+                    char::from(*c)
+                } else {
+                    '?'
+                }
+            })
+            .collect();
         self.helo = Some((kind, name.into()));
         let host = &self.rules.hostname;
         let mut lines = vec![format!("{host} Hello {}, pleased to meet you", self.peer)];

@@ -28,7 +28,7 @@ mod transcript_tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use libmaps::reply::Reply;
+use libmaps::reply::{Reply, Status};
 
 use attack::{Counters, MAX_BAD_COMMANDS};
 use command::{Verb, echo};
@@ -38,7 +38,7 @@ pub use command::echo as shown;
 pub use param::{BodyKind, ByMode, MailParams, Notify, RcptParams, Ret, Utf8Asked};
 pub use path::Path;
 pub use peer::{Peer, Resolve, bracketed};
-pub use rules::{AuthDemand, Offer, Offers, Rules};
+pub use rules::{AuthDemand, Bounces, Names, Offer, Offers, Rules};
 pub use transaction::{Fate, Introduced, Recipient, Transaction};
 
 /// Longest command line in octets, without its line end.
@@ -310,6 +310,31 @@ impl Session {
 
     /// One line without its line end.
     pub fn on_line(&mut self, line: &[u8], ahead: Ahead) -> Action {
+        let action = self.line_now(line, ahead);
+        self.softened(action)
+    }
+
+    /// SoftBounce: 5xx becomes 4xx, whoever said it.
+    fn softened(&self, action: Action) -> Action {
+        if self.rules.bounces == Bounces::Hard {
+            return action;
+        }
+        match action {
+            Action::Reply(reply) => Action::Reply(soft(reply)),
+            Action::Close(reply) => Action::Close(soft(reply)),
+            Action::After(wait, action) => Action::After(wait, Box::new(self.softened(*action))),
+            Action::ReadChunk {
+                octets,
+                chunk: Chunk::Refused(reply),
+            } => Action::ReadChunk {
+                octets,
+                chunk: Chunk::Refused(soft(reply)),
+            },
+            other => other,
+        }
+    }
+
+    fn line_now(&mut self, line: &[u8], ahead: Ahead) -> Action {
         if matches!(self.state, State::LoginLine) {
             return self.login_line(line);
         }
@@ -355,6 +380,11 @@ impl Session {
     /// The answer to what was asked last. An answer that does not fit the
     /// question ends the session.
     pub fn on_answer(&mut self, answer: Answer) -> Action {
+        let action = self.answer_now(answer);
+        self.softened(action)
+    }
+
+    fn answer_now(&mut self, answer: Answer) -> Action {
         let state = std::mem::replace(&mut self.state, State::Command);
         match (state, answer) {
             (State::Greeting, Answer::Welcome(welcome)) => self.greet(*welcome),
@@ -457,6 +487,17 @@ impl Session {
         self.transaction = None;
         self.chunked = data::Chunking::No;
     }
+}
+
+/// The reply as a temporary one.
+fn soft(mut reply: Reply) -> Reply {
+    if (500..600).contains(&reply.code) {
+        reply.code -= 100;
+        if let Some(status) = &mut reply.status {
+            *status = Status::new(4, status.subject, status.detail);
+        }
+    }
+    reply
 }
 
 /// The action, after a wait where there is one.

@@ -108,10 +108,12 @@ impl Session {
     }
 
     pub(super) fn noop(&mut self) -> Action {
-        after(
-            self.counters.count(Counted::Noop),
-            Action::Reply(replies::ok()),
-        )
+        after(self.idle_talk(), Action::Reply(replies::ok()))
+    }
+
+    fn idle_talk(&mut self) -> std::time::Duration {
+        let allowance = self.rules.max_noop;
+        self.counters.count(Counted::Noop { allowance })
     }
 
     pub(super) fn verb(&mut self) -> Action {
@@ -125,7 +127,7 @@ impl Session {
     }
 
     pub(super) fn help(&mut self, argument: &[u8]) -> Action {
-        let wait = self.counters.count(Counted::Noop);
+        let wait = self.idle_talk();
         let topic = echo(argument).to_ascii_uppercase();
         let mut lines: Vec<String> = if topic.is_empty() || topic == "SMTP" {
             let names: Vec<&str> = TOPICS.iter().map(|(name, _)| *name).collect();

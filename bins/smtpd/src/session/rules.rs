@@ -68,6 +68,24 @@ pub enum AuthDemand {
     Required,
 }
 
+/// Which names HELO and EHLO take (AllowBogusHELO).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Names {
+    /// Host names and address literals.
+    Hosts,
+    /// Anything, and nothing at all.
+    Any,
+}
+
+/// Whether refusals are for good (SoftBounce).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bounces {
+    /// 5xx is said.
+    Hard,
+    /// 4xx is said in place of 5xx.
+    Soft,
+}
+
 /// The rules of one listener.
 #[derive(Clone, Debug)]
 pub struct Rules {
@@ -85,6 +103,12 @@ pub struct Rules {
     pub max_recipients: usize,
     /// Refused recipients after which each RCPT waits a second; 0 is never.
     pub bad_rcpt_throttle: u32,
+    /// Useless commands after which replies slow down; 0 is never.
+    pub max_noop: u32,
+    /// Which names HELO takes.
+    pub names: Names,
+    /// Whether refusals are for good.
+    pub bounces: Bounces,
     /// Failed logins after which the connection ends.
     pub auth_strikes: u32,
     /// Shortest DELIVERBY time that is taken, in seconds; 0 is any.

@@ -109,6 +109,9 @@ fn rules() -> Rules {
         max_message_octets: 0,
         max_recipients: 0,
         bad_rcpt_throttle: 0,
+        max_noop: 20,
+        names: Names::Hosts,
+        bounces: Bounces::Hard,
         auth_strikes: 3,
         deliver_by_min_seconds: 0,
     }
@@ -293,6 +296,9 @@ fn run(file: &str, section: &str) {
                     "privacy" => {
                         rules.privacy = OptionValue::read(value).unwrap();
                     }
+                    "max_noop" => rules.max_noop = value.parse().unwrap(),
+                    "names" => rules.names = Names::Any,
+                    "bounces" => rules.bounces = Bounces::Soft,
                     "auth" => rules.auth = AuthDemand::Required,
                     other => panic!("no rule {other}"),
                 }

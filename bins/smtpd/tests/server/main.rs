@@ -8,6 +8,7 @@
 )]
 
 mod certificates;
+mod changes;
 mod client;
 #[path = "../live/name_server.rs"]
 mod name_server;
