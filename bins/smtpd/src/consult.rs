@@ -133,7 +133,7 @@ impl Consultant {
             Question::Verify(text) => Answer::Say(self.verify(&text).await),
             Question::Expand(text) => Answer::Say(self.expand(&text).await),
             Question::RunQueue(node) => {
-                self.world.queue.run_now();
+                self.world.queue.run_now(usize::MAX);
                 let text = format!("Queuing for node {} started", shown(&node));
                 Answer::Say(reply(250, (2, 0, 0), text))
             }

@@ -6,6 +6,8 @@
 //! Content-Length, Full-Name and empty Date and From fields. A line that is neither a
 //! field nor a continuation begins the body, and an empty line is put before it.
 
+use crate::queue::schedule::Urgency;
+
 /// Header text is held in memory up to its end, so there is a limit in any case.
 const MAX_HEADER_OCTETS: usize = 1024 * 1024;
 
@@ -44,6 +46,8 @@ pub struct Summary {
     pub message_id: String,
     /// The Precedence class, as sendmail numbers it.
     pub class: i32,
+    /// What the Priority field says, or a Precedence below 0.
+    pub urgency: Urgency,
 }
 
 /// The header was longer than allowed.
@@ -298,10 +302,12 @@ fn write_header(stamp: &Stamp, header: &[u8], out: &mut Vec<u8>) -> Summary {
         .iter()
         .filter(|f| f.name.eq_ignore_ascii_case(b"Received"))
         .count();
+    let class = find("Precedence").map_or(0, |f| class_of(f.value));
     Summary {
         hops: u32::try_from(hops).unwrap_or(u32::MAX),
         message_id,
-        class: find("Precedence").map_or(0, |f| class_of(f.value)),
+        class,
+        urgency: urgency_of(find("Priority").map(|f| f.value), class),
     }
 }
 
@@ -318,6 +324,18 @@ fn class_of(value: &[u8]) -> i32 {
         b"bulk" => -60,
         b"junk" => -100,
         _ => 0,
+    }
+}
+
+/// Which time-outs count: by Priority (RFC 2156), else by precedence.
+fn urgency_of(priority: Option<&[u8]>, class: i32) -> Urgency {
+    let priority = priority.map(|p| p.trim_ascii().to_ascii_lowercase());
+    match priority.as_deref() {
+        Some(b"urgent") => Urgency::Urgent,
+        Some(b"non-urgent") => Urgency::NonUrgent,
+        Some(b"normal") => Urgency::Normal,
+        _ if class < 0 => Urgency::NonUrgent,
+        _ => Urgency::Normal,
     }
 }
 
@@ -393,8 +411,11 @@ mod tests {
             hops: 2,
             message_id: "<ID>".into(),
             class: -60,
+            urgency: Urgency::NonUrgent,
         };
         assert_eq!(summary, Ok(want));
+        let (_, summary) = filtered("Priority: Urgent\nPrecedence: bulk\n\n", 7);
+        assert_eq!(summary.map(|s| s.urgency), Ok(Urgency::Urgent));
         let long = format!("X: {}\n\nbody\n", "y".repeat(400));
         assert_eq!(filtered(&long, 1000).1, Err(TooLarge));
         let endless = format!("X: {}", "y".repeat(9000));

@@ -12,6 +12,8 @@ use libmaps::policy::route::canonify::Addressing;
 use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
 
+use tokio::sync::Semaphore;
+
 use crate::clock::now_unix;
 use crate::consult::with_names;
 use crate::macros;
@@ -28,6 +30,9 @@ use super::text::{self, Front};
 /// Folder of mailboxes.
 const MAIL_FOLDER: &str = "/var/mail";
 
+/// Deliveries on this machine at one time: each may be a process.
+static SLOTS: Semaphore = Semaphore::const_new(16);
+
 /// Delivers one copy.
 pub(super) async fn deliver(
     world: &Arc<World>,
@@ -40,11 +45,14 @@ pub(super) async fn deliver(
     };
     let text = match world.queue.text(&envelope.id) {
         Ok(text) => text,
-        Err(error) => return Outcome::deferred(error.to_string()),
+        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
+    };
+    let Ok(_slot) = SLOTS.acquire().await else {
+        return Outcome::deferred("delivery was interrupted").with_status("4.3.0");
     };
     let world = Arc::clone(world);
     let done = tokio::task::spawn_blocking(move || job.run(&world, text)).await;
-    done.unwrap_or_else(|_| Outcome::deferred("delivery was interrupted"))
+    done.unwrap_or_else(|_| Outcome::deferred("delivery was interrupted").with_status("4.3.0"))
 }
 
 /// What is to be done, all known.
@@ -102,7 +110,10 @@ async fn job(
     let user = match world.users.get(&target.user.shown()) {
         Ok(Some(user)) => user,
         Ok(None) => return Err(Outcome::failed("5.1.1", "User unknown")),
-        Err(error) => return Err(Outcome::deferred(format!("/etc/passwd: {error}"))),
+        Err(error) => {
+            let text = format!("/etc/passwd: {error}");
+            return Err(Outcome::deferred(text).with_status("4.3.0"));
+        }
     };
     let mailer = site.mailers.get(&site.mailers.local);
     match (site.features.local, mailer) {
@@ -368,7 +379,14 @@ fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Outcome::failed("5.2.0", format!("{}: {error}", path.display()))
         }
-        Err(error) => Outcome::deferred(format!("{}: {error}", path.display())),
+        Err(error) => {
+            let status = match error.kind() {
+                io::ErrorKind::QuotaExceeded => "4.2.2",
+                io::ErrorKind::StorageFull => "4.3.1",
+                _ => "4.2.0",
+            };
+            Outcome::deferred(format!("{}: {error}", path.display())).with_status(status)
+        }
     }
 }
 
