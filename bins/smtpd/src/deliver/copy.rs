@@ -204,7 +204,10 @@ fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job
 
 fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
     let (detail, name) = (target.host.shown(), target.user.shown());
-    let sender = front.return_path.clone().unwrap_or_default();
+    let sender = match front.return_path.as_deref() {
+        None | Some("") => "MAILER-DAEMON".to_owned(),
+        Some(sender) => sender.to_owned(),
+    };
     let value = |word: &str| match word {
         "h" => Some(detail.as_str()),
         "u" => Some(name.as_str()),

@@ -30,7 +30,7 @@ const MAX_FORWARDS: usize = 1000;
 /// Expands every recipient that was not. One whose tables can't be read waits.
 pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
     let snapshot = world.snapshot();
-    let mut expanded_now = Vec::new();
+    let mut several = Vec::new();
     for at in 0..envelope.recipients.len() {
         let Some(recipient) = envelope.recipients.get(at) else {
             break;
@@ -45,6 +45,9 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
                 add_targets(envelope, at, &expansion, None);
                 if failures.iter().any(Failure::is_temporary) {
                     continue;
+                }
+                if is_list(&expansion, &failures) {
+                    several.push(at);
                 }
                 match (failures.as_slice(), expansion.deliver().is_empty()) {
                     // The recipient himself.
@@ -73,34 +76,28 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
                 world.log.about(Level::Info, &envelope.id, &line);
             }
             recipient.expanded = expanded;
-            expanded_now.push(at);
         }
     }
-    forward(world, &snapshot, envelope).await;
-    find_lists(world, envelope, &expanded_now);
+    several.extend(forward(world, &snapshot, envelope).await);
+    mark_lists(world, envelope, &several);
 }
 
-/// Finds the recipients that became several, or a list with an owner, and whose sender
-/// wants to know of success.
-fn find_lists(world: &World, envelope: &mut Envelope, recipients: &[usize]) {
+/// Whether an address became several, or a list with an owner.
+fn is_list(expansion: &Expansion, failures: &[Failure]) -> bool {
+    expansion.deliver().len() + failures.len() > 1
+        || expansion.recipients.iter().any(|r| r.owner.is_some())
+}
+
+/// Marks the recipients that became lists and whose sender wants to know of success.
+fn mark_lists(world: &World, envelope: &mut Envelope, lists: &[usize]) {
     let privacy = world.site.options.greeting.privacy;
     if envelope.sender.0.is_empty() || privacy.has(PrivacyFlag::NoReceipts) {
         return;
     }
-    let Envelope {
-        recipients: all,
-        targets,
-        ..
-    } = envelope;
-    for at in recipients {
-        let own = || {
-            let own = targets.iter().filter(|t| t.recipient == *at);
-            own.filter(|t| t.progress != Progress::Done)
-        };
-        if let Some(recipient) = all.get_mut(*at)
+    for at in lists {
+        if let Some(recipient) = envelope.recipients.get_mut(*at)
             && recipient.expanded == Expanded::Yes
             && recipient.notify.is_some_and(|n| n.success)
-            && (own().count() > 1 || own().any(|t| t.owner.is_some()))
         {
             recipient.expanded = Expanded::List { told: false };
         }
@@ -284,8 +281,9 @@ fn owner_of(expansion: &Expansion, mut from: Option<usize>) -> Option<Octets> {
     None
 }
 
-/// Replaces copies for users who forward their mail.
-async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelope) {
+/// Replaces copies for users who forward their mail; the recipients that became several.
+async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelope) -> Vec<usize> {
+    let mut several = Vec::new();
     let mut seen: HashSet<Vec<u8>> = HashSet::new();
     let mut at = 0;
     while at < envelope.targets.len() && seen.len() < MAX_FORWARDS {
@@ -342,8 +340,12 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
                 target.progress = Progress::Done;
             }
         }
+        if is_list(&expansion, &failures) {
+            several.push(recipient);
+        }
         add_targets(envelope, recipient, &expansion, Some(&name));
     }
+    several
 }
 
 /// The list in the user's first `.forward` file that is there and can be trusted.

@@ -8,6 +8,7 @@ pub mod control;
 mod envelope;
 mod id;
 mod index;
+mod node;
 pub mod schedule;
 mod spool;
 mod store;
@@ -29,6 +30,7 @@ pub use envelope::{
     QueuedTarget,
 };
 pub use id::Ids;
+pub use node::Node;
 pub use spool::Spool;
 pub use store::{Body, QueueError, Text};
 

@@ -12,6 +12,7 @@
 //! costs a small row a copy, not its whole envelope; the next writing of the envelope
 //! takes the rows in.
 
+use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
@@ -139,15 +140,18 @@ impl Store {
         Ok(store)
     }
 
-    /// A store of this format has all its tables; only a new one is written to, as a commit
+    /// A store of this format has all its tables; only a new or an old one is written to,
+    /// as a commit
     /// waits for the disk.
     fn check_format(&self) -> Result<(), QueueError> {
         let found = match self.format()? {
             Some(found) => found,
             None => return self.lay_out(),
         };
-        if found == FORMAT {
-            return Ok(());
+        match found {
+            FORMAT => return Ok(()),
+            FORMAT_WITHOUT_PROGRESS => return self.lay_out(),
+            _ => {}
         }
         Err(QueueError::Format {
             path: self.path.clone(),
