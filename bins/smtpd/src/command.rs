@@ -9,7 +9,7 @@ use std::time::Duration;
 use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
 
-use crate::deliver::copy::write_file;
+use crate::deliver::copy::write_framed_file;
 use crate::log::{Log, Target};
 use crate::server::{self, ServerError, Start};
 
@@ -155,7 +155,7 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
         return SysExit::Usage.into();
     };
     let words: Vec<&str> = words.iter().filter_map(|w| w.to_str()).collect();
-    match write_file(&words, Path::new(path), &mut std::io::stdin().lock()) {
+    match write_framed_file(&words, Path::new(path), std::io::stdin().lock()) {
         Ok(()) => SysExit::Ok.into(),
         Err(error) => {
             eprintln!("{}: {error}", Path::new(path).display());

@@ -151,7 +151,7 @@ impl Consultant {
         };
         let queue = Arc::clone(&self.world.queue);
         let most = run_size(self.world.site.options.queue.max_run_size);
-        let run = move || queue.run_some(most, |envelope| node.is_awaited_by(envelope));
+        let run = move || queue.run_where(most, |envelope| node.is_awaited_by(envelope));
         if let Ok(count) = tokio::task::spawn_blocking(run).await {
             let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
             self.world.log.say(Level::Info, &text);

@@ -11,6 +11,7 @@ pub mod copy;
 mod ending;
 pub(crate) mod expand;
 pub mod file;
+mod frame;
 mod lmtp;
 pub mod outcome;
 pub(crate) mod program;

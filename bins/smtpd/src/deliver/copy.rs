@@ -22,6 +22,7 @@ use crate::queue::{Envelope, Octets, QueuedTarget, Text};
 use crate::world::World;
 
 use super::file::{self, Locking};
+use super::frame::{FrameReader, FrameWriter};
 use super::lmtp::{self, Letter};
 use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
@@ -370,7 +371,11 @@ fn by_helper(run_as: RunAs, words: &[&str], path: &Path, text: Text, front: &Fro
         folder: None,
         run_as: Some(run_as),
     };
-    program::run(program, |out| text::write(text.into_reader(), front, out))
+    program::run(program, |out| {
+        let mut frames = FrameWriter::new(out);
+        text::write(text.into_reader(), front, &mut frames)?;
+        frames.finish()
+    })
 }
 
 fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
@@ -393,11 +398,17 @@ fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
     }
 }
 
-/// What `smtpd deliver-file append|maildir WORD PATH` does with its standard input.
+/// What `smtpd deliver-file append|maildir WORD PATH` does with its standard input, a
+/// message in frames.
 ///
 /// # Errors
-/// What the system says, or that the words are not understood.
-pub fn write_file(words: &[&str], path: &Path, text: &mut dyn io::Read) -> io::Result<()> {
+/// What the system says, or that the words are not understood, or that the message
+/// broke off.
+pub fn write_framed_file(words: &[&str], path: &Path, text: impl io::Read) -> io::Result<()> {
+    write_file(words, path, &mut FrameReader::new(text))
+}
+
+fn write_file(words: &[&str], path: &Path, text: &mut dyn io::Read) -> io::Result<()> {
     match words {
         ["append", "dotlock"] => file::append(path, Locking::Dotlock, text),
         ["append", "fcntl"] => file::append(path, Locking::Fcntl, text),

@@ -262,7 +262,7 @@ impl Queue {
 
     /// Makes the waiting messages due that `wanted` chooses, at most so many; how many
     /// there were. This reads every envelope.
-    pub fn run_some(&self, most: usize, wanted: impl Fn(&Envelope) -> bool) -> usize {
+    pub fn run_where(&self, most: usize, wanted: impl Fn(&Envelope) -> bool) -> usize {
         let mut found = 0;
         for id in self.ids() {
             if found == most {
