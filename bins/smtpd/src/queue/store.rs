@@ -28,6 +28,8 @@ const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelo
 const BODIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bodies");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const PROGRESS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("progress");
+/// Pages of the store that are kept in memory; redb's own limit is a gigabyte.
+const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
 /// The format that this program writes.
 const FORMAT: u64 = 2;
 /// The format without `progress`, which this program takes over.
@@ -122,7 +124,10 @@ impl Store {
             make_folder(&folder)?;
         }
         let path = folder.join("queue.redb");
-        let database = Database::create(&path).map_err(|e| match e {
+        let opened = Database::builder()
+            .set_cache_size(MAX_CACHE_OCTETS)
+            .create(&path);
+        let database = opened.map_err(|e| match e {
             redb::DatabaseError::DatabaseAlreadyOpen => QueueError::InUse(path.clone()),
             other => QueueError::Store {
                 path: path.clone(),
