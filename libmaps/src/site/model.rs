@@ -41,6 +41,8 @@ pub struct Site {
     pub domain: String,
     /// `$n`: whom errors come from.
     pub error_name: String,
+    /// Numbers of Precedence words that `P` lines define, by the word in small letters.
+    pub precedences: BTreeMap<String, i32>,
     /// Classes.
     pub classes: Classes,
     /// FEATUREs.

@@ -218,7 +218,7 @@ impl Connection {
         let id = self.world.queue.next_id();
         let stamp = self.stamp(&id).await;
         Incoming {
-            filter: HeaderFilter::new(stamp),
+            filter: HeaderFilter::new(stamp).with_precedences(&self.world.site.precedences),
             spool: Some(self.world.queue.spool(&id)),
             check: LineCheck::default(),
             failure: None,

@@ -221,19 +221,23 @@ fn log_copy(
         Fate::Failed => outcome.text.clone(),
     };
     let relay = match &outcome.remote {
-        Some(remote) => match remote.addr {
-            Some(addr) => format!("{} [{}]", remote.host, addr.ip()),
-            None => remote.host.clone(),
-        },
-        None => target.host.shown(),
+        Some(remote) => format!(", relay={}", remote.shown()),
+        None if target.host.0.is_empty() => String::new(),
+        None => format!(", relay={}", target.host.shown()),
     };
-    let relay = if relay.is_empty() {
-        String::new()
-    } else {
-        format!(", relay={relay}")
+    // What the host said, where the words behind `stat=` are sendmail's own.
+    let reply = match (outcome.fate, &outcome.remote) {
+        (Fate::Failed, Some(remote)) if !remote.reply.is_empty() => {
+            format!(", reply={}", remote.reply)
+        }
+        _ => String::new(),
+    };
+    let ctladdr = match &target.controller {
+        Some(name) => format!(", ctladdr={name}"),
+        None => String::new(),
     };
     let line = format!(
-        "to={to}, delay={}, xdelay={}, mailer={}, pri={}{relay}, dsn={}, stat={stat}",
+        "to={to}{ctladdr}, delay={}, xdelay={}, mailer={}, pri={}{relay}, dsn={}{reply}, stat={stat}",
         hms(delay),
         hms(took.as_secs()),
         target.mailer,

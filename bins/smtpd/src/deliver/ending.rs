@@ -232,6 +232,7 @@ fn write_one(
     let clerk = Clerk {
         id: &id,
         host: &site.host_name,
+        daemon: &site.error_name,
         secret: &format!("{:016x}", u64::from_be_bytes(random)),
         now_unix: now,
         date: &|unix| Civil::local(unix).rfc5322(),

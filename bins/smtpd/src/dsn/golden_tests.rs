@@ -98,6 +98,7 @@ pub(super) fn written(
         let mut clerk = Clerk {
             id: "6AL42FPA000002",
             host: &site.host_name,
+            daemon: "MAILER-DAEMON",
             secret: "0123456789abcdef",
             now_unix: ARRIVED + 5,
             date: &|unix| Civil::utc(unix).rfc5322(),

@@ -144,6 +144,7 @@ fn a_text_that_can_t_be_read_is_no_reason_for_silence() {
     let clerk = Clerk {
         id: "A",
         host: "mx",
+        daemon: "MAILER-DAEMON",
         secret: "s",
         now_unix: 0,
         date: &|_| "DATE".into(),

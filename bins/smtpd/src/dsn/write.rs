@@ -18,6 +18,8 @@ pub struct Clerk<'a> {
     pub id: &'a str,
     /// Our name.
     pub host: &'a str,
+    /// `$n`: whom notices are from.
+    pub daemon: &'a str,
     /// Something nobody can guess: no text that is returned can hold the boundary then.
     pub secret: &'a str,
     /// Now, in seconds since 1970.
@@ -160,7 +162,9 @@ pub fn write(
 
 /// The header up to MIME-Version.
 fn head(clerk: &Clerk<'_>, notice: &Notice, charset: Charset) -> String {
-    let Clerk { id, host, .. } = clerk;
+    let Clerk {
+        id, host, daemon, ..
+    } = clerk;
     let date = (clerk.date)(clerk.now_unix);
     let to: Vec<String> = notice
         .to
@@ -170,7 +174,7 @@ fn head(clerk: &Clerk<'_>, notice: &Notice, charset: Charset) -> String {
     format!(
         "Received: from localhost (localhost)\r\n\tby {host} (smtpd {version}) id {id};\r\n\t{date}\r\n\
          Date: {date}\r\n\
-         From: Mail Delivery Subsystem <MAILER-DAEMON@{host}>\r\n\
+         From: Mail Delivery Subsystem <{daemon}@{host}>\r\n\
          Message-Id: <{stamp}.{id}@{host}>\r\n\
          To: {to}\r\n",
         version = env!("CARGO_PKG_VERSION"),

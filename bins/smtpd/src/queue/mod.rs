@@ -121,8 +121,11 @@ impl Queue {
     ) -> Result<(), Arc<QueueError>> {
         envelope.due_unix = envelope.due_unix.max(due_unix);
         let listed = envelope.listed();
-        self.change(vec![Change::Add(Box::new(envelope), body)])
-            .await?;
+        let change = Change::Add(Box::new(envelope), body);
+        if let Err(error) = self.change(vec![change]).await {
+            self.store.discard(&listed.id);
+            return Err(error);
+        }
         self.index().put(&listed);
         self.wake.notify_one();
         Ok(())
@@ -150,7 +153,10 @@ impl Queue {
         } else {
             Change::Update(Box::new(envelope.clone()))
         });
-        self.change(changes).await?;
+        if let Err(error) = self.change(changes).await {
+            new.iter().for_each(|notice| self.store.discard(&notice.id));
+            return Err(error);
+        }
         let mut index = self.index();
         if envelope.is_finished() {
             index.remove(&envelope.id);

@@ -340,6 +340,15 @@ impl Store {
         }
     }
 
+    /// Removes the files of a large text whose message the store has not taken. Where
+    /// nobody can tell, they stay until the next start.
+    pub(super) fn discard(&self, id: &str) {
+        if matches!(self.envelope(id), Err(QueueError::Unknown(_))) {
+            let _ = fs::remove_file(self.incoming(id));
+            let _ = fs::remove_file(self.large(id));
+        }
+    }
+
     pub(super) fn incoming(&self, id: &str) -> PathBuf {
         self.folder.join("incoming").join(id)
     }

@@ -208,6 +208,13 @@ async fn notices_come_with_what_they_tell_of_or_not_at_all() {
     assert!(queue.settle(&told, broken).await.is_err());
     assert_ne!(queue.envelope("a").unwrap(), told);
     assert!(queue.envelope("n").is_err());
+    let mut spool = queue.spool("n");
+    spool.push(&vec![b'x'; 100_000]).unwrap();
+    let large = spool.finish().unwrap();
+    let broken = vec![(envelope("n"), large), (envelope("m"), Body::Large)];
+    assert!(queue.settle(&told, broken).await.is_err());
+    assert!(!dir.path().join("incoming/n").exists());
+    assert!(!dir.path().join("large/n").exists());
     let notice = vec![(envelope("n"), Body::Small(b"text".to_vec()))];
     queue.settle(&told, notice).await.unwrap();
     assert!(queue.envelope("a").is_err());
