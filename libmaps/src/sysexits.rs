@@ -44,6 +44,26 @@ pub enum SysExit {
 }
 
 impl SysExit {
+    /// Every one of them.
+    pub const ALL: [SysExit; 16] = [
+        SysExit::Ok,
+        SysExit::Usage,
+        SysExit::DataErr,
+        SysExit::NoInput,
+        SysExit::NoUser,
+        SysExit::NoHost,
+        SysExit::Unavailable,
+        SysExit::Software,
+        SysExit::OsErr,
+        SysExit::OsFile,
+        SysExit::CantCreate,
+        SysExit::IoErr,
+        SysExit::TempFail,
+        SysExit::Protocol,
+        SysExit::NoPerm,
+        SysExit::Config,
+    ];
+
     /// The number that the parent process sees.
     #[must_use]
     pub fn code(self) -> u8 {

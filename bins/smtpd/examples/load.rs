@@ -14,7 +14,7 @@ use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::Instant;
 
-use smtpd::queue::{Envelope, Expanded, Octets, Queue, QueuedRecipient};
+use smtpd::queue::{Envelope, Octets, Queue, QueuedRecipient};
 
 type Outcome = Result<(), Box<dyn Error + Send + Sync>>;
 
@@ -89,25 +89,13 @@ fn envelope(number: usize) -> Envelope {
         created_unix: 1_795_233_730,
         sender: format!("sender{number}@b.example").as_str().into(),
         size_octets: 1000,
-        body: None,
-        ret: None,
-        envid: None,
-        by: None,
-        auth: None,
-        smtputf8: false,
         relay: "client.example [127.0.0.2]".into(),
         protocol: "ESMTP".into(),
-        hops: 0,
-        hold: None,
         recipients: vec![QueuedRecipient {
             address: Octets(format!("user{number}@d.example").into_bytes()),
-            notify: None,
-            orcpt: None,
-            expanded: Expanded::No,
+            ..QueuedRecipient::default()
         }],
-        targets: vec![],
-        tries: 0,
-        tried_unix: 0,
+        ..Envelope::default()
     }
 }
 

@@ -4,15 +4,17 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
+use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
 
-use crate::deliver::copy::write_file;
+use crate::deliver::copy::write_framed_file;
 use crate::log::{Log, Target};
 use crate::server::{self, ServerError, Start};
 
 const USAGE: &str = "\
-usage: smtpd [--root DIR] [-C FILE] [--log stderr|syslog|journal|json]
+usage: smtpd [--root DIR] [-C FILE] [-q TIME] [--log stderr|syslog|journal|json]
        smtpd check [--root DIR] [-C FILE]
        smtpd demo [--once]";
 
@@ -51,6 +53,7 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let start = Start {
         root: options.root,
         file: options.file,
+        queue_interval: options.queue_interval,
     };
     if options.check {
         return crate::check::check(&start);
@@ -94,6 +97,7 @@ struct Options {
     file: Option<PathBuf>,
     log: Target,
     check: bool,
+    queue_interval: Option<Duration>,
 }
 
 impl Options {
@@ -104,6 +108,7 @@ impl Options {
             file: None,
             log: Target::Stderr,
             check: false,
+            queue_interval: None,
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -112,6 +117,10 @@ impl Options {
                 Some((word, value)) if word.starts_with("--") => {
                     (word, Some(OsString::from(value)))
                 }
+                // As start scripts write it: -q10m.
+                None if text.len() > 2 && text.starts_with("-q") => text
+                    .split_at_checked(2)
+                    .map_or((text, None), |(word, value)| (word, Some(value.into()))),
                 _ => (text, None),
             };
             let mut value = || {
@@ -124,6 +133,11 @@ impl Options {
                 "check" => options.check = true,
                 "--root" => options.root = Some(value()?.into()),
                 "-C" => options.file = Some(value()?.into()),
+                "-q" => {
+                    let text = value()?.to_string_lossy().into_owned();
+                    let time = read_time(&text, b'm').map_err(|e| format!("-q: {e}"))?;
+                    options.queue_interval = Some(time);
+                }
                 "--log" => {
                     options.log = value()?.to_string_lossy().parse().map_err(str::to_owned)?
                 }
@@ -141,7 +155,7 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
         return SysExit::Usage.into();
     };
     let words: Vec<&str> = words.iter().filter_map(|w| w.to_str()).collect();
-    match write_file(&words, Path::new(path), &mut std::io::stdin().lock()) {
+    match write_framed_file(&words, Path::new(path), std::io::stdin().lock()) {
         Ok(()) => SysExit::Ok.into(),
         Err(error) => {
             eprintln!("{}: {error}", Path::new(path).display());

@@ -16,11 +16,14 @@ use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
 use libmaps::reply::{Reply, Status};
 use libmaps::sasl::mechanism::ChannelBinding;
+use tokio::sync::Semaphore;
 
 use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
+use crate::queue::Node;
+use crate::queue::schedule::run_size;
 use crate::resolver::policy_text;
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
@@ -133,10 +136,25 @@ impl Consultant {
             Question::Verify(text) => Answer::Say(self.verify(&text).await),
             Question::Expand(text) => Answer::Say(self.expand(&text).await),
             Question::RunQueue(node) => {
-                self.world.queue.run_now();
+                self.run_queue(Node::parse(&node)).await;
                 let text = format!("Queuing for node {} started", shown(&node));
                 Answer::Say(reply(250, (2, 0, 0), text))
             }
+        }
+    }
+
+    /// Makes what waits for this node due. One such run at a time: it reads the whole queue.
+    async fn run_queue(&self, node: Node) {
+        static ONE: Semaphore = Semaphore::const_new(1);
+        let Ok(_one) = ONE.acquire().await else {
+            return;
+        };
+        let queue = Arc::clone(&self.world.queue);
+        let most = run_size(self.world.site.options.queue.max_run_size);
+        let run = move || queue.run_where(most, |envelope| node.is_awaited_by(envelope));
+        if let Ok(count) = tokio::task::spawn_blocking(run).await {
+            let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
+            self.world.log.say(Level::Info, &text);
         }
     }
 

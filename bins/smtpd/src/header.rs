@@ -6,6 +6,10 @@
 //! Content-Length, Full-Name and empty Date and From fields. A line that is neither a
 //! field nor a continuation begins the body, and an empty line is put before it.
 
+use std::collections::BTreeMap;
+
+use crate::queue::schedule::Urgency;
+
 /// Header text is held in memory up to its end, so there is a limit in any case.
 const MAX_HEADER_OCTETS: usize = 1024 * 1024;
 
@@ -44,6 +48,8 @@ pub struct Summary {
     pub message_id: String,
     /// The Precedence class, as sendmail numbers it.
     pub class: i32,
+    /// What the Priority field says, or a Precedence below 0.
+    pub urgency: Urgency,
 }
 
 /// The header was longer than allowed.
@@ -54,6 +60,7 @@ pub struct TooLarge;
 #[derive(Debug)]
 pub struct HeaderFilter {
     stamp: Stamp,
+    precedences: BTreeMap<String, i32>,
     state: State,
 }
 
@@ -78,10 +85,20 @@ impl HeaderFilter {
     pub fn new(stamp: Stamp) -> Self {
         HeaderFilter {
             stamp,
+            precedences: BTreeMap::new(),
             state: State::Header {
                 text: Vec::new(),
                 line: 0,
             },
+        }
+    }
+
+    /// With the numbers that the site gives to words of Precedence.
+    #[must_use]
+    pub fn with_precedences(self, precedences: &BTreeMap<String, i32>) -> Self {
+        HeaderFilter {
+            precedences: precedences.clone(),
+            ..self
         }
     }
 
@@ -113,7 +130,7 @@ impl HeaderFilter {
         if header.len() > self.stamp.limit() {
             return;
         }
-        let summary = write_header(&self.stamp, header, out);
+        let summary = write_header(&self.stamp, &self.precedences, header, out);
         out.extend_from_slice(b"\r\n");
         let body = body.strip_prefix(b"\r\n").unwrap_or(body);
         let mut last = *b"\r\n";
@@ -223,7 +240,12 @@ fn field_length(text: &[u8]) -> usize {
     }
 }
 
-fn write_header(stamp: &Stamp, header: &[u8], out: &mut Vec<u8>) -> Summary {
+fn write_header(
+    stamp: &Stamp,
+    precedences: &BTreeMap<String, i32>,
+    header: &[u8],
+    out: &mut Vec<u8>,
+) -> Summary {
     let fields = fields(header);
     let kept = |field: &&Field<'_>| {
         let is = |name: &str| field.name.eq_ignore_ascii_case(name.as_bytes());
@@ -298,10 +320,12 @@ fn write_header(stamp: &Stamp, header: &[u8], out: &mut Vec<u8>) -> Summary {
         .iter()
         .filter(|f| f.name.eq_ignore_ascii_case(b"Received"))
         .count();
+    let class = find("Precedence").map_or(0, |f| class_of(f.value, precedences));
     Summary {
         hops: u32::try_from(hops).unwrap_or(u32::MAX),
         message_id,
-        class: find("Precedence").map_or(0, |f| class_of(f.value)),
+        class,
+        urgency: urgency_of(find("Priority").map(|f| f.value), class),
     }
 }
 
@@ -310,14 +334,30 @@ fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
         .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
 }
 
-/// sendmail's precedences.
-fn class_of(value: &[u8]) -> i32 {
-    match value.trim_ascii().to_ascii_lowercase().as_slice() {
-        b"special-delivery" => 100,
-        b"list" => -30,
-        b"bulk" => -60,
-        b"junk" => -100,
+/// The number of a precedence: the site's, else sendmail's.
+fn class_of(value: &[u8], precedences: &BTreeMap<String, i32>) -> i32 {
+    let word = String::from_utf8_lossy(value.trim_ascii()).to_ascii_lowercase();
+    if let Some(number) = precedences.get(&word) {
+        return *number;
+    }
+    match word.as_str() {
+        "special-delivery" => 100,
+        "list" => -30,
+        "bulk" => -60,
+        "junk" => -100,
         _ => 0,
+    }
+}
+
+/// Which time-outs count: by Priority (RFC 2156), else by precedence.
+fn urgency_of(priority: Option<&[u8]>, class: i32) -> Urgency {
+    let priority = priority.map(|p| p.trim_ascii().to_ascii_lowercase());
+    match priority.as_deref() {
+        Some(b"urgent") => Urgency::Urgent,
+        Some(b"non-urgent") => Urgency::NonUrgent,
+        Some(b"normal") => Urgency::Normal,
+        _ if class < 0 => Urgency::NonUrgent,
+        _ => Urgency::Normal,
     }
 }
 
@@ -387,14 +427,25 @@ mod tests {
     }
 
     #[test]
+    fn precedences_of_the_site() {
+        let own = BTreeMap::from([("bulk".to_owned(), -5), ("news".to_owned(), 30)]);
+        for (word, want) in [("Bulk", -5), ("NEWS", 30), ("junk", -100), ("other", 0)] {
+            assert_eq!(class_of(word.as_bytes(), &own), want, "{word}");
+        }
+    }
+
+    #[test]
     fn hops_and_limits() {
         let (_, summary) = filtered("Received: x\nReceived: y\nPrecedence: bulk\n\n", 7);
         let want = Summary {
             hops: 2,
             message_id: "<ID>".into(),
             class: -60,
+            urgency: Urgency::NonUrgent,
         };
         assert_eq!(summary, Ok(want));
+        let (_, summary) = filtered("Priority: Urgent\nPrecedence: bulk\n\n", 7);
+        assert_eq!(summary.map(|s| s.urgency), Ok(Urgency::Urgent));
         let long = format!("X: {}\n\nbody\n", "y".repeat(400));
         assert_eq!(filtered(&long, 1000).1, Err(TooLarge));
         let endless = format!("X: {}", "y".repeat(9000));

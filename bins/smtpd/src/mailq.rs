@@ -12,10 +12,10 @@ use libmaps::sysexits::SysExit;
 
 use crate::clock::Civil;
 use crate::queue::control::{Line, Request, ask, carry_out};
-use crate::queue::{Envelope, Expanded, Hold, Progress, Queue};
+use crate::queue::{Envelope, Expanded, Hold, Progress, Queue, QueuedTarget};
 
 const USAGE: &str = "\
-usage: mailq [--root DIR] [-C FILE] [--json] [list]
+usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
        mailq [--root DIR] [-C FILE] [--json] show ID
        mailq [--root DIR] [-C FILE] hold|release|remove ID...
        mailq [--root DIR] [-C FILE] run";
@@ -48,12 +48,23 @@ struct Options {
     root: Option<PathBuf>,
     file: Option<PathBuf>,
     format: Format,
+    detail: Detail,
     requests: Vec<Request>,
+}
+
+/// How much the list tells.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// The original's columns.
+    Plain,
+    /// Also priorities, the state of each copy and the next try (`-v`).
+    All,
 }
 
 impl Options {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let (mut root, mut file, mut format) = (None, None, Format::Text);
+        let mut detail = Detail::Plain;
         let mut words: Vec<String> = Vec::new();
         let mut args = args.into_iter();
         while let Some(arg) = args.next() {
@@ -65,8 +76,9 @@ impl Options {
                 "--root" => root = Some(value("--root")?.into()),
                 "-C" => file = Some(value("-C")?.into()),
                 "--json" => format = Format::Json,
-                // The original's: more detail, which is always shown here.
-                "-v" | "-Ac" | "-bp" => {}
+                "-v" => detail = Detail::All,
+                // The original's: it is what this program is.
+                "-Ac" | "-bp" => {}
                 word if word.starts_with('-') => return Err(format!("{word}: not understood")),
                 word => words.push(word.to_owned()),
             }
@@ -88,6 +100,7 @@ impl Options {
             root,
             file,
             format,
+            detail,
             requests,
         })
     }
@@ -106,7 +119,7 @@ impl Options {
                 Err(error) => return Err((SysExit::TempFail, error.to_string())),
             };
             let printed = match (request, self.format) {
-                (Request::List, Format::Text) => list(&shown, &lines, out),
+                (Request::List, Format::Text) => list(&shown, &lines, self.detail, out),
                 (_, Format::Text) => plain(&lines, out),
                 (_, Format::Json) => json(&lines, out),
             };
@@ -152,7 +165,7 @@ fn messages(lines: &[Line]) -> impl Iterator<Item = &Envelope> {
 }
 
 /// sendmail's layout.
-fn list(folder: &Path, lines: &[Line], out: &mut impl Write) -> io::Result<()> {
+fn list(folder: &Path, lines: &[Line], detail: Detail, out: &mut impl Write) -> io::Result<()> {
     let count = messages(lines).count();
     if count == 0 {
         writeln!(out, "{} is empty", folder.display())?;
@@ -165,12 +178,12 @@ fn list(folder: &Path, lines: &[Line], out: &mut impl Write) -> io::Result<()> {
         "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------"
     )?;
     for envelope in messages(lines) {
-        entry(envelope, out)?;
+        entry(envelope, detail, out)?;
     }
     writeln!(out, "\t\tTotal requests: {count}")
 }
 
-fn entry(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
+fn entry(envelope: &Envelope, detail: Detail, out: &mut impl Write) -> io::Result<()> {
     let time = Civil::local(envelope.created_unix).ctime();
     let time = time.get(..16).unwrap_or(&time);
     let mark = match &envelope.hold {
@@ -190,13 +203,56 @@ fn entry(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
         Some(Hold::Held) => writeln!(out, "      HELD")?,
         None => {}
     }
+    if detail == Detail::All {
+        writeln!(out, "      {}", next_try(envelope))?;
+    }
     for (at, recipient) in envelope.recipients.iter().enumerate() {
         if let Some(why) = trouble(envelope, at) {
             writeln!(out, "                 ({why:.60})")?;
         }
         writeln!(out, "\t\t\t\t\t <{}>", recipient.address.shown())?;
+        if detail == Detail::All {
+            let own = envelope.targets.iter().filter(|t| t.recipient == at);
+            for target in own {
+                writeln!(out, "\t\t\t\t\t    {}", copy(target))?;
+            }
+        }
     }
     Ok(())
+}
+
+/// When a message was tried, and when it will be.
+fn next_try(envelope: &Envelope) -> String {
+    let time = |unix| Civil::local(unix).ctime();
+    let next = match envelope.due_unix {
+        0 => "next try at once".to_owned(),
+        due_unix => format!("next try {}", time(due_unix)),
+    };
+    match envelope.tries {
+        0 => format!("not tried yet, {next}"),
+        tries => format!(
+            "tried {tries} time{}, last {}, {next}",
+            if tries == 1 { "" } else { "s" },
+            time(envelope.tried_unix)
+        ),
+    }
+}
+
+/// The state of a copy: where it goes, and what became of it.
+fn copy(target: &QueuedTarget) -> String {
+    let state = match &target.progress {
+        Progress::Done | Progress::Sent => "sent".to_owned(),
+        Progress::Failed { text, .. } => format!("failed: {text}"),
+        Progress::Told => format!("failed, sender told: {}", target.last),
+        Progress::Waiting if target.last.is_empty() => "waiting".to_owned(),
+        Progress::Waiting => format!("waiting: {}", target.last),
+    };
+    let host = match target.host.shown() {
+        host if host.is_empty() => String::new(),
+        host => format!(" at {host}"),
+    };
+    let (mailer, user) = (&target.mailer, target.user.shown());
+    format!("{mailer}{host} {user}: {state}")
 }
 
 /// What keeps a recipient's copies.
@@ -206,13 +262,12 @@ fn trouble(envelope: &Envelope, recipient: usize) -> Option<String> {
     {
         return Some(text.clone());
     }
-    let own = envelope.targets.iter().filter(|t| t.recipient == recipient);
-    own.filter(|t| t.progress != Progress::Done)
-        .find_map(|t| match &t.progress {
-            Progress::Failed { text, .. } => Some(text.clone()),
-            _ if !t.last.is_empty() => Some(format!("Deferred: {}", t.last)),
-            _ => None,
-        })
+    let mut own = envelope.targets.iter().filter(|t| t.recipient == recipient);
+    own.find_map(|t| match &t.progress {
+        Progress::Failed { text, .. } => Some(text.clone()),
+        Progress::Waiting if !t.last.is_empty() => Some(format!("Deferred: {}", t.last)),
+        _ => None,
+    })
 }
 
 /// A message's envelope and text.
@@ -220,7 +275,7 @@ fn plain(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
     for line in lines {
         match line {
             Line::Message(envelope) => {
-                entry(envelope, out)?;
+                entry(envelope, Detail::All, out)?;
                 writeln!(out)?;
             }
             Line::Text(text) => out.write_all(&text.0)?,

@@ -34,6 +34,8 @@ pub struct Start {
     pub root: Option<PathBuf>,
     /// `-C`.
     pub file: Option<PathBuf>,
+    /// `-q`: time between two tries of a message.
+    pub queue_interval: Option<Duration>,
 }
 
 /// Why the server does not run.
@@ -74,7 +76,8 @@ pub enum ServerError {
 /// # Errors
 /// When it can't be read or has errors.
 pub fn configure(start: &Start, log: &Log) -> Result<Site, ServerError> {
-    let loaded = load::load(start.root.as_deref(), start.file.as_deref())?;
+    let mut loaded = load::load(start.root.as_deref(), start.file.as_deref())?;
+    loaded.site.queue_interval = start.queue_interval;
     let undone = undone::findings(&loaded.site);
     for finding in loaded.diagnostics.iter().chain(&undone) {
         log.say(Level::Warning, &finding.to_string());

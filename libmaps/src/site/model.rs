@@ -31,6 +31,8 @@ pub use options::Options;
 pub struct Site {
     /// The folder below which all paths are taken (`--root`); none for the system's own.
     pub root: Option<PathBuf>,
+    /// Time between queue runs, where the command line names one (`-q`); the configuration cannot.
+    pub queue_interval: Option<std::time::Duration>,
     /// `$j`: the official name of this host.
     pub host_name: String,
     /// `$w`: the host name up to the first dot.
@@ -39,6 +41,8 @@ pub struct Site {
     pub domain: String,
     /// `$n`: whom errors come from.
     pub error_name: String,
+    /// Numbers of Precedence words that `P` lines define, by the word in small letters.
+    pub precedences: BTreeMap<String, i32>,
     /// Classes.
     pub classes: Classes,
     /// FEATUREs.

@@ -105,6 +105,9 @@ fn names(site: &Site) -> Section {
     if let Some(root) = &site.root {
         lines.insert(0, ("root".to_owned(), root.display().to_string()));
     }
+    for (word, number) in &site.precedences {
+        lines.push((format!("precedence {word}"), number.to_string()));
+    }
     Section {
         title: "names",
         lines,

@@ -10,6 +10,7 @@ use crate::consult::{reply, with_names};
 use crate::header::{HeaderFilter, Stamp};
 use crate::log::Level;
 use crate::macros;
+use crate::queue::schedule::Schedule;
 use crate::queue::{Envelope, Expanded, Hold, Octets, QueuedRecipient, Spool};
 use crate::session::{
     Answer, BodyDecoder, BodyStep, Fate, Introduced, LineCheck, MessageEnd, Transaction,
@@ -171,6 +172,11 @@ impl Connection {
         }
         let mut envelope = self.envelope(&id, transaction, spool.octets());
         envelope.hops = summary.hops;
+        envelope.class = summary.class;
+        envelope.urgency = summary.urgency;
+        let schedule = Schedule::of(&self.world.site);
+        envelope.due_unix = schedule.first(envelope.created_unix);
+        envelope.rank = schedule.rank(&envelope);
         let discard = transaction.fate == Fate::Discard;
         self.log_from(&envelope, &summary.message_id, summary.class);
         if discard {
@@ -212,7 +218,7 @@ impl Connection {
         let id = self.world.queue.next_id();
         let stamp = self.stamp(&id).await;
         Incoming {
-            filter: HeaderFilter::new(stamp),
+            filter: HeaderFilter::new(stamp).with_precedences(&self.world.site.precedences),
             spool: Some(self.world.queue.spool(&id)),
             check: LineCheck::default(),
             failure: None,
@@ -335,7 +341,6 @@ impl Connection {
             smtputf8: params.smtputf8.is_some(),
             relay: self.session.peer().to_string(),
             protocol: self.consultant.protocol(&self.session),
-            hops: 0,
             hold,
             recipients: transaction
                 .recipients
@@ -347,9 +352,7 @@ impl Connection {
                     expanded: Expanded::No,
                 })
                 .collect(),
-            targets: Vec::new(),
-            tries: 0,
-            tried_unix: 0,
+            ..Envelope::default()
         }
     }
 

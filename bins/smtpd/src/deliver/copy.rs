@@ -12,6 +12,8 @@ use libmaps::policy::route::canonify::Addressing;
 use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
 
+use tokio::sync::Semaphore;
+
 use crate::clock::now_unix;
 use crate::consult::with_names;
 use crate::macros;
@@ -20,6 +22,7 @@ use crate::queue::{Envelope, Octets, QueuedTarget, Text};
 use crate::world::World;
 
 use super::file::{self, Locking};
+use super::frame::{FrameReader, FrameWriter};
 use super::lmtp::{self, Letter};
 use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
@@ -27,6 +30,9 @@ use super::text::{self, Front};
 
 /// Folder of mailboxes.
 const MAIL_FOLDER: &str = "/var/mail";
+
+/// Deliveries on this machine at one time: each may be a process.
+static SLOTS: Semaphore = Semaphore::const_new(16);
 
 /// Delivers one copy.
 pub(super) async fn deliver(
@@ -40,11 +46,14 @@ pub(super) async fn deliver(
     };
     let text = match world.queue.text(&envelope.id) {
         Ok(text) => text,
-        Err(error) => return Outcome::deferred(error.to_string()),
+        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
+    };
+    let Ok(_slot) = SLOTS.acquire().await else {
+        return Outcome::deferred("delivery was interrupted").with_status("4.3.0");
     };
     let world = Arc::clone(world);
     let done = tokio::task::spawn_blocking(move || job.run(&world, text)).await;
-    done.unwrap_or_else(|_| Outcome::deferred("delivery was interrupted"))
+    done.unwrap_or_else(|_| Outcome::deferred("delivery was interrupted").with_status("4.3.0"))
 }
 
 /// What is to be done, all known.
@@ -102,7 +111,10 @@ async fn job(
     let user = match world.users.get(&target.user.shown()) {
         Ok(Some(user)) => user,
         Ok(None) => return Err(Outcome::failed("5.1.1", "User unknown")),
-        Err(error) => return Err(Outcome::deferred(format!("/etc/passwd: {error}"))),
+        Err(error) => {
+            let text = format!("/etc/passwd: {error}");
+            return Err(Outcome::deferred(text).with_status("4.3.0"));
+        }
     };
     let mailer = site.mailers.get(&site.mailers.local);
     match (site.features.local, mailer) {
@@ -193,7 +205,10 @@ fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job
 
 fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
     let (detail, name) = (target.host.shown(), target.user.shown());
-    let sender = front.return_path.clone().unwrap_or_default();
+    let sender = match front.return_path.as_deref() {
+        None | Some("") => "MAILER-DAEMON".to_owned(),
+        Some(sender) => sender.to_owned(),
+    };
     let value = |word: &str| match word {
         "h" => Some(detail.as_str()),
         "u" => Some(name.as_str()),
@@ -344,8 +359,18 @@ fn by_helper(run_as: RunAs, words: &[&str], path: &Path, text: Text, front: &Fro
     if !is_root() {
         return here(words, path, text, front);
     }
-    let Ok(this) = std::env::current_exe() else {
-        return Outcome::deferred("cannot find my own program file");
+    // This very program, also where a newer one has taken its place on disk.
+    let this = PathBuf::from("/proc/self/exe");
+    let this = if this.exists() {
+        this
+    } else {
+        match std::env::current_exe() {
+            Ok(this) => this,
+            Err(_) => {
+                let text = "cannot find my own program file";
+                return Outcome::deferred(text).with_status("4.3.0");
+            }
+        }
     };
     let mut args: Vec<String> = vec!["deliver-file".into()];
     args.extend(words.iter().map(|w| (*w).to_owned()));
@@ -356,7 +381,11 @@ fn by_helper(run_as: RunAs, words: &[&str], path: &Path, text: Text, front: &Fro
         folder: None,
         run_as: Some(run_as),
     };
-    program::run(program, |out| text::write(text.into_reader(), front, out))
+    program::run(program, |out| {
+        let mut frames = FrameWriter::new(out);
+        text::write(text.into_reader(), front, &mut frames)?;
+        frames.finish()
+    })
 }
 
 fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
@@ -368,15 +397,28 @@ fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             Outcome::failed("5.2.0", format!("{}: {error}", path.display()))
         }
-        Err(error) => Outcome::deferred(format!("{}: {error}", path.display())),
+        Err(error) => {
+            let status = match error.kind() {
+                io::ErrorKind::QuotaExceeded => "4.2.2",
+                io::ErrorKind::StorageFull => "4.3.1",
+                _ => "4.2.0",
+            };
+            Outcome::deferred(format!("{}: {error}", path.display())).with_status(status)
+        }
     }
 }
 
-/// What `smtpd deliver-file append|maildir WORD PATH` does with its standard input.
+/// What `smtpd deliver-file append|maildir WORD PATH` does with its standard input, a
+/// message in frames.
 ///
 /// # Errors
-/// What the system says, or that the words are not understood.
-pub fn write_file(words: &[&str], path: &Path, text: &mut dyn io::Read) -> io::Result<()> {
+/// What the system says, or that the words are not understood, or that the message
+/// broke off.
+pub fn write_framed_file(words: &[&str], path: &Path, text: impl io::Read) -> io::Result<()> {
+    write_file(words, path, &mut FrameReader::new(text))
+}
+
+fn write_file(words: &[&str], path: &Path, text: &mut dyn io::Read) -> io::Result<()> {
     match words {
         ["append", "dotlock"] => file::append(path, Locking::Dotlock, text),
         ["append", "fcntl"] => file::append(path, Locking::Fcntl, text),

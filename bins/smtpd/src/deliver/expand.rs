@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use libmaps::decision::LookupError;
 use libmaps::policy::expand::include::SiteIncludes;
-use libmaps::policy::expand::{Expander, Expansion, State};
+use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
 use libmaps::policy::facts::Facts;
 use libmaps::policy::route::canonify::Addressing;
+use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
 
 use crate::agent::{self, Reply, Request};
@@ -29,6 +30,7 @@ const MAX_FORWARDS: usize = 1000;
 /// Expands every recipient that was not. One whose tables can't be read waits.
 pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
     let snapshot = world.snapshot();
+    let mut several = Vec::new();
     for at in 0..envelope.recipients.len() {
         let Some(recipient) = envelope.recipients.get(at) else {
             break;
@@ -39,9 +41,22 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
         let address = recipient.address.0.clone();
         let expanded = match expansion(world, &snapshot, &address).await {
             Ok(expansion) => {
-                let failed = failure(&expansion);
+                let failures = failures(&expansion);
                 add_targets(envelope, at, &expansion, None);
-                failed.unwrap_or(Expanded::Yes)
+                if failures.iter().any(Failure::is_temporary) {
+                    continue;
+                }
+                if is_list(&expansion, &failures) {
+                    several.push(at);
+                }
+                match (failures.as_slice(), expansion.deliver().is_empty()) {
+                    // The recipient himself.
+                    ([only], true) => only.expanded(),
+                    _ => {
+                        add_failures(envelope, at, &expansion, &failures);
+                        Expanded::Yes
+                    }
+                }
             }
             Err(error) => {
                 let text = format!(
@@ -63,7 +78,30 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
             recipient.expanded = expanded;
         }
     }
-    forward(world, &snapshot, envelope).await;
+    several.extend(forward(world, &snapshot, envelope).await);
+    mark_lists(world, envelope, &several);
+}
+
+/// Whether an address became several, or a list with an owner.
+fn is_list(expansion: &Expansion, failures: &[Failure]) -> bool {
+    expansion.deliver().len() + failures.len() > 1
+        || expansion.recipients.iter().any(|r| r.owner.is_some())
+}
+
+/// Marks the recipients that became lists and whose sender wants to know of success.
+fn mark_lists(world: &World, envelope: &mut Envelope, lists: &[usize]) {
+    let privacy = world.site.options.greeting.privacy;
+    if envelope.sender.0.is_empty() || privacy.has(PrivacyFlag::NoReceipts) {
+        return;
+    }
+    for at in lists {
+        if let Some(recipient) = envelope.recipients.get_mut(*at)
+            && recipient.expanded == Expanded::Yes
+            && recipient.notify.is_some_and(|n| n.success)
+        {
+            recipient.expanded = Expanded::List { told: false };
+        }
+    }
 }
 
 async fn expansion(
@@ -91,24 +129,85 @@ async fn expansion(
     expanded
 }
 
-/// Why a recipient comes to nothing, if some part of it does.
-fn failure(expansion: &Expansion) -> Option<Expanded> {
-    expansion.recipients.iter().find_map(|r| match &r.state {
-        State::Unknown => Some(Expanded::Failed {
-            status: "5.1.1".into(),
-            text: format!("{r}... User unknown"),
-        }),
-        State::Refused(why) => Some(Expanded::Failed {
-            status: if why.contains("loop") {
-                "5.4.6"
-            } else {
-                "5.1.3"
-            }
-            .into(),
+/// An address of an expansion that comes to nothing.
+struct Failure {
+    /// Its number in the expansion.
+    at: usize,
+    status: String,
+    text: String,
+}
+
+impl Failure {
+    fn is_temporary(&self) -> bool {
+        self.status.starts_with('4')
+    }
+
+    fn expanded(&self) -> Expanded {
+        Expanded::Failed {
+            status: self.status.clone(),
+            text: self.text.clone(),
+        }
+    }
+
+    fn progress(&self) -> Progress {
+        Progress::Failed {
+            status: self.status.clone(),
+            text: self.text.clone(),
+        }
+    }
+}
+
+/// The addresses that come to nothing.
+fn failures(expansion: &Expansion) -> Vec<Failure> {
+    let failed = |(at, r): (usize, &Recipient)| {
+        let (status, why) = match &r.state {
+            State::Unknown => ("5.1.1".to_owned(), "User unknown"),
+            State::Refused(why) => (refused_status(r, why), why.as_str()),
+            _ => return None,
+        };
+        Some(Failure {
+            at,
+            status,
             text: format!("{r}... {why}"),
-        }),
-        _ => None,
-    })
+        })
+    };
+    let recipients = expansion.recipients.iter().enumerate();
+    recipients.filter_map(failed).collect()
+}
+
+/// The status of a refusal: what the error mailer was given, else what the words say.
+fn refused_status(recipient: &Recipient, why: &str) -> String {
+    let given = recipient.triple.host.to_ascii_lowercase();
+    let given = String::from_utf8_lossy(&given);
+    let is_status = given.starts_with(['4', '5']) && given.matches('.').count() == 2;
+    match &*given {
+        given if recipient.triple.is_error() && is_status => given.into(),
+        "tempfail" if recipient.triple.is_error() => "4.0.0".into(),
+        _ if why.contains("loop") => "5.4.6".into(),
+        _ => "5.1.3".into(),
+    }
+}
+
+/// Notes the members that come to nothing, as copies that failed.
+fn add_failures(
+    envelope: &mut Envelope,
+    recipient: usize,
+    expansion: &Expansion,
+    failures: &[Failure],
+) {
+    for failure in failures {
+        let Some(found) = expansion.recipients.get(failure.at) else {
+            continue;
+        };
+        envelope.targets.push(QueuedTarget {
+            recipient,
+            mailer: "error".into(),
+            user: Octets::from(found.address.as_slice()),
+            owner: owner_of(expansion, found.from),
+            progress: failure.progress(),
+            ..QueuedTarget::default()
+        });
+    }
 }
 
 /// Adds the copies of an expansion, each triple once in a message.
@@ -142,8 +241,7 @@ fn add_targets(
             user,
             owner: owner_of(expansion, found.from),
             controller: controller.map(str::to_owned),
-            progress: Progress::Waiting,
-            last: String::new(),
+            ..QueuedTarget::default()
         });
     }
 }
@@ -183,8 +281,9 @@ fn owner_of(expansion: &Expansion, mut from: Option<usize>) -> Option<Octets> {
     None
 }
 
-/// Replaces copies for users who forward their mail.
-async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelope) {
+/// Replaces copies for users who forward their mail; the recipients that became several.
+async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelope) -> Vec<usize> {
+    let mut several = Vec::new();
     let mut seen: HashSet<Vec<u8>> = HashSet::new();
     let mut at = 0;
     while at < envelope.targets.len() && seen.len() < MAX_FORWARDS {
@@ -222,14 +321,18 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
                 && r.triple.mailer == world.site.mailers.local
                 && plain_user(&r.triple.user) == name.as_bytes()
         });
-        if let Some(failed) = failure(&expansion).filter(|_| expansion.deliver().is_empty()) {
-            if let Expanded::Failed { status, text } = failed
-                && let Some(target) = envelope.targets.get_mut(this)
+        let failures = failures(&expansion);
+        if let Some(failure) = failures.first()
+            && expansion.deliver().is_empty()
+        {
+            if let Some(target) = envelope.targets.get_mut(this)
+                && !failure.is_temporary()
             {
-                target.progress = Progress::Failed { status, text };
+                target.progress = failure.progress();
             }
             continue;
         }
+        add_failures(envelope, recipient, &expansion, &failures);
         if let Some(target) = envelope.targets.get_mut(this) {
             if keeps {
                 target.controller = Some(name.clone());
@@ -237,8 +340,12 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
                 target.progress = Progress::Done;
             }
         }
+        if is_list(&expansion, &failures) {
+            several.push(recipient);
+        }
         add_targets(envelope, recipient, &expansion, Some(&name));
     }
+    several
 }
 
 /// The list in the user's first `.forward` file that is there and can be trusted.

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -25,7 +25,8 @@ pub enum Locking {
     Dotlock,
 }
 
-/// Appends `text` to the file; makes it with mode 0600 where it is not there.
+/// Appends `text` to the file; makes it with mode 0600 where it is not there. What a
+/// crash left there without a line end gets one first, so that it takes no separator in.
 ///
 /// # Errors
 /// What the system says. The file is then as it was before.
@@ -34,12 +35,17 @@ pub fn append(path: &Path, locking: Locking, mut text: impl Read) -> io::Result<
         Locking::Dotlock => Some(Dotlock::take(path)?),
         Locking::Fcntl => None,
     };
-    let mut file = OpenOptions::new()
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
         .append(true)
         .create(true)
         .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)?;
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+    let mut file = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path)?,
+        opened => opened?,
+    };
     let metadata = file.metadata()?;
     if !metadata.is_file() {
         return Err(io::Error::other("not a regular file"));
@@ -49,12 +55,26 @@ pub fn append(path: &Path, locking: Locking, mut text: impl Read) -> io::Result<
     }
     lock(&file)?;
     let before = file.metadata()?.len();
-    let written = io::copy(&mut text, &mut file).and_then(|_| file.sync_all());
+    let written = end_last_line(&mut file, before)
+        .and_then(|()| io::copy(&mut text, &mut file))
+        .and_then(|_| file.sync_all());
     if written.is_err() {
         // The reader may have ended early or the disk may be full: nothing half stays.
         file.set_len(before)?;
     }
     written
+}
+
+fn end_last_line(file: &mut File, octets: u64) -> io::Result<()> {
+    let mut last = [b'\n'];
+    if octets > 0 && file.read_exact_at(&mut last, octets - 1).is_err() {
+        // One that may only be written to.
+        return Ok(());
+    }
+    if last == [b'\n'] {
+        return Ok(());
+    }
+    file.write_all(b"\n\n")
 }
 
 /// Adds `text` to a Maildir folder, making it where it is not there.
@@ -186,8 +206,9 @@ mod tests {
         let path = dir.path().join("box");
         append(&path, Locking::Dotlock, &b"one\n"[..]).unwrap();
         assert!(append(&path, Locking::Fcntl, Failing(100)).is_err());
-        append(&path, Locking::Fcntl, &b"two\n"[..]).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"one\ntwo\n");
+        append(&path, Locking::Fcntl, &b"tw"[..]).unwrap();
+        append(&path, Locking::Fcntl, &b"three\n"[..]).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"one\ntw\n\nthree\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(!dir.path().join("box.lock").exists());
     }

@@ -27,7 +27,10 @@ pub(super) fn by_socket(path: &Path, letter: &Letter<'_>, text: impl Read) -> Ou
     };
     match connect() {
         Ok((input, output)) => talk(input, output, letter, text),
-        Err(error) => Outcome::deferred(format!("{}: {error}", path.display())),
+        Err(error) => {
+            let text = format!("{}: {error}", path.display());
+            Outcome::deferred(text).with_status("4.4.1")
+        }
     }
 }
 
@@ -56,16 +59,31 @@ fn talk(input: impl Read, mut output: impl Write, letter: &Letter<'_>, text: imp
         let _ = output.write_all(b"QUIT\r\n");
         Ok(outcome(code, said))
     })();
-    result.unwrap_or_else(|error| Outcome::deferred(format!("LMTP: {error}")))
+    result.unwrap_or_else(|error| Outcome::deferred(format!("LMTP: {error}")).with_status("4.4.2"))
 }
 
+/// A reply as what became of the copy, with the reply's own status if it has one.
 fn outcome(code: u16, said: String) -> Outcome {
+    let status = status_of(&said).map(str::to_owned);
+    let status = |other: &str| status.clone().unwrap_or_else(|| other.to_owned());
     match code / 100 {
         2 => Outcome::sent(),
-        5 if code == 550 => Outcome::failed("5.1.1", said),
-        5 => Outcome::failed("5.0.0", said),
-        _ => Outcome::deferred(said),
+        5 if code == 550 => Outcome::failed(&status("5.1.1"), said),
+        5 => Outcome::failed(&status("5.0.0"), said),
+        _ => {
+            let status = status("4.0.0");
+            Outcome::deferred(said).with_status(&status)
+        }
     }
+}
+
+/// The enhanced status code behind the reply code, if it is of the same class.
+fn status_of(said: &str) -> Option<&str> {
+    let word = said.get(4..)?.split(' ').next()?;
+    let parts: Vec<&str> = word.split('.').collect();
+    let digits = |p: &&str| !p.is_empty() && p.len() < 4 && p.bytes().all(|c| c.is_ascii_digit());
+    let same_class = parts.first()?.as_bytes().first() == said.as_bytes().first();
+    (parts.len() == 3 && parts.iter().all(digits) && same_class).then_some(word)
 }
 
 /// The message lines (they end in CRLF) with dots doubled, and the end.
@@ -144,6 +162,9 @@ mod tests {
         let said = b"220 hi\r\n452 later\r\n";
         let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
         assert_eq!(outcome, Outcome::deferred("452 later"));
+        let said = b"220 hi\r\n250 y\r\n250 ok\r\n552 5.2.2 full\r\n";
+        let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
+        assert_eq!(outcome, Outcome::failed("5.2.2", "552 5.2.2 full"));
         let outcome = talk(&b"220 hi\r\n"[..], Vec::new(), &letter(), &b""[..]);
         assert!(matches!(
             outcome,

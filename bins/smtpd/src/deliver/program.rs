@@ -65,9 +65,10 @@ pub(crate) fn run(
     let mut child = match command.spawn() {
         Ok(child) => child,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Outcome::deferred(format!("{}: {error}", program.path.display()));
+            let text = format!("{}: {error}", program.path.display());
+            return Outcome::deferred(text).with_status("4.3.5");
         }
-        Err(error) => return Outcome::deferred(error.to_string()),
+        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
     };
     let group = i32::try_from(child.id()).unwrap_or(0);
     let watchdog = Watchdog::start(group);
@@ -79,17 +80,22 @@ pub(crate) fn run(
     watchdog.stop();
     let output = match output {
         Ok(output) => output,
-        Err(error) => return Outcome::deferred(error.to_string()),
+        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
     };
     let complaint = complaint(&output.stdout, &output.stderr);
     match output.status.code() {
         // A program that succeeds without reading all of it has what it wanted.
         Some(0) => match fed {
-            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Outcome::deferred(e.to_string()),
+            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
+                Outcome::deferred(e.to_string()).with_status("4.3.0")
+            }
             _ => Outcome::sent(),
         },
         Some(code) => by_exit(code, complaint),
-        None => Outcome::deferred(format!("{}: killed", program.path.display())),
+        None => {
+            let text = format!("{}: killed", program.path.display());
+            Outcome::deferred(text).with_status("4.3.0")
+        }
     }
 }
 
@@ -120,21 +126,30 @@ fn by_exit(code: i32, complaint: String) -> Outcome {
         "" => what.to_owned(),
         said => format!("{what}: {said}"),
     };
-    let is = |exit: SysExit| code == i32::from(exit.code());
-    if is(SysExit::TempFail) || is(SysExit::OsErr) || is(SysExit::IoErr) {
-        Outcome::deferred(text("temporary failure"))
-    } else if is(SysExit::NoUser) {
-        Outcome::failed("5.1.1", text("User unknown"))
-    } else if is(SysExit::NoPerm) {
-        Outcome::failed("5.7.0", text("Permission denied"))
-    } else if is(SysExit::DataErr) {
-        Outcome::failed("5.6.0", text("Data format error"))
-    } else if is(SysExit::CantCreate) {
-        Outcome::failed("5.2.0", text("Can't create output"))
-    } else if is(SysExit::Unavailable) {
-        Outcome::failed("5.0.0", text("Service unavailable"))
-    } else {
-        Outcome::failed("5.3.0", text(&format!("unknown mailer error {code}")))
+    let exit = SysExit::ALL
+        .into_iter()
+        .find(|exit| code == i32::from(exit.code()));
+    match exit {
+        Some(SysExit::TempFail) => {
+            Outcome::deferred(text("temporary failure")).with_status("4.2.0")
+        }
+        Some(SysExit::OsErr) => {
+            Outcome::deferred(text("operating system error")).with_status("4.3.0")
+        }
+        Some(SysExit::IoErr) => Outcome::deferred(text("I/O error")).with_status("4.3.0"),
+        Some(SysExit::Usage) => Outcome::failed("5.3.5", text("Command line usage error")),
+        Some(SysExit::DataErr) => Outcome::failed("5.6.0", text("Data format error")),
+        Some(SysExit::NoInput) => Outcome::failed("5.3.0", text("Cannot open input")),
+        Some(SysExit::NoUser) => Outcome::failed("5.1.1", text("User unknown")),
+        Some(SysExit::NoHost) => Outcome::failed("5.1.2", text("Host unknown")),
+        Some(SysExit::Unavailable) => Outcome::failed("5.0.0", text("Service unavailable")),
+        Some(SysExit::Software) => Outcome::failed("5.3.0", text("Internal error")),
+        Some(SysExit::OsFile) => Outcome::failed("5.3.5", text("System file missing")),
+        Some(SysExit::CantCreate) => Outcome::failed("5.3.0", text("Can't create output")),
+        Some(SysExit::Protocol) => Outcome::failed("5.5.0", text("Remote protocol error")),
+        Some(SysExit::NoPerm) => Outcome::failed("5.7.1", text("Insufficient permission")),
+        Some(SysExit::Config) => Outcome::failed("5.3.5", text("Local configuration error")),
+        _ => Outcome::failed("5.3.0", text(&format!("unknown mailer error {code}"))),
     }
 }
 
@@ -186,7 +201,14 @@ mod tests {
     fn exits_say_what_became_of_the_mail() {
         assert_eq!(sh("cat > /dev/null"), Outcome::sent());
         assert_eq!(sh("exit 0"), Outcome::sent());
-        assert_eq!(sh("exit 75"), Outcome::deferred("temporary failure"));
+        assert_eq!(
+            sh("exit 75"),
+            Outcome::deferred("temporary failure").with_status("4.2.0")
+        );
+        assert_eq!(
+            sh("exit 3"),
+            Outcome::failed("5.3.0", "unknown mailer error 3")
+        );
         assert_eq!(sh("exit 67"), Outcome::failed("5.1.1", "User unknown"));
         assert_eq!(
             sh("read x; echo \"no $x\" >&2; exit 69"),

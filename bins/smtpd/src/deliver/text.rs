@@ -17,8 +17,14 @@ impl Front {
     /// The front of a mailbox: `From sender date`, and Return-Path.
     #[must_use]
     pub(super) fn mailbox(sender: &str, unix: u64) -> Self {
+        // Readers of mailboxes want a name there.
+        let name = if sender.is_empty() {
+            "MAILER-DAEMON"
+        } else {
+            sender
+        };
         Front {
-            separator: Some(format!("From {sender} {}", Civil::local(unix).ctime())),
+            separator: Some(format!("From {name} {}", Civil::local(unix).ctime())),
             return_path: Some(sender.into()),
         }
     }
@@ -82,5 +88,8 @@ mod tests {
             rest,
             "Return-Path: <joe@b>\nSubject: x\n\n>From a\n>From b\nfrom c\n\n"
         );
+        let front = Front::mailbox("", 0);
+        assert!(front.separator.unwrap().starts_with("From MAILER-DAEMON "));
+        assert_eq!(front.return_path.unwrap(), "");
     }
 }

@@ -69,6 +69,19 @@ pub(super) fn all(root: &Path, server: &Server) -> Result<Verdict, Failure> {
     let refused = client.send("alice@demo.example", "nobody@shop.example", "x")?;
     row("send to the catch-all of the shop", "553", refused);
 
+    client.say("RSET")?;
+    let sent = client.send(
+        "alice@demo.example",
+        "closed@demo.example",
+        "Subject: four\n\nhello",
+    )?;
+    row("send to a list that takes nothing more", "250", sent);
+    row(
+        "  ... and alice hears of it",
+        "delivered",
+        in_mailbox(root, "Subject: Returned mail"),
+    );
+
     let mut stranger = Client::connect(STRANGER, server.port)?.start_tls(root)?;
     let refused = stranger.send("offer@spam.example", "archive@demo.example", "x")?;
     row("a sender that the access map rejects", "550", refused);
@@ -100,6 +113,7 @@ pub(super) fn all(root: &Path, server: &Server) -> Result<Verdict, Failure> {
 
     let verdict = print(&rows);
     explain(server);
+    show_notice(root);
     Ok(verdict)
 }
 
@@ -131,6 +145,20 @@ fn explain(server: &Server) {
         .flatten();
     for probe in probes.filter_map(|p| p.as_str()) {
         println!("  {probe}");
+    }
+}
+
+/// What alice heard: the part of the notice that is for people.
+fn show_notice(root: &Path) {
+    let mailbox = std::fs::read_to_string(root.join("etc/mail/archive.mbox")).unwrap_or_default();
+    let Some((_, notice)) = mailbox.split_once("\nSubject: Returned mail") else {
+        return;
+    };
+    println!("\nWhat alice heard about closed@demo.example:");
+    let lines = notice.lines();
+    let lines = lines.skip_while(|line| !line.starts_with("The original message"));
+    for line in lines.take_while(|line| !line.starts_with("--")) {
+        println!("  {line}");
     }
 }
 

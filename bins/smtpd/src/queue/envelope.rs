@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::schedule::Urgency;
+use crate::deliver::outcome::Remote;
 use crate::session::{BodyKind, ByMode, Notify, Ret};
 
 /// Octets of an address. In JSON each octet is a character, so that nothing is lost.
@@ -60,8 +62,10 @@ pub enum Progress {
     /// Nothing has been tried, or the last try failed for the time being.
     #[default]
     Waiting,
-    /// Delivered.
+    /// Delivered, and nobody waits to hear of it.
     Done,
+    /// Delivered; the sender wants to be told, and has not been.
+    Sent,
     /// Will never be delivered; the sender has to be told.
     Failed {
         /// Enhanced status code.
@@ -69,10 +73,12 @@ pub enum Progress {
         /// What went wrong.
         text: String,
     },
+    /// Will never be delivered, and who had to be told was told.
+    Told,
 }
 
 /// A recipient as the client gave it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedRecipient {
     /// The forward-path without brackets.
     pub address: Octets,
@@ -95,17 +101,25 @@ pub enum Expanded {
     No,
     /// It was; its targets stand in the envelope.
     Yes,
-    /// It can't be, for good.
+    /// It was, to several targets, and the sender wants to know of success: he is told
+    /// of that and no more (RFC 3461 section 5.2.7.3).
+    List {
+        /// Whether he was.
+        told: bool,
+    },
+    /// It can't be, for good; the sender has to be told.
     Failed {
         /// Enhanced status code.
         status: String,
         /// What went wrong.
         text: String,
     },
+    /// It can't be, and who had to be told was told.
+    Told,
 }
 
 /// Where one copy of the message goes.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QueuedTarget {
     /// Which recipient it came from first.
     pub recipient: usize,
@@ -124,13 +138,37 @@ pub struct QueuedTarget {
     /// How far it has come.
     #[serde(default)]
     pub progress: Progress,
-    /// What the last try said, if it failed for the time being.
+    /// What the last try said, if it did not deliver.
     #[serde(skip_serializing_if = "String::is_empty", default)]
     pub last: String,
+    /// The enhanced status code of the last try.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub status: String,
+    /// The host that the last try got to.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub remote: Option<Box<Remote>>,
+}
+
+/// Where a message came from.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// From a client.
+    #[default]
+    Client,
+    /// It is a notice of ours to a sender.
+    Notice,
+    /// It is a notice of ours to the postmaster: if that can't be delivered, nobody is left.
+    LastResort,
+}
+
+impl Origin {
+    fn is_client(&self) -> bool {
+        *self == Origin::Client
+    }
 }
 
 /// The envelope.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
     /// The queue id.
     pub id: Box<str>,
@@ -165,6 +203,15 @@ pub struct Envelope {
     /// Received headers counted at arrival.
     #[serde(default)]
     pub hops: u32,
+    /// The Precedence class, as sendmail numbers it.
+    #[serde(skip_serializing_if = "is_zero", default)]
+    pub class: i32,
+    /// Which time-outs count.
+    #[serde(default)]
+    pub urgency: Urgency,
+    /// Whether it is one of our own notices.
+    #[serde(skip_serializing_if = "Origin::is_client", default)]
+    pub origin: Origin,
     /// Set where delivery must wait.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub hold: Option<Hold>,
@@ -179,14 +226,47 @@ pub struct Envelope {
     /// When it was tried last, in seconds since 1970; 0 for never.
     #[serde(default)]
     pub tried_unix: u64,
+    /// When it is tried next, in seconds since 1970; 0 for at once.
+    #[serde(default)]
+    pub due_unix: u64,
+    /// Its place among those that are due: lower is tried earlier.
+    #[serde(default)]
+    pub rank: i64,
+    /// Whether the sender was warned that it takes long.
+    #[serde(default)]
+    pub warned: bool,
+    /// Whether the sender was told that the DELIVERBY time is over.
+    #[serde(default)]
+    pub told_by_exceeded: bool,
 }
 
+fn is_zero(number: &i32) -> bool {
+    *number == 0
+}
+
+/// What a sender who said nothing hears of (RFC 3461 section 4.1).
+pub const NOTIFY_BY_DEFAULT: Notify = Notify {
+    success: false,
+    failure: true,
+    delay: true,
+};
+
 impl Envelope {
-    /// Whether nothing is left to do: every recipient was expanded and every copy delivered.
+    /// Whether nothing is left to do: every copy was delivered or given up, and
+    /// everybody was told of what he has to hear.
     #[must_use]
     pub fn is_finished(&self) -> bool {
-        self.recipients.iter().all(|r| r.expanded == Expanded::Yes)
-            && self.targets.iter().all(|t| t.progress == Progress::Done)
+        let done = |r: &QueuedRecipient| {
+            matches!(
+                r.expanded,
+                Expanded::Yes | Expanded::Told | Expanded::List { told: true }
+            )
+        };
+        self.recipients.iter().all(done)
+            && self
+                .targets
+                .iter()
+                .all(|t| matches!(t.progress, Progress::Done | Progress::Told))
     }
 
     /// Whether another try could get anything further: something waits.
@@ -196,14 +276,35 @@ impl Envelope {
             || self.targets.iter().any(|t| t.progress == Progress::Waiting)
     }
 
-    /// The earliest moment of the next try: at once, then after 1, 2, 4, ... minutes
-    /// and half an hour at the most.
-    #[must_use]
-    pub fn due_unix(&self) -> u64 {
-        if self.tries == 0 {
-            return 0;
+    /// As much of it as the index of the queue needs.
+    pub(super) fn listed(&self) -> Envelope {
+        Envelope {
+            id: self.id.clone(),
+            hold: self.hold.clone(),
+            due_unix: self.due_unix,
+            rank: self.rank,
+            ..Envelope::default()
         }
-        let minutes = 1u64 << (self.tries - 1).min(5);
-        self.tried_unix + minutes.min(30) * 60
+    }
+
+    /// What the sender wants to hear about a copy: what he said of its recipient. Of
+    /// the members of a list he hears no success, and the owner of a list (who is the
+    /// sender of such a copy) hears what is told by default.
+    #[must_use]
+    pub fn notify_of(&self, target: &QueuedTarget) -> Notify {
+        if target.owner.is_some() {
+            return NOTIFY_BY_DEFAULT;
+        }
+        let Some(recipient) = self.recipients.get(target.recipient) else {
+            return NOTIFY_BY_DEFAULT;
+        };
+        let notify = recipient.notify.unwrap_or(NOTIFY_BY_DEFAULT);
+        match recipient.expanded {
+            Expanded::List { .. } => Notify {
+                success: false,
+                ..notify
+            },
+            _ => notify,
+        }
     }
 }

@@ -7,23 +7,30 @@
 pub mod control;
 mod envelope;
 mod id;
+mod index;
+mod node;
+pub mod schedule;
 mod spool;
 mod store;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 
 use tokio::sync::{Notify as Wake, oneshot};
 
+use index::Index;
 use store::{Change, Store};
 
-pub use envelope::{Envelope, Expanded, Hold, Octets, Progress, QueuedRecipient, QueuedTarget};
+pub use envelope::{
+    Envelope, Expanded, Hold, NOTIFY_BY_DEFAULT, Octets, Origin, Progress, QueuedRecipient,
+    QueuedTarget,
+};
 pub use id::Ids;
+pub use node::Node;
 pub use spool::Spool;
 pub use store::{Body, QueueError, Text};
 
@@ -34,47 +41,28 @@ const MAX_GROUP: usize = 256;
 #[derive(Debug)]
 pub struct Queue {
     store: Arc<Store>,
-    index: Mutex<BTreeMap<Box<str>, Entry>>,
+    index: Mutex<Index>,
     changes: Mutex<Option<mpsc::Sender<Request>>>,
     writer: Mutex<Option<JoinHandle<()>>>,
     ids: Ids,
     wake: Wake,
 }
 
-/// What is kept in memory of a message.
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    due_unix: u64,
-    state: EntryState,
-}
-
-/// Whether a message may be tried.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum EntryState {
-    /// It may.
-    Ready,
-    /// It is being tried.
-    Busy,
-    /// It is held, or has nothing left but failures to report.
-    Parked,
-}
-
+/// Changes that happen together or not at all.
 struct Request {
-    change: Change,
+    changes: Vec<Change>,
     done: oneshot::Sender<Result<(), Arc<QueueError>>>,
 }
 
 impl Queue {
-    /// Opens the queue of this folder; what was there is ready to be tried again.
+    /// Opens the queue of this folder; what was there is tried again when its time comes.
     ///
     /// # Errors
     /// When another server has it, or it can't be read or made.
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
         let store = Arc::new(Store::open(folder)?);
-        let mut index = BTreeMap::new();
-        store.load(|envelope| {
-            index.insert(envelope.id.clone(), Entry::of(envelope));
-        })?;
+        let mut index = Index::default();
+        store.load(|envelope| index.put(envelope))?;
         let (sender, receiver) = mpsc::channel();
         let writing = Arc::clone(&store);
         let writer = std::thread::Builder::new()
@@ -100,7 +88,7 @@ impl Queue {
     pub fn next_id(&self) -> Box<str> {
         loop {
             let id = self.ids.next();
-            if !self.entries().contains_key(&id) {
+            if !self.index().contains(&id) {
                 return id;
             }
         }
@@ -121,38 +109,91 @@ impl Queue {
     }
 
     /// Adds a message that is not tried before that moment, in seconds since 1970, unless
-    /// the queue is run or the server starts anew.
+    /// the queue is run.
     ///
     /// # Errors
     /// As [`Queue::add`].
     pub async fn add_due(
         &self,
-        envelope: Envelope,
+        mut envelope: Envelope,
         body: Body,
         due_unix: u64,
     ) -> Result<(), Arc<QueueError>> {
-        let (id, mut entry) = (envelope.id.clone(), Entry::of(&envelope));
-        entry.due_unix = entry.due_unix.max(due_unix);
-        self.change(Change::Add(Box::new(envelope), body)).await?;
-        self.entries().insert(id, entry);
+        envelope.due_unix = envelope.due_unix.max(due_unix);
+        let listed = envelope.listed();
+        let change = Change::Add(Box::new(envelope), body);
+        if let Err(error) = self.change(vec![change]).await {
+            self.store.discard(&listed.id);
+            return Err(error);
+        }
+        self.index().put(&listed);
         self.wake.notify_one();
         Ok(())
     }
 
-    /// Writes down how far a message has come; a finished one is removed.
+    /// Writes down how far a message has come, and adds the notices that tell of it, in
+    /// one transaction: whatever happens, nobody hears twice or never. A finished message
+    /// is removed.
     ///
     /// # Errors
-    /// When it could not be written; the message will then be tried again.
-    pub async fn settle(&self, envelope: Envelope) -> Result<(), Arc<QueueError>> {
-        let (id, entry) = (envelope.id.clone(), Entry::of(&envelope));
-        if envelope.is_finished() {
-            self.change(Change::Remove(id.clone())).await?;
-            self.entries().remove(&id);
+    /// When it could not be written. Nothing of it is then; the message counts as being
+    /// tried still, so that this can be called again.
+    pub async fn settle(
+        &self,
+        envelope: &Envelope,
+        notices: Vec<(Envelope, Body)>,
+    ) -> Result<(), Arc<QueueError>> {
+        let new: Vec<Envelope> = notices.iter().map(|(e, _)| e.listed()).collect();
+        let mut changes: Vec<Change> = notices
+            .into_iter()
+            .map(|(envelope, body)| Change::Add(Box::new(envelope), body))
+            .collect();
+        changes.push(if envelope.is_finished() {
+            Change::Remove(envelope.id.clone())
         } else {
-            self.change(Change::Update(Box::new(envelope))).await?;
-            self.entries().insert(id, entry);
+            Change::Update(Box::new(envelope.clone()))
+        });
+        if let Err(error) = self.change(changes).await {
+            new.iter().for_each(|notice| self.store.discard(&notice.id));
+            return Err(error);
         }
+        let mut index = self.index();
+        if envelope.is_finished() {
+            index.remove(&envelope.id);
+        } else {
+            index.put(envelope);
+        }
+        new.iter().for_each(|envelope| index.put(envelope));
+        drop(index);
+        self.wake.notify_one();
         Ok(())
+    }
+
+    /// Makes durable where the copies of a message that is being tried go.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn note_expanded(&self, envelope: &Envelope) -> Result<(), Arc<QueueError>> {
+        self.change(vec![Change::Update(Box::new(envelope.clone()))])
+            .await
+    }
+
+    /// Makes durable what became of these copies of a message that is being tried. The
+    /// next [`Queue::settle`] takes it in.
+    ///
+    /// # Errors
+    /// When it could not be written.
+    pub async fn note_copies(
+        &self,
+        envelope: &Envelope,
+        copies: &[usize],
+    ) -> Result<(), Arc<QueueError>> {
+        let rows = copies.iter().filter_map(|at| {
+            let row = envelope.targets.get(*at)?.clone();
+            Some((u32::try_from(*at).ok()?, row))
+        });
+        let change = Change::Note(envelope.id.clone(), rows.collect());
+        self.change(vec![change]).await
     }
 
     /// Removes a message.
@@ -161,8 +202,11 @@ impl Queue {
     /// When there is none such, it is just being tried, or the store fails.
     pub async fn remove(&self, id: &str) -> Result<(), Arc<QueueError>> {
         self.take(id)?;
-        self.change(Change::Remove(id.into())).await?;
-        self.entries().remove(id);
+        if let Err(error) = self.change(vec![Change::Remove(id.into())]).await {
+            self.give_back(id);
+            return Err(error);
+        }
+        self.index().remove(id);
         Ok(())
     }
 
@@ -176,16 +220,17 @@ impl Queue {
             let mut envelope = self.store.envelope(id)?;
             envelope.hold = hold;
             if envelope.hold.is_none() {
-                envelope.tries = 0;
+                envelope.due_unix = 0;
             }
-            let entry = Entry::of(&envelope);
-            self.change(Change::Update(Box::new(envelope))).await?;
-            Ok(entry)
+            let listed = envelope.listed();
+            self.change(vec![Change::Update(Box::new(envelope))])
+                .await?;
+            Ok(listed)
         };
-        let result: Result<Entry, Arc<QueueError>> = changed.await;
+        let result: Result<Envelope, Arc<QueueError>> = changed.await;
         match result {
-            Ok(entry) => {
-                self.entries().insert(id.into(), entry);
+            Ok(listed) => {
+                self.index().put(&listed);
                 self.wake.notify_one();
                 Ok(())
             }
@@ -196,31 +241,47 @@ impl Queue {
         }
     }
 
-    /// A message that is due, marked as being tried; [`Queue::settle`] ends that.
+    /// A message that is due, marked as being tried; [`Queue::settle`] ends that. Of
+    /// several the one with the lowest rank comes first.
     #[must_use]
     pub fn take_due(&self, now_unix: u64) -> Option<Box<str>> {
-        let mut entries = self.entries();
-        let (id, entry) = entries
-            .iter_mut()
-            .find(|(_, e)| e.state == EntryState::Ready && e.due_unix <= now_unix)?;
-        entry.state = EntryState::Busy;
-        Some(id.clone())
+        self.index().take_due(now_unix)
+    }
+
+    /// When the next message is due, if one waits: 0 for at once.
+    #[must_use]
+    pub fn next_due(&self) -> Option<u64> {
+        self.index().next_due()
     }
 
     /// Gives a message back that was taken and could not be tried.
     pub fn give_back(&self, id: &str) {
-        if let Some(entry) = self.entries().get_mut(id) {
-            entry.state = EntryState::Ready;
-            entry.due_unix = entry.due_unix.max(crate::clock::now_unix() + 60);
-        }
+        let later_unix = crate::clock::now_unix() + 60;
+        self.index().wait(id, later_unix);
     }
 
-    /// Makes every waiting message due.
-    pub fn run_now(&self) {
-        for entry in self.entries().values_mut() {
-            entry.due_unix = 0;
+    /// Makes waiting messages due, at most so many (MaxQueueRunSize).
+    pub fn run_now(&self, most: usize) {
+        self.index().make_all_due(most);
+        self.wake.notify_one();
+    }
+
+    /// Makes the waiting messages due that `wanted` chooses, at most so many; how many
+    /// there were. This reads every envelope.
+    pub fn run_where(&self, most: usize, wanted: impl Fn(&Envelope) -> bool) -> usize {
+        let mut found = 0;
+        for id in self.ids() {
+            if found == most {
+                break;
+            }
+            // One that was delivered in between is no longer there.
+            if self.envelope(&id).is_ok_and(|envelope| wanted(&envelope)) {
+                self.index().make_due(&id);
+                found += 1;
+            }
         }
         self.wake.notify_one();
+        found
     }
 
     /// Waits until something was added or released.
@@ -231,13 +292,13 @@ impl Queue {
     /// The ids of all messages, oldest first.
     #[must_use]
     pub fn ids(&self) -> Vec<Box<str>> {
-        self.entries().keys().cloned().collect()
+        self.index().ids()
     }
 
     /// How many messages there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries().len()
+        self.index().len()
     }
 
     /// Whether there are none.
@@ -275,22 +336,19 @@ impl Queue {
     }
 
     fn take(&self, id: &str) -> Result<(), QueueError> {
-        match self.entries().get_mut(id) {
-            Some(entry) if entry.state != EntryState::Busy => {
-                entry.state = EntryState::Busy;
-                Ok(())
-            }
-            _ => Err(QueueError::Unknown(id.into())),
+        if self.index().take(id) {
+            return Ok(());
         }
+        Err(QueueError::Unknown(id.into()))
     }
 
-    async fn change(&self, change: Change) -> Result<(), Arc<QueueError>> {
+    async fn change(&self, changes: Vec<Change>) -> Result<(), Arc<QueueError>> {
         let (done, written) = oneshot::channel();
         {
-            let changes = self.changes.lock().unwrap_or_else(|e| e.into_inner());
-            let sender = changes.as_ref().ok_or(QueueError::Closed)?;
+            let sender = self.changes.lock().unwrap_or_else(|e| e.into_inner());
+            let sender = sender.as_ref().ok_or(QueueError::Closed)?;
             sender
-                .send(Request { change, done })
+                .send(Request { changes, done })
                 .map_err(|_| QueueError::Closed)?;
         }
         written
@@ -298,7 +356,7 @@ impl Queue {
             .unwrap_or_else(|_| Err(Arc::new(QueueError::Closed)))
     }
 
-    fn entries(&self) -> MutexGuard<'_, BTreeMap<Box<str>, Entry>> {
+    fn index(&self) -> MutexGuard<'_, Index> {
         self.index.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
@@ -309,29 +367,17 @@ impl Drop for Queue {
     }
 }
 
-impl Entry {
-    fn of(envelope: &Envelope) -> Self {
-        let parked = envelope.hold.is_some() || !envelope.is_waiting();
-        Entry {
-            due_unix: envelope.due_unix(),
-            state: if parked {
-                EntryState::Parked
-            } else {
-                EntryState::Ready
-            },
-        }
-    }
-}
-
-/// Commits what has come in, group by group. A group that fails is tried change by
-/// change, so that one bad message does not take the others with it.
+/// Commits what has come in, group by group. A group that fails is tried request by
+/// request, so that one bad message does not take the others with it.
 fn write_groups(store: &Store, requests: &mpsc::Receiver<Request>) {
     while let Ok(first) = requests.recv() {
-        let (mut changes, mut waiting) = (vec![first.change], vec![first.done]);
+        let mut sizes = vec![first.changes.len()];
+        let (mut changes, mut waiting) = (first.changes, vec![first.done]);
         while changes.len() < MAX_GROUP
             && let Ok(next) = requests.try_recv()
         {
-            changes.push(next.change);
+            sizes.push(next.changes.len());
+            changes.extend(next.changes);
             waiting.push(next.done);
         }
         match store.commit(&changes) {
@@ -345,9 +391,11 @@ fn write_groups(store: &Store, requests: &mpsc::Receiver<Request>) {
                 });
             }
             Err(_) => {
-                for (change, done) in changes.into_iter().zip(waiting) {
-                    let result = store.commit(std::slice::from_ref(&change));
-                    let _ = done.send(result.map_err(Arc::new));
+                let mut rest = changes.as_slice();
+                for (size, done) in sizes.into_iter().zip(waiting) {
+                    let (these, others) = rest.split_at_checked(size).unwrap_or((rest, &[]));
+                    rest = others;
+                    let _ = done.send(store.commit(these).map_err(Arc::new));
                 }
             }
         }

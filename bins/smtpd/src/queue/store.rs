@@ -2,10 +2,15 @@
 //! large ones.
 //!
 //! ```text
-//! QUEUE/queue.redb     tables `envelopes` (id -> JSON), `bodies` (id -> text), `meta`
+//! QUEUE/queue.redb     tables `envelopes` (id -> JSON), `bodies` (id -> text), `meta`,
+//!                      `progress` (id, number of a copy -> JSON of the copy)
 //! QUEUE/large/ID       a large body; durable before its envelope is
 //! QUEUE/incoming/ID    a body that is still being received; removed at start
 //! ```
+//!
+//! What becomes of one copy of many goes into `progress`, so that a list of thousands
+//! costs a small row a copy, not its whole envelope; the next writing of the envelope
+//! takes the rows in.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,14 +19,21 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::envelope::Envelope;
+use super::envelope::{Envelope, QueuedTarget};
 
 const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
 const BODIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bodies");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
+const PROGRESS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("progress");
+/// Pages of the store that are kept in memory; redb's own limit is a gigabyte.
+const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
 /// The format that this program writes.
-const FORMAT: u64 = 1;
+const FORMAT: u64 = 2;
+/// The format without `progress`, which this program takes over.
+const FORMAT_WITHOUT_PROGRESS: u64 = 1;
 
 /// Why the queue could not do something.
 #[derive(Debug, thiserror::Error)]
@@ -88,6 +100,8 @@ pub enum Body {
 pub(super) enum Change {
     Add(Box<Envelope>, Body),
     Update(Box<Envelope>),
+    /// What became of some copies, by their places in the envelope.
+    Note(Box<str>, Vec<(u32, QueuedTarget)>),
     Remove(Box<str>),
 }
 
@@ -110,7 +124,10 @@ impl Store {
             make_folder(&folder)?;
         }
         let path = folder.join("queue.redb");
-        let database = Database::create(&path).map_err(|e| match e {
+        let opened = Database::builder()
+            .set_cache_size(MAX_CACHE_OCTETS)
+            .create(&path);
+        let database = opened.map_err(|e| match e {
             redb::DatabaseError::DatabaseAlreadyOpen => QueueError::InUse(path.clone()),
             other => QueueError::Store {
                 path: path.clone(),
@@ -128,15 +145,18 @@ impl Store {
         Ok(store)
     }
 
-    /// A store of this format has all its tables; only a new one is written to, as a commit
+    /// A store of this format has all its tables; only a new or an old one is written to,
+    /// as a commit
     /// waits for the disk.
     fn check_format(&self) -> Result<(), QueueError> {
         let found = match self.format()? {
             Some(found) => found,
             None => return self.lay_out(),
         };
-        if found == FORMAT {
-            return Ok(());
+        match found {
+            FORMAT => return Ok(()),
+            FORMAT_WITHOUT_PROGRESS => return self.lay_out(),
+            _ => {}
         }
         Err(QueueError::Format {
             path: self.path.clone(),
@@ -161,6 +181,7 @@ impl Store {
             self.try_redb("write", meta.insert("format", FORMAT))?;
             self.try_redb("open table", write.open_table(ENVELOPES))?;
             self.try_redb("open table", write.open_table(BODIES))?;
+            self.try_redb("open table", write.open_table(PROGRESS))?;
         }
         self.try_redb("commit", write.commit())
     }
@@ -208,6 +229,7 @@ impl Store {
         {
             let mut envelopes = self.try_redb("open table", write.open_table(ENVELOPES))?;
             let mut bodies = self.try_redb("open table", write.open_table(BODIES))?;
+            let mut progress = self.try_redb("open table", write.open_table(PROGRESS))?;
             for change in changes {
                 match change {
                     Change::Add(envelope, body) => {
@@ -219,9 +241,19 @@ impl Store {
                     }
                     Change::Update(envelope) => {
                         let json = json_of(envelope)?;
+                        let rows = (&*envelope.id, 0)..=(&*envelope.id, u32::MAX);
+                        self.try_redb("write", progress.retain_in(rows, |_, _| false))?;
                         self.try_redb("write", envelopes.insert(&*envelope.id, json.as_slice()))?;
                     }
+                    Change::Note(id, copies) => {
+                        for (at, copy) in copies {
+                            let json = json(id, copy)?;
+                            self.try_redb("write", progress.insert((&**id, *at), &*json))?;
+                        }
+                    }
                     Change::Remove(id) => {
+                        let rows = (&**id, 0)..=(&**id, u32::MAX);
+                        self.try_redb("write", progress.retain_in(rows, |_, _| false))?;
                         self.try_redb("write", envelopes.remove(&**id))?;
                         self.try_redb("write", bodies.remove(&**id))?;
                     }
@@ -271,14 +303,23 @@ impl Store {
         Ok(())
     }
 
-    /// The envelope of this id.
+    /// The envelope of this id, with what became of its copies since it was written.
     pub(super) fn envelope(&self, id: &str) -> Result<Envelope, QueueError> {
         let read = self.try_redb("begin", self.database.begin_read())?;
         let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
-        match self.try_redb("read", table.get(id))? {
-            Some(json) => parse(id, json.value()),
-            None => Err(QueueError::Unknown(id.into())),
+        let mut envelope = match self.try_redb("read", table.get(id))? {
+            Some(json) => parse(id, json.value())?,
+            None => return Err(QueueError::Unknown(id.into())),
+        };
+        let table = self.try_redb("open table", read.open_table(PROGRESS))?;
+        for row in self.try_redb("read", table.range((id, 0)..=(id, u32::MAX)))? {
+            let (key, json) = self.try_redb("read", row)?;
+            let at = usize::try_from(key.value().1).unwrap_or(usize::MAX);
+            if let Some(target) = envelope.targets.get_mut(at) {
+                *target = parse_json(id, json.value())?;
+            }
         }
+        Ok(envelope)
     }
 
     /// The text of this id: from the store, or from its file.
@@ -296,6 +337,15 @@ impl Store {
                 action: "open",
                 source,
             }),
+        }
+    }
+
+    /// Removes the files of a large text whose message the store has not taken. Where
+    /// nobody can tell, they stay until the next start.
+    pub(super) fn discard(&self, id: &str) {
+        if matches!(self.envelope(id), Err(QueueError::Unknown(_))) {
+            let _ = fs::remove_file(self.incoming(id));
+            let _ = fs::remove_file(self.large(id));
         }
     }
 
@@ -356,6 +406,10 @@ fn make_folder(path: &Path) -> Result<(), QueueError> {
 }
 
 fn parse(id: &str, json: &[u8]) -> Result<Envelope, QueueError> {
+    parse_json(id, json)
+}
+
+fn parse_json<T: DeserializeOwned>(id: &str, json: &[u8]) -> Result<T, QueueError> {
     serde_json::from_slice(json).map_err(|source| QueueError::Envelope {
         id: id.into(),
         source,
@@ -363,8 +417,12 @@ fn parse(id: &str, json: &[u8]) -> Result<Envelope, QueueError> {
 }
 
 fn json_of(envelope: &Envelope) -> Result<Vec<u8>, QueueError> {
-    serde_json::to_vec(envelope).map_err(|source| QueueError::Envelope {
-        id: envelope.id.to_string(),
+    json(&envelope.id, envelope)
+}
+
+fn json(id: &str, value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
+    serde_json::to_vec(value).map_err(|source| QueueError::Envelope {
+        id: id.into(),
         source,
     })
 }

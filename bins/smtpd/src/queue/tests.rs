@@ -7,25 +7,15 @@ fn envelope(id: &str) -> Envelope {
         created_unix: 1_795_233_730,
         sender: "joe@b.example".into(),
         size_octets: 5,
-        body: None,
-        ret: None,
-        envid: None,
-        by: None,
-        auth: None,
-        smtputf8: false,
         relay: "client.example [127.0.0.2]".into(),
         protocol: "ESMTP".into(),
-        hops: 0,
-        hold: None,
         recipients: vec![QueuedRecipient {
             address: Octets(b"j\xf6e@d.example".to_vec()),
             notify: None,
             orcpt: None,
             expanded: Expanded::No,
         }],
-        targets: vec![],
-        tries: 0,
-        tried_unix: 0,
+        ..Envelope::default()
     }
 }
 
@@ -88,12 +78,12 @@ async fn messages_are_taken_once_and_settled() {
     assert_eq!(queue.take_due(0), None);
     let mut envelope = queue.envelope("a").unwrap();
     envelope.tries = 1;
-    envelope.tried_unix = 1000;
-    queue.settle(envelope.clone()).await.unwrap();
+    envelope.due_unix = 1060;
+    queue.settle(&envelope, vec![]).await.unwrap();
     assert_eq!(queue.take_due(1000), None, "not before a minute has passed");
     assert_eq!(queue.take_due(1060).as_deref(), Some("a"));
     envelope.recipients[0].expanded = Expanded::Yes;
-    queue.settle(envelope).await.unwrap();
+    queue.settle(&envelope, vec![]).await.unwrap();
     assert!(queue.is_empty());
     assert!(matches!(queue.envelope("a"), Err(QueueError::Unknown(_))));
 }
@@ -166,4 +156,151 @@ async fn the_control_socket_answers() {
     let (sender, mut lines) = tokio::sync::mpsc::channel(4);
     carry_out(&queue, Request::List, sender).await;
     assert_eq!(lines.recv().await, Some(Line::Done));
+}
+
+#[tokio::test]
+async fn a_queue_of_the_format_before_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let queue = Queue::open(dir.path()).unwrap();
+        add(&queue, "a", b"1").await;
+    }
+    let path = dir.path().join("queue.redb");
+    {
+        let database = redb::Database::create(&path).unwrap();
+        let write = database.begin_write().unwrap();
+        let meta = redb::TableDefinition::<&str, u64>::new("meta");
+        write.open_table(meta).unwrap().insert("format", 1).unwrap();
+        let progress = redb::TableDefinition::<(&str, u32), &[u8]>::new("progress");
+        write.delete_table(progress).unwrap();
+        // An envelope as it was written then.
+        let old = br#"{"id":"b","created_unix":7,"sender":"x@y","size_octets":1,"smtputf8":false,
+            "relay":"z","protocol":"SMTP","hops":0,"tries":3,"tried_unix":9,
+            "recipients":[{"address":"u","expanded":"Yes"}],
+            "targets":[{"recipient":0,"mailer":"local","host":"","user":"u",
+                "progress":{"Failed":{"status":"5.1.1","text":"User unknown"}}}]}"#;
+        let envelopes = redb::TableDefinition::<&str, &[u8]>::new("envelopes");
+        let mut envelopes = write.open_table(envelopes).unwrap();
+        envelopes.insert("b", old.as_slice()).unwrap();
+        drop(envelopes);
+        write.commit().unwrap();
+    }
+    let queue = Queue::open(dir.path()).unwrap();
+    assert_eq!(queue.take_due(0).as_deref(), Some("a"));
+    assert_eq!(
+        queue.take_due(0).as_deref(),
+        Some("b"),
+        "its sender is told"
+    );
+    assert!(!queue.envelope("b").unwrap().is_finished());
+}
+
+#[tokio::test]
+async fn notices_come_with_what_they_tell_of_or_not_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(dir.path()).unwrap();
+    add(&queue, "a", b"1").await;
+    assert!(queue.take_due(0).is_some());
+    let mut told = queue.envelope("a").unwrap();
+    told.recipients[0].expanded = Expanded::Told;
+    // A large text that was never received can't be placed: nothing of it happens.
+    let broken = vec![(envelope("n"), Body::Large)];
+    assert!(queue.settle(&told, broken).await.is_err());
+    assert_ne!(queue.envelope("a").unwrap(), told);
+    assert!(queue.envelope("n").is_err());
+    let mut spool = queue.spool("n");
+    spool.push(&vec![b'x'; 100_000]).unwrap();
+    let large = spool.finish().unwrap();
+    let broken = vec![(envelope("n"), large), (envelope("m"), Body::Large)];
+    assert!(queue.settle(&told, broken).await.is_err());
+    assert!(!dir.path().join("incoming/n").exists());
+    assert!(!dir.path().join("large/n").exists());
+    let notice = vec![(envelope("n"), Body::Small(b"text".to_vec()))];
+    queue.settle(&told, notice).await.unwrap();
+    assert!(queue.envelope("a").is_err());
+    assert_eq!(text_of(&queue, "n"), b"text");
+    assert_eq!(queue.take_due(0).as_deref(), Some("n"));
+}
+
+#[tokio::test]
+async fn what_became_of_a_copy_is_there_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let copy = |user: &str, progress| QueuedTarget {
+        mailer: "local".into(),
+        user: user.into(),
+        progress,
+        ..QueuedTarget::default()
+    };
+    {
+        let queue = Queue::open(dir.path()).unwrap();
+        add(&queue, "a", b"1").await;
+        let mut taken = queue.envelope("a").unwrap();
+        taken.recipients[0].expanded = Expanded::Yes;
+        taken.targets = vec![copy("x", Progress::Waiting), copy("y", Progress::Waiting)];
+        queue.note_expanded(&taken).await.unwrap();
+        taken.targets[1].progress = Progress::Done;
+        queue.note_copies(&taken, &[1]).await.unwrap();
+    }
+    let queue = Queue::open(dir.path()).unwrap();
+    let found = queue.envelope("a").unwrap();
+    let progress: Vec<&Progress> = found.targets.iter().map(|t| &t.progress).collect();
+    assert_eq!(progress, [&Progress::Waiting, &Progress::Done]);
+    // The envelope takes the row in; none is left to come up again.
+    let mut again = found;
+    again.targets[1].progress = Progress::Waiting;
+    queue.settle(&again, vec![]).await.unwrap();
+    assert_eq!(queue.envelope("a").unwrap(), again);
+}
+
+/// Figures of the README: run twice with QUEUE_FOLDER naming a new folder, `cargo test
+/// --release -p smtpd --lib a_hundred_thousand -- --ignored --nocapture`. The first run
+/// fills it; the second shows what a server has to keep.
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn a_hundred_thousand_messages() {
+    const COUNT: usize = 100_000;
+    let folder = std::env::var_os("QUEUE_FOLDER").expect("QUEUE_FOLDER");
+    let folder = Path::new(&folder);
+    let resident = || -> usize {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap();
+        let line = status.lines().find(|l| l.starts_with("VmRSS:")).unwrap();
+        let kib = line.split_whitespace().nth(1).unwrap();
+        kib.parse::<usize>().unwrap() * 1024
+    };
+    if !folder.join("queue.redb").exists() {
+        let queue = Queue::open(folder).unwrap();
+        let mut waiting = Vec::new();
+        for n in 0..COUNT {
+            let queue = Arc::clone(&queue);
+            waiting.push(tokio::spawn(async move {
+                let message = Envelope {
+                    due_unix: 1000 + (n * 7919 % 3600) as u64,
+                    rank: n as i64,
+                    ..envelope(&format!("6AL42APA{n:06}"))
+                };
+                let text = Body::Small(vec![b'x'; 1000]);
+                queue.add(message, text).await.unwrap();
+            }));
+        }
+        for task in waiting {
+            task.await.unwrap();
+        }
+    }
+    let disk = std::fs::metadata(folder.join("queue.redb")).unwrap().len();
+    println!("disk: {} octets a message", disk / COUNT as u64);
+    let before = resident();
+    let start = std::time::Instant::now();
+    let queue = Queue::open(folder).unwrap();
+    println!("opened in {:?}", start.elapsed());
+    println!(
+        "memory: {} octets a message, store's cache included",
+        resident().saturating_sub(before) / COUNT
+    );
+    let start = std::time::Instant::now();
+    let mut taken = 0;
+    while queue.take_due(2800).is_some() {
+        taken += 1;
+    }
+    println!("{taken} taken, {:?} each", start.elapsed() / taken);
+    assert_eq!(queue.len(), COUNT);
 }

@@ -73,7 +73,7 @@ impl Reader {
             'M' => self.mailer_line(rest, place),
             'S' | 'R' => self.rule_line(text, "rules outside a ruleset section", place),
             'H' => self.ignored("header line", text, place),
-            'P' => self.ignored("precedence", text, place),
+            'P' => self.precedence_line(rest, text, place),
             'E' => self.ignored("environment variable", text, place),
             'Q' => self.ignored("queue group", text, place),
             'X' => self.ignored("mail filter line (write MAIL_FILTER)", text, place),
@@ -118,6 +118,23 @@ impl Reader {
         self.note_place(macro_name, place);
         // The value is text, not m4, by now.
         self.m4.define(macro_name, format!("`{value}'").as_bytes());
+    }
+
+    /// `Pname=number`.
+    fn precedence_line(&mut self, rest: &str, text: &str, place: &Place) {
+        let read = rest
+            .split_once('=')
+            .and_then(|(word, number)| Some((word.trim(), number.trim().parse().ok()?)));
+        match read {
+            Some((word, number)) if !word.is_empty() => {
+                let word = word.to_ascii_lowercase();
+                self.site.precedences.insert(word, number);
+            }
+            _ => {
+                let text = format!("expected Pname=number: {}", shortened(text));
+                self.m4.report_at(place, Severity::Warning, text);
+            }
+        }
     }
 
     fn option_line(&mut self, rest: &str, place: &Place) {

@@ -148,6 +148,9 @@ macro_rules! time_option {
             const KIND: &'static str = $kind;
 
             fn read(text: &str) -> Result<Self, &'static str> {
+                if matches!($unit, b'h' | b'd') && text.trim().eq_ignore_ascii_case("now") {
+                    return Ok($name(NOW));
+                }
                 read_time(text, $unit).map($name)
             }
 
@@ -161,6 +164,10 @@ time_option!(Seconds, b's', "time (seconds)");
 time_option!(Minutes, b'm', "time (minutes)");
 time_option!(Hours, b'h', "time (hours)");
 time_option!(Days, b'd', "time (days)");
+
+/// What `now`, for "at once", reads as in times of hours and days (`Timeout.queuereturn`):
+/// longer than any that is meant.
+pub const NOW: Duration = Duration::MAX;
 
 /// Reads a time as sendmail writes it: numbers each with a unit `w d h m s`,
 /// added up (`1h30m`); a last number without one is counted in `unit`.
@@ -211,6 +218,9 @@ pub fn read_time(text: &str, unit: u8) -> Result<Duration, &'static str> {
 /// Writes a time with the fewest units: `5m`, `1h30m`, `0s`.
 #[must_use]
 pub fn write_time(time: Duration) -> String {
+    if time == NOW {
+        return "now".to_owned();
+    }
     let mut seconds = time.as_secs();
     if seconds == 0 {
         return "0s".to_owned();

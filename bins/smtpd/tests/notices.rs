@@ -1,0 +1,264 @@
+//! Who hears what: notices end to end, from the client's last dot to the sender's mailbox.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod machine;
+
+use machine::{Machine, messages};
+
+const ANN: &str = "ann@test.example";
+
+fn users() -> Vec<String> {
+    ["ann", "bob", "root", "owner"].map(str::to_owned).to_vec()
+}
+
+fn machine(aliases: &str, mc: &str) -> Machine {
+    Machine::new(&users(), &format!("postmaster: root\n{aliases}"), mc)
+}
+
+/// Those of the messages that are notices.
+fn notices(mailbox: &str) -> Vec<&str> {
+    let all = messages(mailbox).into_iter();
+    all.filter(|m| m.contains("\nAuto-Submitted: auto-generated"))
+        .collect()
+}
+
+fn has(notice: &str, lines: &[&str]) {
+    for line in lines {
+        assert!(
+            notice.contains(&format!("\n{line}")),
+            "no {line:?} in {notice}"
+        );
+    }
+}
+
+#[test]
+fn the_sender_hears_once_of_what_failed() {
+    let mut machine = machine(
+        "refuses: \"|echo no room; exit 73\"\nmany: bob, refuses, gone\n",
+        "",
+    );
+    machine.start(&[]);
+    machine.send(
+        &format!("{ANN} ENVID=my+2Bid RET=HDRS"),
+        &[
+            "refuses@test.example ORCPT=rfc822;Re+2Bfuses@test.example",
+            "many@test.example",
+        ],
+        "Subject: one\n\nhello",
+    );
+    let mailbox = machine.mailbox_with("ann", "Auto-Submitted");
+    machine.wait_for_empty_queue();
+    assert_eq!(notices(&mailbox).len(), 1);
+    has(
+        notices(&mailbox)[0],
+        &[
+            "Return-Path: <>\n",
+            "Subject: Returned mail: see transcript for details\n",
+            "From: Mail Delivery Subsystem <MAILER-DAEMON@mx.test.example>\n",
+            "To: <ann@test.example>\n",
+            "   ----- The following addresses had permanent fatal errors -----\n",
+            "    (reason: Can't create output: no room)\n",
+            "    (expanded from: <refuses@test.example>)\n",
+            "Original-Envelope-Id: my+id\n",
+            "Original-Recipient: rfc822;Re+fuses@test.example\n",
+            "Final-Recipient: RFC822; refuses@test.example\nX-Actual-Recipient: X-Unix; |echo no room; exit 73\nAction: failed\nStatus: 5.3.0\n",
+            "Final-Recipient: RFC822; many@test.example\nX-Actual-Recipient: rfc822; gone@mx.test.example\nAction: failed\nStatus: 5.1.1\n",
+            "Content-Type: text/rfc822-headers\n",
+        ],
+    );
+    assert!(!mailbox.contains("hello"), "RET=HDRS");
+    assert!(machine.mailbox("bob").contains("hello"));
+    assert!(machine.log().contains(": DSN: "), "{}", machine.log());
+}
+
+#[test]
+fn notify_decides_and_success_is_told_where_it_is_wanted() {
+    let mut machine = machine(
+        "refuses: \"|exit 69\"\nlist: bob, ann\nclub: bob, refuses\nowner-club: owner\n",
+        "",
+    );
+    machine.start(&[]);
+    let refuses = "refuses@test.example NOTIFY=NEVER";
+    machine.send(ANN, &[refuses], "Subject: never\n\nx");
+    machine.send(
+        ANN,
+        &[
+            "bob@test.example NOTIFY=SUCCESS,FAILURE",
+            "list@test.example NOTIFY=SUCCESS",
+        ],
+        "Subject: well\n\nx",
+    );
+    machine.mailbox_with("ann", "Subject: Return receipt");
+    machine.send(ANN, &["club@test.example"], "Subject: club\n\nx");
+    let owner = machine.mailbox_with("owner", "Auto-Submitted");
+    machine.wait_for_empty_queue();
+    let mailbox = machine.mailbox("ann");
+    assert_eq!(notices(&mailbox).len(), 1, "{mailbox}");
+    has(
+        notices(&mailbox)[0],
+        &[
+            "<bob@test.example>  (successfully delivered to mailbox)\n",
+            "<list@test.example>  (expanded by mailing list)\n",
+            "Final-Recipient: RFC822; list@test.example\nAction: expanded",
+            "Final-Recipient: RFC822; bob@test.example\nX-Actual-Recipient: rfc822; bob@mx.test.example\nAction: delivered",
+        ],
+    );
+    assert_eq!(notices(&owner).len(), 1);
+    has(
+        notices(&owner)[0],
+        &["Final-Recipient: RFC822; club@test.example\n"],
+    );
+    assert!(machine.mailbox("bob").contains("Return-Path: <owner"));
+}
+
+#[test]
+fn a_notice_that_fails_goes_to_the_postmaster_and_then_nowhere() {
+    let mut machine = machine("refuses: \"|exit 69\"\n", "");
+    machine.start(&[]);
+    machine.send(
+        "refuses@test.example",
+        &["refuses@test.example"],
+        "Subject: round\n\nx",
+    );
+    let root = machine.mailbox_with("root", "Subject: Postmaster notify");
+    machine.wait_for_empty_queue();
+    assert_eq!(notices(&root).len(), 1);
+    has(notices(&root)[0], &["To: postmaster\n", "with id "]);
+    // Where the postmaster's mail fails too, a line in the log is all that is left.
+    machine.aliases("refuses: \"|exit 69\"\npostmaster: refuses\n");
+    machine.send("", &["refuses@test.example"], "Subject: last\n\nx");
+    machine.wait("line about it", || {
+        let text = "savemail: cannot save rejected email anywhere";
+        machine.log().contains(text).then_some(())
+    });
+    machine.wait_for_empty_queue();
+}
+
+#[test]
+fn too_many_hops_and_loops_of_aliases() {
+    let mut machine = machine("a: b\nb: a\n", "");
+    machine.start(&[]);
+    let hops = "Received: from x\n".repeat(26);
+    machine.send(
+        ANN,
+        &["bob@test.example"],
+        &format!("{hops}Subject: far\n\nx"),
+    );
+    let mailbox = machine.mailbox_with("ann", "Status: 5.4.6");
+    has(
+        notices(&mailbox)[0],
+        &["    (reason: Too many hops 26 (25 max)"],
+    );
+    assert!(!machine.mailbox("bob").contains("Subject: far"));
+    machine.send(ANN, &["a@test.example"], "Subject: round\n\nx");
+    let mailbox = machine.mailbox_with("ann", "aliasing/forwarding loop broken");
+    machine.wait_for_empty_queue();
+    assert_eq!(notices(&mailbox).len(), 2, "{mailbox}");
+    has(
+        notices(&mailbox)[1],
+        &["Final-Recipient: RFC822; a@test.example\nAction: failed\nStatus: 5.4.6\n"],
+    );
+}
+
+#[test]
+fn warnings_and_giving_up_come_once() {
+    let mut machine = machine(
+        "later: \"|exit 75\"\n",
+        "define(`confTO_QUEUEWARN', `1s')dnl\ndefine(`confTO_QUEUERETURN_URGENT', `now')dnl\n",
+    );
+    machine.start(&["-q1s"]);
+    machine.send(
+        ANN,
+        &["later@test.example"],
+        "Subject: soon\nPriority: urgent\n\nx",
+    );
+    let mailbox = machine.mailbox_with("ann", "Status: 4.4.7");
+    has(
+        notices(&mailbox)[0],
+        &["Message will be deleted from queue\n"],
+    );
+    machine.wait_for_empty_queue();
+    machine.send(ANN, &["later@test.example"], "Subject: some day\n\nx");
+    machine.mailbox_with(
+        "ann",
+        "Subject: Warning: could not send message for past 1 second",
+    );
+    // It is tried on and on; no second warning comes.
+    machine.wait("six tries", || {
+        let listed: serde_json::Value = serde_json::from_str(&machine.mailq(&["--json"])).ok()?;
+        (listed["tries"].as_u64()? >= 6).then_some(())
+    });
+    let mailbox = machine.mailbox("ann");
+    assert_eq!(notices(&mailbox).len(), 2, "{mailbox}");
+    has(
+        notices(&mailbox)[1],
+        &["Action: delayed\nStatus: 4.2.0\n", "Will-Retry-Until: "],
+    );
+    let by = format!("{ANN} BY=1;R");
+    machine.send(&by, &["later@test.example"], "Subject: by\n\nx");
+    let mailbox = machine.mailbox_with("ann", "Status: 5.4.7");
+    has(
+        notices(&mailbox)[2],
+        &["Deliver-By-Date: ", "Delivery time (1s) expired\n"],
+    );
+}
+
+#[test]
+fn the_schedule_survives_a_restart_and_etrn_breaks_it() {
+    let mut machine = machine(
+        "later: \"|test -e {ROOT}/open/now && cat > {ROOT}/open/program || exit 75\"\n",
+        "define(`confMIN_QUEUE_AGE', `1h')dnl\ndefine(`confDELIVERY_MODE', `queue')dnl\n",
+    );
+    let root = machine
+        .path("")
+        .to_str()
+        .unwrap()
+        .trim_end_matches('/')
+        .to_owned();
+    let later =
+        format!("later: \"|test -e {root}/open/now && cat > {root}/open/program || exit 75\"\n");
+    machine.aliases(&later);
+    machine.start(&["-q", "1h"]);
+    machine.send(ANN, &["later@test.example"], "Subject: x\n\nhello");
+    assert!(machine.mailq(&["-v"]).contains("not tried yet, next try "));
+    machine.say(&["EHLO x", "ETRN elsewhere.example", "ETRN test.example"]);
+    let tried = |n: u64| {
+        machine.wait("try", || {
+            let listed: serde_json::Value =
+                serde_json::from_str(&machine.mailq(&["--json"])).ok()?;
+            (listed["tries"].as_u64()? == n).then_some(listed["due_unix"].as_u64()?)
+        })
+    };
+    let due = tried(1);
+    let listed = machine.mailq(&["-v"]);
+    assert!(listed.contains("tried 1 time, last "), "{listed}");
+    assert!(listed.contains(": waiting: temporary failure"), "{listed}");
+    machine.kill();
+    machine.start(&["-q", "1h"]);
+    machine.write("open/now", "");
+    machine.say(&["EHLO x", "ETRN elsewhere.example"]);
+    let listed: serde_json::Value = serde_json::from_str(&machine.mailq(&["--json"])).unwrap();
+    assert_eq!(listed["due_unix"].as_u64(), Some(due));
+    machine.say(&["EHLO x", "ETRN @test.example"]);
+    machine.wait_for_empty_queue();
+    assert!(machine.text("open/program").contains("hello"));
+}
+
+#[test]
+fn soft_bounce_and_the_copy_for_the_postmaster() {
+    let mut machine = machine(
+        "refuses: \"|exit 69\"\n",
+        "define(`confCOPY_ERRORS_TO', `root')dnl\ndefine(`confERROR_MESSAGE', `Ask $j.')dnl\n",
+    );
+    machine.start(&[]);
+    machine.send(ANN, &["refuses@test.example"], "Subject: x\n\nsecret");
+    let mailbox = machine.mailbox_with("ann", "\nAsk mx.test.example.\n");
+    assert!(mailbox.contains("secret"));
+    let copy = machine.mailbox_with("root", "Subject: Postmaster notify");
+    assert!(!copy.contains("secret"));
+}
