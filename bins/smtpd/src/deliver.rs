@@ -22,9 +22,11 @@ use std::time::Duration;
 
 use tokio::sync::Semaphore;
 
+use batch::Targets;
+
 use crate::clock::now_unix;
 use crate::log::Level;
-use crate::queue::Envelope;
+use crate::queue::{Envelope, Expanded};
 use crate::server::current;
 use crate::world::World;
 
@@ -79,8 +81,14 @@ pub async fn attempt(world: &Arc<World>, id: &str) {
             world.log.about(Level::Notice, id, &text);
             ending::fail_all(&mut envelope, "5.4.6", &text);
         } else {
+            let stored = known(&envelope);
             expand::expand(world, &mut envelope).await;
-            if let Err(error) = batch::deliver_copies(world, &mut envelope).await {
+            let targets = if stored == known(&envelope) {
+                Targets::AsStored
+            } else {
+                Targets::New
+            };
+            if let Err(error) = batch::deliver_copies(world, &mut envelope, targets).await {
                 world
                     .log
                     .about(Level::Error, id, &format!("queue: {error}"));
@@ -88,6 +96,13 @@ pub async fn attempt(world: &Arc<World>, id: &str) {
         }
     }
     ending::end(world, envelope).await;
+}
+
+/// How many targets are known, and how many recipients have theirs still to be found.
+fn known(envelope: &Envelope) -> (usize, usize) {
+    let open = envelope.recipients.iter();
+    let open = open.filter(|r| r.expanded == Expanded::No);
+    (envelope.targets.len(), open.count())
 }
 
 /// MaxHopCount: whether the message goes round in circles, in sendmail's words.

@@ -215,6 +215,16 @@ fn forwarding_with_a_copy_and_an_untrusted_file() {
 }
 
 #[test]
+fn a_forward_file_that_names_nobody() {
+    let site = start("", |root| {
+        fs::write(root.join("home/bob/.forward"), "# nobody yet\n").unwrap();
+        let _ = std::os::unix::fs::chown(root.join("home/bob/.forward"), Some(somebody()), None);
+    });
+    site.send("bob");
+    site.text_with("var/mail/bob", "hello");
+}
+
+#[test]
 fn what_can_t_be_delivered_now_stays_and_is_shown() {
     let site = start("later: \"|exit 75\"\n", |_| {});
     site.send("later");

@@ -118,7 +118,10 @@ fn notify_decides_and_success_is_told_where_it_is_wanted() {
 
 #[test]
 fn a_notice_that_fails_goes_to_the_postmaster_and_then_nowhere() {
-    let mut machine = machine("refuses: \"|exit 69\"\n", "");
+    let mut machine = machine(
+        "refuses: \"|exit 69\"\n",
+        "define(`confDEAD_LETTER_DROP', `/open/dead.letter')dnl\n",
+    );
     machine.start(&[]);
     machine.send(
         "refuses@test.example",
@@ -137,6 +140,23 @@ fn a_notice_that_fails_goes_to_the_postmaster_and_then_nowhere() {
         machine.log().contains(text).then_some(())
     });
     machine.wait_for_empty_queue();
+    let dead = machine.text("open/dead.letter");
+    assert!(dead.starts_with("From MAILER-DAEMON "), "{dead}");
+    assert!(dead.contains("\nSubject: last\n"), "{dead}");
+}
+
+#[test]
+fn notices_do_not_go_round_between_lists() {
+    let mut machine = machine(
+        "refuses: \"|exit 69\"\none: refuses\nowner-one: two\ntwo: refuses\nowner-two: one\n",
+        "",
+    );
+    machine.start(&[]);
+    machine.send(ANN, &["one@test.example"], "Subject: round\n\nx");
+    let root = machine.mailbox_with("root", "Subject: Postmaster notify");
+    machine.wait_for_empty_queue();
+    assert_eq!(notices(&root).len(), 1);
+    assert_eq!(machine.mailbox("ann"), "");
 }
 
 #[test]

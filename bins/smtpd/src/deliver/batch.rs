@@ -29,6 +29,13 @@ enum Batch {
     Away(Vec<usize>),
 }
 
+/// Whether the targets of an envelope are as the queue has them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Targets {
+    AsStored,
+    New,
+}
+
 /// Tries every copy that waits, batch by batch. What became of a batch is durable before
 /// the next is begun, so that a crash repeats no more than the copies in flight.
 ///
@@ -37,9 +44,10 @@ enum Batch {
 pub(super) async fn deliver_copies(
     world: &Arc<World>,
     envelope: &mut Envelope,
+    targets: Targets,
 ) -> Result<(), String> {
     let batches = batches(world, envelope);
-    if batches.len() > 1 {
+    if batches.len() > 1 && targets == Targets::New {
         let noted = world.queue.note_expanded(envelope).await;
         noted.map_err(|e| e.to_string())?;
     }

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use libmaps::site::model::options::PrivacyFlag;
 
+use super::file::{self, Locking};
+use super::text::{self, Front};
 use crate::clock::{Civil, now_unix};
 use crate::dsn::{
     self, Action, Audience, Clerk, Form, Kind, Late, Notice, Plan, ShowActual, Written,
@@ -35,6 +37,9 @@ pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope) {
     envelope.due_unix = schedule.next(&envelope);
     envelope.rank = schedule.rank(&envelope);
     let plan = dsn::plan(&world.site, &envelope, remarks.late);
+    if envelope.origin == Origin::LastResort && !plan.silent.is_empty() {
+        drop_dead_letter(world, &envelope).await;
+    }
     let told = told(&envelope);
     let (envelope, remarks) = (Arc::new(envelope), Arc::new(remarks));
     for wait in PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3])) {
@@ -57,6 +62,33 @@ pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope) {
             Err(error) => complain(world, &envelope.id, &error),
         }
         tokio::time::sleep(*wait).await;
+    }
+}
+
+/// DeadLetterDrop: the file for what nobody takes, if the site names one.
+async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) {
+    let Some(path) = &world.site.options.delivery.dead_letter_drop else {
+        return;
+    };
+    let (path, front) = (
+        world.site.below(path),
+        Front::mailbox(&envelope.sender.shown(), now_unix()),
+    );
+    let text = world.queue.text(&envelope.id);
+    let saved = tokio::task::spawn_blocking(move || -> io::Result<()> {
+        let mut letter = Vec::new();
+        let text = text.map_err(io::Error::other)?;
+        text::write(text.into_reader(), &front, &mut letter)?;
+        file::append(&path, Locking::Fcntl, letter.as_slice())
+    });
+    match saved.await.map_err(io::Error::other) {
+        Ok(Ok(())) => world
+            .log
+            .about(Level::Notice, &envelope.id, "saved in DeadLetterDrop"),
+        Ok(Err(error)) | Err(error) => {
+            let text = format!("DeadLetterDrop: {error}");
+            world.log.about(Level::Error, &envelope.id, &text);
+        }
     }
 }
 

@@ -53,6 +53,12 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
                     // The recipient himself.
                     ([only], true) => only.expanded(),
                     _ => {
+                        for failure in &failures {
+                            let Failure { status, text, .. } = failure;
+                            let (who, why) = text.split_once("... ").unwrap_or((text, text));
+                            let line = format!("to={who}, dsn={status}, stat={why}");
+                            world.log.about(Level::Info, &envelope.id, &line);
+                        }
                         add_failures(envelope, at, &expansion, &failures);
                         Expanded::Yes
                     }
@@ -203,7 +209,7 @@ fn add_failures(
             recipient,
             mailer: "error".into(),
             user: Octets::from(found.address.as_slice()),
-            owner: owner_of(expansion, found.from),
+            owner: owner_for(envelope, expansion, found.from),
             progress: failure.progress(),
             ..QueuedTarget::default()
         });
@@ -239,7 +245,7 @@ fn add_targets(
             mailer: triple.mailer.clone(),
             host,
             user,
-            owner: owner_of(expansion, found.from),
+            owner: owner_for(envelope, expansion, found.from),
             controller: controller.map(str::to_owned),
             ..QueuedTarget::default()
         });
@@ -269,7 +275,16 @@ fn plain_user(user: &[u8]) -> Vec<u8> {
     out
 }
 
-/// The owner of the nearest alias on the way that has one.
+/// The owner of the nearest alias on the way that has one, who becomes the sender; the
+/// null sender stays what it is (RFC 5321 section 4.5.5), so that no notice goes round
+/// between lists and their owners.
+fn owner_for(envelope: &Envelope, expansion: &Expansion, from: Option<usize>) -> Option<Octets> {
+    if envelope.sender.0.is_empty() {
+        return None;
+    }
+    owner_of(expansion, from)
+}
+
 fn owner_of(expansion: &Expansion, mut from: Option<usize>) -> Option<Octets> {
     while let Some(at) = from {
         let parent = expansion.recipients.get(at)?;
@@ -322,6 +337,10 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
                 && plain_user(&r.triple.user) == name.as_bytes()
         });
         let failures = failures(&expansion);
+        if expansion.deliver().is_empty() && failures.is_empty() {
+            // It names nobody: the mailbox it is.
+            continue;
+        }
         if let Some(failure) = failures.first()
             && expansion.deliver().is_empty()
         {
