@@ -17,6 +17,7 @@ pub mod consult;
 pub mod daemon;
 pub mod deliver;
 pub mod demo;
+pub mod drop;
 pub mod dsn;
 pub mod header;
 pub mod listener;
