@@ -32,6 +32,7 @@ pub mod proxy;
 pub mod queue;
 pub mod relay;
 pub mod resolver;
+pub mod sendmail;
 pub mod server;
 pub mod session;
 pub mod tables;
