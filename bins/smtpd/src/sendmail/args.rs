@@ -25,6 +25,17 @@ pub struct Refusal {
     pub exit: SysExit,
     /// What is said.
     pub text: String,
+    /// Where.
+    pub on: Stream,
+}
+
+/// Where something is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output, where sendmail tells of errors.
+    Output,
+    /// Standard error, where it tells of letters that it does not know.
+    Error,
 }
 
 impl Refusal {
@@ -40,6 +51,16 @@ impl Refusal {
         Refusal {
             exit,
             text: text.into(),
+            on: Stream::Output,
+        }
+    }
+
+    /// A letter that getopt(3) would complain of.
+    #[must_use]
+    pub fn getopt(program: &str, text: &str) -> Self {
+        Refusal {
+            on: Stream::Error,
+            ..Refusal::usage(format!("{program}: {text}"))
         }
     }
 }
@@ -185,6 +206,7 @@ impl CommandLine {
             mode: mode_of_name(program),
             ..CommandLine::default()
         };
+        let called = program.to_string_lossy();
         let mut args = args.into_iter().peekable();
         while let Some(arg) = args.peek() {
             let octets = arg.as_bytes();
@@ -195,8 +217,8 @@ impl CommandLine {
             args.next();
             match cluster.strip_prefix(b"-") {
                 Some(b"") => break,
-                Some(name) => line.take_long(name, &mut args)?,
-                None => line.take_cluster(&cluster, &mut args)?,
+                Some(name) => line.take_long(&called, name, &mut args)?,
+                None => line.take_cluster(&called, &cluster, &mut args)?,
             }
         }
         line.operands = args.map(|arg| Octets(arg.into_vec())).collect();
@@ -208,6 +230,7 @@ impl CommandLine {
 
     fn take_long(
         &mut self,
+        called: &str,
         text: &[u8],
         args: &mut impl Iterator<Item = OsString>,
     ) -> Result<(), Refusal> {
@@ -219,17 +242,18 @@ impl CommandLine {
             b"root" => {
                 let value = attached.map(|v| OsString::from_vec(v.to_vec()));
                 let value = value.or_else(|| args.next());
-                self.root = Some(value.ok_or_else(|| needs_argument("-root"))?.into());
+                self.root = Some(value.ok_or_else(|| needs_argument(called, "-root"))?.into());
             }
             b"help" => self.mode = Mode::Help,
             b"version" => self.mode = Mode::Version,
-            _ => return Err(illegal(b'-')),
+            _ => return Err(illegal(called, b'-')),
         }
         Ok(())
     }
 
     fn take_cluster(
         &mut self,
+        called: &str,
         cluster: &[u8],
         args: &mut std::iter::Peekable<impl Iterator<Item = OsString>>,
     ) -> Result<(), Refusal> {
@@ -237,7 +261,7 @@ impl CommandLine {
         while let Some((&letter, after)) = rest.split_first() {
             rest = after;
             let Some(opt) = OPTIONS.iter().find(|o| o.short == Some(letter)) else {
-                return Err(illegal(letter));
+                return Err(illegal(called, letter));
             };
             if opt.arg.is_none() {
                 self.take_flag(letter);
@@ -245,7 +269,7 @@ impl CommandLine {
             }
             let value = match (is_attached_only(opt), rest.is_empty()) {
                 (true, _) | (_, false) => rest.to_vec(),
-                (false, true) => value_of(letter, args)?,
+                (false, true) => value_of(called, letter, args)?,
             };
             return self.take_value(letter, value);
         }
@@ -364,7 +388,12 @@ fn by_name(text: &[u8]) -> Result<Setting, Refusal> {
     let written = written.trim_ascii();
     if names::known(written).is_none() {
         let name = String::from_utf8_lossy(written);
-        let text = format!("readcf: unknown option name {name}");
+        let text = match names::ambiguous(written) {
+            Some((first, second)) => {
+                format!("readcf: ambiguous option name {name} (matches {first} and {second})")
+            }
+            None => format!("readcf: unknown option name {name}"),
+        };
         return Err(Refusal::new(SysExit::Software, text));
     }
     let mut setting = Setting::by_name(text);
@@ -391,22 +420,26 @@ fn is_attached_only(opt: &Opt) -> bool {
     opt.arg.is_some_and(|arg| arg.starts_with('['))
 }
 
-fn value_of(letter: u8, args: &mut impl Iterator<Item = OsString>) -> Result<Vec<u8>, Refusal> {
+fn value_of(
+    called: &str,
+    letter: u8,
+    args: &mut impl Iterator<Item = OsString>,
+) -> Result<Vec<u8>, Refusal> {
     match (args.next(), letter) {
         (Some(value), _) => Ok(value.into_vec()),
         (None, b'C') => Ok(b"sendmail.cf".to_vec()),
         (None, b'b') => Ok(b" ".to_vec()),
-        (None, letter) => Err(needs_argument(&char::from(letter).to_string())),
+        (None, letter) => Err(needs_argument(called, &char::from(letter).to_string())),
     }
 }
 
-fn illegal(letter: u8) -> Refusal {
-    let text = format!("sendmail: illegal option -- {}", char::from(letter));
-    Refusal::usage(text)
+fn illegal(called: &str, letter: u8) -> Refusal {
+    let text = format!("illegal option -- {}", char::from(letter));
+    Refusal::getopt(called, &text)
 }
 
-fn needs_argument(name: &str) -> Refusal {
-    Refusal::usage(format!("sendmail: option requires an argument -- {name}"))
+fn needs_argument(called: &str, name: &str) -> Refusal {
+    Refusal::getopt(called, &format!("option requires an argument -- {name}"))
 }
 
 fn mode_of_name(program: &OsStr) -> Mode {

@@ -3,7 +3,7 @@ use crate::queue::{Condition, Field, Want};
 
 fn parse(args: &str) -> Result<CommandLine, Refusal> {
     CommandLine::parse(
-        OsStr::new("/usr/sbin/sendmail"),
+        OsStr::new("sendmail"),
         args.split(' ')
             .filter(|a| !a.is_empty())
             .map(OsString::from),
@@ -154,7 +154,18 @@ fn refusals_are_sendmails() {
         ),
     ];
     for (args, exit, text) in cases {
-        assert_eq!(parse(args), Err(Refusal::new(exit, text)), "{args}");
+        let refusal = parse(args).unwrap_err();
+        assert_eq!(
+            (refusal.exit, refusal.text.as_str()),
+            (exit, text),
+            "{args}"
+        );
+        let on = if text.starts_with("sendmail: ") {
+            Stream::Error
+        } else {
+            Stream::Output
+        };
+        assert_eq!(refusal.on, on, "{args}");
     }
 }
 

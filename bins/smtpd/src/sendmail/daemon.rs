@@ -66,7 +66,7 @@ fn check_caller(line: &CommandLine) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn program() -> PathBuf {
+pub(super) fn program() -> PathBuf {
     let beside = std::env::current_exe().ok();
     let beside = beside.and_then(|exe| Some(exe.parent()?.join("smtpd")));
     beside
@@ -76,6 +76,13 @@ fn program() -> PathBuf {
 
 fn arguments(line: &CommandLine) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["--log".into(), "syslog".into()];
+    args.extend(site_arguments(line));
+    args
+}
+
+/// Which site.
+pub(super) fn site_arguments(line: &CommandLine) -> Vec<OsString> {
+    let mut args: Vec<OsString> = Vec::new();
     if let Some(root) = &line.root {
         args.push("--root".into());
         args.push(absolute(root).into());
@@ -155,7 +162,7 @@ fn write_pid(site: &Site, pid: u32, program: &Path, line: &CommandLine) {
     let _ = std::fs::write(site.below(path), text);
 }
 
-fn ended(status: ExitStatus) -> Refusal {
+pub(super) fn ended(status: ExitStatus) -> Refusal {
     let code = status.code();
     let exit = match code {
         Some(69) => SysExit::Unavailable,
@@ -168,7 +175,7 @@ fn ended(status: ExitStatus) -> Refusal {
     Refusal::new(exit, text)
 }
 
-fn not_started(program: &Path, error: &io::Error) -> Refusal {
+pub(super) fn not_started(program: &Path, error: &io::Error) -> Refusal {
     let cause = tools::alias_config::reason(error);
     Refusal::new(SysExit::OsErr, format!("{}: {cause}", program.display()))
 }

@@ -26,7 +26,9 @@ use std::process::ExitCode;
 use libmaps::sysexits::SysExit;
 use tools::report::{help, print_and_end, version};
 
-use args::{CommandLine, Mode, Refusal};
+pub use run_queue::run_once;
+
+use args::{CommandLine, Mode, Refusal, Stream};
 use scene::Scene;
 
 const ABOUT: &str = "Sends the message on standard input; other modes as in sendmail(8).";
@@ -54,23 +56,20 @@ pub fn sendmail(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Mode::InitAliases => return tools::newaliases::run(alias_args(&line)),
         _ => {}
     }
-    match run(&line) {
-        Ok(exit) => exit.into(),
-        Err(refusal) => refuse(&refusal),
-    }
+    run(&line).unwrap_or_else(|refusal| refuse(&refusal))
 }
 
-fn run(line: &CommandLine) -> Result<SysExit, Refusal> {
+fn run(line: &CommandLine) -> Result<ExitCode, Refusal> {
     let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
     if line.identity.is_some() {
         identity(line, &mut stdout)?;
     }
-    match line.mode {
+    let done = match line.mode {
+        Mode::PrintQueue => return print_queue::run(line, &mut stdout),
         Mode::Submit => submit::submit(line, &Scene::open(line)?, &mut stdin, &mut stdout),
         Mode::Session => stdio_session::run(&Scene::open(line)?, &mut stdin, &mut stdout),
         Mode::Verify => verify::verify(line, &mut stdout),
         Mode::Test => test_mode::run(line, &mut stdin, &mut stdout),
-        Mode::PrintQueue => print_queue::run(line, &mut stdout),
         Mode::RunQueue => run_queue::run(line, &mut stdout),
         Mode::Daemon => daemon::background(line),
         Mode::Foreground => daemon::foreground(line),
@@ -79,16 +78,16 @@ fn run(line: &CommandLine) -> Result<SysExit, Refusal> {
             "no status of hosts is kept on disk; mailq shows what waits and why",
         )),
         Mode::InitAliases | Mode::Help | Mode::Version => Ok(SysExit::Ok),
-    }
+    };
+    done.map(ExitCode::from)
 }
 
-/// sendmail tells the caller on standard output, and of wrong letters on standard error.
 fn refuse(refusal: &Refusal) -> ExitCode {
-    if refusal.text.starts_with("sendmail: ") {
-        let _ = writeln!(io::stderr(), "{}", refusal.text);
-    } else {
-        let _ = writeln!(io::stdout(), "{}", refusal.text);
-    }
+    // A caller that has gone still sees the exit code.
+    let _ = match refusal.on {
+        Stream::Output => writeln!(io::stdout(), "{}", refusal.text),
+        Stream::Error => writeln!(io::stderr(), "{}", refusal.text),
+    };
     refusal.exit.into()
 }
 

@@ -20,7 +20,7 @@ use crate::drop::submitter::Submitter;
 ///
 /// # Errors
 /// When the configuration can't be read.
-pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Refusal> {
+pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<ExitCode, Refusal> {
     let scene = Scene::open(line)?;
     let waiting = waiting(&scene);
     let own = keep_own_group_only();
@@ -42,12 +42,8 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Re
             args.push(value.into());
         }
     }
-    // What mailq has to say it has said.
-    let exit = crate::mailq::mailq(args);
-    if exit == ExitCode::SUCCESS {
-        return Ok(SysExit::Ok);
-    }
-    Ok(SysExit::TempFail)
+    // What mailq has to say it says.
+    Ok(crate::mailq::mailq(args))
 }
 
 /// A line for each file that is complete, oldest first.

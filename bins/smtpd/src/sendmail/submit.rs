@@ -47,6 +47,11 @@ pub(super) fn submit(
     if line.operands.is_empty() && !from_header {
         return Err(Refusal::usage("Recipient names must be specified"));
     }
+    let max_hops = scene.site.options.limits.max_hops;
+    if max_hops > 0 && i64::from(line.hops) > max_hops {
+        let text = format!("Too many hops {} ({max_hops} max)", line.hops);
+        return Err(Refusal::new(SysExit::Unavailable, text));
+    }
     let sender = sender(line, &scene.site)?;
     if recipients.good.is_empty() && !from_header {
         // A program that is still writing is not cut off.

@@ -1,5 +1,6 @@
 //! `-bv`: where addresses lead, in sendmail's lines.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::sync::Arc;
 
@@ -76,19 +77,22 @@ fn worse(exit: SysExit, expansion: &Expansion) -> SysExit {
 struct Lines {
     wrong: Vec<String>,
     deliverable: Vec<String>,
-    known: std::collections::HashSet<(String, Vec<u8>, Vec<u8>)>,
+    known: HashSet<(String, Vec<u8>, Vec<u8>)>,
+    told: HashSet<String>,
 }
 
 impl Lines {
     fn add(&mut self, addressing: &Addressing<'_, Arc<dyn Map>>, expansion: &Expansion) {
         for recipient in &expansion.recipients {
             match &recipient.state {
-                State::Unknown => self.wrong.push(format!("{recipient}... User unknown")),
-                State::Refused(why) => self.wrong.push(format!("{recipient}... {why}")),
+                State::Unknown => self.complain(format!("{recipient}... User unknown")),
+                State::Refused(why) => self.complain(format!("{recipient}... {why}")),
                 _ => {}
             }
         }
-        self.wrong.extend(expansion.errors.iter().cloned());
+        for error in &expansion.errors {
+            self.complain(error.clone());
+        }
         for at in order(expansion) {
             let Some(recipient) = expansion.recipients.get(at) else {
                 continue;
@@ -106,7 +110,16 @@ impl Lines {
     }
 }
 
-/// sendmail reads a list from its end, so what it comes to stands in reverse.
+impl Lines {
+    fn complain(&mut self, text: String) {
+        if self.told.insert(text.clone()) {
+            self.wrong.push(text);
+        }
+    }
+}
+
+/// sendmail reads a list from its end, so what it comes to stands in reverse; each line of an
+/// include file is a list of its own.
 fn order(expansion: &Expansion) -> Vec<usize> {
     let mut children: Vec<Vec<usize>> = vec![Vec::new(); expansion.recipients.len()];
     let mut stack = Vec::new();
@@ -120,14 +133,20 @@ fn order(expansion: &Expansion) -> Vec<usize> {
     while let Some(at) = stack.pop() {
         all.push(at);
         // The last of the stack comes first: children in order come out reversed.
-        stack.extend(children.get(at).into_iter().flatten());
+        let mut below: Vec<usize> = children.get(at).cloned().unwrap_or_default();
+        below.sort_by_key(|child| {
+            let place = expansion.recipients.get(*child)?.place.as_ref()?;
+            Some(std::cmp::Reverse(place.line))
+        });
+        stack.extend(below);
     }
     all
 }
 
 fn deliverable(addressing: &Addressing<'_, Arc<dyn Map>>, recipient: &Recipient) -> String {
     let triple = &recipient.triple;
-    let mut text = format!("{recipient}... deliverable: mailer {}", triple.mailer);
+    let address = String::from_utf8_lossy(&recipient.address);
+    let mut text = format!("{address}... deliverable: mailer {}", triple.mailer);
     if !triple.host.is_empty() {
         let host = String::from_utf8_lossy(&triple.host);
         let dot = if has_final_dot(addressing, recipient) {

@@ -100,7 +100,8 @@ impl Shell {
         for address in split_commas(rest) {
             let mut workspace = address.trim().to_owned();
             for name in names.split(',').filter(|n| !n.is_empty()) {
-                let Some((ruleset, shown)) = ruleset(name) else {
+                let known = ruleset(name).filter(|(ruleset, _)| self.has(*ruleset));
+                let Some((ruleset, shown)) = known else {
                     writeln!(out, "Undefined ruleset {name}")?;
                     break;
                 };
@@ -119,6 +120,11 @@ impl Shell {
             }
         }
         Ok(())
+    }
+
+    /// check_compat comes with a FEATURE.
+    fn has(&self, ruleset: Ruleset) -> bool {
+        ruleset != Ruleset::CheckCompat || self.consultant.site.features.compat_check
     }
 
     fn run(&self, ruleset: Ruleset, input: &str) -> Result<Left, String> {
