@@ -1,9 +1,10 @@
 //! The message as a program writes it on standard input, made fit for mail.
 //!
-//! Lines may end in LF or CRLF and leave ending in CRLF. A CR alone, as progress bars
-//! write it, becomes a line end and a NUL goes, for neither may be in a message and a report
-//! of cron's must not be lost for it. A `From ` line before the header is left out. Unless
-//! dots are text, a line with a dot alone ends the message, and a dot before other text goes.
+//! Lines may end in LF or CRLF and leave ending in CRLF. A NUL goes, for no message may hold
+//! one. Neither may it hold a CR alone: in the header it goes, as in sendmail, so that no field
+//! can smuggle another one in; behind the header it becomes a line end, since a report of
+//! cron's must not be lost for a progress bar. Unless dots are text, a line with a dot alone
+//! ends the message, and a dot before other text goes.
 
 use super::args::Dot;
 
@@ -38,6 +39,24 @@ enum State {
 pub(super) struct Collector {
     dot: Dot,
     state: State,
+    part: Part,
+    line: Line,
+}
+
+/// Which part of the message it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    /// Before the first empty line.
+    Header,
+    /// Behind it.
+    Body,
+}
+
+/// Whether the line at hand has text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Line {
+    Empty,
+    Text,
 }
 
 impl Collector {
@@ -47,6 +66,8 @@ impl Collector {
         Collector {
             dot,
             state: State::LineStart,
+            part: Part::Header,
+            line: Line::Empty,
         }
     }
 
@@ -70,53 +91,54 @@ impl Collector {
         self.state = State::End;
     }
 
-    fn step(&self, octet: u8, out: &mut Vec<u8>) -> State {
+    fn step(&mut self, octet: u8, out: &mut Vec<u8>) -> State {
         use State::{Cr, DotCr, End, LineStart, Text};
-        let mut line_end = |next: State| {
-            out.extend_from_slice(b"\r\n");
-            next
-        };
         match (self.state, octet) {
             (End, _) => End,
             (LineStart, b'.') if self.dot == Dot::Ends => State::Dot,
-            (State::Dot, b'\n') | (DotCr, b'\n') => End,
+            (State::Dot | DotCr, b'\n') => End,
             (State::Dot, b'\r') => DotCr,
             // sendmail undoes the doubling of dots where a dot could end the message.
-            (State::Dot, b'.') => {
-                out.push(b'.');
-                Text
-            }
+            (State::Dot, b'.') => self.text(b'.', out),
             (State::Dot, other) => {
-                out.extend_from_slice(&[b'.', other]);
-                Text
+                self.text(b'.', out);
+                self.text(other, out)
             }
             (DotCr, other) => {
-                out.extend_from_slice(b".\r\n");
-                start(other, out)
+                self.text(b'.', out);
+                self.after_cr(other, out)
             }
-            (Cr, b'\n') | (LineStart | Text, b'\n') => line_end(LineStart),
-            (Cr, b'\r') => line_end(Cr),
-            (Cr, other) => {
-                line_end(LineStart);
-                start(other, out)
-            }
+            (LineStart | Text | Cr, b'\n') => self.line_end(out),
+            (Cr, other) => self.after_cr(other, out),
             (LineStart | Text, b'\r') => Cr,
-            (LineStart | Text, other) => {
-                out.push(other);
-                Text
-            }
+            (LineStart | Text, other) => self.text(other, out),
         }
     }
-}
 
-/// A line begins with this octet, after a CR that ended the one before.
-fn start(octet: u8, out: &mut Vec<u8>) -> State {
-    match octet {
-        b'\r' => State::Cr,
-        other => {
-            out.push(other);
-            State::Text
+    /// A CR that no LF follows was read, and this.
+    fn after_cr(&mut self, octet: u8, out: &mut Vec<u8>) -> State {
+        if self.part == Part::Body {
+            self.line_end(out);
         }
+        match octet {
+            b'\r' => State::Cr,
+            other => self.text(other, out),
+        }
+    }
+
+    fn text(&mut self, octet: u8, out: &mut Vec<u8>) -> State {
+        self.line = Line::Text;
+        out.push(octet);
+        State::Text
+    }
+
+    fn line_end(&mut self, out: &mut Vec<u8>) -> State {
+        if self.line == Line::Empty {
+            self.part = Part::Body;
+        }
+        self.line = Line::Empty;
+        out.extend_from_slice(b"\r\n");
+        State::LineStart
     }
 }
 
@@ -138,7 +160,7 @@ mod tests {
 
     #[test]
     fn as_sendmail_takes_it() {
-        let cases: [(&[u8], Dot, &[u8]); 14] = [
+        let cases: [(&[u8], Dot, &[u8]); 16] = [
             (b"a\nb\n", Dot::Ends, b"a\r\nb\r\n"),
             (b"a\r\nb\r\n", Dot::Ends, b"a\r\nb\r\n"),
             (b"a\n.\nb\n", Dot::Ends, b"a\r\n"),
@@ -148,10 +170,16 @@ mod tests {
             (b"..dots\n", Dot::IsText, b"..dots\r\n"),
             (b"no end", Dot::Ends, b"no end\r\n"),
             (b"x\n.", Dot::Ends, b"x\r\n"),
-            (b"10%\r20%\r\n", Dot::Ends, b"10%\r\n20%\r\n"),
-            (b"a\r\r\nb", Dot::Ends, b"a\r\n\r\nb\r\n"),
+            (b"\n10%\r20%\r\n", Dot::Ends, b"\r\n10%\r\n20%\r\n"),
+            (
+                b"Subject: a\rBcc: b\r\r\n\rTo: x\n",
+                Dot::Ends,
+                b"Subject: aBcc: b\r\nTo: x\r\n",
+            ),
+            (b"\na\r\r\nb", Dot::Ends, b"\r\na\r\n\r\nb\r\n"),
+            (b"\r\r\na\rb", Dot::Ends, b"\r\na\r\nb\r\n"),
             (b"nul \0 here\0\n", Dot::Ends, b"nul  here\r\n"),
-            (b".\rx\n", Dot::Ends, b".\r\nx\r\n"),
+            (b".\rx\n", Dot::Ends, b".x\r\n"),
             (b"", Dot::Ends, b""),
         ];
         for (input, dot, want) in cases {

@@ -13,7 +13,7 @@ use libmaps::reply::{Reply, Status};
 use libmaps::site::model::options::{OptionValue, Privacy};
 use libmaps::sysexits::SysExit;
 
-use super::args::{Dot, Refusal};
+use super::args::{Dot, Refusal, Stream};
 use super::collect::{Collected, Collector};
 use super::scene::Scene;
 use super::submit;
@@ -41,7 +41,11 @@ pub(super) fn run(
     input: &mut dyn BufRead,
     output: &mut dyn Write,
 ) -> Result<SysExit, Refusal> {
-    let broken = |e: io::Error| Refusal::new(SysExit::IoErr, e.to_string());
+    // What is said on standard output is SMTP.
+    let broken = |e: io::Error| Refusal {
+        on: Stream::Error,
+        ..Refusal::new(SysExit::IoErr, format!("sendmail: session broken off: {e}"))
+    };
     let peer = Arc::new(Peer::local(format!("{}@localhost", scene.caller.name())));
     let (session, first) = Session::start(peer, Arc::new(rules(scene)), Channel::Clear);
     let mut talk = Talk {
@@ -176,10 +180,7 @@ impl Talk<'_> {
             return accept(Err(error));
         }
         match submit::fault(&self.scene.site, path.bare()) {
-            Some((_, text)) => {
-                let text = format!("{}... {text}", path.shown());
-                Answer::Refused(reply(553, (5, 1, 3), text))
-            }
+            Some((_, text)) => Answer::Refused(reply(553, (5, 1, 3), text)),
             None => Answer::Accepted(Fate::Deliver),
         }
     }
