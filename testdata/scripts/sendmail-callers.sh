@@ -82,7 +82,7 @@ if has mail 'mail(1)'; then
 fi
 if has mutt mutt; then
     echo 'body with "quotes"' | mutt -F /dev/null -n -e "set sendmail=\"$SM -oem -oi\"" -e 'set copy=no' \
-        -e 'set from=someone@callers.example' -e 'set use_envelope_from=yes' -s 'by mutt' -- box
+        -e 'set from=someone@callers.example' -e 'set use_envelope_from=yes' -s 'by mutt' -- box@mx.callers.example
     arrived mutt '^Subject: by mutt$'
     arrived 'mutt, envelope sender' '^From someone@callers.example '
 fi
@@ -103,7 +103,7 @@ Subject: by git
 body
 ---
 END
-    (cd "$ROOT" && git send-email --quiet --confirm=never --suppress-cc=all --from='A Developer <dev@callers.example>' \
+    (cd "$ROOT" && git -c user.name=Dev -c user.email=dev@callers.example send-email --quiet --confirm=never --suppress-cc=all --from='A Developer <dev@callers.example>' \
         --to=box@mx.callers.example --smtp-server="$SM" one.patch) >/dev/null ||
         { say FAILED 'git send-email'; FAILED=1; }
     arrived 'git send-email' '^Subject: by git$'
