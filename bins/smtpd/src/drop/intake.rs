@@ -5,7 +5,7 @@
 //! message be tried. A server that ends in between finds the file at its next start, and
 //! the message under the file's id in the queue: nothing is lost and nothing comes twice.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
@@ -53,8 +53,11 @@ pub fn prepare(site: &Site) {
     if made.is_ok() {
         // Whatever our umask. A folder that can't be made is reported by the watch.
         let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o770));
-        if let Ok((user, group)) = privilege::ids_of(site, OWNER) {
-            let _ = std::os::unix::fs::chown(&folder, Some(user), Some(group));
+        let owner = privilege::ids_of(site, OWNER);
+        let server = privilege::ids_of(site, site.options.files.run_as_user.trim());
+        if let Ok((owner, group)) = owner {
+            let owner = server.map_or(owner, |(server, _)| server);
+            let _ = std::os::unix::fs::chown(&folder, Some(owner), Some(group));
         }
     }
 }
@@ -66,6 +69,8 @@ pub struct Intake {
     folder: PathBuf,
     /// The folder as it was when it was read last.
     seen: Option<(SystemTime, u64)>,
+    /// Messages of the queue that wait for the removal of their files.
+    held: HashSet<DropId>,
     /// Files that rest, and until when.
     resting: HashMap<DropId, Instant>,
     /// What was said last about a folder that can't be read.
@@ -80,16 +85,20 @@ impl Intake {
         let now = current(&world);
         let submit = Submit::of(&now.site);
         let folder = submit.folder_of(&now.site);
-        let intake = Intake {
+        let mut intake = Intake {
             world,
             submit,
             folder,
             seen: None,
+            held: HashSet::new(),
             resting: HashMap::new(),
             complaint: String::new(),
         };
         for id in intake.complete().unwrap_or_default() {
-            now.queue.hold_back(id.as_str());
+            if now.queue.holds(id.as_str()) {
+                now.queue.hold_back(id.as_str());
+                intake.held.insert(id);
+            }
         }
         warn_about_folder(&now, &intake.folder);
         intake
@@ -99,7 +108,7 @@ impl Intake {
     pub async fn run(mut self) {
         loop {
             let world = current(&self.world);
-            if self.has_changed() && world.overload().is_none() {
+            if world.overload().is_none() && self.has_changed() {
                 self.take_all(&world).await;
             }
             tokio::time::sleep(TICK).await;
@@ -143,33 +152,40 @@ impl Intake {
             }
         };
         self.complaint.clear();
+        let mut ids = ids;
+        ids.retain(|id| !self.resting.contains_key(id));
         // The removals change the folder, so the rest is not forgotten.
         for id in ids.into_iter().take(MAX_AT_ONCE) {
-            if !self.resting.contains_key(&id) {
-                self.take_one(world, id).await;
-            }
+            self.take_one(world, id).await;
         }
     }
 
     async fn take_one(&mut self, world: &Arc<World>, id: DropId) {
-        let taken = if world.queue.holds(id.as_str()) {
-            world.queue.hold_back(id.as_str());
+        if world.queue.holds(id.as_str()) {
+            // Only a message that waits for this removal is let go after it: any other may be
+            // on its way at this moment.
             let text = "the queue has this dropped message already";
             world.log.about(Level::Info, id.as_str(), text);
-            Ok(())
         } else {
-            take(world, &self.submit, &self.folder, &id).await
-        };
-        match taken {
-            Ok(()) => match remove_for_good(&id.complete(&self.folder), &self.folder) {
-                Ok(()) => world.queue.admit(id.as_str()),
-                Err(error) => self.rest(world, id, &format!("remove dropped file: {error}")),
-            },
-            Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(fault) if fault.is_temporary() => {
-                self.rest(world, id, &format!("dropped message not taken: {fault}"));
+            match take(world, &self.submit, &self.folder, &id).await {
+                Ok(()) => drop(self.held.insert(id.clone())),
+                Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => return,
+                Err(fault) if fault.is_temporary() => {
+                    let text = format!("dropped message not taken: {fault}");
+                    return self.rest(world, id, &text);
+                }
+                Err(fault) => return self.refuse(world, id, &fault),
             }
-            Err(fault) => self.refuse(world, id, &fault),
+        }
+        let (file, folder) = (id.complete(&self.folder), self.folder.clone());
+        let removed = tokio::task::spawn_blocking(move || remove_for_good(&file, &folder)).await;
+        match removed.map_err(io::Error::other).and_then(|done| done) {
+            Ok(()) => {
+                if self.held.remove(&id) {
+                    world.queue.admit(id.as_str());
+                }
+            }
+            Err(error) => self.rest(world, id, &format!("remove dropped file: {error}")),
         }
     }
 

@@ -16,6 +16,8 @@ use super::scene::{own_uid, read_site};
 
 /// The server beside this program, or else here.
 const SERVER: &str = "/usr/sbin/smtpd";
+/// The name of a socket has 108 octets at the most.
+const MAX_FOLDER_OCTETS: usize = 60;
 /// How long the server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -38,7 +40,7 @@ pub(super) fn background(line: &CommandLine) -> Result<SysExit, Refusal> {
     check_caller(line)?;
     let site = read_site(line)?;
     let program = program();
-    let folder = tempfile_folder().map_err(|e| not_started(&program, &e))?;
+    let folder = private_folder().map_err(|e| not_started(&program, &e))?;
     let path = folder.join("ready");
     let ready = UnixDatagram::bind(&path);
     let started = ready.and_then(|ready| {
@@ -100,10 +102,14 @@ fn absolute(path: &Path) -> PathBuf {
 }
 
 /// A fresh folder that only we can enter.
-fn tempfile_folder() -> io::Result<PathBuf> {
+fn private_folder() -> io::Result<PathBuf> {
     use std::os::unix::fs::DirBuilderExt;
     let id = crate::drop::DropId::random()?;
-    let folder = std::env::temp_dir().join(format!("sendmail-{id}"));
+    let mut parent = std::env::temp_dir();
+    if parent.as_os_str().len() > MAX_FOLDER_OCTETS {
+        parent = "/tmp".into();
+    }
+    let folder = parent.join(format!("sendmail-{id}"));
     std::fs::DirBuilder::new().mode(0o700).create(&folder)?;
     Ok(folder)
 }

@@ -19,8 +19,9 @@ mod submit;
 mod test_mode;
 mod verify;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use libmaps::sysexits::SysExit;
@@ -39,8 +40,9 @@ pub fn sendmail(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let program = args.next().unwrap_or_else(|| "sendmail".into());
     let rest: Vec<OsString> = args.collect();
     let line = match CommandLine::parse(&program, rest.iter().cloned()) {
-        Ok(line) => line,
-        Err(refusal) => return refuse(&refusal),
+        Ok(line) if !is_for_mailq(&program, &line) => line,
+        Err(refusal) if !is_mailq(&program) => return refuse(&refusal),
+        _ => return mailq(rest),
     };
     let sends = matches!(line.mode, Mode::Submit | Mode::Session | Mode::PrintQueue);
     if (line.needs_own_rights() || !sends)
@@ -57,6 +59,23 @@ pub fn sendmail(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         _ => {}
     }
     run(&line).unwrap_or_else(|refusal| refuse(&refusal))
+}
+
+fn is_mailq(program: &OsStr) -> bool {
+    Path::new(program).file_name() == Some(OsStr::new("mailq"))
+}
+
+/// Words behind `mailq` are commands to it.
+fn is_for_mailq(program: &OsStr, line: &CommandLine) -> bool {
+    is_mailq(program) && !line.operands.is_empty()
+}
+
+/// What our mailq has beyond sendmail's.
+fn mailq(args: Vec<OsString>) -> ExitCode {
+    match scene::keep_own_group_only() {
+        Ok(()) => crate::mailq::mailq(args),
+        Err(error) => refuse(&Refusal::new(SysExit::OsErr, error.to_string())),
+    }
 }
 
 fn run(line: &CommandLine) -> Result<ExitCode, Refusal> {

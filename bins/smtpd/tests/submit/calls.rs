@@ -173,6 +173,10 @@ fn other_names_are_other_programs() {
     let out = as_name("newaliases").output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.contains("aliases: 9 aliases, longest"), "{said}");
+    let out = as_name("mailq").args(["show", "nosuch"]).output().unwrap();
+    assert_eq!(out.status.code(), Some(0), "no queue, nothing to show");
+    let out = as_name("mailq").arg("--json").output().unwrap();
+    assert_eq!((out.status.code(), out.stdout.len()), (Some(0), 0));
     let out = as_name("mailq").output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.ends_with("\t\tTotal requests: 0\n"), "{said}");
@@ -202,4 +206,53 @@ fn help_and_version_and_identity() {
         text.ends_with("bob... deliverable: mailer local, user bob\n"),
         "{text}"
     );
+}
+
+/// What sendmail 8.17 did when it was called as `sendmail -bi`.
+#[test]
+fn recorded_cases_of_sendmail() {
+    let recorded = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../testdata/conformance/tools.jsonl"
+    );
+    let recorded = fs::read_to_string(recorded).unwrap();
+    let cases = recorded
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap())
+        .filter(|case| case["steps"][0]["argv"][0] == "sendmail");
+    let mut count = 0;
+    for case in cases {
+        count += 1;
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let place = |text: &serde_json::Value| {
+            let text = text.as_str().unwrap();
+            text.replace("{DIR}", folder.path().to_str().unwrap())
+        };
+        for (name, text) in case["files"].as_object().unwrap() {
+            fs::write(folder.path().join(name), place(text)).unwrap();
+        }
+        let step = &case["steps"][0];
+        let args = step["argv"].as_array().unwrap();
+        let out = Command::new(env!("CARGO_BIN_EXE_sendmail"))
+            .current_dir(folder.path())
+            .args(args.iter().skip(1).map(place))
+            .output()
+            .unwrap();
+        let id = &case["id"];
+        assert_eq!(
+            out.status.code().map(i64::from),
+            step["exit"].as_i64(),
+            "{id}"
+        );
+        assert_eq!(
+            String::from_utf8_lossy(&out.stdout),
+            place(&step["stdout"]),
+            "{id}"
+        );
+        let map = libmaps::store::open(&folder.path().join("aliases.db")).unwrap();
+        let found = libmaps::map::Map::get(&*map, b"a").unwrap();
+        assert_eq!(found.unwrap().as_bytes(), b"b", "{id}");
+    }
+    assert_eq!(count, 2);
 }

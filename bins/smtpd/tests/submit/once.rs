@@ -25,11 +25,31 @@ fn a_file_that_is_there_again_is_not_taken_again() {
     site.start();
     site.until("the second file is gone", |s| s.dropped("msg").is_empty());
     assert_eq!(site.queued().len(), 1);
-    assert!(
-        site.log()
-            .contains("the queue has this dropped message already")
-    );
+    let told = "the queue has this dropped message already";
+    site.until("a line in the log", |s| s.log().contains(told));
     site.until("it is tried again", |s| s.mailq(&[]).contains("Deferred"));
+}
+
+#[test]
+fn a_file_that_comes_back_while_its_message_is_on_its_way_starts_nothing() {
+    let mut site = Site::new();
+    let slow = site.root().join("open/slow");
+    let aliases = site.root().join("etc/mail/aliases");
+    let text = format!("slow: \"|sleep 2; echo once >> {}\"\n", slow.display());
+    fs::write(&aliases, text).unwrap();
+    smtpd::tables::build_aliases(&aliases).unwrap();
+    site.sendmail(&["slow"], b"Subject: x\n\nbody\n");
+    let file = site.dropped("msg").remove(0);
+    let copy = site.root().join("copy");
+    fs::copy(&file, &copy).unwrap();
+    site.start();
+    site.until("it is on its way", |s| {
+        s.queued().len() == 1 && s.dropped("msg").is_empty()
+    });
+    fs::copy(&copy, &file).unwrap();
+    site.until("the second file is gone", |s| s.dropped("msg").is_empty());
+    site.until("it is delivered", |s| s.queued().is_empty());
+    assert_eq!(fs::read_to_string(&slow).unwrap(), "once\n");
 }
 
 #[test]
