@@ -8,8 +8,8 @@ use libmaps::sysexits::SysExit;
 use tools::alias_config::reason;
 
 use super::args::{CommandLine, Refusal};
-use crate::drop::Submit;
 use crate::drop::submitter::Submitter;
+use crate::drop::{Submit, intake};
 
 /// The site as it is for somebody who submits a message.
 pub(super) struct Scene {
@@ -33,6 +33,8 @@ impl Scene {
         let caller = Submitter::of(&users, own_uid());
         let caller = caller.map_err(|e| Refusal::new(SysExit::TempFail, format!("passwd: {e}")))?;
         let folder = Submit::of(&site).folder_of(&site);
+        // Root may send before any server has run; for others this does nothing.
+        intake::prepare(&site);
         Ok(Scene {
             site,
             folder,

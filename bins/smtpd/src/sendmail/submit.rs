@@ -316,7 +316,7 @@ pub(super) fn not_dropped(folder: &Path, error: &io::Error) -> Refusal {
             );
             Refusal::new(SysExit::Config, text)
         }
-        io::ErrorKind::NotFound => {
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
             let text = format!(
                 "can not write to {shown}: {cause}; the server makes this folder when it starts"
             );

@@ -65,10 +65,11 @@ fn a_folder_that_can_t_be_written_is_no_success() {
         let text = format!("define(`MSP_QUEUE_DIR', `{path}')dnl\nFEATURE(`msp')dnl\n");
         fs::write(&elsewhere, text).unwrap();
     };
-    folder("/no/such/folder");
+    folder("/etc/hosts/folder");
     let out = site.sendmail(&["box"], MESSAGE);
     assert_eq!(out.status.code(), Some(72));
-    assert!(String::from_utf8_lossy(&out.stdout).contains("no/such/folder: No such file"));
+    let said = String::from_utf8_lossy(&out.stdout).into_owned();
+    assert!(said.contains("etc/hosts/folder: Not a directory"), "{said}");
     folder("/locked");
     fs::create_dir(site.root().join("locked")).unwrap();
     fs::set_permissions(
@@ -83,6 +84,17 @@ fn a_folder_that_can_t_be_written_is_no_success() {
         said.ends_with("Program mode requires special privileges, e.g., root or TrustedUser.\n")
     );
     assert!(site.dropped("msg").is_empty());
+}
+
+#[test]
+fn whoever_may_make_the_folder_needs_no_server_for_it() {
+    let site = Site::new();
+    fs::remove_dir(site.drop_folder()).unwrap();
+    let out = site.sendmail_as_owner(&["box"]);
+    assert_eq!(out.status.code(), Some(0));
+    assert_eq!(site.dropped("msg").len(), 1);
+    let mode = fs::metadata(site.drop_folder()).unwrap().mode();
+    assert_eq!(mode & 0o777, 0o770);
 }
 
 #[test]
