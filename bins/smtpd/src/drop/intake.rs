@@ -14,6 +14,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use libmaps::site::Site;
+use tokio::task::JoinSet;
 
 use super::file::DropFault;
 use super::take::take;
@@ -33,6 +34,8 @@ const REST: Duration = Duration::from_secs(30);
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most files taken between two looks at the folder.
 const MAX_AT_ONCE: usize = 1000;
+/// Files that are taken side by side.
+const BATCH: usize = 32;
 /// The user and group whose folder it is.
 const OWNER: &str = "smmsp:smmsp";
 
@@ -62,11 +65,16 @@ pub fn prepare(site: &Site) {
     }
 }
 
+/// The folder, and who is trusted there.
+struct Place {
+    submit: Submit,
+    folder: PathBuf,
+}
+
 /// A drop folder that is watched.
 pub struct Intake {
     world: Arc<RwLock<Arc<World>>>,
-    submit: Submit,
-    folder: PathBuf,
+    place: Arc<Place>,
     /// The folder as it was when it was read last.
     seen: Option<(SystemTime, u64)>,
     /// Messages of the queue that wait for the removal of their files.
@@ -87,8 +95,7 @@ impl Intake {
         let folder = submit.folder_of(&now.site);
         let mut intake = Intake {
             world,
-            submit,
-            folder,
+            place: Arc::new(Place { submit, folder }),
             seen: None,
             held: HashSet::new(),
             resting: HashMap::new(),
@@ -100,7 +107,7 @@ impl Intake {
                 intake.held.insert(id);
             }
         }
-        warn_about_folder(&now, &intake.folder);
+        warn_about_folder(&now, &intake.place.folder);
         intake
     }
 
@@ -128,7 +135,7 @@ impl Intake {
             self.resting.retain(|_, until| *until > now);
             return true;
         }
-        let Ok(metadata) = fs::metadata(&self.folder) else {
+        let Ok(metadata) = fs::metadata(&self.place.folder) else {
             return self.seen.take().is_some() || self.complaint.is_empty();
         };
         let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
@@ -143,7 +150,7 @@ impl Intake {
         let ids = match self.complete() {
             Ok(ids) => ids,
             Err(error) => {
-                let text = format!("drop folder {}: {error}", self.folder.display());
+                let text = format!("drop folder {}: {error}", self.place.folder.display());
                 if self.complaint != text {
                     world.log.say(Level::Warning, &text);
                     self.complaint = text;
@@ -155,37 +162,66 @@ impl Intake {
         let mut ids = ids;
         ids.retain(|id| !self.resting.contains_key(id));
         // The removals change the folder, so the rest is not forgotten.
-        for id in ids.into_iter().take(MAX_AT_ONCE) {
-            self.take_one(world, id).await;
+        ids.truncate(MAX_AT_ONCE);
+        for batch in ids.chunks(BATCH) {
+            self.take_batch(world, batch).await;
         }
     }
 
-    async fn take_one(&mut self, world: &Arc<World>, id: DropId) {
-        if world.queue.holds(id.as_str()) {
-            // Only a message that waits for this removal is let go after it: any other may be
-            // on its way at this moment.
-            let text = "the queue has this dropped message already";
-            world.log.about(Level::Info, id.as_str(), text);
-        } else {
-            match take(world, &self.submit, &self.folder, &id).await {
-                Ok(()) => drop(self.held.insert(id.clone())),
-                Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => return,
+    /// Takes some files side by side: they share the syncs of the queue and of the folder.
+    async fn take_batch(&mut self, world: &Arc<World>, ids: &[DropId]) {
+        let (mut taken, mut tasks) = (Vec::new(), JoinSet::new());
+        for id in ids {
+            if world.queue.holds(id.as_str()) {
+                // Only a message that waits for this removal is let go after it: any other
+                // may be on its way at this moment.
+                let text = "the queue has this dropped message already";
+                world.log.about(Level::Info, id.as_str(), text);
+                taken.push(id.clone());
+                continue;
+            }
+            let (world, place, id) = (Arc::clone(world), Arc::clone(&self.place), id.clone());
+            tasks.spawn(async move {
+                let result = take(&world, &place.submit, &place.folder, &id).await;
+                (id, result)
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let Ok((id, result)) = done else { continue };
+            match result {
+                Ok(()) => {
+                    self.held.insert(id.clone());
+                    taken.push(id);
+                }
+                Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(fault) if fault.is_temporary() => {
                     let text = format!("dropped message not taken: {fault}");
-                    return self.rest(world, id, &text);
+                    self.rest(world, id, &text);
                 }
-                Err(fault) => return self.refuse(world, id, &fault),
+                Err(fault) => self.refuse(world, id, &fault),
             }
         }
-        let (file, folder) = (id.complete(&self.folder), self.folder.clone());
-        let removed = tokio::task::spawn_blocking(move || remove_for_good(&file, &folder)).await;
-        match removed.map_err(io::Error::other).and_then(|done| done) {
-            Ok(()) => {
-                if self.held.remove(&id) {
-                    world.queue.admit(id.as_str());
+        self.remove(world, taken).await;
+    }
+
+    /// Removes the files of messages that the queue has, and lets go those that wait for it.
+    async fn remove(&mut self, world: &World, taken: Vec<DropId>) {
+        if taken.is_empty() {
+            return;
+        }
+        let (place, ids) = (Arc::clone(&self.place), taken.clone());
+        let removed =
+            tokio::task::spawn_blocking(move || remove_for_good(&ids, &place.folder)).await;
+        let removed = removed.map_err(io::Error::other).and_then(|done| done);
+        for id in taken {
+            match &removed {
+                Ok(()) => {
+                    if self.held.remove(&id) {
+                        world.queue.admit(id.as_str());
+                    }
                 }
+                Err(error) => self.rest(world, id, &format!("remove dropped file: {error}")),
             }
-            Err(error) => self.rest(world, id, &format!("remove dropped file: {error}")),
         }
     }
 
@@ -196,7 +232,10 @@ impl Intake {
 
     /// A file that can't be understood never will be: it is put aside.
     fn refuse(&mut self, world: &World, id: DropId, fault: &DropFault) {
-        let (from, to) = (id.complete(&self.folder), id.refused(&self.folder));
+        let (from, to) = (
+            id.complete(&self.place.folder),
+            id.refused(&self.place.folder),
+        );
         let owner = fs::symlink_metadata(&from).map_or(u32::MAX, |m| m.uid());
         match fs::rename(&from, &to) {
             Ok(()) => {
@@ -213,7 +252,7 @@ impl Intake {
     /// Ids of the complete files, oldest first; abandoned ones are removed.
     fn complete(&self) -> io::Result<Vec<DropId>> {
         let mut ids = Vec::new();
-        for entry in fs::read_dir(&self.folder)? {
+        for entry in fs::read_dir(&self.place.folder)? {
             let entry = entry?;
             let name = entry.file_name();
             if let Some(id) = DropId::of_file(&name) {
@@ -232,11 +271,13 @@ fn is_abandoned(entry: &fs::DirEntry) -> bool {
     changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
 }
 
-/// Removes the file; when this returns it does not come back.
-fn remove_for_good(file: &Path, folder: &Path) -> io::Result<()> {
-    match fs::remove_file(file) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// Removes the files; when this returns they do not come back.
+fn remove_for_good(ids: &[DropId], folder: &Path) -> io::Result<()> {
+    for id in ids {
+        match fs::remove_file(id.complete(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     fs::File::open(folder)?.sync_all()
 }

@@ -7,14 +7,15 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::PathBuf;
 
-use libmaps::site::options as names;
 use libmaps::sysexits::SysExit;
 use tools::alias_config::Setting;
 use tools::getopt::Opt;
 
 use super::options::OPTIONS;
 use super::queue_order::{Order, QueueOrder};
-use crate::drop::submission::{MAX_ENVID_OCTETS, MAX_HOPS, SetBy};
+use super::setting::{by_letter, by_name, check_delivery_mode};
+use super::values;
+use crate::drop::submission::SetBy;
 use crate::queue::Octets;
 use crate::session::{BodyKind, Notify, Ret};
 
@@ -299,21 +300,21 @@ impl CommandLine {
                 self.sender = Some((Octets(value), by));
             }
             b'F' => self.full_name = Some(Octets(value)),
-            b'B' => self.body = Some(body(&value)?),
-            b'N' => self.notify = Some(notify(&value)?),
+            b'B' => self.body = Some(values::body(&value)?),
+            b'N' => self.notify = Some(values::notify(&value)?),
             b'R' => {
                 if self.ret.is_some() {
                     return Err(Refusal::usage("Duplicate -R flag"));
                 }
-                self.ret = Some(ret(&value)?);
+                self.ret = Some(values::ret(&value)?);
             }
             b'V' => {
                 if self.envid.is_some() {
                     return Err(Refusal::usage("Duplicate -V flag"));
                 }
-                self.envid = Some(envid(&value)?);
+                self.envid = Some(values::envid(&value)?);
             }
-            b'h' => self.hops = hops(&value)?,
+            b'h' => self.hops = values::hops(&value)?,
             b'C' => self.config = Some(OsString::from_vec(value).into()),
             b'o' | b'O' => self.take_setting(letter, value)?,
             b'd' if value.starts_with(b"0") || value.is_empty() => {
@@ -354,64 +355,6 @@ impl CommandLine {
         self.alias_args.push(OsString::from_vec(word));
         self.settings.push(setting);
         Ok(())
-    }
-}
-
-/// `-oXVALUE`: the letters that sendmail's callers use.
-fn by_letter(text: &[u8]) -> Setting {
-    let (letter, value) = text.split_first().unwrap_or((&0, b""));
-    let name: &[u8] = match letter {
-        b'i' => b"IgnoreDots",
-        b'd' => b"DeliveryMode",
-        b'e' => b"ErrorMode",
-        b'm' => b"MeToo",
-        b'o' => b"OldStyleHeaders",
-        b'7' => b"SevenBitInput",
-        b'b' => b"MinFreeBlocks",
-        b'r' => b"Timeout",
-        b'U' => b"UserDatabaseSpec",
-        b'L' => b"LogLevel",
-        b'p' => b"PrivacyOptions",
-        b'X' => b"RefuseLA",
-        b'x' => b"QueueLA",
-        _ => return Setting::by_letter(text),
-    };
-    Setting {
-        name: name.to_vec(),
-        value: value.to_vec(),
-    }
-}
-
-/// `-O NAME=VALUE`; the name may be cut short.
-fn by_name(text: &[u8]) -> Result<Setting, Refusal> {
-    let written = text.split(|c| *c == b'=').next().unwrap_or_default();
-    let written = written.trim_ascii();
-    if names::known(written).is_none() {
-        let name = String::from_utf8_lossy(written);
-        let text = match names::ambiguous(written) {
-            Some((first, second)) => {
-                format!("readcf: ambiguous option name {name} (matches {first} and {second})")
-            }
-            None => format!("readcf: unknown option name {name}"),
-        };
-        return Err(Refusal::new(SysExit::Software, text));
-    }
-    let mut setting = Setting::by_name(text);
-    // Timeout.queuereturn and its like keep what stands behind the dot.
-    if let Some(dot) = written.iter().position(|c| *c == b'.') {
-        let tail = written.get(dot..).unwrap_or_default();
-        setting.name.extend_from_slice(tail);
-    }
-    Ok(setting)
-}
-
-fn check_delivery_mode(value: &[u8]) -> Result<(), Refusal> {
-    match value.first() {
-        None | Some(b'b' | b'i' | b'q' | b'd' | b'B' | b'I' | b'Q' | b'D') => Ok(()),
-        Some(other) => {
-            let text = format!("Unknown delivery mode {}", char::from(*other));
-            Err(Refusal::usage(text))
-        }
     }
 }
 
@@ -470,67 +413,6 @@ fn mode(value: &[u8]) -> Result<Mode, Refusal> {
             return Err(Refusal::usage(format!("Invalid operation mode {letter}")));
         }
     })
-}
-
-fn body(value: &[u8]) -> Result<BodyKind, Refusal> {
-    match value.to_ascii_lowercase().as_slice() {
-        b"7bit" => Ok(BodyKind::SevenBit),
-        b"8bitmime" => Ok(BodyKind::EightBitMime),
-        _ => {
-            let text = format!("Illegal body type {}", String::from_utf8_lossy(value));
-            Err(Refusal::usage(text))
-        }
-    }
-}
-
-fn notify(value: &[u8]) -> Result<Notify, Refusal> {
-    let mut notify = Notify::default();
-    if value.eq_ignore_ascii_case(b"never") {
-        return Ok(notify);
-    }
-    for word in value.split(|c| *c == b',') {
-        match word.to_ascii_lowercase().as_slice() {
-            b"success" => notify.success = true,
-            b"failure" => notify.failure = true,
-            b"delay" => notify.delay = true,
-            _ => return Err(Refusal::usage("Invalid -N argument")),
-        }
-    }
-    Ok(notify)
-}
-
-fn ret(value: &[u8]) -> Result<Ret, Refusal> {
-    match value.to_ascii_lowercase().as_slice() {
-        b"full" => Ok(Ret::Full),
-        b"hdrs" => Ok(Ret::Headers),
-        _ => Err(Refusal::usage("Invalid -R value")),
-    }
-}
-
-/// An envelope id is xtext (RFC 3461 section 4).
-fn envid(value: &[u8]) -> Result<Box<str>, Refusal> {
-    let graphic = value.iter().all(|c| c.is_ascii_graphic() && *c != b'=');
-    let hex = |c: u8| c.is_ascii_digit() || (b'A'..=b'F').contains(&c);
-    let mut pieces = value.split(|c| *c == b'+');
-    pieces.next();
-    let escaped = pieces.all(|piece| piece.len() > 1 && piece.iter().take(2).all(|c| hex(*c)));
-    match std::str::from_utf8(value) {
-        Ok(text) if graphic && escaped && !text.is_empty() && text.len() <= MAX_ENVID_OCTETS => {
-            Ok(text.into())
-        }
-        _ => Err(Refusal::usage("Invalid syntax in -V flag")),
-    }
-}
-
-fn hops(value: &[u8]) -> Result<u32, Refusal> {
-    let number = std::str::from_utf8(value).ok().and_then(|t| t.parse().ok());
-    match number {
-        Some(hops) if hops <= MAX_HOPS => Ok(hops),
-        _ => {
-            let text = format!("Bad hop count ({})", String::from_utf8_lossy(value));
-            Err(Refusal::usage(text))
-        }
-    }
 }
 
 impl CommandLine {

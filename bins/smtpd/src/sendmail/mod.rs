@@ -14,9 +14,11 @@ pub mod queue_order;
 mod recipients;
 mod run_queue;
 mod scene;
+mod setting;
 mod stdio_session;
 mod submit;
 mod test_mode;
+mod values;
 mod verify;
 
 use std::ffi::{OsStr, OsString};

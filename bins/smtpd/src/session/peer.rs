@@ -70,7 +70,7 @@ impl fmt::Display for Peer {
     /// host has no port, and only its name is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = bracketed(self.addr);
-        if self.port == 0 && self.name.ends_with("@localhost") {
+        if self.port == 0 && self.addr.is_loopback() && self.name.ends_with("@localhost") {
             return f.write_str(&self.name);
         }
         if self.name == address {

@@ -120,6 +120,25 @@ fn submit_mc_names_the_folder_and_trusted_users() {
 }
 
 #[test]
+fn sendmail_mc_names_trusted_users() {
+    for line in [
+        "define(`confTRUSTED_USERS', `bob')dnl\n",
+        "define(`confCT_FILE', `/etc/mail/trusted-users')dnl\nFEATURE(`use_ct_file')dnl\n",
+    ] {
+        let mut site = Site::new();
+        let mc = site.root().join("etc/mail/sendmail.mc");
+        let text = fs::read_to_string(&mc).unwrap();
+        fs::write(&mc, text.replacen("FEATURE", &format!("{line}FEATURE"), 1)).unwrap();
+        fs::write(site.root().join("etc/mail/trusted-users"), "bob\n").unwrap();
+        site.sendmail(&["-f", "x@y.example", "box"], MESSAGE);
+        site.start();
+        site.until("the message", |s| s.read("open/box").contains("body"));
+        let text = site.read("open/box");
+        assert!(!text.contains("X-Authentication-Warning"), "{line}{text}");
+    }
+}
+
+#[test]
 fn sizes_have_limits() {
     let site = Site::new();
     let mc = site.root().join("etc/mail/sendmail.mc");
