@@ -32,6 +32,9 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 Err(_) => SysExit::Usage.into(),
             };
         }
+        Some("run-queue") => {
+            return crate::sendmail::run_once(args.get(1..).unwrap_or_default());
+        }
         Some("demo") => return crate::demo::demo(args.get(1..).unwrap_or_default()),
         _ => {}
     }

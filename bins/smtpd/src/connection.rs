@@ -2,6 +2,8 @@
 
 mod message;
 
+pub(crate) use message::RECEIVED;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -24,6 +24,8 @@ pub struct Stamp {
     pub message_id: String,
     /// The sender's address for From; `None` for the null sender, who gets none.
     pub from: Option<String>,
+    /// The sender's name as a phrase (RFC 5322 section 3.2.5), for a From field that is added.
+    pub full_name: Option<String>,
     /// Texts of X-Authentication-Warning fields.
     pub warnings: Vec<String>,
     /// Most octets of all fields together; 0 is no limit.
@@ -288,7 +290,10 @@ fn write_header(
             Some(name) if !name.is_empty() && !name.contains(['\r', '\n']) => {
                 format!("{name} <{from}>")
             }
-            _ => from.clone(),
+            _ => match &stamp.full_name {
+                Some(name) => format!("{name} <{from}>"),
+                None => from.clone(),
+            },
         };
         if resent && find("Resent-From").is_none() {
             add("Resent-From", &from);
@@ -371,6 +376,7 @@ mod tests {
             date: "DATE".into(),
             message_id: "<ID>".into(),
             from: Some("joe@b".into()),
+            full_name: None,
             warnings: vec![],
             max_octets: 300,
         };

@@ -116,6 +116,10 @@ impl Options {
             let lines = match ask(&folder, request) {
                 Ok(Some(lines)) => lines,
                 Ok(None) => alone(&folder, request.clone()).map_err(|e| (SysExit::NoInput, e))?,
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                    let text = format!("{}: {error}", shown.display());
+                    return Err((SysExit::NoPerm, text));
+                }
                 Err(error) => return Err((SysExit::TempFail, error.to_string())),
             };
             let printed = match (request, self.format) {

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use crate::agent;
 use crate::connection::Phase;
 use crate::deliver;
+use crate::drop;
 use crate::listener;
 use crate::log::{Level, Log};
 use crate::notify::{notify, reloading};
@@ -102,7 +103,8 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
         .clone()
         .unwrap_or_else(|| "/var/spool/mqueue".into());
     let folder = site.below(&folder);
-    // What only root can read or do comes before: the key of TLS, and the agent.
+    // What only root can read or do comes before: the drop folder, the key of TLS, the agent.
+    drop::intake::prepare(&site);
     let tls = world::open_tls(&site, &log);
     if let Some(becoming) = Becoming::of(&site).map_err(ServerError::Privilege)? {
         agent::start(start.root.as_deref(), start.file.as_deref())?;
@@ -122,6 +124,7 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
     )?;
     let world = Arc::new(RwLock::new(world));
     let control = queue::control::serve(Arc::clone(&queue), &folder)?;
+    let intake = tokio::spawn(drop::intake::Intake::open(Arc::clone(&world)).run());
     let delivery = tokio::spawn(deliver::run(Arc::clone(&world)));
     let (phase, watching) = watch::channel(Phase::Running);
     let mut listeners = JoinSet::new();
@@ -146,6 +149,7 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
     listeners.abort_all();
     // Sessions hold a receiver of the phase to their end.
     let _ = tokio::time::timeout(ENDING_PATIENCE, phase.closed()).await;
+    intake.abort();
     delivery.abort();
     control.abort();
     queue.close();

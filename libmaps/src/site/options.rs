@@ -192,15 +192,29 @@ pub fn known(written: &[u8]) -> Option<&'static str> {
     if whole.is_some() {
         return whole.copied();
     }
-    let begins = |n: &&&str| {
-        let n = n.as_bytes().get(..head.len());
-        !head.is_empty() && n.is_some_and(|n| n.eq_ignore_ascii_case(head))
-    };
-    let mut shortened = NAMES.iter().filter(begins);
+    let mut shortened = beginning_with(head);
     match (shortened.next(), shortened.next()) {
         (Some(name), None) => Some(name),
         _ => None,
     }
+}
+
+/// The first two options that a name cut too short could mean.
+#[must_use]
+pub fn ambiguous(written: &[u8]) -> Option<(&'static str, &'static str)> {
+    if known(written).is_some() {
+        return None;
+    }
+    let head = written.split(|c| *c == b'.').next().unwrap_or(written);
+    let mut shortened = beginning_with(head);
+    shortened.next().zip(shortened.next())
+}
+
+fn beginning_with(head: &[u8]) -> impl Iterator<Item = &'static str> {
+    NAMES.iter().copied().filter(move |name| {
+        let name = name.as_bytes().get(..head.len());
+        !head.is_empty() && name.is_some_and(|name| name.eq_ignore_ascii_case(head))
+    })
 }
 
 #[cfg(test)]
@@ -212,6 +226,9 @@ mod tests {
         assert_eq!(known(b"aliasfile"), Some("AliasFile"));
         assert_eq!(known(b"AliasF"), Some("AliasFile"));
         assert_eq!(known(b"Alias"), None);
+        let both = Some(("MinFreeBlocks", "MinQueueAge"));
+        assert_eq!(ambiguous(b"Min"), both);
+        assert_eq!(ambiguous(b"FooBar"), None);
         assert_eq!(known(b"Timeout.queuereturn"), Some("Timeout"));
         assert_eq!(known(b"FooBar"), None);
         assert_eq!(known(b""), None);

@@ -66,6 +66,24 @@ impl Users {
         }
     }
 
+    /// A user of this number. `Err` means that nobody can tell. Of several in a passwd file that share
+    /// a number it is the first by name.
+    pub fn by_uid(&self, uid: u32) -> io::Result<Option<User>> {
+        match self {
+            Users::Listed(users) => {
+                let same = users.values().filter(|user| user.uid == uid);
+                Ok(same.min_by(|a, b| a.name.cmp(&b.name)).cloned())
+            }
+            Users::System => system_entry(|entry, buffer, octets, found| {
+                // SAFETY: the pointers outlive the call, and the buffer's length is passed.
+                #[allow(unsafe_code)]
+                unsafe {
+                    libc::getpwuid_r(uid, entry, buffer, octets, found)
+                }
+            }),
+        }
+    }
+
     /// Whether there is such a user. `Err` means that nobody can tell.
     pub fn has(&self, name: &str) -> io::Result<bool> {
         match self {
@@ -91,29 +109,42 @@ fn user(line: &str) -> Option<User> {
     })
 }
 
-/// Asks the system's name services.
+/// Asks the system's name services for a name.
 fn system_user(name: &str) -> io::Result<Option<User>> {
-    use std::ffi::{CStr, CString, OsStr};
-    use std::os::unix::ffi::OsStrExt;
-
-    let Ok(wanted) = CString::new(name) else {
+    let Ok(wanted) = std::ffi::CString::new(name) else {
         return Ok(None);
     };
+    system_entry(|entry, buffer, octets, found| {
+        // SAFETY: the pointers outlive the call, and the buffer's length is passed.
+        #[allow(unsafe_code)]
+        unsafe {
+            libc::getpwnam_r(wanted.as_ptr(), entry, buffer, octets, found)
+        }
+    })
+}
+
+/// An entry of the system's users, as `ask` (getpwnam_r or getpwuid_r, the one way to them) finds it.
+fn system_entry(
+    ask: impl FnOnce(
+        *mut libc::passwd,
+        *mut libc::c_char,
+        libc::size_t,
+        *mut *mut libc::passwd,
+    ) -> libc::c_int,
+) -> io::Result<Option<User>> {
+    use std::ffi::{CStr, OsStr};
+    use std::os::unix::ffi::OsStrExt;
+
     // Entries larger than this are not users one delivers to.
     let mut buffer = vec![0 as libc::c_char; 64 * 1024];
     let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
     let mut found: *mut libc::passwd = std::ptr::null_mut();
-    // getpwnam_r is the one way to the system's users; all pointers outlive the call, the buffer's length is passed.
-    #[allow(unsafe_code)]
-    let code = unsafe {
-        libc::getpwnam_r(
-            wanted.as_ptr(),
-            entry.as_mut_ptr(),
-            buffer.as_mut_ptr(),
-            buffer.len(),
-            &raw mut found,
-        )
-    };
+    let code = ask(
+        entry.as_mut_ptr(),
+        buffer.as_mut_ptr(),
+        buffer.len(),
+        &raw mut found,
+    );
     if found.is_null() {
         return match code {
             0 | libc::ENOENT | libc::ESRCH => Ok(None),
@@ -168,6 +199,11 @@ mod tests {
         );
         assert_eq!(joe.home, Path::new("/home/joe"));
         assert!(users.has("root").unwrap());
+        assert_eq!(
+            users.by_uid(1000).unwrap().map(|u| u.name),
+            Some("joe".to_owned())
+        );
+        assert_eq!(users.by_uid(5).unwrap(), None);
         for absent in ["broken", "bad", "JOE", "", "# comment"] {
             assert!(!users.has(absent).unwrap(), "{absent}");
         }
@@ -178,5 +214,8 @@ mod tests {
         assert_eq!(Users::System.get("root").unwrap().map(|u| u.uid), Some(0));
         assert_eq!(Users::System.get("no-such-user-here").unwrap(), None);
         assert_eq!(Users::System.get("with\0nul").unwrap(), None);
+        let root = Users::System.by_uid(0).unwrap();
+        assert_eq!(root.map(|u| u.home), Some("/root".into()));
+        assert_eq!(Users::System.by_uid(4_294_967_000).unwrap(), None);
     }
 }

@@ -20,7 +20,7 @@ use super::{Connection, patience};
 
 /// The Received header, with sendmail's macros and conditions. sendmail's own would
 /// claim that sendmail wrote it.
-const RECEIVED: &str = "$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$?{auth_type}(authenticated$?{auth_ssf} bits=${auth_ssf}$.)\n\t$.by $j (smtpd $v)$?r with $r$. id $i$?{tls_version}\n\t(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u\n\tfor $u; $|;\n\t$.$b";
+pub(crate) const RECEIVED: &str = "$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$?{auth_type}(authenticated$?{auth_ssf} bits=${auth_ssf}$.)\n\t$.by $j (smtpd $v)$?r with $r$. id $i$?{tls_version}\n\t(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u\n\tfor $u; $|;\n\t$.$b";
 
 /// When a message is tried that QueueLA or DeliveryMode says only to queue, if nothing
 /// runs the queue before.
@@ -255,6 +255,7 @@ impl Connection {
             message_id: format!("<{}.{id}@{host}>", now.stamp()),
             date,
             from: sender,
+            full_name: None,
             warnings,
             max_octets: usize::try_from(max).unwrap_or(usize::MAX),
         }

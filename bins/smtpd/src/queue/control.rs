@@ -12,6 +12,7 @@
 //! | `{"show": ID}` | the envelope and the text |
 //! | `{"hold": ID}`, `{"release": ID}`, `{"remove": ID}` | that |
 //! | `"run"` | makes every waiting message due |
+//! | `{"runsome": [CONDITION...]}` | those that the conditions select |
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
@@ -48,6 +49,8 @@ pub enum Request {
     Remove(String),
     /// Try every waiting message now.
     Run,
+    /// Try those that the conditions select.
+    RunSome(Vec<super::Condition>),
 }
 
 /// A line of the answer.
@@ -98,6 +101,10 @@ pub async fn carry_out(queue: &Queue, request: Request, lines: mpsc::Sender<Line
         Request::Remove(id) => queue.remove(id).await,
         Request::Run => {
             queue.run_now(usize::MAX);
+            Ok(())
+        }
+        Request::RunSome(conditions) => {
+            queue.run_some(conditions);
             Ok(())
         }
     };

@@ -4,12 +4,14 @@
 //! while one transaction is being synced share the next (group commit), so that
 //! many sessions at once cost few syncs.
 
+mod admission;
 pub mod control;
 mod envelope;
 mod id;
 mod index;
 mod node;
 pub mod schedule;
+mod selection;
 mod spool;
 mod store;
 
@@ -31,6 +33,7 @@ pub use envelope::{
 };
 pub use id::Ids;
 pub use node::Node;
+pub use selection::{Condition, Field, Want, selects};
 pub use spool::Spool;
 pub use store::{Body, QueueError, Text};
 

@@ -43,6 +43,19 @@ impl Peer {
     }
 }
 
+impl Peer {
+    /// A process of this host, which is known by the user it runs as: `user@localhost`.
+    #[must_use]
+    pub fn local(name: String) -> Self {
+        Peer {
+            addr: IpAddr::from([127, 0, 0, 1]),
+            port: 0,
+            name,
+            resolve: Resolve::Ok,
+        }
+    }
+}
+
 /// An address as sendmail writes it where a name could stand.
 #[must_use]
 pub fn bracketed(addr: IpAddr) -> String {
@@ -53,9 +66,13 @@ pub fn bracketed(addr: IpAddr) -> String {
 }
 
 impl fmt::Display for Peer {
-    /// `name [address]`, `[address]`, or `name [address] (may be forged)`.
+    /// `name [address]`, `[address]`, or `name [address] (may be forged)`; a process of this
+    /// host has no port, and only its name is shown.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let address = bracketed(self.addr);
+        if self.port == 0 && self.addr.is_loopback() && self.name.ends_with("@localhost") {
+            return f.write_str(&self.name);
+        }
         if self.name == address {
             return f.write_str(&address);
         }

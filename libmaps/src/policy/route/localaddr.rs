@@ -21,6 +21,24 @@ pub(crate) struct LocalName<'a> {
 }
 
 impl<M: Map> Addressing<'_, M> {
+    /// Where a local name goes instead, asked by itself; nothing if it stays as it is.
+    ///
+    /// # Errors
+    /// When the list of users can't be read.
+    pub fn resolve_local(
+        &self,
+        user: &[u8],
+        users: &Users,
+        trace: &mut Trace,
+    ) -> Result<Option<Resolved>, LookupError> {
+        let name = LocalName {
+            user,
+            host: b"",
+            kept_host: &mut Vec::new(),
+        };
+        self.localaddr(name, users, trace)
+    }
+
     /// Where a local name goes instead; nothing if it stays as it is.
     pub(crate) fn localaddr(
         &self,

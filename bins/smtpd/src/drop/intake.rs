@@ -1,0 +1,304 @@
+//! Watching the drop folder.
+//!
+//! The folder is looked at four times a second and read when it has changed. A complete
+//! file goes into the queue, is removed, the removal is synced, and only then may its
+//! message be tried. A server that ends in between finds the file at its next start, and
+//! the message under the file's id in the queue: nothing is lost and nothing comes twice.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant, SystemTime};
+
+use libmaps::site::Site;
+use tokio::task::JoinSet;
+
+use super::file::DropFault;
+use super::take::take;
+use super::{DropId, Submit, is_unfinished};
+use crate::log::Level;
+use crate::privilege;
+use crate::server::current;
+use crate::world::World;
+
+/// How often the folder is looked at.
+const TICK: Duration = Duration::from_millis(250);
+/// A folder that has changed no longer ago than this is read again: times of files are coarse.
+const SETTLED: Duration = Duration::from_secs(2);
+/// How long a file rests that could not be taken for the time being.
+const REST: Duration = Duration::from_secs(30);
+/// Age of a file under a name for unfinished ones at which nobody writes it any more.
+const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
+/// Most files taken between two looks at the folder.
+const MAX_AT_ONCE: usize = 1000;
+/// Files that are taken side by side.
+const BATCH: usize = 32;
+/// The user and group whose folder it is.
+const OWNER: &str = "smmsp:smmsp";
+
+/// Makes the drop folder if it is not there: mode 0770, of smmsp where there is such a
+/// user and we are root. Must run before rights are given up.
+pub fn prepare(site: &Site) {
+    let folder = Submit::of(site).folder_of(site);
+    if folder.exists() {
+        return;
+    }
+    // The folders above it are passed through by every user.
+    let parent = folder.parent().unwrap_or(&folder);
+    let _ = fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(parent);
+    let made = fs::DirBuilder::new().mode(0o770).create(&folder);
+    if made.is_ok() {
+        // Whatever our umask. A folder that can't be made is reported by the watch.
+        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o770));
+        let owner = privilege::ids_of(site, OWNER);
+        let server = privilege::ids_of(site, site.options.files.run_as_user.trim());
+        if let Ok((owner, group)) = owner {
+            let owner = server.map_or(owner, |(server, _)| server);
+            let _ = std::os::unix::fs::chown(&folder, Some(owner), Some(group));
+        }
+    }
+}
+
+/// The folder, and who is trusted there.
+struct Place {
+    submit: Submit,
+    folder: PathBuf,
+}
+
+/// A drop folder that is watched.
+pub struct Intake {
+    world: Arc<RwLock<Arc<World>>>,
+    place: Arc<Place>,
+    /// The folder as it was when it was read last.
+    seen: Option<(SystemTime, u64)>,
+    /// Messages of the queue that wait for the removal of their files.
+    held: HashSet<DropId>,
+    /// Files that rest, and until when.
+    resting: HashMap<DropId, Instant>,
+    /// What was said last about a folder that can't be read.
+    complaint: String,
+}
+
+impl Intake {
+    /// Looks for files whose message the queue holds already and keeps those messages from
+    /// being tried until their files are gone. Must run before delivery starts.
+    #[must_use]
+    pub fn open(world: Arc<RwLock<Arc<World>>>) -> Self {
+        let now = current(&world);
+        let submit = Submit::of(&now.site);
+        let folder = submit.folder_of(&now.site);
+        let mut intake = Intake {
+            world,
+            place: Arc::new(Place { submit, folder }),
+            seen: None,
+            held: HashSet::new(),
+            resting: HashMap::new(),
+            complaint: String::new(),
+        };
+        for id in intake.complete().unwrap_or_default() {
+            if now.queue.holds(id.as_str()) {
+                now.queue.hold_back(id.as_str());
+                intake.held.insert(id);
+            }
+        }
+        warn_about_folder(&now, &intake.place.folder);
+        intake
+    }
+
+    /// Takes what comes, until the task is dropped.
+    pub async fn run(mut self) {
+        loop {
+            let world = current(&self.world);
+            if world.overload().is_none() && self.has_changed() {
+                self.take_all(&world).await;
+            }
+            tokio::time::sleep(TICK).await;
+        }
+    }
+
+    /// Takes what is there now.
+    pub async fn take_now(&mut self) {
+        let world = current(&self.world);
+        self.take_all(&world).await;
+    }
+
+    /// Whether the folder must be read.
+    fn has_changed(&mut self) -> bool {
+        let now = Instant::now();
+        if self.resting.values().any(|until| *until <= now) {
+            self.resting.retain(|_, until| *until > now);
+            return true;
+        }
+        let Ok(metadata) = fs::metadata(&self.place.folder) else {
+            return self.seen.take().is_some() || self.complaint.is_empty();
+        };
+        let changed = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+        let settled = changed.elapsed().is_ok_and(|age| age > SETTLED);
+        let seen = Some((changed, metadata.ino()));
+        let fresh = self.seen != seen;
+        self.seen = seen.filter(|_| settled);
+        fresh
+    }
+
+    async fn take_all(&mut self, world: &Arc<World>) {
+        let ids = match self.complete() {
+            Ok(ids) => ids,
+            Err(error) => {
+                let text = format!("drop folder {}: {error}", self.place.folder.display());
+                if self.complaint != text {
+                    world.log.say(Level::Warning, &text);
+                    self.complaint = text;
+                }
+                return;
+            }
+        };
+        self.complaint.clear();
+        let mut ids = ids;
+        ids.retain(|id| !self.resting.contains_key(id));
+        // The removals change the folder, so the rest is not forgotten.
+        ids.truncate(MAX_AT_ONCE);
+        for batch in ids.chunks(BATCH) {
+            self.take_batch(world, batch).await;
+        }
+    }
+
+    /// Takes some files side by side: they share the syncs of the queue and of the folder.
+    async fn take_batch(&mut self, world: &Arc<World>, ids: &[DropId]) {
+        let (mut taken, mut tasks) = (Vec::new(), JoinSet::new());
+        for id in ids {
+            if world.queue.holds(id.as_str()) {
+                // Only a message that waits for this removal is let go after it: any other
+                // may be on its way at this moment.
+                let text = "the queue has this dropped message already";
+                world.log.about(Level::Info, id.as_str(), text);
+                taken.push(id.clone());
+                continue;
+            }
+            let (world, place, id) = (Arc::clone(world), Arc::clone(&self.place), id.clone());
+            tasks.spawn(async move {
+                let result = take(&world, &place.submit, &place.folder, &id).await;
+                (id, result)
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            let Ok((id, result)) = done else { continue };
+            match result {
+                Ok(()) => {
+                    self.held.insert(id.clone());
+                    taken.push(id);
+                }
+                Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(fault) if fault.is_temporary() => {
+                    let text = format!("dropped message not taken: {fault}");
+                    self.rest(world, id, &text);
+                }
+                Err(fault) => self.refuse(world, id, &fault),
+            }
+        }
+        self.remove(world, taken).await;
+    }
+
+    /// Removes the files of messages that the queue has, and lets go those that wait for it.
+    async fn remove(&mut self, world: &World, taken: Vec<DropId>) {
+        if taken.is_empty() {
+            return;
+        }
+        let (place, ids) = (Arc::clone(&self.place), taken.clone());
+        let removed =
+            tokio::task::spawn_blocking(move || remove_for_good(&ids, &place.folder)).await;
+        let removed = removed.map_err(io::Error::other).and_then(|done| done);
+        for id in taken {
+            match &removed {
+                Ok(()) => {
+                    if self.held.remove(&id) {
+                        world.queue.admit(id.as_str());
+                    }
+                }
+                Err(error) => self.rest(world, id, &format!("remove dropped file: {error}")),
+            }
+        }
+    }
+
+    fn rest(&mut self, world: &World, id: DropId, text: &str) {
+        world.log.about(Level::Error, id.as_str(), text);
+        self.resting.insert(id, Instant::now() + REST);
+    }
+
+    /// A file that can't be understood never will be: it is put aside.
+    fn refuse(&mut self, world: &World, id: DropId, fault: &DropFault) {
+        let (from, to) = (
+            id.complete(&self.place.folder),
+            id.refused(&self.place.folder),
+        );
+        let owner = fs::symlink_metadata(&from).map_or(u32::MAX, |m| m.uid());
+        match fs::rename(&from, &to) {
+            Ok(()) => {
+                let text = format!(
+                    "dropped file of user {owner} refused: {fault}; it is kept as {}",
+                    to.display()
+                );
+                world.log.about(Level::Warning, id.as_str(), &text);
+            }
+            Err(error) => self.rest(world, id, &format!("{fault}; put aside: {error}")),
+        }
+    }
+
+    /// Ids of the complete files, oldest first; abandoned ones are removed.
+    fn complete(&self) -> io::Result<Vec<DropId>> {
+        let mut ids = Vec::new();
+        for entry in fs::read_dir(&self.place.folder)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            if let Some(id) = DropId::of_file(&name) {
+                ids.push(id);
+            } else if is_unfinished(&name) && is_abandoned(&entry) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+        ids.sort_unstable();
+        Ok(ids)
+    }
+}
+
+fn is_abandoned(entry: &fs::DirEntry) -> bool {
+    let changed = entry.metadata().and_then(|m| m.modified());
+    changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
+}
+
+/// Removes the files; when this returns they do not come back.
+fn remove_for_good(ids: &[DropId], folder: &Path) -> io::Result<()> {
+    for id in ids {
+        match fs::remove_file(id.complete(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+    }
+    fs::File::open(folder)?.sync_all()
+}
+
+/// What an administrator should know about the folder.
+fn warn_about_folder(world: &World, folder: &Path) {
+    let Ok(metadata) = fs::metadata(folder) else {
+        return;
+    };
+    if metadata.mode() & 0o002 != 0 {
+        let text = format!("drop folder {}: world writable", folder.display());
+        world.log.say(Level::Warning, &text);
+    }
+    let foreign = fs::read_dir(folder).into_iter().flatten().flatten();
+    let foreign = foreign.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"qf"));
+    let count = foreign.count();
+    if count > 0 {
+        let text = format!(
+            "drop folder {}: {count} messages of sendmail's own client queue wait there; only sendmail can send them",
+            folder.display()
+        );
+        world.log.say(Level::Warning, &text);
+    }
+}

@@ -1,0 +1,53 @@
+//! Messages that are durable but not yet to be tried: those whose dropped file is still there.
+//!
+//! A dropped file is removed after the queue holds its message, and delivery starts after
+//! the removal is durable. Whatever breaks off in between, the file names the id under
+//! which the message stands already.
+
+use std::sync::Arc;
+
+use super::store::Change;
+use super::{Body, Envelope, Queue, QueueError};
+
+impl Queue {
+    /// Whether there is a message of this id.
+    #[must_use]
+    pub fn holds(&self, id: &str) -> bool {
+        self.index().contains(id)
+    }
+
+    /// Adds a message that is not tried before [`Queue::admit`]; when this returns it is durable.
+    ///
+    /// # Errors
+    /// When it could not be written; then nothing of it stays.
+    pub async fn add_held_back(
+        &self,
+        envelope: Envelope,
+        body: Body,
+    ) -> Result<(), Arc<QueueError>> {
+        let listed = envelope.listed();
+        let change = Change::Add(Box::new(envelope), body);
+        if let Err(error) = self.change(vec![change]).await {
+            self.store.discard(&listed.id);
+            return Err(error);
+        }
+        let mut index = self.index();
+        index.put(&listed);
+        index.take(&listed.id);
+        Ok(())
+    }
+
+    /// Keeps a message that is there from being tried before [`Queue::admit`].
+    pub fn hold_back(&self, id: &str) {
+        self.index().take(id);
+    }
+
+    /// Lets a message be tried that was held back.
+    pub fn admit(&self, id: &str) {
+        match self.store.envelope(id) {
+            Ok(envelope) => self.index().put(&envelope),
+            Err(_) => self.give_back(id),
+        }
+        self.wake.notify_one();
+    }
+}

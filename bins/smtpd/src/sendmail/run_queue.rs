@@ -1,0 +1,198 @@
+//! `-q`: the queue is run now, all of it or a part.
+//!
+//! The server that has the queue is asked to. Where none runs, smtpd is called to do one run:
+//! it opens the queue, takes what waits in the drop folder and tries the messages once.
+
+use std::ffi::{OsStr, OsString};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, RwLock};
+
+use libmaps::site::Site;
+use libmaps::sysexits::SysExit;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use super::args::{CommandLine, Refusal, Talk};
+use super::daemon;
+use super::queue_order::Order;
+use super::scene::read_site;
+use super::submit::say;
+use crate::agent;
+use crate::deliver;
+use crate::drop::intake::{self, Intake};
+use crate::log::{Log, Target};
+use crate::privilege::Becoming;
+use crate::queue::control::{Line, Request, ask};
+use crate::queue::{Condition, Queue, QueueError};
+use crate::throttle::Throttle;
+use crate::world::{self, World};
+
+/// Messages that are tried at one time.
+const AT_ONCE: usize = 8;
+/// What sendmail says to those who may not.
+const NOT_ALLOWED: &str = "Program mode requires special privileges, e.g., root or TrustedUser.";
+
+/// Runs the queue once.
+///
+/// # Errors
+/// When the configuration or the queue can't be read, or the caller may not.
+pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Refusal> {
+    let site = read_site(line)?;
+    let folder = folder_of(&site);
+    let conditions = &line.queue.conditions;
+    let request = match conditions.as_slice() {
+        [] => Request::Run,
+        some => Request::RunSome(some.to_vec()),
+    };
+    let by_server = match ask(&folder, &request) {
+        Ok(lines) => lines,
+        Err(error) => return Err(not_asked(&folder, &error)),
+    };
+    let exit = match by_server {
+        Some(lines) => match lines.last() {
+            Some(Line::Error(text)) => return Err(Refusal::new(SysExit::TempFail, text.as_str())),
+            _ => SysExit::Ok,
+        },
+        None if !may_enter(&folder) => {
+            let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+            return Err(not_asked(&folder, &denied));
+        }
+        None => alone(line)?,
+    };
+    if *line.order() == Order::Often && line.talk == Talk::Verbose {
+        say(
+            out,
+            "the server (sendmail -bd) runs the queue by itself; it was run once now",
+        );
+    }
+    Ok(exit)
+}
+
+fn folder_of(site: &Site) -> PathBuf {
+    let directory = site.options.queue.directory.clone();
+    site.below(&directory.unwrap_or_else(|| "/var/spool/mqueue".into()))
+}
+
+/// Whether the queue is ours to open; one that is not there may be made.
+fn may_enter(folder: &Path) -> bool {
+    match std::fs::read_dir(folder) {
+        Ok(_) => true,
+        Err(error) => error.kind() == io::ErrorKind::NotFound,
+    }
+}
+
+fn not_asked(folder: &Path, error: &io::Error) -> Refusal {
+    let shown = folder.display();
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let text = format!("can not use {shown}: Permission denied\n{NOT_ALLOWED}");
+            Refusal::new(SysExit::Config, text)
+        }
+        _ => Refusal::new(SysExit::TempFail, format!("{shown}: {error}")),
+    }
+}
+
+/// No server runs: `smtpd run-queue` does it, for only smtpd calls itself as other users.
+fn alone(line: &CommandLine) -> Result<SysExit, Refusal> {
+    let conditions = serde_json::to_string(&line.queue.conditions);
+    let conditions = conditions.map_err(|e| Refusal::new(SysExit::Software, e.to_string()))?;
+    let program = daemon::program();
+    let mut command = Command::new(&program);
+    command.arg("run-queue").args(daemon::site_arguments(line));
+    if line.talk == Talk::Verbose {
+        command.arg("-v");
+    }
+    let status = command.arg(conditions).status();
+    let status = status.map_err(|e| daemon::not_started(&program, &e))?;
+    match status.success() {
+        true => Ok(SysExit::Ok),
+        false => Err(daemon::ended(status)),
+    }
+}
+
+/// `smtpd run-queue [--root DIR] [-C FILE] [-v] CONDITIONS`: one run without a server; the
+/// conditions are JSON.
+pub fn run_once(args: &[OsString]) -> ExitCode {
+    let parsed = args.split_last().and_then(|(conditions, rest)| {
+        let conditions: Vec<Condition> = serde_json::from_str(conditions.to_str()?).ok()?;
+        let line = CommandLine::parse(OsStr::new("sendmail"), rest.iter().cloned()).ok()?;
+        Some((line, conditions))
+    });
+    let Some((line, conditions)) = parsed else {
+        return SysExit::Usage.into();
+    };
+    match read_site(&line).and_then(|site| run_here(&line, site, &conditions)) {
+        Ok(exit) => exit.into(),
+        Err(refusal) => {
+            eprintln!("{}", refusal.text);
+            refusal.exit.into()
+        }
+    }
+}
+
+fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<SysExit, Refusal> {
+    let folder = folder_of(&site);
+    intake::prepare(&site);
+    let target = match line.talk {
+        Talk::Verbose => Target::Stderr,
+        Talk::Quiet => "syslog".parse().unwrap_or(Target::Stderr),
+    };
+    let log = Arc::new(Log::open(target));
+    let tls = world::open_tls(&site, &log);
+    become_run_as_user(line, &site, &folder)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build();
+    let runtime = runtime.map_err(|e| Refusal::new(SysExit::OsErr, e.to_string()))?;
+    let ran = runtime.block_on(async {
+        let queue = Queue::open(&folder).map_err(|e| not_opened(&folder, &e))?;
+        let throttle = Throttle::new(site.options.limits.connection_rate_window.0);
+        let world = World::open(site, Arc::clone(&queue), log, throttle, tls)
+            .map_err(|e| Refusal::new(SysExit::Config, e.to_string()))?;
+        Intake::open(Arc::new(RwLock::new(Arc::clone(&world))))
+            .take_now()
+            .await;
+        attempt_all(&world, conditions).await;
+        queue.close();
+        Ok(SysExit::Ok)
+    });
+    runtime.shutdown_background();
+    ran
+}
+
+/// RunAsUser, as the server does it.
+fn become_run_as_user(line: &CommandLine, site: &Site, folder: &Path) -> Result<(), Refusal> {
+    let failed = |e: String| Refusal::new(SysExit::Config, e);
+    if let Some(becoming) = Becoming::of(site).map_err(failed)? {
+        let started = agent::start(line.root.as_deref(), line.config.as_deref());
+        started.map_err(|e| Refusal::new(SysExit::OsErr, e.to_string()))?;
+        becoming.become_him(folder).map_err(failed)?;
+    }
+    Ok(())
+}
+
+fn not_opened(folder: &Path, error: &QueueError) -> Refusal {
+    match error {
+        QueueError::InUse(_) => Refusal::new(SysExit::TempFail, error.to_string()),
+        QueueError::Io { source, .. } => not_asked(folder, source),
+        _ => Refusal::new(SysExit::IoErr, error.to_string()),
+    }
+}
+
+async fn attempt_all(world: &Arc<World>, conditions: &[Condition]) {
+    let slots = Arc::new(Semaphore::new(AT_ONCE));
+    let mut tries = JoinSet::new();
+    for id in world.queue.take_selected(conditions) {
+        let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
+            return;
+        };
+        let world = Arc::clone(world);
+        tries.spawn(async move {
+            deliver::attempt(&world, &id).await;
+            drop(slot);
+        });
+    }
+    while tries.join_next().await.is_some() {}
+}

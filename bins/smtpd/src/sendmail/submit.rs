@@ -1,0 +1,345 @@
+//! `-bm`: the message on standard input goes into the drop folder.
+
+use std::io::{self, Read, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use libmaps::map::Map;
+use libmaps::policy::route::MailerTriple;
+use libmaps::policy::route::canonify::{Addressing, NoNames};
+use libmaps::policy::route::tables::RouteTables;
+use libmaps::site::Site;
+use libmaps::sysexits::SysExit;
+
+use super::address_list::{addresses, is_plain};
+use super::args::{CommandLine, RecipientsIn, Refusal, Talk};
+use super::collect::{Collected, Collector};
+use super::recipients::HeaderText;
+use super::scene::Scene;
+use crate::drop::DropId;
+use crate::drop::file::DropWriter;
+use crate::drop::submission::{MAX_RECIPIENTS, Sender, Submission, Wanted, is_address};
+use crate::queue::Octets;
+use crate::session::BodyKind;
+
+/// Octets read at once.
+const PIECE_OCTETS: usize = 64 * 1024;
+/// Header text is held in memory, so there is a limit in any case.
+const MAX_HEADER_OCTETS: usize = 1024 * 1024;
+/// How long `-v` waits for the server to take the message.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Sends what stands on `input`.
+///
+/// # Errors
+/// Why nothing was sent.
+pub(super) fn submit(
+    line: &CommandLine,
+    scene: &Scene,
+    input: &mut dyn Read,
+    out: &mut dyn Write,
+) -> Result<SysExit, Refusal> {
+    let mut recipients = Recipients::new(&scene.site);
+    for operand in &line.operands {
+        recipients.add(operands_of(&operand.0), out);
+    }
+    let from_header = line.recipients_in == RecipientsIn::Header;
+    if line.operands.is_empty() && !from_header {
+        return Err(Refusal::usage("Recipient names must be specified"));
+    }
+    let max_hops = scene.site.options.limits.max_hops;
+    if max_hops > 0 && i64::from(line.hops) > max_hops {
+        let text = format!("Too many hops {} ({max_hops} max)", line.hops);
+        return Err(Refusal::new(SysExit::Unavailable, text));
+    }
+    let sender = sender(line, &scene.site)?;
+    if recipients.good.is_empty() && !from_header {
+        // A program that is still writing is not cut off.
+        let _ = io::copy(input, &mut io::sink());
+        return match recipients.exit {
+            SysExit::Ok => Err(Refusal::usage("Recipient names must be specified")),
+            exit => Ok(exit),
+        };
+    }
+    let collected = collect(line, scene, input)?;
+    if from_header {
+        recipients.add(collected.header.recipients(), out);
+    }
+    if recipients.good.is_empty() {
+        if recipients.exit == SysExit::Ok {
+            say(out, "No recipient addresses found in header");
+        }
+        return Ok(recipients.exit);
+    }
+    if recipients.good.len() > MAX_RECIPIENTS {
+        let text = format!("more than {MAX_RECIPIENTS} recipients");
+        return Err(Refusal::new(SysExit::Unavailable, text));
+    }
+    let submission = Submission {
+        sender,
+        full_name: line.full_name.clone().map(clean_name),
+        body: line.body.or(collected.body),
+        ret: line.ret,
+        envid: line.envid.clone(),
+        smtputf8: recipients.good.iter().any(|a| !a.is_ascii()),
+        hops: line.hops,
+        ..Submission::to(recipients.wanted(line))
+    };
+    let checked = submission.check();
+    checked.map_err(|fault| Refusal::new(SysExit::DataErr, fault.to_string()))?;
+    let finished = collected.writer.finish(&submission);
+    let id = finished.map_err(|e| not_dropped(&scene.folder, &e))?;
+    if line.talk == Talk::Verbose {
+        let fate = fate_of(&id, &scene.folder);
+        for address in &recipients.good {
+            let address = String::from_utf8_lossy(address);
+            say(out, &format!("{address}... {fate}"));
+        }
+    }
+    Ok(recipients.exit)
+}
+
+/// Writes a line for the caller, who may have gone.
+pub(super) fn say(out: &mut dyn Write, text: &str) {
+    let _ = writeln!(out, "{text}");
+}
+
+/// The addresses of an operand: a list with commas, or words with blanks between.
+fn operands_of(operand: &[u8]) -> Vec<Vec<u8>> {
+    if is_plain(operand) {
+        let words = operand.split(u8::is_ascii_whitespace);
+        return words
+            .filter(|w| !w.is_empty())
+            .map(<[u8]>::to_vec)
+            .collect();
+    }
+    addresses(operand)
+}
+
+/// Recipients, each once, and what came of looking at them.
+struct Recipients<'a> {
+    site: &'a Site,
+    good: Vec<Vec<u8>>,
+    seen: std::collections::HashSet<Vec<u8>>,
+    exit: SysExit,
+}
+
+impl<'a> Recipients<'a> {
+    fn new(site: &'a Site) -> Self {
+        Recipients {
+            site,
+            good: Vec::new(),
+            seen: std::collections::HashSet::new(),
+            exit: SysExit::Ok,
+        }
+    }
+
+    fn add(&mut self, all: Vec<Vec<u8>>, out: &mut dyn Write) {
+        for address in all {
+            if !self.seen.insert(address.clone()) {
+                continue;
+            }
+            match fault(self.site, &address) {
+                None => self.good.push(address),
+                Some((exit, text)) => {
+                    let address = String::from_utf8_lossy(&address);
+                    say(out, &format!("{address}... {text}"));
+                    self.exit = exit;
+                }
+            }
+        }
+    }
+
+    fn wanted(&self, line: &CommandLine) -> Vec<Wanted> {
+        let wanted = |address: &Vec<u8>| Wanted {
+            address: Octets(address.clone()),
+            notify: line.notify,
+            orcpt: None,
+        };
+        self.good.iter().map(wanted).collect()
+    }
+}
+
+/// What is wrong with an address, as far as its text tells; the maps are the server's to ask.
+pub(super) fn fault(site: &Site, address: &[u8]) -> Option<(SysExit, String)> {
+    if !is_address(address) {
+        return Some((SysExit::Usage, "Invalid address".to_owned()));
+    }
+    let first = address.strip_prefix(b"\"").unwrap_or(address);
+    let direct = match first.first() {
+        Some(b'|') => Some("Cannot mail directly to programs"),
+        Some(b'/') => Some("Cannot mail directly to files"),
+        Some(b':') if starts_with_include(first) => Some("Cannot mail directly to :include:s"),
+        _ => None,
+    };
+    if let Some(text) = direct {
+        return Some((SysExit::Usage, text.to_owned()));
+    }
+    let tables: RouteTables<std::sync::Arc<dyn Map>> = RouteTables::default();
+    let addressing = Addressing {
+        site,
+        tables: &tables,
+        names: &NoNames,
+        daemon_flags: "",
+    };
+    let triple = addressing.route(address).ok()?.outcome;
+    // A site without MAILER(smtp) and the like is the server's affair.
+    (triple.is_error() && triple.host.starts_with(b"5.1.")).then(|| refusal_of(&triple))
+}
+
+fn starts_with_include(text: &[u8]) -> bool {
+    const WORD: &[u8] = b":include:";
+    text.get(..WORD.len())
+        .is_some_and(|head| head.eq_ignore_ascii_case(WORD))
+}
+
+/// Exit code and words of an error triple: `"553 Hostname required"` and the like.
+fn refusal_of(triple: &MailerTriple) -> (SysExit, String) {
+    let text = String::from_utf8_lossy(&triple.user).replace('"', "");
+    let words = match text.split_once(' ') {
+        Some((code, words)) if code.len() == 3 && code.bytes().all(|c| c.is_ascii_digit()) => words,
+        _ => text.as_str(),
+    };
+    let exit = match triple.host.as_slice() {
+        b"5.1.1" => SysExit::NoUser,
+        b"5.1.2" => SysExit::NoHost,
+        _ => SysExit::Usage,
+    };
+    (exit, words.to_owned())
+}
+
+/// Who the message is to be from.
+fn sender(line: &CommandLine, site: &Site) -> Result<Sender, Refusal> {
+    let Some((written, by)) = &line.sender else {
+        return Ok(Sender::Own);
+    };
+    let address = match addresses(&written.0).as_slice() {
+        [] => Vec::new(),
+        // Blanks are not allowed in an address; sendmail puts a dot there (BlankSub).
+        [only] => only
+            .iter()
+            .map(|c| if *c == b' ' { b'.' } else { *c })
+            .collect(),
+        _ => return Err(Refusal::usage("More than one \"from\" person")),
+    };
+    if !address.is_empty()
+        && let Some((exit, text)) = fault(site, &address)
+    {
+        let address = String::from_utf8_lossy(&address);
+        return Err(Refusal::new(exit, format!("{address}... {text}")));
+    }
+    Ok(Sender::Set {
+        address: Octets(address),
+        by: *by,
+    })
+}
+
+/// A name of one line, cut to a sensible length.
+fn clean_name(name: Octets) -> Octets {
+    let mut text = String::from_utf8_lossy(&name.0).into_owned();
+    text.retain(|c| !c.is_control());
+    while text.len() > crate::drop::submission::MAX_NAME_OCTETS {
+        text.pop();
+    }
+    Octets(text.into_bytes())
+}
+
+/// A message that was read to its end.
+struct Message {
+    writer: DropWriter,
+    header: HeaderText,
+    body: Option<BodyKind>,
+}
+
+fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Message, Refusal> {
+    let limits = &scene.site.options.limits;
+    let max_header = usize::try_from(limits.max_headers_octets.0.unwrap_or(0));
+    let max_header = match max_header {
+        Ok(0) | Err(_) => MAX_HEADER_OCTETS,
+        Ok(octets) => octets.min(MAX_HEADER_OCTETS),
+    };
+    let max = limits.max_message_octets.0;
+    let mut message = Message {
+        writer: DropWriter::create(&scene.folder).map_err(|e| not_dropped(&scene.folder, &e))?,
+        header: HeaderText::default(),
+        body: None,
+    };
+    let mut collector = Collector::new(line.dot);
+    let (mut piece, mut text) = (vec![0u8; PIECE_OCTETS], Vec::new());
+    loop {
+        let got = match input.read(&mut piece) {
+            Ok(got) => got,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => {
+                let text = format!("standard input: {e}");
+                return Err(Refusal::new(SysExit::IoErr, text));
+            }
+        };
+        text.clear();
+        let collected = match got {
+            0 => {
+                collector.finish(&mut text);
+                Collected::End
+            }
+            got => collector.push(piece.get(..got).unwrap_or_default(), &mut text),
+        };
+        let read = message.header.push(&text, max_header);
+        read.map_err(|_| {
+            let text = format!("Headers too large ({max_header} max)");
+            Refusal::new(SysExit::Unavailable, text)
+        })?;
+        if !text.is_ascii() {
+            message.body = Some(BodyKind::EightBitMime);
+        }
+        let pushed = message.writer.push(&text);
+        pushed.map_err(|e| not_dropped(&scene.folder, &e))?;
+        if let Some(max) = max
+            && message.writer.octets() > max
+        {
+            let text = format!("Message exceeds maximum fixed size ({max})");
+            return Err(Refusal::new(SysExit::Unavailable, text));
+        }
+        if collected == Collected::End {
+            return Ok(message);
+        }
+    }
+}
+
+/// Why a message could not be put into the drop folder, in sendmail's words.
+pub(super) fn not_dropped(folder: &Path, error: &io::Error) -> Refusal {
+    let shown = folder.display();
+    let cause = tools::alias_config::reason(error);
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            let text = format!(
+                "can not write to {shown}: {cause}\nProgram mode requires special privileges, e.g., root or TrustedUser."
+            );
+            Refusal::new(SysExit::Config, text)
+        }
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => {
+            let text = format!(
+                "can not write to {shown}: {cause}; the server makes this folder when it starts"
+            );
+            Refusal::new(SysExit::OsFile, text)
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            Refusal::new(SysExit::TempFail, format!("{shown}: {cause}"))
+        }
+        _ => Refusal::new(SysExit::IoErr, format!("{shown}: {cause}")),
+    }
+}
+
+/// What became of a dropped message: the server has taken it, refused it, or there is none.
+fn fate_of(id: &DropId, folder: &Path) -> String {
+    let end = Instant::now() + PATIENCE;
+    while id.complete(folder).exists() {
+        if Instant::now() >= end {
+            return format!("queued ({id}; no server has taken it yet)");
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    if id.refused(folder).exists() {
+        return format!("refused by the server; see its log about {id}");
+    }
+    format!("Sent ({id} Message accepted for delivery)")
+}

@@ -1,0 +1,173 @@
+//! `-bv`: where addresses lead, in sendmail's lines.
+
+use std::collections::HashSet;
+use std::io::Write;
+use std::sync::Arc;
+
+use libmaps::decision::Trace;
+use libmaps::map::Map;
+use libmaps::policy::expand::include::SiteIncludes;
+use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
+use libmaps::policy::route::canonify::Addressing;
+use libmaps::policy::route::parse::Resolved;
+use libmaps::sysexits::SysExit;
+use tools::consult::{Consultant, Given};
+
+use super::args::{CommandLine, Refusal};
+use super::submit::say;
+
+/// Prints a line for each recipient that the operands come to; the exit is 67 where a user is
+/// unknown and 64 where an address is wrong.
+///
+/// # Errors
+/// When the configuration or a map can't be read, or there is no operand.
+pub(super) fn verify(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Refusal> {
+    if line.operands.is_empty() {
+        return Err(Refusal::usage("Recipient names must be specified"));
+    }
+    let consultant = Consultant::open(line.root.as_deref(), line.config.as_deref())
+        .map_err(|error| Refusal::new(error.exit(), error.to_string()))?;
+    let given = Given::default();
+    let names = consultant.names(&given);
+    let lookup =
+        |error: libmaps::decision::LookupError| Refusal::new(error.exit(), error.to_string());
+    let aliases = consultant.maps.alias_table().map_err(lookup)?;
+    let addressing = consultant.addressing(&names, "");
+    let expander = Expander {
+        addressing,
+        aliases: &aliases,
+        users: &consultant.users,
+        includes: &SiteIncludes {
+            site: &consultant.site,
+        },
+    };
+    let (mut exit, mut lines) = (SysExit::Ok, Lines::default());
+    for operand in &line.operands {
+        let expansion = expander.expand(&operand.0).map_err(lookup)?;
+        exit = worse(exit, &expansion);
+        lines.add(&addressing, &expansion);
+    }
+    for text in lines.wrong.iter().chain(&lines.deliverable) {
+        say(out, text);
+    }
+    Ok(exit)
+}
+
+/// An unknown user outweighs what else is wrong.
+fn worse(exit: SysExit, expansion: &Expansion) -> SysExit {
+    let nobody = |r: &Recipient| match &r.state {
+        State::Unknown => true,
+        State::Refused(_) => {
+            let status = r.triple.host.as_slice();
+            r.triple.is_error() && (status == b"nouser" || status == b"5.1.1")
+        }
+        _ => false,
+    };
+    if exit == SysExit::NoUser || expansion.recipients.iter().any(nobody) {
+        SysExit::NoUser
+    } else if !expansion.errors().is_empty() {
+        SysExit::Usage
+    } else {
+        exit
+    }
+}
+
+/// What is printed: what is wrong comes first, and each recipient once.
+#[derive(Default)]
+struct Lines {
+    wrong: Vec<String>,
+    deliverable: Vec<String>,
+    known: HashSet<(String, Vec<u8>, Vec<u8>)>,
+    told: HashSet<String>,
+}
+
+impl Lines {
+    fn add(&mut self, addressing: &Addressing<'_, Arc<dyn Map>>, expansion: &Expansion) {
+        for recipient in &expansion.recipients {
+            match &recipient.state {
+                State::Unknown => self.complain(format!("{recipient}... User unknown")),
+                State::Refused(why) => self.complain(format!("{recipient}... {why}")),
+                _ => {}
+            }
+        }
+        for error in &expansion.errors {
+            self.complain(error.clone());
+        }
+        for at in order(expansion) {
+            let Some(recipient) = expansion.recipients.get(at) else {
+                continue;
+            };
+            let triple = &recipient.triple;
+            let key = (
+                triple.mailer.clone(),
+                triple.host.clone(),
+                triple.user.clone(),
+            );
+            if recipient.state == State::Deliver && self.known.insert(key) {
+                self.deliverable.push(deliverable(addressing, recipient));
+            }
+        }
+    }
+}
+
+impl Lines {
+    fn complain(&mut self, text: String) {
+        if self.told.insert(text.clone()) {
+            self.wrong.push(text);
+        }
+    }
+}
+
+/// sendmail reads a list from its end, so what it comes to stands in reverse; each line of an
+/// include file is a list of its own.
+fn order(expansion: &Expansion) -> Vec<usize> {
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); expansion.recipients.len()];
+    let mut stack = Vec::new();
+    for (at, recipient) in expansion.recipients.iter().enumerate() {
+        match recipient.from.and_then(|from| children.get_mut(from)) {
+            Some(list) => list.push(at),
+            None => stack.push(at),
+        }
+    }
+    let mut all = Vec::with_capacity(expansion.recipients.len());
+    while let Some(at) = stack.pop() {
+        all.push(at);
+        // The last of the stack comes first: children in order come out reversed.
+        let mut below: Vec<usize> = children.get(at).cloned().unwrap_or_default();
+        below.sort_by_key(|child| {
+            let place = expansion.recipients.get(*child)?.place.as_ref()?;
+            Some(std::cmp::Reverse(place.line))
+        });
+        stack.extend(below);
+    }
+    all
+}
+
+fn deliverable(addressing: &Addressing<'_, Arc<dyn Map>>, recipient: &Recipient) -> String {
+    let triple = &recipient.triple;
+    let address = String::from_utf8_lossy(&recipient.address);
+    let mut text = format!("{address}... deliverable: mailer {}", triple.mailer);
+    if !triple.host.is_empty() {
+        let host = String::from_utf8_lossy(&triple.host);
+        let dot = if has_final_dot(addressing, recipient) {
+            "."
+        } else {
+            ""
+        };
+        text.push_str(&format!(", host {host}{dot}"));
+    }
+    text.push_str(&format!(", user {}", String::from_utf8_lossy(&triple.user)));
+    text
+}
+
+/// Whether the rules leave the host with the dot that marks a canonical name, which `-bv` shows.
+fn has_final_dot(addressing: &Addressing<'_, Arc<dyn Map>>, recipient: &Recipient) -> bool {
+    let mut trace = Trace::new();
+    let Ok(Ok(canonical)) = addressing.canonify(&recipient.address, &mut trace) else {
+        return false;
+    };
+    match addressing.parse(canonical, &mut trace) {
+        Ok(Resolved::Triple(found)) => found.host.is_some_and(|host| host.ends_with(b".")),
+        _ => false,
+    }
+}
