@@ -30,6 +30,17 @@ pub fn passed_listeners() -> Vec<TcpListener> {
         .collect()
 }
 
+/// Raises the limit of open files as far as this process may, and says how far that is.
+#[must_use]
+pub fn raise_open_files() -> u64 {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Where it is refused, what was there stays.
+    let _ = setrlimit(Resource::Nofile, limit);
+    getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
+}
+
 /// Whether a descriptor is a socket that listens; it is then closed on exec.
 #[allow(unsafe_code)]
 fn is_listener(fd: i32) -> bool {

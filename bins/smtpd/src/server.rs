@@ -19,7 +19,7 @@ use crate::drop;
 use crate::listener;
 use crate::log::{Level, Log};
 use crate::notify::{notify, reloading};
-use crate::privilege::Becoming;
+use crate::privilege::{Becoming, raise_open_files};
 use crate::queue::{self, Queue, QueueError};
 use crate::throttle::Throttle;
 use crate::undone;
@@ -114,7 +114,8 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
         log.say(Level::Info, &format!("running as {becoming}"));
     }
     let queue = Queue::open(&folder)?;
-    let throttle = Throttle::new(site.options.limits.connection_rate_window.0);
+    let window = site.options.limits.connection_rate_window.0;
+    let throttle = Throttle::new(window, raise_open_files());
     let world = World::open(
         site,
         Arc::clone(&queue),

@@ -15,10 +15,18 @@ const MAX_ADDRESSES: usize = 100_000;
 /// Most connections of one address whose time is remembered.
 const MAX_TIMES: usize = 10_000;
 
+/// Open files that are kept for maps, the queue and deliveries.
+const RESERVED_FILES: u64 = 200;
+/// Open files that a session may need: its socket, and a large message.
+const FILES_OF_SESSION: u64 = 2;
+/// Sessions that are admitted however few files may be open.
+const MIN_SESSIONS: u64 = 10;
+
 /// Counts connections.
 #[derive(Debug)]
 pub struct Throttle {
     window: Duration,
+    most_sessions: u64,
     clients: Mutex<HashMap<IpAddr, Client>>,
     sessions: Mutex<Sessions>,
 }
@@ -51,26 +59,28 @@ pub struct Held {
 }
 
 impl Throttle {
-    /// Counts within this window (ConnectionRateWindowSize).
+    /// Counts within this window (ConnectionRateWindowSize), and admits as many sessions as
+    /// so many open files allow.
     #[must_use]
-    pub fn new(window: Duration) -> Arc<Self> {
+    pub fn new(window: Duration, open_files: u64) -> Arc<Self> {
+        let most = open_files.saturating_sub(RESERVED_FILES) / FILES_OF_SESSION;
         Arc::new(Throttle {
+            most_sessions: most.max(MIN_SESSIONS),
             window: window.max(Duration::from_secs(1)),
             clients: Mutex::new(HashMap::new()),
             sessions: Mutex::default(),
         })
     }
 
-    /// A place for one more session; none while MaxDaemonChildren or the daemon's
-    /// `children` is reached.
+    /// A place for one more session; none while MaxDaemonChildren, the daemon's `children`
+    /// or what the limit of open files allows is reached.
     #[must_use]
     pub fn admit(self: &Arc<Self>, site: &Site, daemon: &DaemonOptions) -> Option<Slot> {
         let mut sessions = self.sessions();
         let here = sessions.by_daemon.get(&daemon.name).copied().unwrap_or(0);
         let most = site.options.limits.max_daemon_children.0;
-        if most.is_some_and(|most| sessions.all >= most)
-            || daemon.children.0.is_some_and(|most| here >= most)
-        {
+        let most = most.unwrap_or(u64::MAX).min(self.most_sessions);
+        if sessions.all >= most || daemon.children.0.is_some_and(|most| here >= most) {
             return None;
         }
         sessions.all += 1;
@@ -193,7 +203,7 @@ mod tests {
 
     #[test]
     fn sessions_are_bounded_over_all_and_by_daemon() {
-        let throttle = Throttle::new(Duration::from_secs(60));
+        let throttle = Throttle::new(Duration::from_secs(60), 1_024);
         let mut site = Site::default();
         site.options.limits.max_daemon_children.0 = Some(3);
         let mut one = DaemonOptions::new("one", "25");
@@ -210,7 +220,7 @@ mod tests {
 
     #[test]
     fn connections_are_counted_by_address() {
-        let throttle = Throttle::new(Duration::from_secs(60));
+        let throttle = Throttle::new(Duration::from_secs(60), 1_024);
         let a: IpAddr = "192.0.2.1".parse().unwrap();
         let (first, _) = throttle.enter(a);
         let (_second, load) = throttle.enter(a);

@@ -22,8 +22,7 @@ use super::{Connection, patience};
 /// claim that sendmail wrote it.
 pub(crate) const RECEIVED: &str = "$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$?{auth_type}(authenticated$?{auth_ssf} bits=${auth_ssf}$.)\n\t$.by $j (smtpd $v)$?r with $r$. id $i$?{tls_version}\n\t(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u\n\tfor $u; $|;\n\t$.$b";
 
-/// When a message is tried that QueueLA or DeliveryMode says only to queue, if nothing
-/// runs the queue before.
+/// Time between two runs of the queue where the server is not told.
 const QUEUE_RUN_SECONDS: u64 = 1_800;
 
 /// A message on its way in.
@@ -199,7 +198,7 @@ impl Connection {
             Err(_) => return queue_failed(),
         };
         let due_unix = if self.daemon.only_queues() {
-            now_unix() + QUEUE_RUN_SECONDS
+            now_unix() + self.queue_run_seconds()
         } else {
             0
         };
@@ -212,6 +211,12 @@ impl Connection {
                 queue_failed()
             }
         }
+    }
+
+    /// When a message that is only queued is tried, if nothing runs the queue before.
+    fn queue_run_seconds(&self) -> u64 {
+        let interval = self.world.site.queue_interval;
+        interval.map_or(QUEUE_RUN_SECONDS, |interval| interval.as_secs())
     }
 
     async fn incoming(&mut self) -> Incoming {

@@ -109,6 +109,35 @@ fn no_more_sessions_than_children() {
 }
 
 #[test]
+fn sessions_leave_open_files_for_deliveries() {
+    let site = Site::new("");
+    let server = site.start_with(|command| {
+        let mut shell = std::process::Command::new("/bin/sh");
+        shell.args(["-c", "ulimit -n 224; exec \"$0\" --root \"$1\""]);
+        shell.arg(env!("CARGO_BIN_EXE_smtpd")).arg(site.root());
+        *command = shell;
+    });
+    let mut greeted: Vec<Client> = (0..12)
+        .map(|_| Client::hello(server.only_port()).0)
+        .collect();
+    // More come than there may be files; they wait, and mail goes on.
+    let waiting: Vec<Client> = (0..100)
+        .map(|_| Client::connect(server.only_port()))
+        .collect();
+    greeted[0].talk(&[
+        ("MAIL FROM:<a@b.example>", "250 "),
+        ("RCPT TO:<archive>", "250 "),
+        ("DATA", "354"),
+        ("Subject: crowded\r\n\r\nx\r\n.", "250 "),
+    ]);
+    site.text_with("etc/mail/out.mbox", "Subject: crowded");
+    drop(greeted);
+    drop(waiting);
+    let (mut client, _) = Client::hello(server.only_port());
+    client.talk(&[("QUIT", "221 ")]);
+}
+
+#[test]
 fn a_daemon_refuses_at_its_own_load() {
     let site = Site::new(
         "DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0, refuseLA=0.0000001')dnl
