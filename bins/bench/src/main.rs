@@ -8,8 +8,12 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+mod accounts;
+mod auth;
+mod import;
 mod job;
 mod measure;
+mod saslauthd;
 mod source;
 mod table;
 
@@ -25,7 +29,10 @@ use measure::Run;
 /// Builds maps of many entries with these tools and with the peers that are installed, and
 /// prints the medians.
 #[derive(Debug, Parser)]
+#[command(args_conflicts_with_subcommands = true)]
 struct Cli {
+    #[command(subcommand)]
+    what: Option<What>,
     /// How many entries the source has.
     #[arg(long, default_value_t = 1_000_000)]
     entries: u32,
@@ -54,8 +61,21 @@ struct Cli {
     folder: Option<PathBuf>,
 }
 
+/// What is measured instead of builds.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Import(import::Args),
+    Auth(auth::Args),
+}
+
 fn main() -> ExitCode {
-    match run(&Cli::parse()) {
+    let cli = Cli::parse();
+    let done = match &cli.what {
+        None => run(&cli),
+        Some(What::Import(args)) => import::run(args),
+        Some(What::Auth(args)) => auth::run(args),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("bench: {e}");

@@ -7,10 +7,11 @@ use argon2::{Algorithm, Argon2, Params, Version};
 use base64ct::{Base64Unpadded, Encoding};
 
 use super::SecretTextError;
+use super::memory::Memory;
 use super::record::{MALFORMED, Octets, put_counted};
 use crate::sasl::password::SecretBytes;
 
-const MEMORY_KIB: u32 = 19 * 1024;
+pub(super) const MEMORY_KIB: u32 = 19 * 1024;
 const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const TAG_OCTETS: usize = 32;
@@ -74,10 +75,12 @@ impl Argon2id {
         let octets = self.tag.expose().len();
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(octets))
             .map_err(|_| OUT_OF_RANGE)?;
+        let failed = SecretTextError("argon2id could not be computed");
         let mut tag = zeroize::Zeroizing::new(vec![0; octets]);
+        let mut memory = Memory::of(params.block_count()).ok_or(failed)?;
         Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into(password, &self.salt, &mut tag)
-            .map_err(|_| SecretTextError("argon2id could not be computed"))?;
+            .hash_password_into_with_memory(password, &self.salt, &mut tag, memory.as_mut())
+            .map_err(|_| failed)?;
         Ok(SecretBytes::new(std::mem::take(&mut *tag)))
     }
 

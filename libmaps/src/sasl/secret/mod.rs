@@ -10,6 +10,7 @@
 mod argon2id;
 mod cram_md5;
 mod digest_md5;
+mod memory;
 mod record;
 mod scram;
 

@@ -1,0 +1,178 @@
+//! Cached requests a second: our saslauthd, and Cyrus SASL's where it can be run.
+
+use std::fs;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::accounts::{self, REALM, set_password};
+
+/// Where Debian has Cyrus SASL's programs.
+const THEIRS: &str = "/usr/sbin";
+/// The store that theirs is built for.
+const THEIR_STORE: &str = "/etc/sasldb2";
+const NAME: &str = "alice";
+const PASSWORD: &str = "secret";
+
+/// A daemon with its socket, stopped when dropped.
+struct Daemon {
+    child: Child,
+    socket: PathBuf,
+}
+
+impl Daemon {
+    fn start(command: &mut Command, folder: &Path) -> io::Result<Self> {
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()?;
+        let daemon = Daemon {
+            child,
+            socket: folder.join("mux"),
+        };
+        let begun = Instant::now();
+        while daemon.ask().is_err() {
+            if begun.elapsed() > Duration::from_secs(10) {
+                return Err(io::Error::other(format!("{command:?}: does not answer")));
+            }
+            thread::sleep(Duration::from_millis(20));
+        }
+        Ok(daemon)
+    }
+
+    /// One request, which must be answered with OK.
+    fn ask(&self) -> io::Result<()> {
+        let mut request = Vec::new();
+        for field in [NAME, PASSWORD, "smtp", REALM] {
+            request.push(0);
+            request.push(u8::try_from(field.len()).map_err(io::Error::other)?);
+            request.extend_from_slice(field.as_bytes());
+        }
+        let mut stream = UnixStream::connect(&self.socket)?;
+        stream.write_all(&request)?;
+        stream.shutdown(Shutdown::Write)?;
+        let mut reply = Vec::new();
+        stream.read_to_end(&mut reply)?;
+        match reply.as_slice() {
+            b"\0\x02OK" => Ok(()),
+            other => Err(io::Error::other(format!("answered {other:?}"))),
+        }
+    }
+
+    /// Requests a second.
+    fn rate(&self, requests: u32, clients: u32) -> io::Result<f64> {
+        let each = requests.div_ceil(clients.max(1));
+        let begun = Instant::now();
+        thread::scope(|scope| {
+            let clients: Vec<_> = (0..clients)
+                .map(|_| scope.spawn(|| (0..each).try_for_each(|_| self.ask())))
+                .collect();
+            clients.into_iter().try_for_each(|client| {
+                let ended = client.join();
+                ended.unwrap_or_else(|_| Err(io::Error::other("a client stopped")))
+            })
+        })?;
+        Ok(f64::from(each * clients) / begun.elapsed().as_secs_f64())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // Its children end when they see that it is gone, or when the namespace is.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Asks both in turn, and prints the medians.
+///
+/// # Errors
+/// Our programs are not there, or do not answer.
+pub(crate) fn compare(
+    programs: Option<&Path>,
+    requests: u32,
+    clients: u32,
+    runs: usize,
+) -> io::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let at = |name: &str| folder.path().join(name);
+    for name in ["site/etc", "ours", "theirs"] {
+        fs::create_dir_all(at(name))?;
+    }
+    fs::write(at("password"), format!("{PASSWORD}\n"))?;
+    let programs = accounts::programs(programs)?;
+    let ours = {
+        let store = at("site/etc/sasldb2");
+        let program = programs.join("saslpasswd2");
+        done(&mut set_password(&program, &store, NAME, &at("password"))?)?;
+        let mut command = Command::new(programs.join("saslauthd"));
+        command.args(["--foreground", "-c", "-a", "sasldb", "-m"]);
+        command.arg(at("ours")).arg("--root").arg(at("site"));
+        Daemon::start(&mut command, &at("ours"))?
+    };
+    let theirs = start_theirs(&at("their-store"), &at("theirs"), &at("password"));
+    let (mut our_rates, mut their_rates) = (Vec::new(), Vec::new());
+    for turn in 1..=runs {
+        eprintln!("run {turn} of {runs}");
+        our_rates.push(ours.rate(requests, clients)?);
+        if let Ok(theirs) = &theirs {
+            their_rates.push(theirs.rate(requests, clients)?);
+        }
+    }
+    println!(
+        "\n| saslauthd -c -a sasldb, {clients} clients | cached requests a second |\n|---|---:|"
+    );
+    println!("| **saslauthd** | {:.0} |", median(our_rates));
+    match theirs {
+        Ok(_) => println!("| Cyrus SASL's | {:.0} |", median(their_rates)),
+        Err(why) => println!("skipped: Cyrus SASL's saslauthd: {why}"),
+    }
+    Ok(())
+}
+
+/// Theirs reads one store only, so ours is laid over it in a mount namespace.
+fn start_theirs(store: &Path, folder: &Path, password: &Path) -> io::Result<Daemon> {
+    let program = Path::new(THEIRS).join("saslauthd");
+    if !program.is_file() || !Path::new(THEIR_STORE).is_file() {
+        let text = format!("no {} or no {THEIR_STORE}", program.display());
+        return Err(io::Error::other(text));
+    }
+    let setter = Path::new(THEIRS).join("saslpasswd2");
+    done(&mut set_password(&setter, store, NAME, password)?)?;
+    // A process namespace too: when its first process ends, so do the five that it forked.
+    let script = r#"mount --bind "$1" "$2" && "$3" -c -a sasldb -m "$4" && exec sleep infinity"#;
+    let mut command = Command::new("unshare");
+    command
+        .args([
+            "--mount",
+            "--pid",
+            "--fork",
+            "--kill-child",
+            "sh",
+            "-c",
+            script,
+            "sh",
+        ])
+        .arg(store)
+        .arg(THEIR_STORE)
+        .arg(program)
+        .arg(folder);
+    Daemon::start(&mut command, folder)
+}
+
+fn done(command: &mut Command) -> io::Result<()> {
+    match command.status()?.success() {
+        true => Ok(()),
+        false => Err(io::Error::other(format!("{command:?}: failed"))),
+    }
+}
+
+fn median(mut rates: Vec<f64>) -> f64 {
+    rates.sort_unstable_by(f64::total_cmp);
+    rates.get(rates.len() / 2).copied().unwrap_or_default()
+}
