@@ -214,18 +214,29 @@ fn log_copy(
         .map_or_else(String::new, |r| format!("<{}>", r.address.shown()));
     let delay = now_unix().saturating_sub(envelope.created_unix);
     let stat = match outcome.fate {
-        Fate::Sent => "Sent".to_owned(),
+        Fate::Sent if outcome.text.is_empty() => "Sent".to_owned(),
+        Fate::Sent => format!("Sent ({})", outcome.text),
         Fate::Deferred => format!("Deferred: {}", outcome.text),
         Fate::Failed => outcome.text.clone(),
     };
-    let host = target.host.shown();
-    let relay = if host.is_empty() {
-        String::new()
-    } else {
-        format!(", relay={host}")
+    let relay = match &outcome.remote {
+        Some(remote) => format!(", relay={}", remote.shown()),
+        None if target.host.0.is_empty() => String::new(),
+        None => format!(", relay={}", target.host.shown()),
+    };
+    // What the host said, where the words behind `stat=` are sendmail's own.
+    let reply = match (outcome.fate, &outcome.remote) {
+        (Fate::Failed, Some(remote)) if !remote.reply.is_empty() => {
+            format!(", reply={}", remote.reply)
+        }
+        _ => String::new(),
+    };
+    let ctladdr = match &target.controller {
+        Some(name) => format!(", ctladdr={name}"),
+        None => String::new(),
     };
     let line = format!(
-        "to={to}, delay={}, xdelay={}, mailer={}, pri={}{relay}, dsn={}, stat={stat}",
+        "to={to}{ctladdr}, delay={}, xdelay={}, mailer={}, pri={}{relay}, dsn={}{reply}, stat={stat}",
         hms(delay),
         hms(took.as_secs()),
         target.mailer,

@@ -3,6 +3,7 @@
 //! What sendmail calls SSLv3, TLS 1.0 and TLS 1.1 is not spoken. A key file that
 //! others can read is refused, and then STARTTLS is not offered.
 
+pub mod client;
 mod names;
 
 use std::io;
@@ -200,11 +201,8 @@ impl Files {
         PrivateKeyDer::from_pem_file(&self.key).map_err(|e| file(&self.key, &e))
     }
 
-    /// Verifies clients against the site's authorities; nobody where it has none.
-    fn verifier(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    /// The site's authorities.
+    fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.ca_file {
             for cert in certificates(path)? {
@@ -228,17 +226,31 @@ impl Files {
                 }
             }
         }
+        Ok(roots)
+    }
+
+    fn revoked(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
+        let Some(path) = &self.crl else {
+            return Ok(Vec::new());
+        };
+        let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(path)
+            .map_err(|e| file(path, &e))?
+            .collect();
+        lists.map_err(|e| file(path, &e))
+    }
+
+    /// Verifies clients against the site's authorities; nobody where it has none.
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+        let roots = self.roots()?;
         if roots.is_empty() {
             return Ok(None);
         }
-        let mut builder =
-            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
-        if let Some(path) = &self.crl {
-            let lists: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(path)
-                .map_err(|e| file(path, &e))?
-                .collect();
-            builder = builder.with_crls(lists.map_err(|e| file(path, &e))?);
-        }
+        let builder =
+            WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+                .with_crls(self.revoked()?);
         builder.build().map(Some).map_err(|e| TlsError::File {
             path: self.ca_file.clone().unwrap_or_default(),
             why: e.to_string(),

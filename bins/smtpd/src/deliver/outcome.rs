@@ -44,6 +44,22 @@ pub struct Remote {
     pub notifies: Notifies,
 }
 
+impl Remote {
+    /// As logs name it: `mx.example. [192.0.2.1]`.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let dot = match self.host.as_str() {
+            "" => "",
+            host if host.starts_with(['[', '/']) => "",
+            _ => ".",
+        };
+        match self.addr {
+            Some(addr) => format!("{}{dot} [{}]", self.host, addr.ip()),
+            None => format!("{}{dot}", self.host),
+        }
+    }
+}
+
 /// Whether the next host knows the DSN extension (RFC 3461).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Notifies {
