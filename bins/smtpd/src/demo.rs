@@ -2,10 +2,12 @@
 //!
 //! Lays a sample site out in a fresh folder, builds its maps, adds a user, makes a
 //! certificate, starts the server on loopback, talks to it, changes a map while it
-//! runs, and says what came of each step. With `--once` it ends then; without, the
+//! runs, passes a message on to another host (which it plays itself), and says what came
+//! of each step. With `--once` it ends then; without, the
 //! server stays up and the commands to try next are printed.
 
 mod client;
+mod sink;
 mod steps;
 
 use std::ffi::OsString;
@@ -79,9 +81,10 @@ fn run(stay: Stay) -> Result<steps::Verdict, Failure> {
     let folder = Folder::make()?;
     let root = folder.0.as_path();
     println!("A sample site below {}\n", root.display());
-    lay_out(root)?;
+    let sink = sink::Sink::start()?;
+    lay_out(root, sink.port)?;
     let server = Server::start(root)?;
-    let verdict = steps::all(root, &server)?;
+    let verdict = steps::all(root, &server, &sink)?;
     if stay == Stay::Up {
         let (port, root) = (server.port, root.display());
         println!("\nThe server stays up on 127.0.0.1:{port}; Ctrl-C ends it. Try:");
@@ -118,7 +121,8 @@ impl Drop for Folder {
     }
 }
 
-fn lay_out(root: &Path) -> Result<(), Failure> {
+/// `sink_port` is where the server of friend.example listens.
+fn lay_out(root: &Path, sink_port: u16) -> Result<(), Failure> {
     for (name, text) in FILES {
         let path = root.join(name);
         if let Some(parent) = path.parent() {
@@ -126,11 +130,15 @@ fn lay_out(root: &Path) -> Result<(), Failure> {
         }
         fs::write(&path, text)?;
     }
+    fs::write(
+        root.join("etc/mail/mailertable"),
+        format!("friend.example\tesmtp:[127.0.0.1]:{sink_port}\n"),
+    )?;
     let archive = root.join("etc/mail/archive.mbox");
     fs::write(&archive, "")?;
     // Where we are root, delivery to files runs as the DefaultUser, 8:8.
     let _ = std::os::unix::fs::chown(&archive, Some(8), Some(8));
-    for table in ["access", "virtusertable"] {
+    for table in ["access", "virtusertable", "mailertable"] {
         tables::build_table(&root.join("etc/mail").join(table))?;
     }
     tables::build_aliases(&root.join("etc/mail/aliases"))?;

@@ -197,7 +197,7 @@ fn is_unix_from(line: &[u8]) -> bool {
 }
 
 /// The name of a field (RFC 5322 section 2.2), blanks before the colon allowed.
-fn field_name(line: &[u8]) -> Option<&[u8]> {
+pub(crate) fn field_name(line: &[u8]) -> Option<&[u8]> {
     let colon = line.iter().position(|c| *c == b':')?;
     let name = line.get(..colon)?.trim_ascii_end();
     (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
@@ -228,7 +228,7 @@ fn fields(header: &[u8]) -> Vec<Field<'_>> {
 }
 
 /// Octets of the first field with its continuation lines.
-fn field_length(text: &[u8]) -> usize {
+pub(crate) fn field_length(text: &[u8]) -> usize {
     let mut at = 0;
     loop {
         let rest = text.get(at..).unwrap_or_default();

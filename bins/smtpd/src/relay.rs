@@ -1,4 +1,28 @@
 //! The relay: copies that another host takes over.
+//!
+//! ```text
+//! triple -> route -> exchange (MX) -> addresses -> link (client, TLS, AUTH) -> transactions
+//! ```
+//!
+//! Copies of one message by one mailer to one host share transactions and connections;
+//! each gets an [`Outcome`] of its own. What a server says about a recipient is final
+//! for this try; what keeps it from saying anything leads to the next address, exchanger
+//! or host of the list. A host that did not answer rests for a while.
+
+pub mod authinfo;
+pub mod client;
+pub mod data;
+mod delivery;
+pub mod exchange;
+pub mod link;
+pub mod mime;
+pub mod offers;
+mod open;
+pub mod reply;
+mod rewrite;
+pub mod route;
+pub mod state;
+mod text;
 
 use std::sync::Arc;
 
@@ -6,24 +30,29 @@ use crate::deliver::outcome::Outcome;
 use crate::queue::{Envelope, QueuedTarget};
 use crate::world::World;
 
-/// Whether a copy goes by SMTP or LMTP over the network (`P=[IPC]`). A local mailer
-/// with a socket of this machine (`A=FILE path`) is delivery, not relaying.
+use delivery::Delivery;
+
+/// Whether a copy goes by SMTP or LMTP (`P=[IPC]`). The local mailer with a socket of this
+/// machine (`A=FILE path`) is delivery, not relaying.
 #[must_use]
 pub fn carries(world: &World, target: &QueuedTarget) -> bool {
-    let mailer = world.site.mailers.get(&target.mailer);
+    let mailers = &world.site.mailers;
+    let mailer = mailers.get(&target.mailer);
     mailer.is_some_and(|m| {
         let is_ipc = m.path == "[IPC]" || m.path == "[TCP]";
-        is_ipc && m.arguments.split_whitespace().next() != Some("FILE")
+        let is_socket = m.arguments.split_whitespace().next() == Some("FILE");
+        is_ipc && !(is_socket && m.name.eq_ignore_ascii_case(&mailers.local))
     })
 }
 
 /// Hands these copies to their next host; an outcome for each, in their order.
-pub async fn deliver(_world: &Arc<World>, envelope: &Envelope, copies: &[usize]) -> Vec<Outcome> {
-    let named = copies.iter().map(|at| envelope.targets.get(*at));
-    named
-        .map(|target| {
-            let mailer = target.map_or("", |t| t.mailer.as_str());
-            Outcome::deferred(format!("mailer {mailer} is not reached from here yet"))
-        })
-        .collect()
+pub async fn deliver(world: &Arc<World>, envelope: &Envelope, copies: &[usize]) -> Vec<Outcome> {
+    let targets: Vec<&QueuedTarget> = copies
+        .iter()
+        .filter_map(|at| envelope.targets.get(*at))
+        .collect();
+    match Delivery::prepare(world, envelope, targets).await {
+        Ok(delivery) => delivery.run().await,
+        Err(outcome) => copies.iter().map(|_| outcome.clone()).collect(),
+    }
 }

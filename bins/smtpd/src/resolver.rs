@@ -143,12 +143,20 @@ impl Resolver {
     /// # Errors
     /// [`Unknown`] when nobody can tell.
     pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Unknown> {
+        Ok(self.addresses_from(name).await?.0)
+    }
+
+    /// As [`Resolver::addresses`], with the service that knew them.
+    ///
+    /// # Errors
+    /// [`Unknown`] when nobody can tell.
+    pub async fn addresses_from(&self, name: &str) -> Result<(Vec<IpAddr>, Service), Unknown> {
         for service in &self.order {
             match service {
                 Service::Files => {
                     let all = self.hosts.addresses(name);
                     if !all.is_empty() {
-                        return Ok(all);
+                        return Ok((all, Service::Files));
                     }
                 }
                 Service::Dns => {
@@ -169,14 +177,33 @@ impl Resolver {
                     let mut all = found(&v4);
                     all.extend(found(&v6));
                     if !all.is_empty() {
-                        return Ok(all);
+                        return Ok((all, Service::Dns));
                     }
                     v4?;
                 }
                 Service::Other(_) => {}
             }
         }
-        Ok(Vec::new())
+        Ok((Vec::new(), Service::Dns))
+    }
+
+    /// Whether DNS is asked at all.
+    #[must_use]
+    pub fn asks_dns(&self) -> bool {
+        self.dns.is_some()
+    }
+
+    /// The mail exchangers of a domain with their preferences; none where it has none, or
+    /// where DNS is not asked. An empty name is the null MX (RFC 7505).
+    ///
+    /// # Errors
+    /// [`Unknown`] when nobody can tell.
+    pub async fn exchangers(&self, domain: &str) -> Result<Vec<(u16, String)>, Unknown> {
+        let Some(name) = dns_name(domain.as_bytes()) else {
+            return Ok(Vec::new());
+        };
+        let records = self.records(name, RecordType::MX).await?;
+        Ok(exchangers_of(records))
     }
 
     /// Answers a ruleset's question.
@@ -257,14 +284,7 @@ impl Resolver {
         let Some(name) = dns_name(name) else {
             return Ok(Vec::new());
         };
-        let records = self.records(name, RecordType::MX).await?;
-        let all: Vec<(u16, String)> = records
-            .into_iter()
-            .filter_map(|data| match data {
-                RData::MX(mx) => Some((mx.preference, text_of(&mx.exchange))),
-                _ => None,
-            })
-            .collect();
+        let all = exchangers_of(self.records(name, RecordType::MX).await?);
         let best = all.iter().map(|(preference, _)| *preference).min();
         Ok(all
             .into_iter()
@@ -381,6 +401,14 @@ fn dns_name(name: &[u8]) -> Option<Name> {
         .ok()?;
     name.set_fqdn(true);
     Some(name)
+}
+
+fn exchangers_of(records: Vec<RData>) -> Vec<(u16, String)> {
+    let exchanger = |data| match data {
+        RData::MX(mx) => Some((mx.preference, text_of(&mx.exchange))),
+        _ => None,
+    };
+    records.into_iter().filter_map(exchanger).collect()
 }
 
 fn text_of(name: &Name) -> String {

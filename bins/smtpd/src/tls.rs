@@ -4,6 +4,7 @@
 //! others can read is refused, and then STARTTLS is not offered.
 
 mod binding;
+pub mod client;
 mod files;
 mod names;
 

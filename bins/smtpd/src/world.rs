@@ -14,9 +14,11 @@ use crate::log::{Level, Log};
 use crate::login::{Logins, LoginsError};
 use crate::maps::{LiveMaps, Snapshot};
 use crate::queue::Queue;
+use crate::relay::state::RelayState;
 use crate::resolver::{Resolver, ResolverError};
 use crate::throttle::{Throttle, load_average};
 use crate::tls::Tls;
+use crate::tls::client::ClientTls;
 
 /// Shared by all sessions.
 pub struct World {
@@ -32,6 +34,10 @@ pub struct World {
     pub logins: Logins,
     /// TLS, where there is any.
     pub tls: Option<Arc<Tls>>,
+    /// TLS with the servers that we pass mail on to.
+    pub client_tls: ClientTls,
+    /// What is known of those servers, and connections to them.
+    pub relay: Arc<RelayState>,
     /// Listeners.
     pub daemons: Vec<Arc<Daemon>>,
     /// The queue.
@@ -71,6 +77,10 @@ impl World {
         throttle: Arc<Throttle>,
         tls: Option<Arc<Tls>>,
     ) -> Result<Arc<Self>, WorldError> {
+        let (client_tls, warning) = ClientTls::of(&site);
+        if let Some(warning) = warning {
+            log.say(Level::Warning, &format!("STARTTLS=client: {warning}"));
+        }
         let daemons = site
             .daemons
             .iter()
@@ -82,6 +92,8 @@ impl World {
             users: Users::of(&site).map_err(WorldError::Users)?,
             logins: Logins::of(&site)?,
             tls,
+            client_tls,
+            relay: Arc::default(),
             daemons,
             queue,
             log,

@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::tables;
 
 use super::client::Client;
+use super::sink::Sink;
 use super::{Failure, Server};
 
 /// A client without rights: mail from 127.0.0.1 is relayed.
@@ -27,7 +28,7 @@ struct Row {
 }
 
 /// Tries everything, and prints a table.
-pub(super) fn all(root: &Path, server: &Server) -> Result<Verdict, Failure> {
+pub(super) fn all(root: &Path, server: &Server, sink: &Sink) -> Result<Verdict, Failure> {
     let mut rows = Vec::new();
     let mut row = |tried, expected, came: String| {
         rows.push(Row {
@@ -64,6 +65,17 @@ pub(super) fn all(root: &Path, server: &Server) -> Result<Verdict, Failure> {
         "  ... and it is in the same mailbox",
         "delivered",
         in_mailbox(root, "Subject: two"),
+    );
+    let sent = client.send(
+        "alice@demo.example",
+        "bob@friend.example",
+        "Subject: away\n\nhello",
+    )?;
+    row("send to another host: bob@friend.example", "250", sent);
+    row(
+        "  ... and its server has it",
+        "relayed",
+        sink.has("Subject: away"),
     );
     client.say("RSET")?;
     let refused = client.send("alice@demo.example", "nobody@shop.example", "x")?;

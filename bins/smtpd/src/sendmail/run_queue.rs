@@ -148,7 +148,8 @@ fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<
     let runtime = runtime.map_err(|e| Refusal::new(SysExit::OsErr, e.to_string()))?;
     let ran = runtime.block_on(async {
         let queue = Queue::open(&folder).map_err(|e| not_opened(&folder, &e))?;
-        let throttle = Throttle::new(site.options.limits.connection_rate_window.0);
+        // There are no sessions to be counted.
+        let throttle = Throttle::new(site.options.limits.connection_rate_window.0, 0);
         let world = World::open(site, Arc::clone(&queue), log, throttle, tls)
             .map_err(|e| Refusal::new(SysExit::Config, e.to_string()))?;
         Intake::open(Arc::new(RwLock::new(Arc::clone(&world))))

@@ -23,8 +23,8 @@ use crate::drop::file::DropWriter;
 use crate::drop::submission::{Protocol, Sender, SetBy, Spoken, Submission, Wanted};
 use crate::queue::Octets;
 use crate::session::{
-    Action, Ahead, Answer, AuthDemand, Channel, Fate, Hello, MessageEnd, Offer, Offers, Path, Peer,
-    Question, Rules, Session, Welcome,
+    Action, Ahead, Answer, AuthDemand, Bounces, Channel, Fate, Hello, MessageEnd, Names, Offer,
+    Offers, Path, Peer, Question, Rules, Session, Welcome,
 };
 
 /// What `submit.mc` sets for every session of a submission program.
@@ -77,6 +77,9 @@ fn rules(scene: &Scene) -> Rules {
         max_message_octets: limits.max_message_octets.0.unwrap_or(0),
         max_recipients: count(limits.max_recipients.0),
         bad_rcpt_throttle: 0,
+        max_noop: 0,
+        names: Names::Any,
+        bounces: Bounces::Hard,
         auth_strikes: 3,
         deliver_by_min_seconds: 0,
     }

@@ -21,12 +21,12 @@ const MAX_FILES: usize = 1_000;
 
 /// The files that a configuration is made of.
 pub(super) struct Files {
-    cert: PathBuf,
-    key: PathBuf,
-    ca_file: Option<PathBuf>,
-    ca_path: Option<PathBuf>,
-    crl: Option<PathBuf>,
-    crl_path: Option<PathBuf>,
+    pub(super) cert: PathBuf,
+    pub(super) key: PathBuf,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) ca_path: Option<PathBuf>,
+    pub(super) crl: Option<PathBuf>,
+    pub(super) crl_path: Option<PathBuf>,
     asks_client: bool,
     forgives_group: bool,
 }
@@ -85,7 +85,7 @@ impl Files {
         })
     }
 
-    fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+    pub(super) fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
         let metadata = std::fs::metadata(&self.key).map_err(|e| file(&self.key, &e))?;
         let forbidden = if self.forgives_group { 0o007 } else { 0o077 };
         if metadata.mode() & forbidden != 0 {
@@ -94,11 +94,8 @@ impl Files {
         PrivateKeyDer::from_pem_file(&self.key).map_err(|e| file(&self.key, &e))
     }
 
-    /// Verifies clients against the site's authorities; nobody where it has none.
-    fn verifier(
-        &self,
-        provider: &Arc<CryptoProvider>,
-    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+    /// The site's authorities.
+    pub(super) fn roots(&self) -> Result<RootCertStore, TlsError> {
         let mut roots = RootCertStore::empty();
         if let Some(path) = &self.ca_file {
             for cert in certificates(path)? {
@@ -111,9 +108,11 @@ impl Files {
                 let _ = roots.add(cert);
             }
         }
-        if roots.is_empty() {
-            return Ok(None);
-        }
+        Ok(roots)
+    }
+
+    /// What they have revoked.
+    pub(super) fn revoked(&self) -> Result<Vec<CertificateRevocationListDer<'static>>, TlsError> {
         let mut lists = Vec::new();
         let of_folder = self.crl_path.iter().flat_map(|f| hashed(f, 'r'));
         for path in self.crl.iter().cloned().chain(of_folder) {
@@ -122,6 +121,19 @@ impl Files {
                 .collect();
             lists.extend(read.map_err(|e| file(&path, &e))?);
         }
+        Ok(lists)
+    }
+
+    /// Verifies clients against the site's authorities; nobody where it has none.
+    fn verifier(
+        &self,
+        provider: &Arc<CryptoProvider>,
+    ) -> Result<Option<Arc<dyn ClientCertVerifier>>, TlsError> {
+        let roots = self.roots()?;
+        if roots.is_empty() {
+            return Ok(None);
+        }
+        let lists = self.revoked()?;
         let mut builder =
             WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
         if !lists.is_empty() {
@@ -208,7 +220,7 @@ fn hashed(folder: &Path, kind: char) -> Vec<PathBuf> {
     all
 }
 
-fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
     let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
         .map_err(|e| file(path, &e))?
         .collect();

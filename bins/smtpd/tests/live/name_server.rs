@@ -110,7 +110,7 @@ fn answer(zone: &HashMap<String, Vec<String>>, query: &[u8]) -> Option<Vec<u8>> 
 
 fn wire_name(name: &str) -> Vec<u8> {
     let mut out = Vec::new();
-    for label in name.trim_end_matches('.').split('.') {
+    for label in name.split('.').filter(|label| !label.is_empty()) {
         out.push(label.len() as u8);
         out.extend(label.as_bytes());
     }

@@ -1,0 +1,237 @@
+//! What the relay knows from one message to the next: hosts that did not answer, how
+//! many connections each has, and connections that are open and idle.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::client::Failure;
+use super::link::Link;
+
+/// Connections to one address at a time.
+const PER_HOST: usize = 20;
+/// Rest of a host after its first failure; it doubles with each further one.
+const FIRST_REST: Duration = Duration::from_secs(15);
+/// Most hosts that are remembered.
+const MAX_HOSTS: usize = 10_000;
+/// Longest an idle connection is kept: servers hang up after five minutes.
+const MAX_IDLE: Duration = Duration::from_secs(120);
+/// Transactions of one connection; some servers have had enough then.
+const MAX_USES: u32 = 100;
+
+/// Shared by all deliveries.
+#[derive(Default)]
+pub struct RelayState {
+    hosts: Mutex<HashMap<SocketAddr, HostStatus>>,
+    idle: Mutex<Vec<Idle>>,
+}
+
+/// What is known about an address.
+#[derive(Debug)]
+struct HostStatus {
+    slots: Arc<Semaphore>,
+    trouble: Option<Trouble>,
+    /// Recipients of one transaction that the host took before it said "too many".
+    most_recipients: Option<usize>,
+    used: Instant,
+}
+
+#[derive(Clone, Debug)]
+struct Trouble {
+    failure: Failure,
+    times: u32,
+    until: Instant,
+}
+
+/// A connection at rest.
+struct Idle {
+    key: Key,
+    link: Box<Link>,
+    since: Instant,
+    number: u64,
+}
+
+/// What a connection can be used for again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Key {
+    /// The mailer.
+    pub mailer: String,
+    /// The host as it was asked for.
+    pub host: String,
+    /// Where it is.
+    pub addr: SocketAddr,
+}
+
+impl RelayState {
+    fn hosts(&self) -> MutexGuard<'_, HashMap<SocketAddr, HostStatus>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn with_host<T>(&self, addr: SocketAddr, work: impl FnOnce(&mut HostStatus) -> T) -> T {
+        let mut hosts = self.hosts();
+        if hosts.len() >= MAX_HOSTS && !hosts.contains_key(&addr) {
+            let now = Instant::now();
+            hosts.retain(|_, status| now - status.used < Duration::from_secs(600));
+            if hosts.len() >= MAX_HOSTS {
+                hosts.clear();
+            }
+        }
+        let status = hosts.entry(addr).or_insert_with(|| HostStatus {
+            slots: Arc::new(Semaphore::new(PER_HOST)),
+            trouble: None,
+            most_recipients: None,
+            used: Instant::now(),
+        });
+        status.used = Instant::now();
+        work(status)
+    }
+
+    /// Why this host is not to be tried now, if it is not.
+    #[must_use]
+    pub fn resting(&self, addr: SocketAddr) -> Option<Failure> {
+        let hosts = self.hosts();
+        let trouble = hosts.get(&addr)?.trouble.as_ref()?;
+        (trouble.until > Instant::now()).then(|| trouble.failure.clone())
+    }
+
+    /// The host did not answer, or refused us as a whole.
+    pub fn failed(&self, addr: SocketAddr, failure: &Failure, longest: Duration) {
+        self.with_host(addr, |status| {
+            let times = status.trouble.as_ref().map_or(0, |t| t.times);
+            let rest = FIRST_REST.saturating_mul(1 << times.min(10)).min(longest);
+            status.trouble = Some(Trouble {
+                failure: failure.clone(),
+                times: times + 1,
+                until: Instant::now() + rest,
+            });
+        });
+    }
+
+    /// The host answered.
+    pub fn answered(&self, addr: SocketAddr) {
+        self.with_host(addr, |status| status.trouble = None);
+    }
+
+    /// The host took so many recipients and no more.
+    pub fn too_many(&self, addr: SocketAddr, taken: usize) {
+        self.with_host(addr, |status| status.most_recipients = Some(taken.max(1)));
+    }
+
+    /// Recipients of one transaction that the host is known to take.
+    #[must_use]
+    pub fn most_recipients(&self, addr: SocketAddr) -> Option<usize> {
+        self.hosts().get(&addr)?.most_recipients
+    }
+
+    /// Waits until one more connection to the host is allowed.
+    pub async fn slot(&self, addr: SocketAddr, single: Single) -> Option<OwnedSemaphorePermit> {
+        let slots = self.with_host(addr, |status| Arc::clone(&status.slots));
+        let wanted = match single {
+            Single::Many => 1,
+            Single::One => u32::try_from(PER_HOST).unwrap_or(1),
+        };
+        slots.acquire_many_owned(wanted).await.ok()
+    }
+
+    /// An idle connection.
+    pub fn take(&self, key: &Key) -> Option<Box<Link>> {
+        let mut idle = self.idle();
+        let at = idle.iter().rposition(|i| i.key == *key)?;
+        Some(idle.remove(at).link)
+    }
+
+    /// Keeps a connection for a while; the oldest goes where there are more than `most`.
+    pub fn keep(self: &Arc<Self>, key: Key, link: Box<Link>, most: usize, longest: Duration) {
+        if most == 0 || longest.is_zero() || link.uses() >= MAX_USES {
+            tokio::spawn(link.close());
+            return;
+        }
+        let number = link.number();
+        let since = Instant::now();
+        let dropped = {
+            let mut idle = self.idle();
+            idle.push(Idle {
+                key,
+                link,
+                since,
+                number,
+            });
+            (idle.len() > most).then(|| idle.remove(0).link)
+        };
+        if let Some(link) = dropped {
+            tokio::spawn(link.close());
+        }
+        let state = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::time::sleep(longest.min(MAX_IDLE)).await;
+            let found = {
+                let mut idle = state.idle();
+                let at = idle
+                    .iter()
+                    .position(|i| i.number == number && i.since == since);
+                at.map(|at| idle.remove(at).link)
+            };
+            if let Some(link) = found {
+                link.close().await;
+            }
+        });
+    }
+}
+
+/// SingleThreadDelivery.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Single {
+    /// Several connections to a host.
+    Many,
+    /// One at a time.
+    One,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_rests_longer_each_time() {
+        let state = RelayState::default();
+        let addr: SocketAddr = "192.0.2.1:25".parse().unwrap();
+        assert_eq!(state.resting(addr), None);
+        let failure = Failure::temporary("4.4.1", "Connection refused by mx");
+        let longest = Duration::from_secs(40);
+        let mut rests = Vec::new();
+        for _ in 0..4 {
+            let before = Instant::now();
+            state.failed(addr, &failure, longest);
+            let until = state
+                .hosts()
+                .get(&addr)
+                .unwrap()
+                .trouble
+                .clone()
+                .unwrap()
+                .until;
+            rests.push((until - before).as_secs_f64().round() as u64);
+            assert_eq!(state.resting(addr), Some(failure.clone()));
+        }
+        assert_eq!(rests, [15, 30, 40, 40]);
+        state.answered(addr);
+        assert_eq!(state.resting(addr), None);
+    }
+
+    #[test]
+    fn memory_of_hosts_is_bounded() {
+        let state = RelayState::default();
+        for n in 0..(MAX_HOSTS as u32 + 10) {
+            let addr = SocketAddr::new(std::net::Ipv4Addr::from(n).into(), 25);
+            state.too_many(addr, 5);
+        }
+        assert!(state.hosts().len() <= MAX_HOSTS);
+    }
+}

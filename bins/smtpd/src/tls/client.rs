@@ -1,0 +1,247 @@
+//! The client's side of TLS: for the servers that mail is passed on to.
+//!
+//! Every certificate is taken, as sendmail does; what it is worth is found out after
+//! the handshake and told to the rulesets: `verify=OK` where its chain leads to an
+//! authority of the site, whatever name it holds, else `FAIL`. A `TLS_Srv:` entry with
+//! `VERIFY` or `+CN` asks for more.
+
+use std::sync::Arc;
+
+use libmaps::live::Live;
+use libmaps::map::StoreError;
+use libmaps::policy::facts;
+use libmaps::sasl::mechanism::{BindingKind, ChannelBinding};
+use libmaps::site::Site;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion,
+    SignatureScheme,
+};
+
+use super::files::{Files, certificates};
+use super::{TlsError, names};
+
+/// TLS as the site configures it for its own connections.
+pub struct ClientTls(Config);
+
+enum Config {
+    /// Not even TLS without files can be set up.
+    Nothing,
+    Fixed(Arc<Ready>),
+    /// With a client certificate, which may be replaced.
+    Live(Live<Ready>),
+}
+
+struct Ready {
+    config: Arc<ClientConfig>,
+    verifier: Option<Arc<WebPkiServerVerifier>>,
+}
+
+impl ClientTls {
+    /// The site's TLS, and what of it can't be used: without its certificate a client
+    /// still speaks TLS, without authorities it verifies nobody.
+    #[must_use]
+    pub fn of(site: &Site) -> (Self, Option<String>) {
+        let tls = &site.options.tls;
+        let mut files = Files::of(site);
+        let own = (tls.client_cert.as_deref(), tls.client_key.as_deref());
+        if let (Some(cert), Some(key)) = own {
+            let cert = site.below(cert);
+            files.cert.clone_from(&cert);
+            files.key = site.below(key);
+            let warning = match files.client(Own::Shown) {
+                Ok(_) => {
+                    let live = Live::open(cert, move |path| {
+                        files.client(Own::Shown).map_err(|e| StoreError::Io {
+                            path: path.into(),
+                            action: "use",
+                            source: std::io::Error::other(e.to_string()),
+                        })
+                    });
+                    match live {
+                        Ok(live) => return (ClientTls(Config::Live(live)), None),
+                        Err(error) => error.to_string(),
+                    }
+                }
+                Err(error) => error.to_string(),
+            };
+            let mut files = Files::of(site);
+            let (tls, second) = ClientTls::without_certificate(&mut files);
+            return (tls, Some(second.unwrap_or(warning)));
+        }
+        ClientTls::without_certificate(&mut files)
+    }
+
+    fn without_certificate(files: &mut Files) -> (Self, Option<String>) {
+        let (ready, warning) = match files.client(Own::None) {
+            Ok(ready) => (Some(ready), None),
+            Err(error) => {
+                files.ca_file = None;
+                files.ca_path = None;
+                files.crl = None;
+                files.crl_path = None;
+                (files.client(Own::None).ok(), Some(error.to_string()))
+            }
+        };
+        let config = ready.map_or(Config::Nothing, |ready| Config::Fixed(Arc::new(ready)));
+        (ClientTls(config), warning)
+    }
+
+    fn ready(&self) -> Option<Arc<Ready>> {
+        match &self.0 {
+            Config::Nothing => None,
+            Config::Fixed(ready) => Some(Arc::clone(ready)),
+            Config::Live(live) => {
+                // One that can't be used leaves the old one; the server side reports such.
+                let _ = live.refresh();
+                Some(live.snapshot())
+            }
+        }
+    }
+
+    /// The configuration of the next handshake; nothing where TLS can't be set up.
+    #[must_use]
+    pub fn config(&self) -> Option<Arc<ClientConfig>> {
+        Some(Arc::clone(&self.ready()?.config))
+    }
+
+    /// What a finished handshake says to the rulesets.
+    #[must_use]
+    pub fn facts(&self, connection: &ClientConnection) -> facts::Tls {
+        let (cipher, bits) = names::cipher(connection.negotiated_cipher_suite());
+        let mut tls = facts::Tls {
+            version: names::version(connection.protocol_version()).into(),
+            cipher: cipher.into(),
+            bits,
+            verify: "NO".into(),
+            ..facts::Tls::default()
+        };
+        let Some((first, others)) = connection.peer_certificates().and_then(<[_]>::split_first)
+        else {
+            return tls;
+        };
+        let verified = self
+            .ready()
+            .and_then(|r| r.verifier.clone())
+            .is_some_and(|verifier| {
+                let nobody = ServerName::try_from("invalid").ok();
+                let result = nobody.map(|name| {
+                    verifier.verify_server_cert(first, others, &name, &[], UnixTime::now())
+                });
+                match result {
+                    Some(Ok(_)) => true,
+                    // The name is looked at last, and is the rulesets' affair.
+                    Some(Err(rustls::Error::InvalidCertificate(error))) => matches!(
+                        error,
+                        CertificateError::NotValidForName
+                            | CertificateError::NotValidForNameContext { .. }
+                    ),
+                    _ => false,
+                }
+            });
+        tls.verify = if verified { "OK" } else { "FAIL" }.into();
+        names::describe(first, &mut tls);
+        tls
+    }
+}
+
+/// What a login can be bound to (RFC 9266): TLS 1.3 alone has it.
+#[must_use]
+pub fn bindings(connection: &ClientConnection) -> Vec<ChannelBinding> {
+    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
+        return Vec::new();
+    }
+    let exported =
+        connection.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(b""));
+    let binding = |data: [u8; 32]| ChannelBinding {
+        kind: BindingKind::TlsExporter,
+        data: data.to_vec(),
+    };
+    exported.into_iter().map(binding).collect()
+}
+
+/// Whether a certificate of our own is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Own {
+    Shown,
+    None,
+}
+
+impl Files {
+    fn client(&self, own: Own) -> Result<Ready, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let roots = self.roots()?;
+        let verifier = if roots.is_empty() {
+            None
+        } else {
+            let mut builder =
+                WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&provider));
+            let lists = self.revoked()?;
+            if !lists.is_empty() {
+                // An authority without a list revokes nothing, as with OpenSSL's lookup.
+                builder = builder.with_crls(lists).allow_unknown_revocation_status();
+            }
+            let built = builder.build().map_err(|e| TlsError::File {
+                path: self.ca_file.clone().unwrap_or_default(),
+                why: e.to_string(),
+            })?;
+            Some(built)
+        };
+        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+        let config = match own {
+            Own::Shown => builder.with_client_auth_cert(certificates(&self.cert)?, self.key()?)?,
+            Own::None => builder.with_no_client_auth(),
+        };
+        Ok(Ready {
+            config: Arc::new(config),
+            verifier,
+        })
+    }
+}
+
+/// Lets every server through the handshake. That it holds its key is still checked.
+#[derive(Debug)]
+struct Anyone(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Anyone {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls12_signature(message, cert, signature, known)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let known = &self.0.signature_verification_algorithms;
+        verify_tls13_signature(message, cert, signature, known)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

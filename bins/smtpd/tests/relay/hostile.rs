@@ -1,0 +1,193 @@
+//! Servers that break the rules: bounded, and the mail is kept.
+
+use std::time::{Duration, Instant};
+
+use crate::sink::{Habits, Sink};
+use crate::site::{Setup, Site};
+
+fn start(sink: &Sink, mc: &str) -> Site {
+    Site::start(&Setup {
+        mc: mc.into(),
+        mailertable: format!("b.example\tesmtp:[127.0.0.1]:{}\n", sink.port()),
+        ..Setup::default()
+    })
+}
+
+/// The line about a message to such a server.
+fn fate(habits: Habits, mc: &str) -> String {
+    let sink = Sink::start(habits);
+    let site = start(&sink, mc);
+    site.send("joe@a.example", &["x@b.example"], "text");
+    let line = site.logged(&["to=<x@b.example>"]);
+    let expected = usize::from(!line.contains("stat=Sent"));
+    assert_eq!(site.queued(expected), expected, "{line}");
+    line
+}
+
+fn replies(replies: &[(&'static str, &'static str)]) -> Habits {
+    Habits {
+        replies: replies.to_vec(),
+        ..Habits::default()
+    }
+}
+
+#[test]
+fn replies_without_sense_or_end() {
+    let greeting = |text: String| Habits {
+        greeting: Some(text),
+        ..Habits::default()
+    };
+    for (habits, want) in [
+        (
+            greeting("220-banner\r\n".repeat(100_000)),
+            "stat=Deferred: a reply without end",
+        ),
+        (
+            greeting(format!("220 {}", "x".repeat(1_000_000))),
+            "stat=Deferred: a reply line of more than 4096 octets",
+        ),
+        (
+            greeting("HTTP/1.1 400 Bad Request".into()),
+            "stat=Deferred: a line that is no reply",
+        ),
+        (
+            greeting("220-a\r\n421 b".into()),
+            "stat=Deferred: a reply with two codes",
+        ),
+        (
+            greeting("421 4.3.2 busy".into()),
+            "dsn=4.3.2, stat=Deferred: 421 4.3.2 busy",
+        ),
+        (replies(&[("MAIL", "354 go")]), "stat=Deferred: 354 go"),
+        (replies(&[("RCPT", "354 go")]), "stat=Deferred: 354 go"),
+        (replies(&[("DATA", "250 ok")]), "stat=Deferred: 250 ok"),
+        (
+            replies(&[("EHLO", "#CLOSE")]),
+            "stat=Deferred: Connection closed",
+        ),
+        (
+            replies(&[("RCPT", "#CLOSE")]),
+            "stat=Deferred: Connection closed",
+        ),
+        (
+            replies(&[("DATA", "#CLOSE")]),
+            "stat=Deferred: Connection closed",
+        ),
+        (
+            replies(&[("RCPT", "421 4.3.2 bye")]),
+            "dsn=4.3.2, stat=Deferred: 421 4.3.2 bye",
+        ),
+    ] {
+        let line = fate(habits, "");
+        assert!(line.contains(want), "{want}: {line}");
+    }
+}
+
+#[test]
+fn refusals_are_told_with_their_replies() {
+    for (habits, want) in [
+        (
+            replies(&[("RCPT", "550 5.1.1 nobody here")]),
+            "dsn=5.1.1, reply=550 5.1.1 nobody here, stat=User unknown",
+        ),
+        (
+            replies(&[("MAIL", "550 5.7.1 we don't like you")]),
+            "dsn=5.7.1, reply=550 5.7.1 we don't like you, stat=Service unavailable",
+        ),
+        (
+            replies(&[("RCPT", "451 4.7.1 come back later")]),
+            "dsn=4.7.1, stat=Deferred: 451 4.7.1 come back later",
+        ),
+        (
+            Habits {
+                at_dot: Some("554 5.7.1 spam"),
+                ..Habits::default()
+            },
+            "dsn=5.7.1, reply=554 5.7.1 spam, stat=Service unavailable",
+        ),
+        (
+            Habits {
+                greeting: Some("554 5.7.1 go away".into()),
+                ..Habits::default()
+            },
+            "dsn=5.7.1, reply=554 5.7.1 go away, stat=554 5.7.1 go away",
+        ),
+        (
+            Habits {
+                keywords: vec!["SIZE 10"],
+                ..Habits::default()
+            },
+            "dsn=5.3.4, stat=Message is too large; 10 bytes max",
+        ),
+    ] {
+        let line = fate(habits, "");
+        assert!(line.contains(want), "{want}: {line}");
+    }
+}
+
+#[test]
+fn slow_servers_are_left() {
+    let start = Instant::now();
+    for (command, timeout, step) in [
+        ("EHLO", "confTO_HELO", "EHLO"),
+        ("MAIL", "confTO_MAIL", "MAIL"),
+        ("RCPT", "confTO_RCPT", "RCPT"),
+        ("DATA", "confTO_DATAINIT", "DATA"),
+    ] {
+        let mc = format!("define(`{timeout}', `1s')dnl\n");
+        let line = fate(replies(&[(command, "#SLEEP")]), &mc);
+        let want = format!("stat=Deferred: Connection timed out during {step}");
+        assert!(line.contains(&want), "{line}");
+    }
+    // Not the default of an hour.
+    assert!(start.elapsed() < Duration::from_secs(120));
+}
+
+#[test]
+fn a_connection_that_ends_at_the_dot() {
+    let sink = Sink::start(Habits {
+        at_dot: Some("#CLOSE"),
+        ..Habits::default()
+    });
+    let other = Sink::start(Habits::default());
+    let site = Site::start(&Setup {
+        mailertable: format!(
+            "b.example\tesmtp:[127.0.0.1]:{}:[127.0.0.1]:{}\n",
+            sink.port(),
+            other.port()
+        ),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example"], "text");
+    let line = site.logged(&["to=<x@b.example>"]);
+    assert!(
+        line.contains("dsn=4.4.2, stat=Deferred: Connection closed"),
+        "{line}"
+    );
+    assert_eq!(site.queued(1), 1);
+    // The first may have it: the second is not given it as well.
+    assert_eq!(other.connections(), 0);
+}
+
+#[test]
+fn a_server_that_hangs_up_before_the_text_is_whole() {
+    let other = Sink::start(Habits::default());
+    let rude = Sink::start(replies(&[
+        ("DATA", "354 go\r\n552 5.3.4 too much"),
+        ("MAIL", "250 ok"),
+    ]));
+    let site = Site::start(&Setup {
+        mailertable: format!(
+            "b.example\tesmtp:[127.0.0.1]:{}\nc.example\tesmtp:[127.0.0.1]:{}\n",
+            rude.port(),
+            other.port()
+        ),
+        ..Setup::default()
+    });
+    let text = format!("Subject: long\n\n{}", "line of text\n".repeat(200_000));
+    site.send("joe@a.example", &["x@b.example", "y@c.example"], &text);
+    // The other recipient is none the worse for it.
+    let got = other.take(1).remove(0);
+    assert_eq!(got.lines().matches("line of text\n").count(), 200_000);
+    site.logged(&["to=<x@b.example>", "stat="]);
+}

@@ -1,0 +1,127 @@
+//! Many recipients and many messages: transactions and connections are shared.
+
+use crate::sink::{Habits, Sink};
+use crate::site::{Client, Setup, Site};
+
+fn to_sink(sink: &Sink, mc: &str) -> Setup {
+    Setup {
+        mc: mc.into(),
+        mailertable: format!(
+            "b.example\tesmtp:[127.0.0.1]:{}\nc.example\tone:[127.0.0.1]\n",
+            sink.port()
+        ),
+        tail: format!(
+            "MAILER_DEFINITIONS\nMone, P=[IPC], F=DFMuXa, S=EnvFromSMTP/HdrFromSMTP, R=EnvToSMTP, E=\\r\\n, A=TCP $h {}\n",
+            sink.port()
+        ),
+        ..Setup::default()
+    }
+}
+
+fn names(count: usize) -> Vec<String> {
+    (0..count).map(|n| format!("u{n}@b.example")).collect()
+}
+
+#[test]
+fn a_server_that_takes_ten_at_a_time() {
+    for keywords in [vec![], vec!["PIPELINING"]] {
+        let sink = Sink::start(Habits {
+            keywords,
+            most_recipients: 10,
+            ..Habits::default()
+        });
+        let site = Site::start(&to_sink(&sink, ""));
+        let names = names(35);
+        let names: Vec<&str> = names.iter().map(String::as_str).collect();
+        site.send("joe@a.example", &names, "one");
+        let got = sink.take(4);
+        let counts: Vec<usize> = got.iter().map(|g| g.rcpt.len()).collect();
+        assert_eq!(counts, [10, 10, 10, 5]);
+        let all: std::collections::HashSet<&String> = got.iter().flat_map(|g| &g.rcpt).collect();
+        assert_eq!(all.len(), 35);
+        assert_eq!(sink.connections(), 1);
+        // It is remembered: nobody is named in vain the second time.
+        site.send("joe@a.example", &names, "two");
+        sink.take(4);
+        let named = sink
+            .commands()
+            .iter()
+            .filter(|c| c.starts_with("RCPT"))
+            .count();
+        assert_eq!(named, 35 + 25 + 35);
+    }
+}
+
+#[test]
+fn some_are_refused_and_some_wait() {
+    let sink = Sink::start(Habits {
+        keywords: vec!["PIPELINING"],
+        replies: vec![
+            ("RCPT TO:<u1@", "550 5.1.1 no"),
+            ("RCPT TO:<u2@", "450 4.2.0 not now"),
+        ],
+        ..Habits::default()
+    });
+    let site = Site::start(&to_sink(&sink, ""));
+    let names = names(4);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    site.send("joe@a.example", &names, "one");
+    assert_eq!(sink.take(1)[0].rcpt.len(), 2);
+    for (name, stat) in [
+        ("u0@b", "stat=Sent"),
+        ("u1@b", "stat=User unknown"),
+        ("u2@b", "stat=Deferred: 450 4.2.0 not now"),
+        ("u3@b", "stat=Sent"),
+    ] {
+        let line = site.logged(&[&format!("to=<{name}.example>")]);
+        assert!(line.contains(stat), "{line}");
+    }
+}
+
+#[test]
+fn one_recipient_at_a_time_where_the_mailer_says_so() {
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&to_sink(&sink, ""));
+    site.send("joe@a.example", &["x@c.example", "y@c.example"], "one");
+    let got = sink.take(2);
+    assert!(got.iter().all(|g| g.rcpt.len() == 1));
+    assert_eq!(sink.connections(), 1);
+}
+
+#[test]
+fn connections_are_used_again() {
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&to_sink(&sink, ""));
+    let mut client = Client::connect(site.port);
+    for _ in 0..3 {
+        client.send("joe@a.example", &["x@b.example"], "text");
+        sink.take(1);
+        // The connection is put back a moment after the reply.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(sink.connections(), 1);
+    assert!(sink.commands().iter().filter(|c| *c == "RSET").count() >= 2);
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&to_sink(&sink, "define(`confMCI_CACHE_SIZE', `0')dnl\n"));
+    for _ in 0..2 {
+        site.send("joe@a.example", &["x@b.example"], "text");
+        sink.take(1);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(sink.connections(), 2);
+}
+
+#[test]
+fn an_idle_connection_that_broke_is_replaced() {
+    let sink = Sink::start(Habits {
+        replies: vec![("RSET", "#CLOSE")],
+        ..Habits::default()
+    });
+    let site = Site::start(&to_sink(&sink, ""));
+    for _ in 0..2 {
+        site.send("joe@a.example", &["x@b.example"], "text");
+        sink.take(1);
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+    assert_eq!(sink.connections(), 2);
+}

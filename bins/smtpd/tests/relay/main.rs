@@ -1,0 +1,20 @@
+//! Mail for other hosts: the server with sinks of our own, on free ports of loopback.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod eight_bit;
+mod hostile;
+mod lists;
+mod login;
+#[path = "../live/name_server.rs"]
+mod name_server;
+mod rewriting;
+mod routes;
+mod simple;
+mod sink;
+mod site;
+mod tls;

@@ -1,0 +1,279 @@
+//! Where mail goes: lists, ports, MX, fallbacks; and what its sender is told where it can't go.
+
+use std::collections::HashMap;
+
+use crate::name_server::NameServer;
+use crate::sink::{Habits, Sink};
+use crate::site::{HOST, Setup, Site};
+
+fn zone(entries: &[(&str, &[&str])]) -> NameServer {
+    let zone: HashMap<String, Vec<String>> = entries
+        .iter()
+        .map(|(key, values)| {
+            let values = values.iter().map(|v| (*v).to_owned()).collect();
+            ((*key).to_owned(), values)
+        })
+        .collect();
+    NameServer::start(zone)
+}
+
+/// A port on which nobody listens.
+fn closed_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+#[test]
+fn the_first_host_of_a_list_that_takes_it() {
+    let sink = Sink::start(Habits::default());
+    let busy = Sink::start(Habits {
+        greeting: Some("421 4.3.2 busy".into()),
+        ..Habits::default()
+    });
+    let site = Site::start(&Setup {
+        mailertable: format!(
+            "b.example\tesmtp:[127.0.0.1]:{}:[127.0.0.1]:{}:[sink.example]:{}\n\
+             args.example\thub:[127.0.0.1]\n",
+            closed_port(),
+            busy.port(),
+            sink.port()
+        ),
+        hosts: "127.0.0.1 sink.example\n".into(),
+        tail: format!(
+            "MAILER_DEFINITIONS\nMhub, P=[IPC], F=mDFMuXa, S=EnvFromSMTP/HdrFromSMTP, R=EnvToSMTP, E=\\r\\n, A=TCP $h {}\n",
+            sink.port()
+        ),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example"], "one");
+    let got = sink.take(1).remove(0);
+    assert_eq!(got.rcpt, ["RCPT TO:<x@b.example>"]);
+    site.logged(&[
+        "to=<x@b.example>",
+        "relay=sink.example. [127.0.0.1]",
+        "stat=Sent",
+    ]);
+    site.send("joe@a.example", &["x@args.example"], "two");
+    sink.take(1);
+    site.logged(&["to=<x@args.example>", "mailer=hub", "stat=Sent"]);
+}
+
+#[test]
+fn nobody_answers() {
+    let site = Site::start(&Setup {
+        mailertable: format!(
+            "b.example\tesmtp:[127.0.0.1]:{}\nnone.example\tesmtp:[nowhere.example]\n",
+            closed_port()
+        ),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example"], "one");
+    let line = site.logged(&["to=<x@b.example>"]);
+    assert!(
+        line.contains("dsn=4.4.1, stat=Deferred: Connection refused by [127.0.0.1]"),
+        "{line}"
+    );
+    // It rests: the second message does not knock again.
+    site.send("joe@a.example", &["y@b.example"], "two");
+    let line = site.logged(&["to=<y@b.example>"]);
+    assert!(line.contains("stat=Deferred: Connection refused"), "{line}");
+    site.send("joe@a.example", &["x@none.example"], "three");
+    let line = site.logged(&["to=<x@none.example>"]);
+    assert!(
+        line.contains(
+            "dsn=5.1.2, stat=Host unknown (Name server: nowhere.example: host not found)"
+        ),
+        "{line}"
+    );
+}
+
+#[test]
+fn exchangers_by_preference() {
+    // All on one port; MX records have none, so the mailer's arguments name it.
+    let good = Sink::on("127.0.0.3:0", Habits::default());
+    let names = zone(&[
+        (
+            "b.example MX",
+            &["20 good.example", "10 dead.example", "30 worse.example"],
+        ),
+        ("null.example MX", &["0 ."]),
+        (
+            "ours.example MX",
+            &[&format!("10 {HOST}"), "20 good.example"],
+        ),
+        (
+            "second.example MX",
+            &["5 good.example", &format!("10 {HOST}"), "20 worse.example"],
+        ),
+        ("loop.example MX", &["10 loopback.example"]),
+        ("loopback.example A", &["127.0.0.1"]),
+        ("zero.example A", &["0.0.0.0"]),
+        ("plain.example A", &["192.0.2.1"]),
+        ("broken.example *", &["TEMP"]),
+        ("half.example MX", &["10 nowhere.example"]),
+    ]);
+    let site = Site::start(&Setup {
+        mailertable: String::new(),
+        mc: format!(
+            "define(`confTO_ICONNECT', `1s')dnl\ndefine(`ESMTP_MAILER_ARGS', `TCP $h {}')dnl\n",
+            good.port()
+        ),
+        hosts: "127.0.0.3 good.example\n127.0.0.4 dead.example worse.example\n".into(),
+        dns_port: names.port,
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example"], "one");
+    good.take(1);
+    site.logged(&[
+        "to=<x@b.example>",
+        "relay=good.example. [127.0.0.3]",
+        "stat=Sent",
+    ]);
+    site.send("joe@a.example", &["x@second.example"], "two");
+    good.take(1);
+    for (to, want) in [
+        (
+            "x@null.example",
+            "dsn=5.1.10, stat=Domain null.example does not accept mail (null MX)",
+        ),
+        (
+            "x@ours.example",
+            "dsn=5.3.5, stat=MX list for ours.example points back to mx.relay.example",
+        ),
+        (
+            "x@loop.example",
+            "dsn=5.4.6, stat=loopback.example leads to an address of this host itself",
+        ),
+        (
+            "x@zero.example",
+            "dsn=5.4.6, stat=zero.example leads to an address of this host itself",
+        ),
+        (
+            "x@broken.example",
+            "dsn=4.4.3, stat=Deferred: Name server: broken.example: host name lookup failure",
+        ),
+        (
+            "x@missing.example",
+            "dsn=5.1.2, stat=Host unknown (Name server: missing.example: host not found)",
+        ),
+        (
+            "x@half.example",
+            "dsn=5.1.2, stat=Host unknown (Name server: nowhere.example: host not found)",
+        ),
+    ] {
+        site.send("joe@a.example", &[to], "x");
+        let line = site.logged(&[&format!("to=<{to}>")]);
+        assert!(line.contains(want), "{line}");
+    }
+}
+
+#[test]
+fn fallbacks() {
+    let sink = Sink::start(Habits::default());
+    let names = zone(&[
+        ("b.example MX", &["10 dead.example"]),
+        ("broken.example *", &["TEMP"]),
+        ("null.example MX", &["0 ."]),
+    ]);
+    let fallback = |option: &str| {
+        Site::start(&Setup {
+            mc: format!(
+                "define(`{option}', `[127.0.0.1]:{}')dnl\ndefine(`ESMTP_MAILER_ARGS', `TCP $h {}')dnl\n",
+                sink.port(),
+                closed_port()
+            ),
+            hosts: "127.0.0.4 dead.example\n".into(),
+            dns_port: names.port,
+            ..Setup::default()
+        })
+    };
+    let site = fallback("confFALLBACK_MX");
+    site.send("joe@a.example", &["x@b.example"], "one");
+    site.send("joe@a.example", &["x@broken.example"], "two");
+    sink.take(2);
+    site.send("joe@a.example", &["x@missing.example"], "three");
+    assert!(
+        site.logged(&["to=<x@missing.example>"])
+            .contains("dsn=5.1.2")
+    );
+    let site = fallback("confFALLBACK_SMARTHOST");
+    site.send("joe@a.example", &["x@b.example"], "one");
+    site.send("joe@a.example", &["x@missing.example"], "two");
+    sink.take(2);
+    site.send("joe@a.example", &["x@null.example"], "three");
+    assert!(site.logged(&["to=<x@null.example>"]).contains("dsn=5.1.10"));
+}
+
+#[test]
+fn a_smart_host_takes_it_all_and_loops_are_seen() {
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&Setup {
+        mc: format!(
+            "define(`SMART_HOST', `relay:[127.0.0.1]:{}')dnl\n",
+            sink.port()
+        ),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example", "y@c.example"], "one");
+    let got = sink.take(1).remove(0);
+    assert_eq!(got.rcpt.len(), 2, "one transaction for both: {got:?}");
+    let mirror = Sink::start(Habits {
+        replies: vec![("EHLO", "250 mx.relay.example hello")],
+        ..Habits::default()
+    });
+    let site = Site::start(&Setup {
+        mc: format!(
+            "define(`SMART_HOST', `relay:[127.0.0.1]:{}')dnl\n",
+            mirror.port()
+        ),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example"], "one");
+    let line = site.logged(&["to=<x@b.example>"]);
+    assert!(
+        line.contains("dsn=5.3.5, stat=mx.relay.example config error: mail loops back to me"),
+        "{line}"
+    );
+}
+
+#[test]
+fn lmtp_by_tcp_and_by_a_socket() {
+    let sink = Sink::start(Habits {
+        lmtp: true,
+        keywords: vec!["PIPELINING"],
+        ..Habits::default()
+    });
+    let site = Site::start(&Setup {
+        mailertable: "b.example\tstore:[127.0.0.1]\n".into(),
+        tail: format!(
+            "MAILER_DEFINITIONS\nMstore, P=[IPC], F=mDFMuXz, S=EnvFromSMTP/HdrFromSMTP, R=EnvToSMTP, E=\\r\\n, A=TCP $h {}\n",
+            sink.port()
+        ),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example", "y@b.example"], "one");
+    assert_eq!(sink.take(1)[0].rcpt.len(), 2);
+    assert_eq!(sink.commands()[0], format!("LHLO {HOST}"));
+    for to in ["x", "y"] {
+        site.logged(&[
+            &format!("to=<{to}@b.example>"),
+            "mailer=store",
+            "stat=Sent (2.0.0 taken",
+        ]);
+    }
+}
+
+#[test]
+fn from_the_address_that_client_options_name() {
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&Setup {
+        mc: "CLIENT_OPTIONS(`Family=inet, Addr=127.0.0.9')dnl\n".into(),
+        mailertable: format!("b.example\tesmtp:[127.0.0.1]:{}\n", sink.port()),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example"], "one");
+    assert_eq!(sink.take(1)[0].from, "127.0.0.9");
+}
