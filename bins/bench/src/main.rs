@@ -16,6 +16,7 @@ mod measure;
 mod saslauthd;
 mod source;
 mod table;
+mod tree;
 
 use std::io;
 use std::path::PathBuf;

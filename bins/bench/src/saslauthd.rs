@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::accounts::{self, REALM, set_password};
+use crate::tree;
 
 /// Where Debian has Cyrus SASL's programs.
 const THEIRS: &str = "/usr/sbin";
@@ -17,6 +18,15 @@ const THEIRS: &str = "/usr/sbin";
 const THEIR_STORE: &str = "/etc/sasldb2";
 const NAME: &str = "alice";
 const PASSWORD: &str = "secret";
+
+/// What a run of requests showed.
+#[derive(Clone, Copy, Debug)]
+struct Rate {
+    /// Answers a second.
+    a_second: f64,
+    /// What the daemon used of a processor for each.
+    cpu_micros: f64,
+}
 
 /// A daemon with its socket, stopped when dropped.
 struct Daemon {
@@ -64,9 +74,10 @@ impl Daemon {
         }
     }
 
-    /// Requests a second.
-    fn rate(&self, requests: u32, clients: u32) -> io::Result<f64> {
+    /// So many requests of so many clients at a time.
+    fn rate(&self, requests: u32, clients: u32) -> io::Result<Rate> {
         let each = requests.div_ceil(clients.max(1));
+        let before = tree::cpu(self.child.id())?;
         let begun = Instant::now();
         thread::scope(|scope| {
             let clients: Vec<_> = (0..clients)
@@ -77,7 +88,13 @@ impl Daemon {
                 ended.unwrap_or_else(|_| Err(io::Error::other("a client stopped")))
             })
         })?;
-        Ok(f64::from(each * clients) / begun.elapsed().as_secs_f64())
+        let wall = begun.elapsed();
+        let cpu = tree::cpu(self.child.id())?.saturating_sub(before);
+        let answered = f64::from(each * clients);
+        Ok(Rate {
+            a_second: answered / wall.as_secs_f64(),
+            cpu_micros: cpu.as_secs_f64() * 1_000_000.0 / answered,
+        })
     }
 }
 
@@ -125,11 +142,12 @@ pub(crate) fn compare(
         }
     }
     println!(
-        "\n| saslauthd -c -a sasldb, {clients} clients | cached requests a second |\n|---|---:|"
+        "\n| saslauthd -c -a sasldb, {clients} clients | cached requests a second | CPU us each |\n\
+         |---|---:|---:|"
     );
-    println!("| **saslauthd** | {:.0} |", median(our_rates));
+    println!("| **saslauthd** | {} |", medians(&our_rates));
     match theirs {
-        Ok(_) => println!("| Cyrus SASL's | {:.0} |", median(their_rates)),
+        Ok(_) => println!("| Cyrus SASL's | {} |", medians(&their_rates)),
         Err(why) => println!("skipped: Cyrus SASL's saslauthd: {why}"),
     }
     Ok(())
@@ -172,7 +190,15 @@ fn done(command: &mut Command) -> io::Result<()> {
     }
 }
 
-fn median(mut rates: Vec<f64>) -> f64 {
-    rates.sort_unstable_by(f64::total_cmp);
-    rates.get(rates.len() / 2).copied().unwrap_or_default()
+fn medians(rates: &[Rate]) -> String {
+    let middle = |figure: fn(&Rate) -> f64| {
+        let mut figures: Vec<f64> = rates.iter().map(figure).collect();
+        figures.sort_unstable_by(f64::total_cmp);
+        figures.get(figures.len() / 2).copied().unwrap_or_default()
+    };
+    format!(
+        "{:.0} | {:.0}",
+        middle(|rate| rate.a_second),
+        middle(|rate| rate.cpu_micros)
+    )
 }

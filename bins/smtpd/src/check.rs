@@ -108,6 +108,9 @@ fn tls(site: &Site) -> Result<String, String> {
 
 fn auth(site: &Site) -> Result<String, String> {
     let logins = Logins::of(site).map_err(|e| e.to_string())?;
+    for warning in logins.warnings() {
+        println!("{warning}");
+    }
     let clear = libmaps::policy::facts::Tls::default();
     let under = libmaps::policy::facts::Tls {
         version: "TLSv1.3".into(),

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use libmaps::live::Live;
 use libmaps::map::{Map, StoreError};
 use libmaps::policy::facts::Tls;
-use libmaps::sasl::conf::{Auxprop, Conf, ConfError, PwcheckMethod, folders};
+use libmaps::sasl::conf::{Auxprop, Conf, ConfError, ConfWarning, PwcheckMethod, folders};
 use libmaps::sasl::db::SaslDb;
 use libmaps::sasl::key::UserId;
 use libmaps::sasl::mechanism::{
@@ -49,6 +49,7 @@ const MAX_REMEMBERED: usize = 100_000;
 pub struct Logins {
     service: Arc<Service>,
     offered: Vec<Mechanism>,
+    warnings: Vec<ConfWarning>,
     available: bool,
     options: Vec<char>,
     store: Arc<Store>,
@@ -131,6 +132,7 @@ impl Logins {
         Ok(Logins {
             service: Arc::new(service),
             offered,
+            warnings: conf.warnings,
             available: Mechanism::ALL.iter().any(listed),
             options: site.options.auth.options.0.chars().collect(),
             store: Arc::new(Store {
@@ -142,6 +144,12 @@ impl Logins {
             busy: Arc::new(Semaphore::new(processors)),
             failures: Mutex::new(HashMap::new()),
         })
+    }
+
+    /// What stands in Sendmail.conf and has no effect, by line.
+    #[must_use]
+    pub fn warnings(&self) -> &[ConfWarning] {
+        &self.warnings
     }
 
     /// Whether Sendmail.conf leaves any mechanism at all.

@@ -86,11 +86,15 @@ impl World {
             .iter()
             .map(|d| Arc::new(Daemon::of(&site, d)))
             .collect();
+        let logins = Logins::of(&site)?;
+        for warning in logins.warnings() {
+            log.say(Level::Warning, &warning.to_string());
+        }
         Ok(Arc::new(World {
             maps: LiveMaps::open(&site)?,
             resolver: Resolver::of(&site)?,
             users: Users::of(&site).map_err(WorldError::Users)?,
-            logins: Logins::of(&site)?,
+            logins,
             tls,
             client_tls,
             relay: Arc::default(),

@@ -3,8 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
+use std::io::{Read, Write};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -97,6 +97,44 @@ fn import_export_and_import_again() {
         "",
     );
     assert_eq!(exit, 66);
+}
+
+#[test]
+fn an_export_replaces_no_pipe_and_no_link() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let export = |to: &str| run(dir.path(), "saslpasswd2", &["--export", to, "-f", "a"], "");
+    let (exit, ..) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--import", "-", "-f", "a"],
+        "alice,r,x\n",
+    );
+    assert_eq!(exit, 0);
+    let (_, rows, _) = export("-");
+
+    let made = Command::new("mkfifo").arg(at("pipe")).status().unwrap();
+    assert!(made.success());
+    let mut pipe = fs::File::options();
+    pipe.read(true).write(true).custom_flags(libc::O_NONBLOCK);
+    let mut pipe = pipe.open(at("pipe")).unwrap();
+    assert_eq!(export("pipe").0, 0);
+    let mut piped = vec![0; rows.len()];
+    pipe.read_exact(&mut piped).unwrap();
+    assert_eq!(piped, rows.as_bytes());
+    let kind = fs::symlink_metadata(at("pipe")).unwrap().file_type();
+    assert!(kind.is_fifo());
+
+    fs::write(at("file"), "old").unwrap();
+    std::os::unix::fs::symlink("file", at("link")).unwrap();
+    assert_eq!(export("link").0, 0);
+    assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    assert_eq!(fs::read_to_string(at("file")).unwrap(), rows);
+    let mode = fs::metadata(at("file")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o600);
+
+    fs::create_dir(at("folder")).unwrap();
+    assert_eq!(export("folder").0, 73);
 }
 
 #[test]

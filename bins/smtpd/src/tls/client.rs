@@ -10,7 +10,7 @@ use std::sync::Arc;
 use libmaps::live::Live;
 use libmaps::map::StoreError;
 use libmaps::policy::facts;
-use libmaps::sasl::mechanism::{BindingKind, ChannelBinding};
+use libmaps::sasl::mechanism::{ChannelBinding, EXPORTER_LABEL, EXPORTER_OCTETS};
 use libmaps::site::Site;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -148,19 +148,20 @@ impl ClientTls {
     }
 }
 
-/// What a login can be bound to (RFC 9266): TLS 1.3 alone has it.
+/// What a login can be bound to, the better first: `tls-exporter` (RFC 9266), which TLS 1.3
+/// alone has, and `tls-server-end-point` (RFC 5929 section 4).
 #[must_use]
 pub fn bindings(connection: &ClientConnection) -> Vec<ChannelBinding> {
-    if connection.protocol_version() != Some(ProtocolVersion::TLSv1_3) {
-        return Vec::new();
-    }
-    let exported =
-        connection.export_keying_material([0u8; 32], b"EXPORTER-Channel-Binding", Some(b""));
-    let binding = |data: [u8; 32]| ChannelBinding {
-        kind: BindingKind::TlsExporter,
-        data: data.to_vec(),
+    let exported = match connection.protocol_version() {
+        Some(ProtocolVersion::TLSv1_3) => connection
+            .export_keying_material([0u8; EXPORTER_OCTETS], EXPORTER_LABEL, Some(b""))
+            .ok(),
+        _ => None,
     };
-    exported.into_iter().map(binding).collect()
+    let exporter = exported.map(ChannelBinding::tls_exporter);
+    let shown = connection.peer_certificates().and_then(<[_]>::first);
+    let end_point = shown.and_then(|own| ChannelBinding::tls_server_end_point(own));
+    exporter.into_iter().chain(end_point).collect()
 }
 
 /// Whether a certificate of our own is shown.

@@ -6,9 +6,10 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use libmaps::map::Map;
 use libmaps::sasl::edit::NewAccount;
 use libmaps::sasl::import::{self, ExportError, Given};
-use libmaps::sasl::{SaslDb, SecretBytes};
+use libmaps::sasl::{SaslDb, SecretBytes, UserId};
 use libmaps::sysexits::SysExit;
 
 use super::store::{Job, derive};
@@ -136,12 +137,24 @@ pub(super) fn export(program: &str, path: &Path, db: &Path) -> ExitCode {
     }
 }
 
+/// Writes to the file at `path`: a device or pipe as it is, any other is replaced.
+fn write_file<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<UserId>, ExportError> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_file() => {
+            let opened = OpenOptions::new().write(true).open(path);
+            let mut out = BufWriter::new(opened.map_err(ExportError::Write)?);
+            let left = import::write(db, &mut |row| out.write_all(row))?;
+            out.flush().map_err(ExportError::Write)?;
+            Ok(left)
+        }
+        Ok(_) => replace(&fs::canonicalize(path).map_err(ExportError::Write)?, db),
+        Err(_) => replace(path, db),
+    }
+}
+
 /// Writes beside `path`, readable by its owner alone, and renames: an old file
 /// with wider permissions never holds secrets.
-fn write_file<M: libmaps::map::Map>(
-    path: &Path,
-    db: &SaslDb<M>,
-) -> Result<Vec<libmaps::sasl::UserId>, ExportError> {
+fn replace<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<UserId>, ExportError> {
     let draft = beside(path);
     let _ = fs::remove_file(&draft);
     let made = OpenOptions::new()

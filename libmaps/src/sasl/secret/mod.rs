@@ -1,6 +1,8 @@
 //! The secrets of one account, all derived at the moment the password is set.
 //!
-//! | word in a record or CSV field | answers | what a thief gets |
+//! A store keeps them packed ([`Secrets::to_record`]), CSV as words:
+//!
+//! | word | answers | what a thief gets |
 //! |---|---|---|
 //! | `{ARGON2ID}$argon2id$...` | PLAIN, LOGIN | nothing but guesses at 19 MiB each |
 //! | `{SCRAM-SHA-256}`, `{SCRAM-SHA-1}` | SCRAM | guesses; can play the server |
