@@ -215,6 +215,32 @@ fn forwarding_with_a_copy_and_an_untrusted_file() {
 }
 
 #[test]
+fn forwarding_goes_on_and_ends_where_it_comes_back() {
+    let forward = |root: &Path, who: &str, text: &str| {
+        let home = root.join("home").join(who);
+        fs::create_dir_all(&home).unwrap();
+        fs::write(home.join(".forward"), text).unwrap();
+        for path in [home.join(".forward"), home] {
+            let _ = std::os::unix::fs::chown(path, Some(somebody()), None);
+        }
+    };
+    let site = start("box: /open/box\n", |root| {
+        forward(root, "bob", "ann\n");
+        forward(root, "ann", "box\n");
+    });
+    site.send("bob");
+    site.text_with("open/box", "hello");
+    let root = site.root.path();
+    assert!(!root.join("var/mail/ann").exists() && !root.join("var/mail/bob").exists());
+    let site = start("", |root| {
+        forward(root, "bob", "ann\n");
+        forward(root, "ann", "bob\n");
+    });
+    site.send("bob");
+    site.text_with("var/mail/ann", "hello");
+}
+
+#[test]
 fn a_forward_file_that_names_nobody() {
     let site = start("", |root| {
         fs::write(root.join("home/bob/.forward"), "# nobody yet\n").unwrap();
