@@ -175,6 +175,8 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         let length = (json.len() as u32).to_be_bytes();
         stream.write_all(&length).unwrap();
         stream.write_all(json.as_bytes()).unwrap();
+        // An empty message: the frame that ends it.
+        stream.write_all(&0u32.to_be_bytes()).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).unwrap();
