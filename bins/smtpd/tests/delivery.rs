@@ -55,6 +55,7 @@ fn start(aliases: &str, prepare: impl FnOnce(&Path)) -> Site {
             "OSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME', `mx.test.example')dnl\n\
              define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl\n\
              define(`ALIAS_FILE', `/etc/mail/aliases')dnl\ndefine(`confDEF_USER_ID', `{uid}:{uid}')dnl\n\
+             define(`confQUEUE_LA', `1000')dnl\ndefine(`confREFUSE_LA', `1000')dnl\n\
              FEATURE(`no_default_msa')dnl\nFEATURE(`accept_unresolvable_domains')dnl\n\
              DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n"
         ),

@@ -157,6 +157,11 @@ impl Queue {
         Ok(())
     }
 
+    /// Removes a finished text that is not added after all.
+    pub fn discard(&self, id: &str) {
+        self.store.discard(id);
+    }
+
     /// Makes durable where the copies of a message that is being tried go.
     ///
     /// # Errors

@@ -71,8 +71,7 @@ pub(crate) fn lay_out(hosts: &Hosts) -> Machine {
          VIRTUSER_DOMAIN(`shop.example')dnl\nLOCAL_DOMAIN(`shop.example')dnl\n\
          define(`confSERVER_CERT', `/etc/mail/server.crt')dnl\n\
          define(`confSERVER_KEY', `/etc/mail/server.key')dnl\n\
-         define(`confMAX_QUEUE_CHILDREN', `8')dnl\n\
-         define(`confREFUSE_LA', `0')dnl\ndefine(`confQUEUE_LA', `0')dnl\n",
+         define(`confMAX_QUEUE_CHILDREN', `8')dnl\n",
             hosts.smart.port()
         ),
     );
