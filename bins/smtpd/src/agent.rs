@@ -98,7 +98,7 @@ pub fn start(root: Option<&Path>, file: Option<&Path>) -> io::Result<()> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(crate::own_program::path()?);
     command.arg("deliver-agent");
     if let Some(root) = root {
         command.arg("--root").arg(root);

@@ -27,6 +27,7 @@ pub mod macros;
 pub mod mailq;
 pub mod maps;
 pub mod notify;
+pub mod own_program;
 pub mod privilege;
 pub mod proxy;
 pub mod queue;

@@ -60,6 +60,7 @@ fn lay_out(root: &std::path::Path) {
         "etc/mail/sendmail.mc",
         "OSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME', `mx.crash.example')dnl\n\
          define(`ALIAS_FILE', `/etc/mail/aliases')dnl\ndefine(`confDEF_USER_ID', `8:8')dnl\n\
+         define(`confQUEUE_LA', `1000')dnl\ndefine(`confREFUSE_LA', `1000')dnl\n\
          FEATURE(`no_default_msa')dnl\nFEATURE(`accept_unresolvable_domains')dnl\n\
          DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n",
     );

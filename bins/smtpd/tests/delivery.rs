@@ -55,6 +55,7 @@ fn start(aliases: &str, prepare: impl FnOnce(&Path)) -> Site {
             "OSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME', `mx.test.example')dnl\n\
              define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl\n\
              define(`ALIAS_FILE', `/etc/mail/aliases')dnl\ndefine(`confDEF_USER_ID', `{uid}:{uid}')dnl\n\
+             define(`confQUEUE_LA', `1000')dnl\ndefine(`confREFUSE_LA', `1000')dnl\n\
              FEATURE(`no_default_msa')dnl\nFEATURE(`accept_unresolvable_domains')dnl\n\
              DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n"
         ),
@@ -216,6 +217,32 @@ fn forwarding_with_a_copy_and_an_untrusted_file() {
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("a world-writable .forward was obeyed: {text}");
+}
+
+#[test]
+fn forwarding_goes_on_and_ends_where_it_comes_back() {
+    let forward = |root: &Path, who: &str, text: &str| {
+        let home = root.join("home").join(who);
+        fs::create_dir_all(&home).unwrap();
+        fs::write(home.join(".forward"), text).unwrap();
+        for path in [home.join(".forward"), home] {
+            let _ = std::os::unix::fs::chown(path, Some(somebody()), None);
+        }
+    };
+    let site = start("box: /open/box\n", |root| {
+        forward(root, "bob", "ann\n");
+        forward(root, "ann", "box\n");
+    });
+    site.send("bob");
+    site.text_with("open/box", "hello");
+    let root = site.root.path();
+    assert!(!root.join("var/mail/ann").exists() && !root.join("var/mail/bob").exists());
+    let site = start("", |root| {
+        forward(root, "bob", "ann\n");
+        forward(root, "ann", "bob\n");
+    });
+    site.send("bob");
+    site.text_with("var/mail/ann", "hello");
 }
 
 #[test]

@@ -6,8 +6,11 @@
     missing_docs
 )]
 
+#[path = "day/hosts.rs"]
+mod hosts;
 mod machine;
 
+use hosts::{Habit, Host};
 use machine::{Machine, messages};
 
 const ANN: &str = "ann@test.example";
@@ -281,4 +284,51 @@ fn soft_bounce_and_the_copy_for_the_postmaster() {
     assert!(mailbox.contains("secret"));
     let copy = machine.mailbox_with("root", "Subject: Postmaster notify");
     assert!(!copy.contains("secret"));
+}
+
+#[test]
+fn what_other_hosts_say() {
+    let host = Host::start(Habit::Takes);
+    let mut machine = machine(
+        "club: x@far.example, bad2@far.example\nowner-club: owner\n",
+        &format!(
+            "define(`SMART_HOST', `relay:[127.0.0.1]:{}')dnl\n",
+            host.port()
+        ),
+    );
+    machine.start(&["-q1s"]);
+    machine.send(
+        ANN,
+        &[
+            "bad1@far.example",
+            "y@far.example NOTIFY=SUCCESS",
+            "club@test.example NOTIFY=SUCCESS,FAILURE",
+        ],
+        "Subject: away\n\nx",
+    );
+    let owner = machine.mailbox_with("owner", "Auto-Submitted");
+    let mailbox = machine.mailbox_with("ann", "Auto-Submitted");
+    machine.wait_for_empty_queue();
+    assert_eq!(notices(&mailbox).len(), 1, "{mailbox}");
+    has(
+        notices(&mailbox)[0],
+        &[
+            "    (reason: 550 5.1.1 nobody of that name)\n",
+            "<y@far.example>  (relayed to non-DSN-aware mailer)\n",
+            "<club@test.example>  (expanded by mailing list)\n",
+            "550 5.1.1 <bad1@far.example>... User unknown\n",
+            "Action: relayed (to non-DSN-aware mailer)\nStatus: 2.",
+            "Remote-MTA: DNS; ",
+            "Diagnostic-Code: SMTP; 550 5.1.1 nobody of that name\n",
+        ],
+    );
+    assert_eq!(notices(&owner).len(), 1);
+    has(
+        notices(&owner)[0],
+        &[
+            "X-Actual-Recipient: rfc822; bad2@far.example\n",
+            "    (expanded from: <club@test.example>)\n",
+        ],
+    );
+    assert_eq!(host.texts().len(), 2, "the owner is another sender");
 }

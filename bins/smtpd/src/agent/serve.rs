@@ -16,6 +16,7 @@ use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::{Reply, Request, read_frame, write_frame};
 use crate::deliver::program::{self, Program, RunAs};
+use crate::own_program;
 
 /// Most pieces of work at one time.
 const MAX_JOBS: usize = 64;
@@ -120,7 +121,7 @@ fn work(mut stream: UnixStream, programs: &Programs) -> io::Result<()> {
 
 /// Reads the file in a process that is its owner's.
 fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
-    let output = std::env::current_exe().and_then(|program| {
+    let output = own_program::path().and_then(|program| {
         Command::new(program)
             .args(["read-forward", &uid.to_string()])
             .arg(path)
@@ -143,7 +144,6 @@ fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
 
 /// The programs that may be run: the site's mailers, and our own file delivery.
 struct Programs {
-    own: Option<PathBuf>,
     mailers: Vec<PathBuf>,
 }
 
@@ -151,16 +151,15 @@ impl Programs {
     fn of(site: &Site) -> Self {
         let mailers = site.mailers.defined.iter();
         Programs {
-            own: std::env::current_exe().ok(),
             mailers: mailers.map(|m| PathBuf::from(&m.path)).collect(),
         }
     }
 
     fn allow(&self, path: &Path, args: &[String]) -> bool {
-        match &self.own {
-            Some(own) if own == path => args.first().is_some_and(|word| word == "deliver-file"),
-            _ => self.mailers.iter().any(|mailer| mailer == path),
+        if own_program::is(path) {
+            return args.first().is_some_and(|word| word == "deliver-file");
         }
+        self.mailers.iter().any(|mailer| mailer == path)
     }
 }
 

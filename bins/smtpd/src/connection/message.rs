@@ -22,9 +22,6 @@ use super::{Connection, patience};
 /// claim that sendmail wrote it.
 pub(crate) const RECEIVED: &str = "$?sfrom $s $.$?_($?s$|from $.$_)\n\t$.$?{auth_type}(authenticated$?{auth_ssf} bits=${auth_ssf}$.)\n\t$.by $j (smtpd $v)$?r with $r$. id $i$?{tls_version}\n\t(version=${tls_version} cipher=${cipher} bits=${cipher_bits} verify=${verify})$.$?u\n\tfor $u; $|;\n\t$.$b";
 
-/// Time between two runs of the queue where the server is not told.
-const QUEUE_RUN_SECONDS: u64 = 1_800;
-
 /// A message on its way in.
 pub(super) struct Incoming {
     id: Box<str>,
@@ -174,7 +171,9 @@ impl Connection {
         envelope.class = summary.class;
         envelope.urgency = summary.urgency;
         let schedule = Schedule::of(&self.world.site);
-        envelope.due_unix = schedule.first(envelope.created_unix);
+        if self.daemon.only_queues() {
+            envelope.due_unix = schedule.next_run(envelope.created_unix);
+        }
         envelope.rank = schedule.rank(&envelope);
         let discard = transaction.fate == Fate::Discard;
         self.log_from(&envelope, &summary.message_id, summary.class);
@@ -197,12 +196,7 @@ impl Connection {
             }
             Err(_) => return queue_failed(),
         };
-        let due_unix = if self.daemon.only_queues() {
-            now_unix() + self.queue_run_seconds()
-        } else {
-            0
-        };
-        match self.world.queue.add_due(envelope, body, due_unix).await {
+        match self.world.queue.add(envelope, body).await {
             Ok(()) => MessageEnd::Stored(id),
             Err(error) => {
                 self.world
@@ -211,12 +205,6 @@ impl Connection {
                 queue_failed()
             }
         }
-    }
-
-    /// When a message that is only queued is tried, if nothing runs the queue before.
-    fn queue_run_seconds(&self) -> u64 {
-        let interval = self.world.site.queue_interval;
-        interval.map_or(QUEUE_RUN_SECONDS, |interval| interval.as_secs())
     }
 
     async fn incoming(&mut self) -> Incoming {

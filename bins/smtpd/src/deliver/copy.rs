@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use crate::clock::now_unix;
 use crate::consult::with_names;
 use crate::macros;
+use crate::own_program;
 use crate::privilege::ids_of;
 use crate::queue::{Envelope, Octets, QueuedTarget, Text};
 use crate::world::World;
@@ -359,18 +360,8 @@ fn by_helper(run_as: RunAs, words: &[&str], path: &Path, text: Text, front: &Fro
     if !is_root() {
         return here(words, path, text, front);
     }
-    // This very program, also where a newer one has taken its place on disk.
-    let this = PathBuf::from("/proc/self/exe");
-    let this = if this.exists() {
-        this
-    } else {
-        match std::env::current_exe() {
-            Ok(this) => this,
-            Err(_) => {
-                let text = "cannot find my own program file";
-                return Outcome::deferred(text).with_status("4.3.0");
-            }
-        }
+    let Ok(this) = own_program::path() else {
+        return Outcome::deferred("cannot find my own program file").with_status("4.3.0");
     };
     let mut args: Vec<String> = vec!["deliver-file".into()];
     args.extend(words.iter().map(|w| (*w).to_owned()));

@@ -237,6 +237,7 @@ async fn write_all(
     about: &Arc<Envelope>,
     remarks: &Arc<Remarks>,
 ) -> io::Result<Vec<(Envelope, Body)>> {
+    let queue = Arc::clone(&world.queue);
     let mut written = Vec::new();
     for notice in &plan.notices {
         let (world, schedule, notice) = (Arc::clone(world), schedule.clone(), notice.clone());
@@ -244,7 +245,15 @@ async fn write_all(
         let task = tokio::task::spawn_blocking(move || {
             write_one(&world, &schedule, &notice, &about, &remarks)
         });
-        written.push(task.await.map_err(io::Error::other)??);
+        match task.await.map_err(io::Error::other).flatten() {
+            Ok(one) => written.push(one),
+            Err(error) => {
+                // All are written anew, under other ids.
+                let done: &[(Envelope, Body)] = &written;
+                done.iter().for_each(|(e, _)| queue.discard(&e.id));
+                return Err(error);
+            }
+        }
     }
     Ok(written)
 }

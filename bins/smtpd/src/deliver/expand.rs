@@ -11,6 +11,7 @@ use libmaps::decision::LookupError;
 use libmaps::policy::expand::include::SiteIncludes;
 use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
 use libmaps::policy::facts::Facts;
+use libmaps::policy::route::MailerTriple;
 use libmaps::policy::route::canonify::Addressing;
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
@@ -42,7 +43,7 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
         let expanded = match expansion(world, &snapshot, &address).await {
             Ok(expansion) => {
                 let failures = failures(&expansion);
-                add_targets(envelope, at, &expansion, None);
+                add_targets(envelope, at, &expansion, &Via::default());
                 if failures.iter().any(Failure::is_temporary) {
                     continue;
                 }
@@ -59,7 +60,7 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
                             let line = format!("to={who}, dsn={status}, stat={why}");
                             world.log.about(Level::Info, &envelope.id, &line);
                         }
-                        add_failures(envelope, at, &expansion, &failures);
+                        add_failures(envelope, at, &expansion, &failures, &Via::default());
                         Expanded::Yes
                     }
                 }
@@ -194,12 +195,22 @@ fn refused_status(recipient: &Recipient, why: &str) -> String {
     }
 }
 
+/// Whose `.forward` file gave the addresses, if it was one.
+#[derive(Default)]
+struct Via {
+    /// The user.
+    controller: Option<String>,
+    /// The sender of the copy that is forwarded, where that is the owner of a list.
+    owner: Option<Octets>,
+}
+
 /// Notes the members that come to nothing, as copies that failed.
 fn add_failures(
     envelope: &mut Envelope,
     recipient: usize,
     expansion: &Expansion,
     failures: &[Failure],
+    via: &Via,
 ) {
     for failure in failures {
         let Some(found) = expansion.recipients.get(failure.at) else {
@@ -209,7 +220,7 @@ fn add_failures(
             recipient,
             mailer: "error".into(),
             user: Octets::from(found.address.as_slice()),
-            owner: owner_for(envelope, expansion, found.from),
+            owner: owner_for(envelope, expansion, found.from).or_else(|| via.owner.clone()),
             progress: failure.progress(),
             ..QueuedTarget::default()
         });
@@ -217,12 +228,7 @@ fn add_failures(
 }
 
 /// Adds the copies of an expansion, each triple once in a message.
-fn add_targets(
-    envelope: &mut Envelope,
-    recipient: usize,
-    expansion: &Expansion,
-    controller: Option<&str>,
-) {
+fn add_targets(envelope: &mut Envelope, recipient: usize, expansion: &Expansion, via: &Via) {
     let known: HashSet<(String, Octets, Octets)> = envelope
         .targets
         .iter()
@@ -245,8 +251,8 @@ fn add_targets(
             mailer: triple.mailer.clone(),
             host,
             user,
-            owner: owner_for(envelope, expansion, found.from),
-            controller: controller.map(str::to_owned),
+            owner: owner_for(envelope, expansion, found.from).or_else(|| via.owner.clone()),
+            controller: via.controller.clone(),
             ..QueuedTarget::default()
         });
     }
@@ -300,6 +306,8 @@ fn owner_of(expansion: &Expansion, mut from: Option<usize>) -> Option<Octets> {
 async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelope) -> Vec<usize> {
     let mut several = Vec::new();
     let mut seen: HashSet<Vec<u8>> = HashSet::new();
+    // Users whose copies went on to others: they get nothing themselves.
+    let mut passed_on: HashSet<Vec<u8>> = HashSet::new();
     let mut at = 0;
     while at < envelope.targets.len() && seen.len() < MAX_FORWARDS {
         let this = at;
@@ -308,14 +316,20 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
             break;
         };
         let local = target.mailer == world.site.mailers.local;
-        if !local || target.progress != Progress::Waiting || target.controller.is_some() {
+        let name = target.user.shown();
+        // One whose own file was obeyed before.
+        let kept = target.controller.as_deref() == Some(name.as_str());
+        if !local || target.progress != Progress::Waiting || kept {
             continue;
         }
-        let name = target.user.shown();
         if !seen.insert(target.user.0.clone()) {
             continue;
         }
         let (recipient, detail) = (target.recipient, target.host.shown());
+        let via = Via {
+            controller: Some(name.clone()),
+            owner: target.owner.clone(),
+        };
         let Ok(Some(user)) = world.users.get(&name) else {
             continue;
         };
@@ -330,12 +344,17 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
         let Ok(expansion) = expansion(world, snapshot, &list).await else {
             continue;
         };
-        // `\name` or the user himself means: the mailbox too.
-        let keeps = expansion.recipients.iter().any(|r| {
-            r.state == State::Deliver
-                && r.triple.mailer == world.site.mailers.local
-                && plain_user(&r.triple.user) == name.as_bytes()
-        });
+        let is_local = |triple: &MailerTriple| triple.mailer == world.site.mailers.local;
+        let deliver = expansion.deliver();
+        // `\name` or the user himself means: the mailbox too. And where all others have
+        // passed it on already, a loop ends here.
+        let keeps = deliver
+            .iter()
+            .any(|t| is_local(t) && plain_user(&t.user) == name.as_bytes())
+            || (!deliver.is_empty()
+                && deliver
+                    .iter()
+                    .all(|t| is_local(t) && passed_on.contains(&plain_user(&t.user))));
         let failures = failures(&expansion);
         if expansion.deliver().is_empty() && failures.is_empty() {
             // It names nobody: the mailbox it is.
@@ -351,18 +370,19 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
             }
             continue;
         }
-        add_failures(envelope, recipient, &expansion, &failures);
+        add_failures(envelope, recipient, &expansion, &failures, &via);
         if let Some(target) = envelope.targets.get_mut(this) {
             if keeps {
                 target.controller = Some(name.clone());
             } else {
+                passed_on.insert(target.user.0.clone());
                 target.progress = Progress::Done;
             }
         }
         if is_list(&expansion, &failures) {
             several.push(recipient);
         }
-        add_targets(envelope, recipient, &expansion, Some(&name));
+        add_targets(envelope, recipient, &expansion, &via);
     }
     several
 }

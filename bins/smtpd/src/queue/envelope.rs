@@ -307,4 +307,15 @@ impl Envelope {
             _ => notify,
         }
     }
+
+    /// What the next host is asked to tell about a copy: the sender's NOTIFY, without
+    /// success for the members of a list; nothing for a copy of the owner of a list.
+    #[must_use]
+    pub fn notify_onward(&self, target: &QueuedTarget) -> Option<Notify> {
+        let recipient = self.recipients.get(target.recipient)?;
+        if target.owner.is_some() {
+            return None;
+        }
+        recipient.notify.map(|_| self.notify_of(target))
+    }
 }

@@ -108,21 +108,6 @@ impl Queue {
     /// # Errors
     /// When it could not be written; then nothing of it stays.
     pub async fn add(&self, envelope: Envelope, body: Body) -> Result<(), Arc<QueueError>> {
-        self.add_due(envelope, body, 0).await
-    }
-
-    /// Adds a message that is not tried before that moment, in seconds since 1970, unless
-    /// the queue is run.
-    ///
-    /// # Errors
-    /// As [`Queue::add`].
-    pub async fn add_due(
-        &self,
-        mut envelope: Envelope,
-        body: Body,
-        due_unix: u64,
-    ) -> Result<(), Arc<QueueError>> {
-        envelope.due_unix = envelope.due_unix.max(due_unix);
         let listed = envelope.listed();
         let change = Change::Add(Box::new(envelope), body);
         if let Err(error) = self.change(vec![change]).await {
@@ -170,6 +155,11 @@ impl Queue {
         drop(index);
         self.wake.notify_one();
         Ok(())
+    }
+
+    /// Removes a finished text that is not added after all.
+    pub fn discard(&self, id: &str) {
+        self.store.discard(id);
     }
 
     /// Makes durable where the copies of a message that is being tried go.

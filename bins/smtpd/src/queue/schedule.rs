@@ -128,10 +128,14 @@ impl Schedule {
     pub fn first(&self, now_unix: u64) -> u64 {
         match self.first {
             First::AtOnce => 0,
-            First::NextRun => {
-                now_unix.saturating_add(self.interval.unwrap_or(LONGEST_WAIT).as_secs())
-            }
+            First::NextRun => self.next_run(now_unix),
         }
+    }
+
+    /// When a message that is only queued now is tried, if nothing runs the queue before.
+    #[must_use]
+    pub fn next_run(&self, now_unix: u64) -> u64 {
+        now_unix.saturating_add(self.interval.unwrap_or(LONGEST_WAIT).as_secs())
     }
 
     /// The wait after so many tries. With a queue interval it is that; without, it

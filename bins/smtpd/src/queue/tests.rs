@@ -1,5 +1,6 @@
 use super::control::{Line, Request, ask, carry_out, serve};
 use super::*;
+use crate::session::Notify;
 
 fn envelope(id: &str) -> Envelope {
     Envelope {
@@ -86,6 +87,32 @@ async fn messages_are_taken_once_and_settled() {
     queue.settle(&envelope, vec![]).await.unwrap();
     assert!(queue.is_empty());
     assert!(matches!(queue.envelope("a"), Err(QueueError::Unknown(_))));
+}
+
+#[test]
+fn what_the_next_host_is_asked_to_tell() {
+    let notify = |success, failure, delay| Notify {
+        success,
+        failure,
+        delay,
+    };
+    let mut message = envelope("a");
+    let mut copy = QueuedTarget::default();
+    assert_eq!(message.notify_onward(&copy), None);
+    assert_eq!(message.notify_of(&copy), NOTIFY_BY_DEFAULT);
+    message.recipients[0].notify = Some(notify(true, false, true));
+    assert_eq!(
+        message.notify_onward(&copy),
+        Some(notify(true, false, true))
+    );
+    message.recipients[0].expanded = Expanded::List { told: true };
+    assert_eq!(
+        message.notify_onward(&copy),
+        Some(notify(false, false, true))
+    );
+    copy.owner = Some("owner@b".into());
+    assert_eq!(message.notify_onward(&copy), None);
+    assert_eq!(message.notify_of(&copy), NOTIFY_BY_DEFAULT);
 }
 
 #[tokio::test]

@@ -480,9 +480,10 @@ impl<'a> Delivery<'a> {
             .filter_map(|at| self.targets.get(*at))
             .map(|target| {
                 let recipient = envelope.recipients.get(target.recipient);
+                let recipient = recipient.filter(|_| target.owner.is_none());
                 Receiver {
                     path: target.user.0.clone(),
-                    notify: recipient.and_then(|r| r.notify),
+                    notify: envelope.notify_onward(target),
                     orcpt: recipient.and_then(|r| r.orcpt.clone()),
                 }
             })

@@ -9,8 +9,10 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use smtpd::tables;
 
+use crate::hosts::{Habit, Host};
 use crate::machine::{Machine, names, reply};
 
+const TABLES: [&str; 3] = ["virtusertable", "access", "mailertable"];
 pub(crate) const USERS: usize = 200;
 pub(crate) const LISTS: usize = 10;
 /// Members of each list.
@@ -31,7 +33,24 @@ pub(crate) fn owner(list: usize) -> String {
     user(list + 100)
 }
 
-pub(crate) fn lay_out() -> Machine {
+/// The hosts around.
+pub(crate) struct Hosts {
+    pub(crate) smart: Host,
+    pub(crate) grey: Host,
+    pub(crate) drops: Host,
+}
+
+impl Hosts {
+    pub(crate) fn start() -> Self {
+        Hosts {
+            smart: Host::start(Habit::Takes),
+            grey: Host::start(Habit::Later),
+            drops: Host::start(Habit::Drops),
+        }
+    }
+}
+
+pub(crate) fn lay_out(hosts: &Hosts) -> Machine {
     let mut aliases = String::from(
         "postmaster: u0\nrefuses: \"|cat >/dev/null; echo no room; exit 73\"\n\
          later: \"|test -e {ROOT}/open/up || exit 75; cat > `mktemp {ROOT}/open/laterXXXXXXXX`\"\n",
@@ -46,12 +65,15 @@ pub(crate) fn lay_out() -> Machine {
     let machine = Machine::new(
         &names("u", USERS),
         "",
-        "FEATURE(`virtusertable')dnl\nFEATURE(`access_db')dnl\n\
+        &format!(
+            "FEATURE(`virtusertable')dnl\nFEATURE(`access_db')dnl\nFEATURE(`mailertable')dnl\n\
+         define(`SMART_HOST', `relay:[127.0.0.1]:{}')dnl\ndefine(`confTO_HOSTSTATUS', `1s')dnl\n\
          VIRTUSER_DOMAIN(`shop.example')dnl\nLOCAL_DOMAIN(`shop.example')dnl\n\
          define(`confSERVER_CERT', `/etc/mail/server.crt')dnl\n\
          define(`confSERVER_KEY', `/etc/mail/server.key')dnl\n\
-         define(`confMAX_QUEUE_CHILDREN', `8')dnl\n\
-         define(`confREFUSE_LA', `0')dnl\ndefine(`confQUEUE_LA', `0')dnl\n",
+         define(`confMAX_QUEUE_CHILDREN', `8')dnl\n",
+            hosts.smart.port()
+        ),
     );
     let root = machine.path("");
     let root = root.to_str().unwrap().trim_end_matches('/');
@@ -61,7 +83,15 @@ pub(crate) fn lay_out() -> Machine {
         "sales@shop.example\tu5\n@shop.example\tlist1\n",
     );
     machine.write("etc/mail/access", "From:spam.example\tREJECT\n");
-    for table in ["virtusertable", "access"] {
+    machine.write(
+        "etc/mail/mailertable",
+        &format!(
+            "grey.example\tesmtp:[127.0.0.1]:{}\ndrops.example\tesmtp:[127.0.0.1]:{}\n",
+            hosts.grey.port(),
+            hosts.drops.port()
+        ),
+    );
+    for table in TABLES {
         tables::build_table(&machine.path("etc/mail").join(table)).unwrap();
     }
     renew_certificate(&machine);
@@ -75,7 +105,7 @@ pub(crate) fn rebuild_maps(machine: &Machine, over: Arc<AtomicBool>) -> JoinHand
         let mut count = 0;
         while !over.load(Ordering::Relaxed) {
             tables::build_aliases(&folder.join("aliases")).unwrap();
-            for table in ["virtusertable", "access"] {
+            for table in TABLES {
                 tables::build_table(&folder.join(table)).unwrap();
             }
             count += 1;

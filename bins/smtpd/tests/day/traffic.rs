@@ -12,7 +12,8 @@ pub(crate) struct Sent {
     pub(crate) number: usize,
     /// Answered with 250. If not, nobody knows: the answer may have been lost.
     pub(crate) accepted: bool,
-    /// Whose mailboxes it must be in; `program` is the one behind `later`.
+    /// Whose mailboxes it must be in; `program` is the one behind `later`, and hosts have
+    /// theirs.
     pub(crate) readers: Vec<String>,
     /// Who must hear once that some of it failed.
     pub(crate) told: Vec<String>,
@@ -46,7 +47,7 @@ fn choose(number: usize) -> (String, Vec<String>, Sent) {
     let from = user(number * 7);
     let local = |name: &str| format!("{name}@test.example");
     let list = number % LISTS;
-    let (to, readers, told) = match number % 10 {
+    let (to, readers, told) = match number % 14 {
         0 => (vec![local("refuses")], vec![], vec![from.clone()]),
         1 => (
             vec![local(&format!("list{list}"))],
@@ -64,6 +65,26 @@ fn choose(number: usize) -> (String, Vec<String>, Sent) {
             let (a, b) = (user(number * 3), user(number * 3 + 1));
             let to = vec![local(&a), local("refuses"), local(&b)];
             (to, vec![a, b], vec![from.clone()])
+        }
+        6 => (
+            vec![format!("x{number}@far.example")],
+            vec!["smart".into()],
+            vec![],
+        ),
+        7 => (
+            vec![format!("x{number}@grey.example")],
+            vec!["grey".into()],
+            vec![],
+        ),
+        8 => (
+            vec![format!("x{number}@drops.example")],
+            vec!["drops".into()],
+            vec![],
+        ),
+        9 => {
+            let reader = user(number * 5);
+            let to = vec![format!("bad{number}@far.example"), local(&reader)];
+            (to, vec![reader], vec![from.clone()])
         }
         _ => {
             let reader = user(number * 11);

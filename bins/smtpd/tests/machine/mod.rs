@@ -60,6 +60,7 @@ impl Machine {
                  define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl\n\
                  define(`ALIAS_FILE', `/etc/mail/aliases')dnl\ndefine(`confDEF_USER_ID', `{uid}:{uid}')dnl\n\
                  FEATURE(`no_default_msa')dnl\nFEATURE(`accept_unresolvable_domains')dnl\n\
+                 define(`confQUEUE_LA', `1000')dnl\ndefine(`confREFUSE_LA', `1000')dnl\n\
                  LOCAL_DOMAIN(`test.example')dnl\n\
                  DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl\n{mc}\
                  MAILER(`local')dnl\nMAILER(`smtp')dnl\n"
@@ -182,11 +183,22 @@ impl Machine {
         })
     }
 
-    /// Waits until nothing is in the queue.
+    /// Waits until nothing is in the queue, as long as it gets shorter.
     pub(crate) fn wait_for_empty_queue(&self) {
-        self.wait("an empty queue", || {
-            self.mailq(&[]).contains("is empty").then_some(())
-        });
+        let requests = || {
+            let listed = self.mailq(&[]);
+            let total = listed
+                .trim_end()
+                .rsplit(' ')
+                .next()?
+                .parse::<usize>()
+                .ok()?;
+            Some(total)
+        };
+        let mut shortest = usize::MAX;
+        while shortest > 0 {
+            shortest = self.wait("shorter queue", || requests().filter(|n| *n < shortest));
+        }
     }
 
     /// Waits for something, half a minute at the most.

@@ -177,8 +177,12 @@ DAEMON_OPTIONS(`Name=NOW, Addr=127.0.0.1, Port=0')dnl",
     send("NOW", "now");
     let text = site.text_with("etc/mail/out.mbox", "Subject: now");
     assert!(!text.contains("Subject: later"));
-    let (mut client, _) = Client::hello(server.port("NOW"));
-    client.talk(&[("ETRN b.example", "250 ")]);
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_mailq"))
+        .arg("--root")
+        .arg(site.root())
+        .arg("run")
+        .status();
+    assert!(run.unwrap().success());
     site.text_with("etc/mail/out.mbox", "Subject: later");
 }
 

@@ -145,7 +145,7 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
     use std::os::unix::net::UnixStream;
     use std::process::{Command, Stdio};
     let site = site();
-    let ask = |request: serde_json::Value| -> serde_json::Value {
+    let ask = |request: serde_json::Value, text: &[u8]| -> serde_json::Value {
         let (ours, theirs) = rustix::net::socketpair(
             rustix::net::AddressFamily::UNIX,
             rustix::net::SocketType::SEQPACKET,
@@ -175,6 +175,7 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         let length = (json.len() as u32).to_be_bytes();
         stream.write_all(&length).unwrap();
         stream.write_all(json.as_bytes()).unwrap();
+        stream.write_all(text).unwrap();
         stream.shutdown(std::net::Shutdown::Write).unwrap();
         let mut reply = Vec::new();
         stream.read_to_end(&mut reply).unwrap();
@@ -182,11 +183,12 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         assert!(agent.wait().unwrap().success());
         serde_json::from_slice(&reply[4..]).unwrap()
     };
-    let run = |path: &str, args: &[&str], uid: u32| {
-        ask(serde_json::json!({"Run": {
+    let request = |path: &str, args: &[&str], uid: u32| {
+        serde_json::json!({"Run": {
             "path": path, "args": args, "folder": null, "uid": uid, "gid": uid,
-        }}))
+        }})
     };
+    let run = |path: &str, args: &[&str], uid: u32| ask(request(path, args, uid), b"");
     let own = env!("CARGO_BIN_EXE_smtpd");
     let target = site.path("open/file");
     let target = target.to_str().unwrap();
@@ -198,19 +200,26 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         (run("/bin/touch", &[target], BOB), "no mailer of this site"),
         (run(own, &["demo"], BOB), "no mailer of this site"),
         (
-            ask(serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": 0, "gid": 0}})),
+            ask(
+                serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": 0, "gid": 0}}),
+                b"",
+            ),
             "as root",
         ),
     ] {
         let said = reply["Refused"].as_str().unwrap_or_default();
         assert!(said.contains(why), "{reply}");
     }
-    let reply = run(own, &["deliver-file", "append", "fcntl", target], BOB);
+    // An empty message: the frame that ends it.
+    let append = request(own, &["deliver-file", "append", "fcntl", target], BOB);
+    let reply = ask(append, &0u32.to_be_bytes());
     assert_eq!(reply["Ended"]["fate"], "Sent", "{reply}");
     assert_eq!(fs::metadata(target).unwrap().uid(), BOB);
     // Another user's file is not his.
-    let shadow =
-        ask(serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": BOB, "gid": BOB}}));
+    let shadow = ask(
+        serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": BOB, "gid": BOB}}),
+        b"",
+    );
     assert_eq!(shadow["File"], serde_json::Value::Null, "{shadow}");
 }
 
