@@ -52,7 +52,7 @@ FAILED=0
 say() { printf '%-8s %s\n' "$1" "$2"; }
 start() {
     "$BIN/smtpd" --root "$ROOT" 2>"$ROOT/log" & SERVER=$!
-    for _ in $(seq 100); do grep -q ': ready$' "$ROOT/log" && return; sleep .1; done
+    for _ in $(seq 100); do grep -qs ': ready$' "$ROOT/log" && return; sleep .1; done
     say FAILED "the server does not start"; cat "$ROOT/log"; exit 1
 }
 # arrived NAME PATTERN: within ten seconds a message with this stands in the mailbox.

@@ -56,6 +56,7 @@ impl DropWriter {
                 Ok(file) => {
                     // Whatever the caller's umask: the server reads it as another user.
                     file.set_permissions(std::fs::Permissions::from_mode(0o660))?;
+                    join_group(&file, folder);
                     return Ok(DropWriter {
                         folder: folder.into(),
                         id,
@@ -115,6 +116,16 @@ impl DropWriter {
             Err(_) if std::fs::remove_file(&complete).is_err() => Ok(self.id.clone()),
             Err(error) => Err(error),
         }
+    }
+}
+
+/// Gives the file the folder's group, which a server that is not root reads it by. A caller
+/// of that group makes it so anyway; root can, and others need not.
+fn join_group(file: &File, folder: &Path) {
+    let group = |m: io::Result<std::fs::Metadata>| m.map(|m| m.gid()).ok();
+    let (own, wanted) = (group(file.metadata()), group(std::fs::metadata(folder)));
+    if own != wanted {
+        let _ = std::os::unix::fs::fchown(file, None, wanted);
     }
 }
 

@@ -76,13 +76,14 @@ impl Queue {
 }
 
 impl Queue {
-    /// The waiting messages that the conditions select, due or not, marked as being tried.
+    /// The messages that are wanted, due or not, marked as being tried. Held ones, and those
+    /// being tried already, are none.
     #[must_use]
-    pub fn take_selected(&self, conditions: &[Condition]) -> Vec<Box<str>> {
+    pub fn take_where(&self, wanted: impl Fn(&Envelope) -> bool) -> Vec<Box<str>> {
         let mut taken = Vec::new();
         for id in self.ids() {
             let envelope = self.envelope(&id);
-            let wanted = envelope.is_ok_and(|e| e.hold.is_none() && selects(conditions, &e));
+            let wanted = envelope.is_ok_and(|e| e.hold.is_none() && wanted(&e));
             if wanted && self.index().take(&id) {
                 taken.push(id);
             }

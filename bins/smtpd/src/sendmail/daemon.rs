@@ -79,6 +79,10 @@ pub(super) fn program() -> PathBuf {
 fn arguments(line: &CommandLine) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["--log".into(), "syslog".into()];
     args.extend(site_arguments(line));
+    if let Some(interval) = &line.queue.interval {
+        args.push("-q".into());
+        args.push((**interval).into());
+    }
     args
 }
 

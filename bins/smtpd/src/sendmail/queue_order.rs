@@ -22,6 +22,8 @@ pub enum Order {
 pub struct QueueOrder {
     /// How often.
     pub order: Order,
+    /// The time between runs, as typed.
+    pub interval: Option<Box<str>>,
     /// Which messages; none for all.
     pub conditions: Vec<Condition>,
 }
@@ -86,7 +88,10 @@ impl QueueOrder {
         let text = String::from_utf8_lossy(value);
         match read_time(&text, b'm') {
             Ok(time) if time.is_zero() => self.once(),
-            Ok(_) => self.order = Order::Often,
+            Ok(_) => {
+                self.order = Order::Often;
+                self.interval = Some(text.into());
+            }
             Err(_) => {
                 let unit = text.trim().trim_start_matches(|c: char| c.is_ascii_digit());
                 let unit = unit.chars().next().unwrap_or(' ');

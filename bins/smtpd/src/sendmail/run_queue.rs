@@ -3,6 +3,7 @@
 //! The server that has the queue is asked to. Where none runs, smtpd is called to do one run:
 //! it opens the queue, takes what waits in the drop folder and tries the messages once.
 
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -25,7 +26,7 @@ use crate::drop::intake::{self, Intake};
 use crate::log::{Log, Target};
 use crate::privilege::Becoming;
 use crate::queue::control::{Line, Request, ask};
-use crate::queue::{Condition, Queue, QueueError};
+use crate::queue::{Condition, Queue, QueueError, selects};
 use crate::throttle::Throttle;
 use crate::world::{self, World};
 
@@ -155,7 +156,7 @@ fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<
         Intake::open(Arc::new(RwLock::new(Arc::clone(&world))))
             .take_now()
             .await;
-        attempt_all(&world, conditions).await;
+        run_all(&world, conditions).await;
         queue.close();
         Ok(SysExit::Ok)
     });
@@ -182,10 +183,19 @@ fn not_opened(folder: &Path, error: &QueueError) -> Refusal {
     }
 }
 
-async fn attempt_all(world: &Arc<World>, conditions: &[Condition]) {
+/// Tries what is selected, and then the notices that came of it.
+async fn run_all(world: &Arc<World>, conditions: &[Condition]) {
+    let before: HashSet<Box<str>> = world.queue.ids().into_iter().collect();
+    let selected = world.queue.take_where(|e| selects(conditions, e));
+    attempt_all(world, selected).await;
+    let notices = world.queue.take_where(|e| !before.contains(&e.id));
+    attempt_all(world, notices).await;
+}
+
+async fn attempt_all(world: &Arc<World>, ids: Vec<Box<str>>) {
     let slots = Arc::new(Semaphore::new(AT_ONCE));
     let mut tries = JoinSet::new();
-    for id in world.queue.take_selected(conditions) {
+    for id in ids {
         let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
             return;
         };

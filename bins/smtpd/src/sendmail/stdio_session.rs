@@ -78,7 +78,7 @@ fn rules(scene: &Scene) -> Rules {
         max_recipients: count(limits.max_recipients.0),
         bad_rcpt_throttle: 0,
         max_noop: 0,
-        names: Names::Any,
+        names: Names::Hosts,
         bounces: Bounces::Hard,
         auth_strikes: 3,
         deliver_by_min_seconds: 0,

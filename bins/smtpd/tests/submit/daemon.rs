@@ -36,6 +36,7 @@ fn it_is_ready_when_the_call_returns() {
         String::from_utf8_lossy(&out.stdout)
     );
     assert!(pid.contains("smtpd --log syslog --root "), "{pid}");
+    assert!(pid.ends_with(" -q 30m\n"), "{pid}");
     site.sendmail(&["box"], b"Subject: x\n\nbody\n");
     site.until("the message", |s| s.read("open/box").contains("body"));
     // A second one finds the queue taken.
