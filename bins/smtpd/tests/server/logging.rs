@@ -44,6 +44,17 @@ fn talk(server: &Server) {
 const MC: &str = "define(`confAUTH_MECHANISMS', `PLAIN')dnl";
 
 #[test]
+fn what_sendmail_conf_says_in_vain_is_told() {
+    let site = Site::new(MC);
+    let text = "mech_list: PLAIN\nno_such_option: 1\n";
+    site.write("etc/sasl2/Sendmail.conf", text);
+    let told = "Sendmail.conf: line 2: no_such_option: unknown option: ignored";
+    site.start().log_with(told);
+    let (_, said) = site.run_to_end(&["check"]);
+    assert!(said.contains(told), "{said}");
+}
+
+#[test]
 fn sendmails_lines_on_standard_error() {
     let site = Site::new(MC);
     let server = site.start();
