@@ -63,22 +63,16 @@ pub fn check(start: &Start) -> ExitCode {
             .map(|_| "ready".into())
             .map_err(|e| e.to_string()),
     );
-    let mut domains: Vec<String> = site
-        .classes
-        .local_hosts
-        .iter()
-        .map(|w| String::from_utf8_lossy(w).into_owned())
-        .collect();
-    domains.sort_unstable();
-    println!("local {}", domains.join(" "));
-    let mut domains: Vec<String> = site
-        .classes
-        .relay_domains
-        .iter()
-        .map(|w| String::from_utf8_lossy(w).into_owned())
-        .collect();
-    domains.sort_unstable();
-    println!("relay {}", domains.join(" "));
+    let classes = &site.classes;
+    for (what, class) in [
+        ("local", &classes.local_hosts),
+        ("relay", &classes.relay_domains),
+        ("trust-auth", &classes.trusted_mechanisms),
+    ] {
+        let mut words: Vec<_> = class.iter().map(|w| String::from_utf8_lossy(w)).collect();
+        words.sort_unstable();
+        println!("{what} {}", words.join(" "));
+    }
     if faults == 0 {
         SysExit::Ok
     } else {
@@ -88,14 +82,18 @@ pub fn check(start: &Start) -> ExitCode {
 }
 
 fn listener(daemon: &DaemonOptions) -> String {
-    format!(
+    let mut text = format!(
         "{} {} {}:{} modifiers={}",
         daemon.name,
         daemon.family.as_str(),
         daemon.address.as_deref().unwrap_or("*"),
         daemon.port,
         daemon.modifiers.0
-    )
+    );
+    if let Some(proxies) = daemon.other("Proxy") {
+        text.push_str(&format!(" proxies={proxies}"));
+    }
+    text
 }
 
 fn tls(site: &Site) -> Result<String, String> {

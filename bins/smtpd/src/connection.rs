@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::consult::{Consultant, reply};
 use crate::daemon::Daemon;
 use crate::log::Level;
+use crate::queue::Departure;
 use crate::session::{Action, Ahead, Answer, Channel, Chunk, Refusal, Session};
 use crate::throttle::Held;
 use crate::wire::{Line, Wire};
@@ -51,6 +52,7 @@ struct Connection {
     consultant: Consultant,
     phase: watch::Receiver<Phase>,
     chunks: Option<message::Incoming>,
+    departure: Departure,
     _held: Held,
 }
 
@@ -61,6 +63,7 @@ pub async fn serve(
     accepted: Accepted,
     phase: watch::Receiver<Phase>,
 ) {
+    let departure = departure(&world, &daemon, &accepted).await;
     let mut wire = Wire::new(accepted.stream);
     wire.put_back(&accepted.first);
     let (held, load) = world.throttle.enter(accepted.client.ip());
@@ -104,10 +107,35 @@ pub async fn serve(
         consultant,
         phase,
         chunks: None,
+        departure,
         _held: held,
     };
     if connection.pause_for_greeting().await {
         connection.run(action).await;
+    }
+}
+
+/// Modifiers `b` and `h`: messages leave by the address at which they came, under its name.
+async fn departure(world: &World, daemon: &Daemon, accepted: &Accepted) -> Departure {
+    let modifiers = &daemon.options.modifiers;
+    let own = match (modifiers.has('b'), modifiers.has('h')) {
+        (false, false) => None,
+        _ => accepted.stream.local_addr().ok(),
+    };
+    let Some(own) = own.map(|own| own.ip().to_canonical()) else {
+        return Departure::default();
+    };
+    let helo = match modifiers.has('h') {
+        true => Some(world.resolver.peer(own, 0).await.name),
+        false => None,
+    };
+    Departure {
+        // Nothing out there is reached from the loopback net (op.me, ${if_addr}).
+        from: modifiers
+            .has('b')
+            .then_some(own)
+            .filter(|own| !own.is_loopback()),
+        helo,
     }
 }
 

@@ -105,7 +105,7 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
     let folder = site.below(&folder);
     // What only root can read or do comes before: the drop folder, the key of TLS, the agent.
     drop::intake::prepare(&site);
-    let tls = world::open_tls(&site, &log);
+    let tls = world::open_tls(&site, &log, None);
     if let Some(becoming) = Becoming::of(&site).map_err(ServerError::Privilege)? {
         agent::start(start.root.as_deref(), start.file.as_deref())?;
         becoming
@@ -202,7 +202,7 @@ async fn wait_for_signals(
         reloading();
         let fresh = configure(start, log).and_then(|site| {
             // A certificate that can't be used now is no reason to stop offering TLS.
-            let tls = world::open_tls(&site, log).or_else(|| current(world).tls.clone());
+            let tls = world::open_tls(&site, log, current(world).tls.clone());
             Ok(World::open(
                 site,
                 Arc::clone(queue),

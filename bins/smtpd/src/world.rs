@@ -147,14 +147,14 @@ impl World {
     }
 }
 
-/// The site's TLS. What can't be used is logged, and then not offered.
+/// The site's TLS. What can't be used is logged, and what was there before stays.
 #[must_use]
-pub fn open_tls(site: &Site, log: &Log) -> Option<Arc<Tls>> {
+pub fn open_tls(site: &Site, log: &Log, before: Option<Arc<Tls>>) -> Option<Arc<Tls>> {
     let tls = match Tls::of(site) {
         Ok(tls) => tls?,
         Err(error) => {
             log.say(Level::Error, &format!("STARTTLS=server: {error}"));
-            return None;
+            return before;
         }
     };
     if let Some(warning) = tls.warning() {

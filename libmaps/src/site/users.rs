@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::site::model::{Site, below};
 
@@ -26,8 +27,10 @@ pub struct User {
 /// Who has a mailbox here.
 #[derive(Clone, Debug)]
 pub enum Users {
-    /// The users of a passwd file.
+    /// The users of a text that was read.
     Listed(HashMap<String, User>),
+    /// The users of a passwd file, which is read anew when it has changed.
+    File(Arc<PasswdFile>),
     /// Whomever the system's name services know.
     System,
 }
@@ -36,13 +39,7 @@ impl Users {
     /// Reads the text of a passwd file; of a name that stands there twice the first line counts.
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
-        let mut users = HashMap::new();
-        for line in String::from_utf8_lossy(text).lines() {
-            if let Some(user) = user(line) {
-                users.entry(user.name.clone()).or_insert(user);
-            }
-        }
-        Users::Listed(users)
+        Users::Listed(listed(text))
     }
 
     /// The users of a site: those of `/etc/passwd` below its root where that stands there, else the system's.
@@ -51,8 +48,8 @@ impl Users {
         if root.is_none() {
             return Ok(Users::System);
         }
-        match std::fs::read(below(root, Path::new("/etc/passwd"))) {
-            Ok(text) => Ok(Users::parse(&text)),
+        match PasswdFile::open(below(root, Path::new("/etc/passwd"))) {
+            Ok(file) => Ok(Users::File(Arc::new(file))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Users::System),
             Err(error) => Err(error),
         }
@@ -62,6 +59,7 @@ impl Users {
     pub fn get(&self, name: &str) -> io::Result<Option<User>> {
         match self {
             Users::Listed(users) => Ok(users.get(name).cloned()),
+            Users::File(file) => Ok(file.users()?.get(name).cloned()),
             Users::System => system_user(name),
         }
     }
@@ -70,10 +68,8 @@ impl Users {
     /// a number it is the first by name.
     pub fn by_uid(&self, uid: u32) -> io::Result<Option<User>> {
         match self {
-            Users::Listed(users) => {
-                let same = users.values().filter(|user| user.uid == uid);
-                Ok(same.min_by(|a, b| a.name.cmp(&b.name)).cloned())
-            }
+            Users::Listed(users) => Ok(first_of(users, uid)),
+            Users::File(file) => Ok(first_of(&*file.users()?, uid)),
             Users::System => system_entry(|entry, buffer, octets, found| {
                 // SAFETY: the pointers outlive the call, and the buffer's length is passed.
                 #[allow(unsafe_code)]
@@ -88,9 +84,76 @@ impl Users {
     pub fn has(&self, name: &str) -> io::Result<bool> {
         match self {
             Users::Listed(users) => Ok(users.contains_key(name)),
+            Users::File(file) => Ok(file.users()?.contains_key(name)),
             Users::System => Ok(system_user(name)?.is_some()),
         }
     }
+}
+
+/// A passwd file and what it said when it was read last.
+#[derive(Debug)]
+pub struct PasswdFile {
+    path: PathBuf,
+    read: Mutex<(Seen, Arc<HashMap<String, User>>)>,
+}
+
+/// What tells a file from what stood there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Seen {
+    device: u64,
+    inode: u64,
+    octets: u64,
+    changed: (i64, i64),
+}
+
+impl PasswdFile {
+    /// Reads the file.
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let seen = Seen::of(&path)?;
+        let users = Arc::new(listed(&std::fs::read(&path)?));
+        Ok(PasswdFile {
+            path,
+            read: Mutex::new((seen, users)),
+        })
+    }
+
+    /// The users as they are now. A file that has gone is an error, never "no such user".
+    fn users(&self) -> io::Result<Arc<HashMap<String, User>>> {
+        let seen = Seen::of(&self.path)?;
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if read.0 != seen {
+            *read = (seen, Arc::new(listed(&std::fs::read(&self.path)?)));
+        }
+        Ok(Arc::clone(&read.1))
+    }
+}
+
+impl Seen {
+    fn of(path: &Path) -> io::Result<Self> {
+        use std::os::unix::fs::MetadataExt;
+        let metadata = std::fs::metadata(path)?;
+        Ok(Seen {
+            device: metadata.dev(),
+            inode: metadata.ino(),
+            octets: metadata.size(),
+            changed: (metadata.ctime(), metadata.ctime_nsec()),
+        })
+    }
+}
+
+fn listed(text: &[u8]) -> HashMap<String, User> {
+    let mut users = HashMap::new();
+    for line in String::from_utf8_lossy(text).lines() {
+        if let Some(user) = user(line) {
+            users.entry(user.name.clone()).or_insert(user);
+        }
+    }
+    users
+}
+
+fn first_of(users: &HashMap<String, User>, uid: u32) -> Option<User> {
+    let same = users.values().filter(|user| user.uid == uid);
+    same.min_by(|a, b| a.name.cmp(&b.name)).cloned()
 }
 
 fn user(line: &str) -> Option<User> {

@@ -333,6 +333,7 @@ impl Connection {
             by: params.by,
             auth: self.consultant.trusted_author().map(Octets::from),
             smtputf8: params.smtputf8.is_some(),
+            departure: self.departure.clone(),
             relay: self.session.peer().to_string(),
             protocol: self.consultant.protocol(&self.session),
             hold,

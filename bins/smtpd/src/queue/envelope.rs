@@ -1,5 +1,7 @@
 //! The envelope of a queued message, as it is kept and shown.
 
+use std::net::IpAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::schedule::Urgency;
@@ -167,6 +169,23 @@ impl Origin {
     }
 }
 
+/// How a message leaves that must leave as it came (daemon modifiers `b` and `h`).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Departure {
+    /// From this address of ours.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub from: Option<IpAddr>,
+    /// With this name in HELO.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub helo: Option<String>,
+}
+
+impl Departure {
+    fn is_free(&self) -> bool {
+        *self == Departure::default()
+    }
+}
+
 /// The envelope.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Envelope {
@@ -196,6 +215,9 @@ pub struct Envelope {
     /// Whether SMTPUTF8 was asked for.
     #[serde(default)]
     pub smtputf8: bool,
+    /// How it leaves, where the listener that took it has a say in that.
+    #[serde(skip_serializing_if = "Departure::is_free", default)]
+    pub departure: Departure,
     /// The client, as logs name it.
     pub relay: String,
     /// `$r`: SMTP, ESMTP, ESMTPS, ESMTPA, ...

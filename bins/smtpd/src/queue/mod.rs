@@ -28,8 +28,8 @@ use index::Index;
 use store::{Change, Store};
 
 pub use envelope::{
-    Envelope, Expanded, Hold, NOTIFY_BY_DEFAULT, Octets, Origin, Progress, QueuedRecipient,
-    QueuedTarget,
+    Departure, Envelope, Expanded, Hold, NOTIFY_BY_DEFAULT, Octets, Origin, Progress,
+    QueuedRecipient, QueuedTarget,
 };
 pub use id::Ids;
 pub use node::Node;

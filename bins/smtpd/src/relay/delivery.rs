@@ -295,6 +295,7 @@ impl<'a> Delivery<'a> {
             snapshot: &self.snapshot,
             mailer: self.mailer,
             id: &self.envelope.id,
+            departure: &self.envelope.departure,
             patience,
         }
     }
@@ -318,6 +319,7 @@ impl<'a> Delivery<'a> {
             mailer: self.mailer.name.clone(),
             host: hop.name.to_ascii_lowercase(),
             addr,
+            departure: self.envelope.departure.clone(),
         };
         let mut link = match self.idle(hop, &key).await {
             Some(link) => link,

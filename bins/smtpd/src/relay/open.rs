@@ -16,6 +16,7 @@ use super::exchange::Hop;
 use super::link::{self, Event, From, Link};
 use crate::log::Level;
 use crate::maps::Snapshot;
+use crate::queue::Departure;
 use crate::resolver::policy_text;
 use crate::world::World;
 
@@ -31,6 +32,8 @@ pub(super) struct Opener<'a> {
     pub(super) mailer: &'a Mailer,
     /// The queue id, for the log.
     pub(super) id: &'a str,
+    /// How the message must leave.
+    pub(super) departure: &'a Departure,
     /// How long a connection attempt may take.
     pub(super) patience: Duration,
 }
@@ -195,9 +198,13 @@ impl Opener<'_> {
 
     fn settings(&self, start_tls: StartTls, login: Option<Credentials>) -> Settings {
         let site = &self.world.site;
-        let name = match site.options.greeting.helo_name.as_str() {
-            "" => &site.host_name,
-            name => name,
+        let name = match (
+            &self.departure.helo,
+            site.options.greeting.helo_name.as_str(),
+        ) {
+            (Some(name), _) => name,
+            (None, "") => &site.host_name,
+            (None, name) => name,
         };
         Settings {
             protocol: if self.mailer.has('z') {
@@ -276,6 +283,12 @@ impl Opener<'_> {
     }
 
     fn from(&self, addr: SocketAddr) -> From {
+        let own = self.departure.from;
+        if let Some(own) = own.filter(|own| own.is_ipv4() == addr.is_ipv4()) {
+            return From {
+                local: Some(SocketAddr::new(own, 0)),
+            };
+        }
         let options = self.client_options(addr);
         let ip = options
             .and_then(|o| o.address.as_deref())

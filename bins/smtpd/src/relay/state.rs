@@ -1,6 +1,7 @@
 //! What the relay knows from one message to the next: hosts that did not answer, how
 //! many connections each has, and connections that are open and idle.
 
+use crate::queue::Departure;
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -63,6 +64,8 @@ pub struct Key {
     pub host: String,
     /// Where it is.
     pub addr: SocketAddr,
+    /// How it leaves us: another address or name is another connection.
+    pub(super) departure: Departure,
 }
 
 impl RelayState {

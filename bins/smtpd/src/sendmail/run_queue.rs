@@ -141,7 +141,7 @@ fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<
         Talk::Quiet => "syslog".parse().unwrap_or(Target::Stderr),
     };
     let log = Arc::new(Log::open(target));
-    let tls = world::open_tls(&site, &log);
+    let tls = world::open_tls(&site, &log, None);
     become_run_as_user(line, &site, &folder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

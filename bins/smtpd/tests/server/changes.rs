@@ -12,7 +12,7 @@ const WRONG: &str = "AUTH PLAIN AGFsaWNlAHdyb25n";
 const RIGHT: &str = "AUTH PLAIN AGFsaWNlAHNlY3JldA==";
 
 #[test]
-fn maps_aliases_and_accounts() {
+fn maps_aliases_users_and_accounts() {
     let site = Site::new(
         "FEATURE(`access_db')dnl\nFEATURE(`virtusertable')dnl\nFEATURE(`use_cw_file')dnl\n\
          define(`confAUTH_MECHANISMS', `PLAIN')dnl",
@@ -41,6 +41,11 @@ fn maps_aliases_and_accounts() {
     site.write("etc/mail/aliases", "new: bob\n");
     tables::build_aliases(&site.path("etc/mail/aliases")).unwrap();
     assert_eq!(rcpt("new@mail.example.test"), "250 2.1.5", "aliases");
+    site.write(
+        "etc/passwd",
+        "bob:x:8:8:Bob:/home/bob:/bin/sh\nann:x:9:9:Ann:/home/ann:/bin/sh\n",
+    );
+    assert_eq!(rcpt("ann@mail.example.test"), "250 2.1.5", "passwd");
     site.table("etc/mail/access", "From:b.example\tREJECT\n");
     assert_eq!(rcpt("bob"), "550 5.7.1", "access");
     // A map that is no map is told, and the last good one stays.

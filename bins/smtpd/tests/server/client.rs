@@ -29,6 +29,16 @@ impl Client {
         Client::connect_from("127.0.0.1", port)
     }
 
+    /// A connection to another address.
+    pub(crate) fn connect_to(addr: IpAddr, port: u16) -> Self {
+        let stream = TcpStream::connect((addr, port)).unwrap();
+        let patience = Some(Duration::from_secs(30));
+        stream.set_read_timeout(patience).unwrap();
+        Client {
+            stream: Stream::Clear(stream),
+        }
+    }
+
     /// A connection from another address of loopback.
     pub(crate) fn connect_from(from: &str, port: u16) -> Self {
         let from: IpAddr = from.parse().unwrap();

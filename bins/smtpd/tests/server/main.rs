@@ -15,6 +15,7 @@ mod name_server;
 mod saslauthd;
 mod site;
 
+mod departure;
 mod howto;
 mod listeners;
 mod logging;

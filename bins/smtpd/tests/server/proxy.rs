@@ -52,6 +52,9 @@ fn the_client_is_who_the_balancer_says() {
 #[test]
 fn who_is_listed_must_send_it_and_nobody_else_may() {
     let site = Site::new(MC);
+    let (status, said) = site.run_to_end(&["check"]);
+    assert!(status.success(), "{said}");
+    assert!(said.contains(" proxies=127.0.0.1/32;10.0.0.0/8"), "{said}");
     let server = site.start();
     let mut client = Client::connect(server.only_port());
     client.send(b"EHLO x\r\n");

@@ -123,6 +123,14 @@ fn a_replaced_certificate_counts_from_the_next_handshake_on() {
     server.signal("-HUP");
     server.log_with("configuration read anew");
     assert_eq!(shown(), der, "after SIGHUP");
+    // A site that wants no TLS any more has none.
+    site.write("etc/mail/sendmail.mc", &Site::mc("dnl"));
+    server.signal("-HUP");
+    let gone = crate::site::wait_until(|| {
+        let (_, offers) = Client::hello(server.only_port());
+        !offers.contains("STARTTLS")
+    });
+    assert!(gone, "after SIGHUP");
 }
 
 #[test]
