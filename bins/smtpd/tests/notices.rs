@@ -311,6 +311,26 @@ fn soft_bounces_wait_and_receipts_come_for_a_field() {
 }
 
 #[test]
+fn a_large_message_comes_back_whole_only_where_that_is_asked_for() {
+    let mut machine = machine("refuses: \"|exit 69\"\n", "");
+    machine.start(&[]);
+    let filler = format!("{}\n", "x".repeat(70)).repeat(16_000);
+    let text = format!("Subject: large\n\n{filler}the end\n");
+    machine.send(ANN, &["refuses@test.example"], &text);
+    let header = machine.mailbox_with("ann", "\nContent-Type: text/rfc822-headers\n");
+    assert!(header.contains("\nSubject: large\n") && !header.contains("the end"));
+    machine.send(&format!("{ANN} RET=FULL"), &["refuses@test.example"], &text);
+    let whole = machine.mailbox_with("ann", "\nthe end\n");
+    assert!(whole.contains("\nContent-Type: message/rfc822\n"));
+    machine.wait_for_empty_queue();
+    let files = |folder: &str| std::fs::read_dir(machine.path(folder)).unwrap().count();
+    assert_eq!(
+        files("var/spool/mqueue/large") + files("var/spool/mqueue/incoming"),
+        0
+    );
+}
+
+#[test]
 fn what_other_hosts_say() {
     let host = Host::start(Habit::Takes);
     let mut machine = machine(
