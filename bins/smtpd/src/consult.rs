@@ -23,7 +23,6 @@ use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
 use crate::queue::Node;
-use crate::queue::schedule::run_size;
 use crate::resolver::policy_text;
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
@@ -150,8 +149,7 @@ impl Consultant {
             return;
         };
         let queue = Arc::clone(&self.world.queue);
-        let most = run_size(self.world.site.options.queue.max_run_size);
-        let run = move || queue.run_where(most, |envelope| node.is_awaited_by(envelope));
+        let run = move || queue.run_where(|envelope| node.is_awaited_by(envelope));
         if let Ok(count) = tokio::task::spawn_blocking(run).await {
             let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
             self.world.log.say(Level::Info, &text);

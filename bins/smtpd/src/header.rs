@@ -52,6 +52,8 @@ pub struct Summary {
     pub class: i32,
     /// What the Priority field says, or a Precedence below 0.
     pub urgency: Urgency,
+    /// Whether it has a Return-Receipt-To field.
+    pub wants_receipt: bool,
 }
 
 /// The header was longer than allowed.
@@ -331,6 +333,7 @@ fn write_header(
         message_id,
         class,
         urgency: urgency_of(find("Priority").map(|f| f.value), class),
+        wants_receipt: find("Return-Receipt-To").is_some(),
     }
 }
 
@@ -448,10 +451,15 @@ mod tests {
             message_id: "<ID>".into(),
             class: -60,
             urgency: Urgency::NonUrgent,
+            wants_receipt: false,
         };
         assert_eq!(summary, Ok(want));
-        let (_, summary) = filtered("Priority: Urgent\nPrecedence: bulk\n\n", 7);
-        assert_eq!(summary.map(|s| s.urgency), Ok(Urgency::Urgent));
+        let (_, summary) = filtered(
+            "Priority: Urgent\nPrecedence: bulk\nReturn-receipt-to: x\n\n",
+            7,
+        );
+        let said = summary.map(|s| (s.urgency, s.wants_receipt));
+        assert_eq!(said, Ok((Urgency::Urgent, true)));
         let long = format!("X: {}\n\nbody\n", "y".repeat(400));
         assert_eq!(filtered(&long, 1000).1, Err(TooLarge));
         let endless = format!("X: {}", "y".repeat(9000));

@@ -45,6 +45,10 @@ fn options(site: &Site, all: &mut Vec<Diagnostic>) {
         let text = "Timeout.ident: clients are not asked who they are (RFC 1413)";
         all.push(Diagnostic::new(&at, Severity::Warning, text));
     }
+    if let Some(at) = given("UseErrorsTo").filter(|_| site.options.delivery.use_errors_to) {
+        let text = "UseErrorsTo: notices go to the sender, not to those of Errors-To";
+        all.push(Diagnostic::new(&at, Severity::Warning, text));
+    }
     let two = |path: &Option<std::path::PathBuf>| {
         path.as_ref()
             .is_some_and(|p| p.as_os_str().as_encoded_bytes().contains(&b','))

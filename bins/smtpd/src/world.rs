@@ -14,6 +14,7 @@ use crate::log::{Level, Log};
 use crate::login::{Logins, LoginsError};
 use crate::maps::{LiveMaps, Snapshot};
 use crate::queue::Queue;
+use crate::queue::schedule::run_size;
 use crate::relay::state::RelayState;
 use crate::resolver::{Resolver, ResolverError};
 use crate::throttle::{Throttle, load_average};
@@ -90,6 +91,7 @@ impl World {
         for warning in logins.warnings() {
             log.say(Level::Warning, &warning.to_string());
         }
+        queue.limit_runs(run_size(site.options.queue.max_run_size));
         Ok(Arc::new(World {
             maps: LiveMaps::open(&site)?,
             resolver: Resolver::of(&site)?,

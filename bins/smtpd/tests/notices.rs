@@ -273,7 +273,7 @@ fn the_schedule_survives_a_restart_and_etrn_breaks_it() {
 }
 
 #[test]
-fn soft_bounce_and_the_copy_for_the_postmaster() {
+fn the_words_of_the_site_and_the_copy_for_the_postmaster() {
     let mut machine = machine(
         "refuses: \"|exit 69\"\n",
         "define(`confCOPY_ERRORS_TO', `root')dnl\ndefine(`confERROR_MESSAGE', `Ask $j.')dnl\n",
@@ -284,6 +284,50 @@ fn soft_bounce_and_the_copy_for_the_postmaster() {
     assert!(mailbox.contains("secret"));
     let copy = machine.mailbox_with("root", "Subject: Postmaster notify");
     assert!(!copy.contains("secret"));
+}
+
+#[test]
+fn soft_bounces_wait_and_receipts_come_for_a_field() {
+    let mut machine = machine(
+        "refuses: \"|exit 69\"\n",
+        "define(`confSOFT_BOUNCE', `True')dnl\ndefine(`confRRT_IMPLIES_DSN', `True')dnl\n",
+    );
+    machine.start(&[]);
+    machine.send(
+        ANN,
+        &["bob@test.example"],
+        "Subject: x\nReturn-Receipt-To: ann@test.example\n\nx",
+    );
+    let mailbox = machine.mailbox_with("ann", "Subject: Return receipt");
+    has(notices(&mailbox)[0], &["Action: delivered"]);
+    machine.send(ANN, &["refuses@test.example"], "Subject: x\n\nx");
+    machine.wait("a deferred copy", || {
+        let listed = machine.mailq(&[]);
+        listed
+            .contains("(Deferred: Service unavailable)")
+            .then_some(())
+    });
+    assert_eq!(notices(&machine.mailbox("ann")).len(), 1);
+}
+
+#[test]
+fn a_large_message_comes_back_whole_only_where_that_is_asked_for() {
+    let mut machine = machine("refuses: \"|exit 69\"\n", "");
+    machine.start(&[]);
+    let filler = format!("{}\n", "x".repeat(70)).repeat(16_000);
+    let text = format!("Subject: large\n\n{filler}the end\n");
+    machine.send(ANN, &["refuses@test.example"], &text);
+    let header = machine.mailbox_with("ann", "\nContent-Type: text/rfc822-headers\n");
+    assert!(header.contains("\nSubject: large\n") && !header.contains("the end"));
+    machine.send(&format!("{ANN} RET=FULL"), &["refuses@test.example"], &text);
+    let whole = machine.mailbox_with("ann", "\nthe end\n");
+    assert!(whole.contains("\nContent-Type: message/rfc822\n"));
+    machine.wait_for_empty_queue();
+    let files = |folder: &str| std::fs::read_dir(machine.path(folder)).unwrap().count();
+    assert_eq!(
+        files("var/spool/mqueue/large") + files("var/spool/mqueue/incoming"),
+        0
+    );
 }
 
 #[test]

@@ -170,6 +170,9 @@ impl Connection {
         envelope.hops = summary.hops;
         envelope.class = summary.class;
         envelope.urgency = summary.urgency;
+        if summary.wants_receipt && self.world.site.options.delivery.rrt_implies_dsn {
+            envelope.ask_for_receipts();
+        }
         let schedule = Schedule::of(&self.world.site);
         if self.daemon.only_queues() {
             envelope.due_unix = schedule.next_run(envelope.created_unix);

@@ -100,7 +100,7 @@ pub async fn carry_out(queue: &Queue, request: Request, lines: mpsc::Sender<Line
         Request::Release(id) => queue.set_hold(id, None).await,
         Request::Remove(id) => queue.remove(id).await,
         Request::Run => {
-            queue.run_now(usize::MAX);
+            queue.run_now();
             Ok(())
         }
         Request::RunSome(conditions) => {

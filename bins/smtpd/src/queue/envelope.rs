@@ -330,6 +330,17 @@ impl Envelope {
         }
     }
 
+    /// Tells the sender of success too, of recipients for whom he said nothing
+    /// (RrtImpliesDsn).
+    pub fn ask_for_receipts(&mut self) {
+        for recipient in &mut self.recipients {
+            recipient.notify.get_or_insert(Notify {
+                success: true,
+                ..NOTIFY_BY_DEFAULT
+            });
+        }
+    }
+
     /// What the next host is asked to tell about a copy: the sender's NOTIFY, without
     /// success for the members of a list; nothing for a copy of the owner of a list.
     #[must_use]

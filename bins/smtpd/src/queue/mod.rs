@@ -19,6 +19,7 @@ mod store;
 mod tests;
 
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, mpsc};
 use std::thread::JoinHandle;
 
@@ -49,6 +50,7 @@ pub struct Queue {
     writer: Mutex<Option<JoinHandle<()>>>,
     ids: Ids,
     wake: Wake,
+    run_size: AtomicUsize,
 }
 
 /// Changes that happen together or not at all.
@@ -83,6 +85,7 @@ impl Queue {
             writer: Mutex::new(Some(writer)),
             ids: Ids::new(std::process::id()),
             wake: Wake::new(),
+            run_size: AtomicUsize::new(usize::MAX),
         }))
     }
 
@@ -253,15 +256,22 @@ impl Queue {
         self.index().wait(id, later_unix);
     }
 
-    /// Makes waiting messages due, at most so many (MaxQueueRunSize).
-    pub fn run_now(&self, most: usize) {
+    /// Sets how many messages one run makes due (MaxQueueRunSize).
+    pub fn limit_runs(&self, most: usize) {
+        self.run_size.store(most, Ordering::Relaxed);
+    }
+
+    /// Makes waiting messages due, as many as one run takes.
+    pub fn run_now(&self) {
+        let most = self.run_size.load(Ordering::Relaxed);
         self.index().make_all_due(most);
         self.wake.notify_one();
     }
 
-    /// Makes the waiting messages due that `wanted` chooses, at most so many; how many
-    /// there were. This reads every envelope.
-    pub fn run_where(&self, most: usize, wanted: impl Fn(&Envelope) -> bool) -> usize {
+    /// Makes the waiting messages due that `wanted` chooses, as many as one run takes; how
+    /// many there were. This reads every envelope.
+    pub fn run_where(&self, wanted: impl Fn(&Envelope) -> bool) -> usize {
+        let most = self.run_size.load(Ordering::Relaxed);
         let mut found = 0;
         for id in self.ids() {
             if found == most {

@@ -71,7 +71,7 @@ pub fn selects(conditions: &[Condition], envelope: &Envelope) -> bool {
 impl Queue {
     /// Makes the waiting messages due that the conditions select; how many those were.
     pub fn run_some(&self, conditions: &[Condition]) -> usize {
-        self.run_where(usize::MAX, |envelope| selects(conditions, envelope))
+        self.run_where(|envelope| selects(conditions, envelope))
     }
 }
 
