@@ -245,6 +245,12 @@ impl Client {
     /// What to do next.
     pub fn step(&mut self) -> Action {
         loop {
+            // Every reply that was asked for has been taken by now.
+            let acts = !self.output.is_empty() || matches!(self.state, State::Text(_));
+            if acts && self.parser.has_more() {
+                self.fail(Failure::temporary("4.5.0", "a reply to no command"));
+                continue;
+            }
             if !self.output.is_empty() {
                 return Action::Write(std::mem::take(&mut self.output));
             }
@@ -395,10 +401,6 @@ impl Client {
     fn on_greeting(&mut self, reply: Reply) {
         if reply.class() != Class::Yes {
             return self.fail(Failure::of(reply));
-        }
-        // A line that comes before it was asked for belongs to no command of ours.
-        if self.parser.has_more() {
-            return self.fail(Failure::temporary("4.5.0", "a reply to no command"));
         }
         if self.settings.protocol == Protocol::Smtp {
             let greeting = reply.shown().to_ascii_uppercase();

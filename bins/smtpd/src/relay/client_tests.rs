@@ -1,8 +1,9 @@
 //! Transcripts: `S:` what the server says, `C:` what the client does about it.
 
+#[path = "client_login_tests.rs"]
+mod login_tests;
+
 use super::*;
-use libmaps::sasl::mechanism::Mechanism;
-use libmaps::sasl::password::Password;
 
 fn settings(protocol: Protocol) -> Settings {
     Settings {
@@ -386,6 +387,33 @@ fn tls_that_is_not() {
 }
 
 #[test]
+fn replies_that_nobody_asked_for() {
+    for said in ["250 ok|250 ok|354 go", "250 ok|250"] {
+        let mut client = ready("250 mx");
+        client.begin(letter(&["x@b"]));
+        let script = format!(
+            "C: MAIL FROM:<a@me>
+             S: {said}
+             Unanswered a reply to no command
+             OVER 4.5.0 a reply to no command"
+        );
+        play(&mut client, &script);
+    }
+    // The answer to a text that was not sent is none.
+    let mut client = ready("250-mx|250 PIPELINING");
+    client.begin(letter(&["x@b"]));
+    play(
+        &mut client,
+        "C: MAIL FROM:<a@me>
+         C: RCPT TO:<x@b>
+         C: DATA
+         S: 250 ok|250 ok|354 go|250 taken
+         Unanswered a reply to no command
+         OVER 4.5.0 a reply to no command",
+    );
+}
+
+#[test]
 fn a_421_at_any_moment() {
     let over = "OVER 4.3.2 421 4.3.2 bye";
     let mut client = ready("250-mx|250 PIPELINING");
@@ -518,120 +546,5 @@ fn what_this_server_can_not_take() {
     play(
         &mut client,
         "Unfit 5.1.3 an address with control characters",
-    );
-}
-
-fn credentials(mechanisms: &[&str], clear_text: ClearText) -> Credentials {
-    Credentials {
-        authid: b"joe".to_vec(),
-        authzid: Vec::new(),
-        password: Password::new(b"secret".to_vec()).unwrap(),
-        realm: None,
-        mechanisms: mechanisms
-            .iter()
-            .map(|m| Mechanism::parse(m.as_bytes()).unwrap())
-            .collect(),
-        clear_text,
-        host: "mx".into(),
-    }
-}
-
-fn logging_in(mechanisms: &[&str], clear_text: ClearText, offered: &str) -> Client {
-    let mut client = Client::new(Settings {
-        login: Some(credentials(mechanisms, clear_text)),
-        ..settings(Protocol::Esmtp)
-    });
-    let mut did = Vec::new();
-    client.receive(b"220 mx\r\n");
-    run(&mut client, &mut did);
-    client.receive(format!("250-mx\r\n250 AUTH {offered}\r\n").as_bytes());
-    client
-}
-
-#[test]
-fn logins_in_the_sites_order() {
-    let mut client = logging_in(&["CRAM-MD5", "PLAIN"], ClearText::Allowed, "PLAIN CRAM-MD5");
-    play(
-        &mut client,
-        "C: AUTH CRAM-MD5
-         S: 334 PDE+
-         C: am9lIDNlODkyYjQ4ZjZlOWUwY2QwYjQ3YzU2YzYxYWQ2YjA1
-         S: 535 5.7.8 no
-         C: AUTH PLAIN AGpvZQBzZWNyZXQ=
-         S: 235 yes
-         READY"
-            .replace(
-                "am9lIDNlODkyYjQ4ZjZlOWUwY2QwYjQ3YzU2YzYxYWQ2YjA1",
-                &cram("<1>"),
-            )
-            .as_str(),
-    );
-    assert_eq!(client.logged_in(), Some("PLAIN"));
-    assert_eq!(client.take_notes(), ["CRAM-MD5: 535 5.7.8 no"]);
-}
-
-fn cram(challenge: &str) -> String {
-    use base64::Engine as _;
-    use libmaps::sasl::mechanism::{ClientExchange, ClientSetup, Nonce, Offer};
-    let login = credentials(&[], ClearText::Forbidden);
-    let setup = ClientSetup {
-        authid: login.authid,
-        authzid: login.authzid,
-        password: login.password,
-        realm: None,
-        service: "smtp".into(),
-        host: "mx".into(),
-        bindings: Vec::new(),
-        plus: Offer::NotOffered,
-    };
-    let nonce = Nonce::from_text("x").unwrap();
-    let mut exchange = ClientExchange::new(Mechanism::CramMd5, setup, nonce);
-    let answer = exchange.respond(challenge.as_bytes()).unwrap();
-    base64::engine::general_purpose::STANDARD.encode(answer)
-}
-
-#[test]
-fn no_password_in_clear() {
-    let mut client = logging_in(&["PLAIN", "LOGIN"], ClearText::Forbidden, "PLAIN LOGIN");
-    play(&mut client, "READY");
-    assert_eq!(client.logged_in(), None);
-    assert_eq!(
-        client.take_notes(),
-        ["no mechanism in common, offered PLAIN LOGIN"]
-    );
-}
-
-#[test]
-fn logins_that_fail() {
-    let mut client = logging_in(&["LOGIN"], ClearText::Allowed, "LOGIN");
-    play(
-        &mut client,
-        "C: AUTH LOGIN
-         S: 334 !!!
-         C: *
-         S: 501 cancelled
-         OVER 4.7.8 AUTH failed with every mechanism",
-    );
-    assert_eq!(
-        client.take_notes(),
-        ["LOGIN: a challenge that is not base64"]
-    );
-    let mut client = logging_in(&["CRAM-MD5"], ClearText::Forbidden, "CRAM-MD5");
-    play(
-        &mut client,
-        "C: AUTH CRAM-MD5
-         S: 454 4.7.0 later
-         OVER 4.7.0 AUTH CRAM-MD5: 454 4.7.0 later",
-    );
-    // A server that says yes to SCRAM without its proof is not the one we know.
-    let mut client = logging_in(&["SCRAM-SHA-256"], ClearText::Forbidden, "SCRAM-SHA-256");
-    let mut did = Vec::new();
-    run(&mut client, &mut did);
-    assert!(did[0].starts_with("C: AUTH SCRAM-SHA-256 "), "{did:?}");
-    client.receive(b"235 yes\r\n");
-    run(&mut client, &mut did);
-    assert!(
-        did[1].starts_with("OVER 4.7.0 AUTH SCRAM-SHA-256: "),
-        "{did:?}"
     );
 }

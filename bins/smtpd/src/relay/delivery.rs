@@ -1,6 +1,8 @@
 //! One message by one mailer to one host: from host to host until every copy has an
 //! outcome.
 
+mod transactions;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
@@ -9,31 +11,26 @@ use std::time::{Duration, Instant};
 use libmaps::site::hosts::Service;
 use libmaps::site::model::{Family, Mailer};
 
-use super::client::letter::{Letter, Receiver, Utf8Needed};
-use super::client::{Failure, Lasting, Stage, Verdict};
+use super::client::{Failure, Lasting};
 use super::exchange::{self, Hop, Source, is_foreign};
 use super::link::{Event, Link};
-use super::mime::recoded_header;
 use super::open::Opener;
-use super::reply::{Class, Reply};
+use super::reply::Reply;
 use super::rewrite::{Rewritten, rewrite};
 use super::route::{Next, NextHost, Route, hosts};
 use super::state::{Key, Single};
-use super::text::{self, Coding};
+use super::text;
 use crate::deliver::outcome::{Notifies, Outcome, Remote};
 use crate::maps::Snapshot;
 use crate::queue::{Envelope, QueuedTarget};
-use crate::session::BodyKind;
 use crate::world::World;
 
 /// Addresses of one host that are tried.
 const MAX_ADDRESSES: usize = 8;
 /// Addresses that one delivery tries.
 const MAX_ATTEMPTS: usize = 30;
-/// Recipients of one transaction.
-const MAX_RECIPIENTS: usize = 1000;
-/// Transactions on one connection for the copies of one message.
-const MAX_TRANSACTIONS: usize = 2000;
+/// Hosts that one delivery looks up.
+const MAX_HOPS: usize = 40;
 
 /// A delivery under way.
 pub(super) struct Delivery<'a> {
@@ -50,6 +47,8 @@ pub(super) struct Delivery<'a> {
     /// The last thing that went wrong with a host as a whole.
     failure: Option<(Failure, Option<Remote>)>,
     attempts: usize,
+    /// Hosts that were looked up.
+    hops: usize,
     /// When no further connection is tried (Timeout.aconnect).
     connect_until: Option<Instant>,
 }
@@ -107,6 +106,7 @@ impl<'a> Delivery<'a> {
             body_at,
             failure: None,
             attempts: 0,
+            hops: 0,
             connect_until: (!together.is_zero()).then(|| Instant::now() + together),
         })
     }
@@ -229,6 +229,10 @@ impl<'a> Delivery<'a> {
         };
         let mut unknown = true;
         for hop in &hops {
+            self.hops += 1;
+            if self.hops > MAX_HOPS {
+                return false;
+            }
             match self.addresses(hop).await {
                 Ok(addresses) => {
                     unknown = false;
@@ -383,7 +387,9 @@ impl<'a> Delivery<'a> {
             }
             Err(failure) => {
                 let longest = timeouts.host_status.0;
-                if failure.lasting == Lasting::Temporary && failure.status.starts_with("4.4.") {
+                let closing = failure.reply.as_ref().is_some_and(|r| r.code == 421);
+                let silent = failure.status.starts_with("4.4.");
+                if failure.lasting == Lasting::Temporary && (closing || silent) {
                     self.world.relay.failed(addr, &failure, longest);
                 }
                 let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
@@ -393,242 +399,9 @@ impl<'a> Delivery<'a> {
         }
     }
 
-    /// Sends what is open, in as many transactions as it takes.
-    async fn transactions(&mut self, hop: &Hop, link: &mut Link) -> After {
-        let notifies = match link.client.offers().dsn {
-            true => Notifies::Yes,
-            false => Notifies::No,
-        };
-        for _ in 0..MAX_TRANSACTIONS {
-            let open = self.open_copies(hop, link, notifies).await;
-            if open.is_empty() {
-                return After::Usable;
-            }
-            let (letter, header, coding) = match self.letter(&open, link).await {
-                Ok(letter) => letter,
-                Err(outcome) => {
-                    for at in &open {
-                        let remote = remote(hop, link.addr, None, notifies);
-                        self.settle(*at, outcome.clone().by(remote));
-                    }
-                    continue;
-                }
-            };
-            let after = self.transact(link, letter, &header, coding).await;
-            let (report, after) = match after {
-                Ok((report, after)) => (report, after),
-                Err(outcome) => {
-                    for at in &open {
-                        self.settle(*at, outcome.clone());
-                    }
-                    return After::Gone;
-                }
-            };
-            self.take_report(hop, link, &open, report, notifies);
-            if after == After::Gone {
-                return After::Gone;
-            }
-        }
-        After::Usable
-    }
-
-    /// The copies of the next transaction.
-    async fn open_copies(&mut self, hop: &Hop, link: &Link, notifies: Notifies) -> Vec<usize> {
-        let most = match link.addr {
-            _ if !self.mailer.has('m') => 1,
-            Some(addr) => self
-                .world
-                .relay
-                .most_recipients(addr)
-                .unwrap_or(MAX_RECIPIENTS),
-            None => MAX_RECIPIENTS,
-        };
-        let mut open = Vec::new();
-        for at in 0..self.targets.len() {
-            let is_open = self.outcomes.get(at).is_some_and(Option::is_none);
-            let Some(target) = self.targets.get(at).filter(|_| is_open) else {
-                continue;
-            };
-            let opener = self.opener(Duration::ZERO);
-            match opener.judge_recipient(link, hop, &target.user.0).await {
-                Ok(()) => open.push(at),
-                Err(failure) => {
-                    let remote = remote(hop, link.addr, None, notifies);
-                    self.settle(at, outcome_of(failure).by(remote));
-                }
-            }
-            if open.len() >= most {
-                break;
-            }
-        }
-        open
-    }
-
     fn settle(&mut self, at: usize, outcome: Outcome) {
         if let Some(slot) = self.outcomes.get_mut(at) {
             *slot = Some(outcome);
-        }
-    }
-
-    /// The envelope for this server, and how the text goes to it.
-    async fn letter(
-        &self,
-        open: &[usize],
-        link: &Link,
-    ) -> Result<(Letter, Vec<u8>, Coding), Outcome> {
-        let (envelope, offers) = (self.envelope, link.client.offers());
-        let receivers: Vec<Receiver> = open
-            .iter()
-            .filter_map(|at| self.targets.get(*at))
-            .map(|target| {
-                let recipient = envelope.recipients.get(target.recipient);
-                let recipient = recipient.filter(|_| target.owner.is_none());
-                Receiver {
-                    path: target.user.0.clone(),
-                    notify: envelope.notify_onward(target),
-                    orcpt: recipient.and_then(|r| r.orcpt.clone()),
-                }
-            })
-            .collect();
-        let sender = self.rewritten.sender.clone();
-        let ascii = sender.is_ascii()
-            && receivers.iter().all(|r| r.path.is_ascii())
-            && self.rewritten.header.is_ascii();
-        let mut header = self.rewritten.header.clone();
-        let (mut coding, mut body) = (Coding::AsIs, envelope.body);
-        let declared = envelope.body == Some(BodyKind::EightBitMime);
-        let must_recode = declared && !offers.eight_bit && !self.mailer.has('8');
-        if must_recode && self.has_eighth_bit().await? {
-            header = self.recoded()?;
-            coding = Coding::QuotedPrintable;
-            body = None;
-        }
-        let letter = Letter {
-            sender,
-            size_octets: match coding {
-                Coding::AsIs => self.size_octets,
-                // Nobody knows before it is done.
-                Coding::QuotedPrintable => 0,
-            },
-            body,
-            utf8: (envelope.smtputf8 && !ascii).then_some(Utf8Needed),
-            ret: envelope.ret,
-            envid: envelope.envid.clone(),
-            auth: self.author(link),
-            recipients: receivers,
-        };
-        Ok((letter, header, coding))
-    }
-
-    /// AUTH=; AuthOptions `A` gives it only after a login.
-    fn author(&self, link: &Link) -> Option<Vec<u8>> {
-        let author = self.envelope.auth.as_ref()?;
-        let only_logged_in = self.world.site.options.auth.options.has('A');
-        (link.client.logged_in().is_some() || !only_logged_in).then(|| author.0.clone())
-    }
-
-    async fn has_eighth_bit(&self) -> Result<bool, Outcome> {
-        let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
-        let text = self.world.queue.text(&self.envelope.id);
-        let text = text.map_err(|e| unreadable(e.to_string()))?;
-        let body_at = self.body_at;
-        tokio::task::spawn_blocking(move || text::has_eighth_bit(text, body_at))
-            .await
-            .map_err(|e| unreadable(e.to_string()))?
-            .map_err(|e| unreadable(format!("queue: {e}")))
-    }
-
-    fn recoded(&self) -> Result<Vec<u8>, Outcome> {
-        let site = &self.world.site;
-        let charset = &site.options.delivery.default_charset;
-        let note = format!("{} id {}", site.host_name, self.envelope.id);
-        recoded_header(&self.rewritten.header, charset, &note).map_err(|why| {
-            let text =
-                format!("8-bit text, which the next host does not take, can't be recoded: {why}");
-            Outcome::failed("5.6.3", text)
-        })
-    }
-
-    /// One transaction: the verdicts, and whether the connection is still of use.
-    async fn transact(
-        &self,
-        link: &mut Link,
-        letter: Letter,
-        header: &[u8],
-        coding: Coding,
-    ) -> Result<(Vec<Verdict>, After), Outcome> {
-        let timeouts = &self.world.site.options.timeouts;
-        link.used();
-        link.client.begin(letter);
-        loop {
-            match link.run(timeouts).await {
-                Event::SendText => {
-                    let text = match self.world.queue.text(&self.envelope.id) {
-                        Ok(text) => text,
-                        Err(error) => {
-                            link.client.lost("no text");
-                            let _ = link.run(timeouts).await;
-                            return Err(Outcome::deferred(error.to_string()).with_status("4.3.0"));
-                        }
-                    };
-                    let blocks = text::blocks(header, text, self.body_at, coding);
-                    link.send_text(blocks, timeouts).await;
-                }
-                Event::Ready => {
-                    let report = link.client.take_report().unwrap_or_default();
-                    return Ok((report, After::Usable));
-                }
-                Event::Over(_) => {
-                    let report = link.client.take_report().unwrap_or_default();
-                    return Ok((report, After::Gone));
-                }
-                Event::Secure | Event::Judge => link.client.lost("not expected"),
-            }
-        }
-    }
-
-    fn take_report(
-        &mut self,
-        hop: &Hop,
-        link: &Link,
-        open: &[usize],
-        report: Vec<Verdict>,
-        notifies: Notifies,
-    ) {
-        let taken = |v: &Verdict| {
-            !matches!(
-                v,
-                Verdict::Answered(Stage::Rcpt | Stage::Mail, _) | Verdict::Unfit { .. }
-            )
-        };
-        let accepted = report.iter().filter(|v| taken(v)).count();
-        for (at, verdict) in open.iter().zip(report) {
-            let with = |reply: Option<&Reply>| remote(hop, link.addr, reply, notifies);
-            let outcome = match verdict {
-                // RFC 5321 section 4.5.3.1.10: the others go in a transaction of their own.
-                Verdict::Answered(Stage::Rcpt, reply) if reply.code == 452 && accepted > 0 => {
-                    if let Some(addr) = link.addr {
-                        self.world.relay.too_many(addr, accepted);
-                    }
-                    continue;
-                }
-                Verdict::Answered(stage, reply) => answered(stage, &reply).by(with(Some(&reply))),
-                Verdict::Unfit { status, text } => Outcome::failed(status, text).by(with(None)),
-                Verdict::Unanswered(failure) => {
-                    let reply = failure.reply.clone();
-                    self.note(failure, Some(with(reply.as_ref())));
-                    continue;
-                }
-                Verdict::Uncertain(failure) => {
-                    let reply = failure.reply.clone();
-                    let outcome = outcome_of(Failure {
-                        lasting: Lasting::Temporary,
-                        ..failure
-                    });
-                    outcome.by(with(reply.as_ref()))
-                }
-            };
-            self.settle(*at, outcome);
         }
     }
 }
@@ -660,29 +433,5 @@ fn outcome_of(failure: Failure) -> Outcome {
     match failure.lasting {
         Lasting::Temporary => Outcome::deferred(failure.text).with_status(&failure.status),
         Lasting::Permanent => Outcome::failed(&failure.status, failure.text),
-    }
-}
-
-/// What a reply means for a recipient, in sendmail's words.
-fn answered(stage: Stage, reply: &Reply) -> Outcome {
-    let status = reply.status();
-    match reply.class() {
-        Class::Yes => {
-            let shown = reply.shown();
-            let text = shown.get(4..).unwrap_or_default().to_owned();
-            Outcome {
-                text,
-                ..Outcome::sent().with_status(&status)
-            }
-        }
-        Class::NotNow | Class::GoOn => Outcome::deferred(reply.shown()).with_status(&status),
-        Class::No => {
-            let unknown = stage == Stage::Rcpt && matches!(reply.code, 550 | 551 | 553);
-            let text = match unknown {
-                true => "User unknown",
-                false => "Service unavailable",
-            };
-            Outcome::failed(&status, text)
-        }
     }
 }

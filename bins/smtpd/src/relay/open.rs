@@ -7,6 +7,7 @@ use std::time::Duration;
 use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::{Outcome as Ruled, Policy, Ruling, srv_features, tls, try_tls};
 use libmaps::site::model::{ClientOptions, Family, Mailer};
+use libmaps::table::verdict::Refusal;
 
 use super::authinfo::{self, AuthInfo};
 use super::client::{
@@ -50,6 +51,10 @@ impl Opener<'_> {
             StartTls::Never
         } else {
             match self.ruled(&session, try_tls::try_tls).await {
+                // A map that can't be read says nothing about TLS.
+                Ruled::Refuse(refusal) if refusal.is_temporary() => {
+                    return Err(failure_of(&refusal));
+                }
                 Ruled::Refuse(_) => StartTls::Never,
                 _ => StartTls::WhereOffered,
             }
@@ -389,24 +394,22 @@ impl Broken {
 }
 
 fn refused(ruled: Ruled) -> Result<(), Failure> {
-    let Ruled::Refuse(refusal) = ruled else {
-        return Ok(());
-    };
+    match ruled {
+        Ruled::Refuse(refusal) => Err(failure_of(&refusal)),
+        _ => Ok(()),
+    }
+}
+
+fn failure_of(refusal: &Refusal) -> Failure {
     let reply = refusal.reply();
-    let class = if reply.is_temporary() {
-        "4.7.0"
-    } else {
-        "5.7.0"
+    let (lasting, class) = match reply.is_temporary() {
+        true => (Lasting::Temporary, "4.7.0"),
+        false => (Lasting::Permanent, "5.7.0"),
     };
-    let status = reply.status.map_or(class.to_owned(), |s| s.to_string());
-    let lasting = match reply.is_temporary() {
-        true => Lasting::Temporary,
-        false => Lasting::Permanent,
-    };
-    Err(Failure {
+    Failure {
         lasting,
-        status,
+        status: reply.status.map_or(class.to_owned(), |s| s.to_string()),
         text: reply.lines.join(" "),
         reply: None,
-    })
+    }
 }

@@ -1,6 +1,7 @@
 //! Where mail goes: lists, ports, MX, fallbacks; and what its sender is told where it can't go.
 
 use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Write};
 
 use crate::name_server::NameServer;
 use crate::sink::{Habits, Sink};
@@ -240,7 +241,7 @@ fn a_smart_host_takes_it_all_and_loops_are_seen() {
 }
 
 #[test]
-fn lmtp_by_tcp_and_by_a_socket() {
+fn lmtp_by_tcp() {
     let sink = Sink::start(Habits {
         lmtp: true,
         keywords: vec!["PIPELINING"],
@@ -264,6 +265,70 @@ fn lmtp_by_tcp_and_by_a_socket() {
             "stat=Sent (2.0.0 taken",
         ]);
     }
+}
+
+#[test]
+fn lmtp_by_a_socket_of_this_machine() {
+    let setup = Setup {
+        mailertable: "b.example\tstore:anything\n".into(),
+        tail: "MAILER_DEFINITIONS\nMstore, P=[IPC], F=mDFMuXz, S=EnvFromSMTP/HdrFromSMTP, \
+             R=EnvToSMTP, E=\\r\\n, A=FILE /var/lmtp\n"
+            .into(),
+        ..Setup::default()
+    };
+    let root = tempfile::tempdir().unwrap();
+    crate::site::lay_out(root.path(), &setup);
+    let listener = std::os::unix::net::UnixListener::bind(root.path().join("var/lmtp")).unwrap();
+    let heard = std::thread::spawn(move || {
+        let (stream, _) = listener.accept().unwrap();
+        let mut output = stream.try_clone().unwrap();
+        let mut all = Vec::new();
+        output.write_all(b"220 store\r\n").unwrap();
+        for line in BufReader::new(stream).lines() {
+            let line = line.unwrap();
+            let reply = match line.as_str() {
+                "DATA" => "354 go",
+                "." => "250 stored",
+                _ if all.contains(&"DATA".to_owned()) && !all.contains(&".".to_owned()) => "",
+                _ => "250 ok",
+            };
+            let done = line == ".";
+            all.push(line);
+            if !reply.is_empty() {
+                output.write_all(format!("{reply}\r\n").as_bytes()).unwrap();
+            }
+            if done {
+                break;
+            }
+        }
+        all
+    });
+    let site = Site::run(root);
+    site.send("joe@a.example", &["x@b.example"], "one");
+    let heard = heard.join().unwrap();
+    assert_eq!(heard[0], format!("LHLO {HOST}"));
+    assert!(
+        heard.contains(&"RCPT TO:<x@b.example>".to_owned()),
+        "{heard:?}"
+    );
+    site.logged(&["to=<x@b.example>", "relay=/var/lmtp", "stat=Sent (stored)"]);
+}
+
+#[test]
+fn connect_only_to_and_one_at_a_time() {
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&Setup {
+        mc: format!(
+            "define(`confCONNECT_ONLY_TO', `[127.0.0.1]:{}')dnl\ndefine(`confSINGLE_THREAD_DELIVERY', `True')dnl\n",
+            sink.port()
+        ),
+        mailertable: "b.example\tesmtp:[192.0.2.1]\n".into(),
+        ..Setup::default()
+    });
+    for _ in 0..5 {
+        site.send("joe@a.example", &["x@b.example"], "one");
+    }
+    sink.take(5);
 }
 
 #[test]

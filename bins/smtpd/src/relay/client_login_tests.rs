@@ -1,0 +1,121 @@
+//! Transcripts of AUTH.
+
+use super::{play, run, settings};
+use crate::relay::client::{ClearText, Client, Credentials, Protocol, Settings};
+use libmaps::sasl::mechanism::Mechanism;
+use libmaps::sasl::password::Password;
+
+fn credentials(mechanisms: &[&str], clear_text: ClearText) -> Credentials {
+    Credentials {
+        authid: b"joe".to_vec(),
+        authzid: Vec::new(),
+        password: Password::new(b"secret".to_vec()).unwrap(),
+        realm: None,
+        mechanisms: mechanisms
+            .iter()
+            .map(|m| Mechanism::parse(m.as_bytes()).unwrap())
+            .collect(),
+        clear_text,
+        host: "mx".into(),
+    }
+}
+
+fn logging_in(mechanisms: &[&str], clear_text: ClearText, offered: &str) -> Client {
+    let mut client = Client::new(Settings {
+        login: Some(credentials(mechanisms, clear_text)),
+        ..settings(Protocol::Esmtp)
+    });
+    let mut did = Vec::new();
+    client.receive(b"220 mx\r\n");
+    run(&mut client, &mut did);
+    client.receive(format!("250-mx\r\n250 AUTH {offered}\r\n").as_bytes());
+    client
+}
+
+#[test]
+fn logins_in_the_sites_order() {
+    let mut client = logging_in(&["CRAM-MD5", "PLAIN"], ClearText::Allowed, "PLAIN CRAM-MD5");
+    play(
+        &mut client,
+        "C: AUTH CRAM-MD5
+         S: 334 PDE+
+         C: am9lIDNlODkyYjQ4ZjZlOWUwY2QwYjQ3YzU2YzYxYWQ2YjA1
+         S: 535 5.7.8 no
+         C: AUTH PLAIN AGpvZQBzZWNyZXQ=
+         S: 235 yes
+         READY"
+            .replace(
+                "am9lIDNlODkyYjQ4ZjZlOWUwY2QwYjQ3YzU2YzYxYWQ2YjA1",
+                &cram("<1>"),
+            )
+            .as_str(),
+    );
+    assert_eq!(client.logged_in(), Some("PLAIN"));
+    assert_eq!(client.take_notes(), ["CRAM-MD5: 535 5.7.8 no"]);
+}
+
+fn cram(challenge: &str) -> String {
+    use base64::Engine as _;
+    use libmaps::sasl::mechanism::{ClientExchange, ClientSetup, Nonce, Offer};
+    let login = credentials(&[], ClearText::Forbidden);
+    let setup = ClientSetup {
+        authid: login.authid,
+        authzid: login.authzid,
+        password: login.password,
+        realm: None,
+        service: "smtp".into(),
+        host: "mx".into(),
+        bindings: Vec::new(),
+        plus: Offer::NotOffered,
+    };
+    let nonce = Nonce::from_text("x").unwrap();
+    let mut exchange = ClientExchange::new(Mechanism::CramMd5, setup, nonce);
+    let answer = exchange.respond(challenge.as_bytes()).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(answer)
+}
+
+#[test]
+fn no_password_in_clear() {
+    let mut client = logging_in(&["PLAIN", "LOGIN"], ClearText::Forbidden, "PLAIN LOGIN");
+    play(&mut client, "READY");
+    assert_eq!(client.logged_in(), None);
+    assert_eq!(
+        client.take_notes(),
+        ["no mechanism in common, offered PLAIN LOGIN"]
+    );
+}
+
+#[test]
+fn logins_that_fail() {
+    let mut client = logging_in(&["LOGIN"], ClearText::Allowed, "LOGIN");
+    play(
+        &mut client,
+        "C: AUTH LOGIN
+         S: 334 !!!
+         C: *
+         S: 501 cancelled
+         OVER 4.7.8 AUTH failed with every mechanism",
+    );
+    assert_eq!(
+        client.take_notes(),
+        ["LOGIN: a challenge that is not base64"]
+    );
+    let mut client = logging_in(&["CRAM-MD5"], ClearText::Forbidden, "CRAM-MD5");
+    play(
+        &mut client,
+        "C: AUTH CRAM-MD5
+         S: 454 4.7.0 later
+         OVER 4.7.0 AUTH CRAM-MD5: 454 4.7.0 later",
+    );
+    // A server that says yes to SCRAM without its proof is not the one we know.
+    let mut client = logging_in(&["SCRAM-SHA-256"], ClearText::Forbidden, "SCRAM-SHA-256");
+    let mut did = Vec::new();
+    run(&mut client, &mut did);
+    assert!(did[0].starts_with("C: AUTH SCRAM-SHA-256 "), "{did:?}");
+    client.receive(b"235 yes\r\n");
+    run(&mut client, &mut did);
+    assert!(
+        did[1].starts_with("OVER 4.7.0 AUTH SCRAM-SHA-256: "),
+        "{did:?}"
+    );
+}
