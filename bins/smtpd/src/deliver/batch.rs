@@ -20,6 +20,9 @@ use crate::world::World;
 
 /// Copies of one message that are delivered on this machine at one time.
 const TOGETHER: usize = 4;
+/// Copies that go to another host before what became of them is written down: as many
+/// recipients as every server takes in one transaction (RFC 5321 section 4.5.3.1.8).
+const AWAY_TOGETHER: usize = 100;
 
 /// Copies that are delivered together, by their places in the envelope.
 enum Batch {
@@ -148,7 +151,11 @@ fn batches(world: &World, envelope: &Envelope) -> Vec<Batch> {
         }
     }
     let here = here.chunks(TOGETHER).map(|c| Batch::Here(c.to_vec()));
-    here.chain(away.into_iter().map(Batch::Away)).collect()
+    let away = away
+        .iter()
+        .flat_map(|copies| copies.chunks(AWAY_TOGETHER))
+        .map(|c| Batch::Away(c.to_vec()));
+    here.chain(away).collect()
 }
 
 /// HoldExpensive: copies by an expensive mailer (flag `e`) are not tried when they come.

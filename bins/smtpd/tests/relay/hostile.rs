@@ -19,7 +19,9 @@ fn fate(habits: Habits, mc: &str) -> String {
     let site = start(&sink, mc);
     site.send("joe@a.example", &["x@b.example"], "text");
     let line = site.logged(&["to=<x@b.example>"]);
-    let expected = usize::from(!line.contains("stat=Sent"));
+    // Nobody hears of what failed for good here: the sender's host is unknown, and so is
+    // the postmaster.
+    let expected = usize::from(line.contains("stat=Deferred"));
     assert_eq!(site.queued(expected), expected, "{line}");
     line
 }
