@@ -175,7 +175,7 @@ fn failure_at_another_host_and_here() {
             1,
             "local",
             "full",
-            failed("5.3.0", "Can't create output: mailbox is full"),
+            failed("5.3.0", "Can't create output: sorry... mailbox is full"),
         ),
         copy(2, "local", "fine", Progress::Done),
     ];

@@ -136,10 +136,12 @@ fn transcript(line: &Line, charset: Charset) -> Vec<String> {
                 _ => 554,
             };
             // A text of the expansion names the address itself.
-            match text.split_once("... ") {
-                Some((_, why)) => format!("{code} {status} {who}... {why}"),
-                None => format!("{code} {status} {who}... {text}"),
-            }
+            let plain = who.trim_matches(['<', '>', '"']);
+            let why = match text.split_once("... ") {
+                Some((before, why)) if before.ends_with(plain) => why,
+                _ => &text,
+            };
+            format!("{code} {status} {who}... {why}")
         }
         Action::Delayed => format!("{who}... Deferred: {text}"),
         Action::Delivered => format!("{who}... Successfully delivered"),
