@@ -85,7 +85,7 @@ pub fn plan(site: &Site, envelope: &Envelope, late: Option<Late>) -> Plan {
     };
     let receipts = !site.options.greeting.privacy.has(PrivacyFlag::NoReceipts);
     let delayed = late
-        .filter(|_| hears_of_delays(envelope))
+        .filter(|_| envelope.origin == Origin::Client && envelope.class >= 0)
         .map(|Late { until_unix }| Delayed { until_unix });
     for recipient in &envelope.recipients {
         let notify = recipient.notify.unwrap_or(NOTIFY_BY_DEFAULT);
@@ -120,14 +120,10 @@ fn wanted(notify: Notify, action: Action, receipts: bool) -> bool {
 
 /// Programs and lists are not told of delays, as with sendmail: nor is anybody of a
 /// message that nobody waits for.
-fn hears_of_delays(envelope: &Envelope) -> bool {
-    let sender = envelope.sender.0.to_ascii_lowercase();
-    let local = sender.rsplitn(2, |c| *c == b'@').last().unwrap_or_default();
-    envelope.origin == Origin::Client
-        && envelope.class >= 0
-        && !sender.is_empty()
-        && !local.starts_with(b"owner-")
-        && !local.ends_with(b"-request")
+fn hears_of_delays(reader: &Octets) -> bool {
+    let reader = reader.0.to_ascii_lowercase();
+    let local = reader.rsplitn(2, |c| *c == b'@').last().unwrap_or_default();
+    !reader.is_empty() && !local.starts_with(b"owner-") && !local.ends_with(b"-request")
 }
 
 /// Turns what one reader has to hear into notices.
@@ -143,6 +139,11 @@ fn address(
         .partition(|line| line.action == Action::Delayed);
     let failed = rest.iter().any(|line| line.action == Action::Failed);
     let reader = owner.unwrap_or_else(|| envelope.sender.clone());
+    let delayed = if hears_of_delays(&reader) {
+        delayed
+    } else {
+        Vec::new()
+    };
     let options = &site.options.delivery;
     if !reader.0.is_empty() {
         for (kind, lines) in [(Kind::Delay, delayed), (kind_of(failed), rest.clone())] {
