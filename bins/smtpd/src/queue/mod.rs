@@ -339,10 +339,14 @@ impl Queue {
     }
 
     fn take(&self, id: &str) -> Result<(), QueueError> {
-        if self.index().take(id) {
+        let mut index = self.index();
+        if index.take(id) {
             return Ok(());
         }
-        Err(QueueError::Unknown(id.into()))
+        Err(match index.contains(id) {
+            true => QueueError::Busy(id.into()),
+            false => QueueError::Unknown(id.into()),
+        })
     }
 
     async fn change(&self, changes: Vec<Change>) -> Result<(), Arc<QueueError>> {

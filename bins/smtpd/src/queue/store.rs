@@ -53,6 +53,9 @@ pub enum QueueError {
     /// There is no such message.
     #[error("{0}: no such message in the queue")]
     Unknown(String),
+    /// It is just being tried, and can't be changed.
+    #[error("{0}: just being tried; try again in a moment")]
+    Busy(String),
     /// An envelope does not read.
     #[error("{id}: damaged envelope: {source}")]
     Envelope {
