@@ -11,12 +11,15 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use libmaps::site::Site;
 use libmaps::site::load;
+use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use super::{Reply, Request, read_frame, write_frame};
+use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes};
 use crate::deliver::program::{self, Program, RunAs};
 use crate::own_program;
+use crate::privilege::ids_of;
 
 /// Most pieces of work at one time.
 const MAX_JOBS: usize = 64;
@@ -33,7 +36,13 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
         }
     };
     stay_through_signals();
-    let programs = Arc::new(Programs::of(&site));
+    let allowed = match Allowed::of(&site) {
+        Ok(allowed) => Arc::new(allowed),
+        Err(error) => {
+            eprintln!("smtpd: agent: /etc/passwd: {error}");
+            return SysExit::OsErr.into();
+        }
+    };
     let jobs = Arc::new(Jobs::default());
     let channel = io::stdin();
     loop {
@@ -46,11 +55,11 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
             }
         };
         let job = jobs.begin();
-        let programs = Arc::clone(&programs);
+        let allowed = Arc::clone(&allowed);
         std::thread::spawn(move || {
             let _job = job;
             // A server that has gone has nobody to tell.
-            let _ = work(stream, &programs);
+            let _ = work(stream, &allowed);
         });
     }
     jobs.wait();
@@ -85,15 +94,20 @@ fn next(channel: BorrowedFd<'_>) -> io::Result<Option<UnixStream>> {
     }
 }
 
-fn work(mut stream: UnixStream, programs: &Programs) -> io::Result<()> {
+fn work(mut stream: UnixStream, allowed: &Allowed) -> io::Result<()> {
     let request: Request = read_frame(&mut stream)?;
     let reply = match request {
         Request::Run { uid: 0, .. } | Request::Forward { uid: 0, .. } => {
             Reply::Refused("nothing is done as root; give root an alias".into())
         }
+        Request::Run { uid, gid, .. } | Request::Forward { uid, gid, .. }
+            if !allowed.group(uid, gid) =>
+        {
+            Reply::Refused(format!("group {gid} is not one of user {uid}"))
+        }
         Request::Run {
             ref path, ref args, ..
-        } if !programs.allow(path, args) => {
+        } if !allowed.program(path, args) => {
             Reply::Refused(format!("{}: no mailer of this site", path.display()))
         }
         Request::Run {
@@ -142,20 +156,36 @@ fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
     }
 }
 
-/// The programs that may be run: the site's mailers, and our own file delivery.
-struct Programs {
+/// What may be done: the site's mailers and our own file delivery may be run, and a user has
+/// his own group. A server that was taken over must not get at more through the agent.
+struct Allowed {
     mailers: Vec<PathBuf>,
+    users: Users,
+    /// DefaultUser.
+    default: Option<(u32, u32)>,
+    mail_folder: PathBuf,
 }
 
-impl Programs {
-    fn of(site: &Site) -> Self {
+impl Allowed {
+    fn of(site: &Site) -> io::Result<Self> {
         let mailers = site.mailers.defined.iter();
-        Programs {
+        Ok(Allowed {
             mailers: mailers.map(|m| PathBuf::from(&m.path)).collect(),
-        }
+            users: Users::of(site)?,
+            default: ids_of(site, site.options.files.default_user.trim()).ok(),
+            mail_folder: site.below(Path::new(MAIL_FOLDER)),
+        })
     }
 
-    fn allow(&self, path: &Path, args: &[String]) -> bool {
+    /// The group of the user, that of the mailboxes, or DefaultUser's.
+    fn group(&self, uid: u32, gid: u32) -> bool {
+        let own = self.users.by_uid(uid).ok().flatten().map(|user| user.gid);
+        own == Some(gid)
+            || self.default == Some((uid, gid))
+            || group_of_mailboxes(&self.mail_folder) == Some(gid)
+    }
+
+    fn program(&self, path: &Path, args: &[String]) -> bool {
         if own_program::is(path) {
             return args.first().is_some_and(|word| word == "deliver-file");
         }

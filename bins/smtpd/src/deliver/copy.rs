@@ -30,7 +30,7 @@ use super::program::{self, Program, RunAs};
 use super::text::{self, Front};
 
 /// Folder of mailboxes.
-const MAIL_FOLDER: &str = "/var/mail";
+pub(crate) const MAIL_FOLDER: &str = "/var/mail";
 
 /// Deliveries on this machine at one time: each may be a process.
 static SLOTS: Semaphore = Semaphore::const_new(16);
@@ -131,8 +131,7 @@ async fn job(
 /// `/var/mail/USER`, as the user, with the group of the folder for the dotlock.
 fn mailbox_job(world: &World, user: &User, front: Front) -> Job {
     let folder = world.site.below(Path::new(MAIL_FOLDER));
-    let gid = std::os::unix::fs::MetadataExt::gid;
-    let group = std::fs::metadata(&folder).map_or(user.gid, |m| gid(&m));
+    let group = group_of_mailboxes(&folder).unwrap_or(user.gid);
     Job::Append {
         path: folder.join(&user.name),
         locking: Locking::Dotlock,
@@ -142,6 +141,12 @@ fn mailbox_job(world: &World, user: &User, front: Front) -> Job {
             gid: group,
         },
     }
+}
+
+/// The group of the folder of mailboxes, which a dotlock there may need; never root's.
+pub(crate) fn group_of_mailboxes(folder: &Path) -> Option<u32> {
+    let metadata = std::fs::metadata(folder).ok()?;
+    Some(std::os::unix::fs::MetadataExt::gid(&metadata)).filter(|gid| *gid != 0)
 }
 
 /// A file that an alias or a `.forward` names; a final slash means Maildir.

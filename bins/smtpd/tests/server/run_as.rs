@@ -206,6 +206,23 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
             ),
             "as root",
         ),
+        (
+            ask(
+                serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": BOB, "gid": 0}}),
+                b"",
+            ),
+            "is not one of user",
+        ),
+        (
+            ask(
+                serde_json::json!({"Run": {
+                    "path": own, "args": ["deliver-file", "append", "fcntl", target],
+                    "folder": null, "uid": BOB, "gid": 42,
+                }}),
+                b"",
+            ),
+            "is not one of user",
+        ),
     ] {
         let said = reply["Refused"].as_str().unwrap_or_default();
         assert!(said.contains(why), "{reply}");
