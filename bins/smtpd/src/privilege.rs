@@ -2,6 +2,7 @@
 
 use std::net::TcpListener;
 use std::os::fd::FromRawFd;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 
 use libmaps::site::Site;
@@ -109,7 +110,13 @@ impl Becoming {
     #[allow(unsafe_code)] // setuid(2) and its like have no safe form in std.
     pub fn become_him(&self, queue: &Path) -> Result<(), String> {
         let failed = |e| format!("{}: {e}", queue.display());
-        std::fs::create_dir_all(queue).map_err(failed)?;
+        if let Some(above) = queue.parent() {
+            std::fs::create_dir_all(above).map_err(failed)?;
+        }
+        match std::fs::DirBuilder::new().mode(0o700).create(queue) {
+            Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
+            _ => {}
+        }
         give(queue, self.user, self.group).map_err(failed)?;
         // SAFETY: numbers and a slice that lives; the order is groups, group, user, after
         // which nothing can be regained.

@@ -171,7 +171,9 @@ pub(super) fn for_programs(
     }
     field("Reporting-MTA", &format!("dns; {}", clerk.host));
     if let Some(client) = envelope.relay.split_whitespace().next() {
-        let client = one_line(client, Charset::Ascii);
+        // The name alone: of a message from this host the user stands before it.
+        let name = client.rsplit_once('@').map_or(client, |(_, name)| name);
+        let client = one_line(name, Charset::Ascii);
         field("Received-From-MTA", &format!("DNS; {client}"));
     }
     field("Arrival-Date", &(clerk.date)(envelope.created_unix));
