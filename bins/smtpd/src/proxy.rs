@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
+/// Longest line, with its CRLF.
 const MAX_V1_OCTETS: usize = 107;
 const MAX_V2_OCTETS: usize = 16 + 4096;
 
@@ -29,10 +30,10 @@ pub fn parse(input: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
     }
     let line = match input.windows(2).position(|w| w == b"\r\n") {
         Some(end) => input.get(..end).unwrap_or_default(),
-        None if input.len() > MAX_V1_OCTETS || !is_prefix_of_v1(input) => return Err(BadHeader),
+        None if input.len() >= MAX_V1_OCTETS || !is_prefix_of_v1(input) => return Err(BadHeader),
         None => return Ok(None),
     };
-    if line.len() > MAX_V1_OCTETS {
+    if line.len() + 2 > MAX_V1_OCTETS {
         return Err(BadHeader);
     }
     let text = std::str::from_utf8(line).map_err(|_| BadHeader)?;
@@ -120,6 +121,21 @@ mod tests {
         ] {
             assert_eq!(parse(bad), Err(BadHeader), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn the_longest_line_of_version_1() {
+        let line = |octets: usize| {
+            let start = "PROXY UNKNOWN ";
+            format!("{start}{}\r\n", "x".repeat(octets - start.len() - 2)).into_bytes()
+        };
+        let longest = line(107);
+        assert_eq!(parse(&longest), Ok(Some((Header::Local, 107))));
+        for cut in 0..107 {
+            assert_eq!(parse(&longest[..cut]), Ok(None), "{cut}");
+        }
+        assert_eq!(parse(&line(108)), Err(BadHeader));
+        assert_eq!(parse(&line(108)[..107]), Err(BadHeader));
     }
 
     #[test]

@@ -92,7 +92,7 @@ pub fn echo(text: &[u8]) -> String {
         .iter()
         .map(|c| match c & 0x7f {
             b'\t' => '\t',
-            c if c < 0x20 => '?',
+            c if c < 0x20 || c == 0x7f => '?',
             c => char::from(c),
         })
         .collect();
@@ -108,6 +108,11 @@ pub fn echo(text: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_comes_back() {
+        assert_eq!(echo(b"a\x1b\x7f\xff\t\x80b"), "a???\t?b");
+    }
 
     #[test]
     fn verbs_in_any_case_and_any_blanks() {
