@@ -31,6 +31,8 @@ pub struct Settings {
     pub protocol: Protocol,
     /// Our name in EHLO.
     pub name: String,
+    /// Our host name: what a server that is ourselves would call itself.
+    pub own_name: String,
     /// Whether STARTTLS is used.
     pub start_tls: StartTls,
     /// What to log in with.
@@ -436,7 +438,7 @@ impl Client {
         let is_lmtp = self.settings.protocol == Protocol::Lmtp;
         if self.settings.loop_check == LoopCheck::Refuse
             && !is_lmtp
-            && name.eq_ignore_ascii_case(&self.settings.name)
+            && name.eq_ignore_ascii_case(&self.settings.own_name)
         {
             let text = format!("{name} config error: mail loops back to me (MX problem?)");
             return self.fail(Failure::permanent("5.3.5", text));

@@ -2,6 +2,8 @@
 
 #[path = "client_login_tests.rs"]
 mod login_tests;
+#[path = "client_property_tests.rs"]
+mod property_tests;
 
 use super::*;
 
@@ -9,6 +11,7 @@ fn settings(protocol: Protocol) -> Settings {
     Settings {
         protocol,
         name: "me.example".into(),
+        own_name: "me.example".into(),
         start_tls: StartTls::WhereOffered,
         login: None,
         loop_check: LoopCheck::Refuse,

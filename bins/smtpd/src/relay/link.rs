@@ -76,7 +76,7 @@ pub enum Event {
 
 /// Where to connect from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct From {
+pub struct Origin {
     /// CLIENT_OPTIONS, Addr and Port.
     pub local: Option<SocketAddr>,
 }
@@ -88,7 +88,7 @@ pub struct From {
 pub async fn connect(
     host: &str,
     addr: SocketAddr,
-    from: From,
+    origin: Origin,
     patience: Duration,
 ) -> Result<TcpStream, Failure> {
     let failed = |error: &io::Error| connect_failure(error, host);
@@ -97,7 +97,7 @@ pub async fn connect(
         SocketAddr::V6(_) => TcpSocket::new_v6(),
     };
     let socket = socket.map_err(|e| failed(&e))?;
-    if let Some(local) = from.local.filter(|l| l.is_ipv4() == addr.is_ipv4()) {
+    if let Some(local) = origin.local.filter(|l| l.is_ipv4() == addr.is_ipv4()) {
         socket.bind(local).map_err(|e| failed(&e))?;
     }
     let patience = match patience {

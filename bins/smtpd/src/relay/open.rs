@@ -14,7 +14,7 @@ use super::client::{
     Channel, Credentials, Failure, Lasting, LoopCheck, Protocol, Settings, StartTls,
 };
 use super::exchange::Hop;
-use super::link::{self, Event, From, Link};
+use super::link::{self, Event, Link, Origin};
 use crate::log::Level;
 use crate::maps::Snapshot;
 use crate::queue::Departure;
@@ -146,8 +146,8 @@ impl Opener<'_> {
         let world = self.world;
         let timeouts = &world.site.options.timeouts;
         let login = self.login(hop, session, addr, said).await;
-        let from = self.from(addr);
-        let stream = link::connect(&hop.name, addr, from, self.patience).await?;
+        let origin = self.origin(addr);
+        let stream = link::connect(&hop.name, addr, origin, self.patience).await?;
         let mut link = Link::tcp(stream, addr, self.settings(start_tls, login));
         let mut session = session.clone();
         loop {
@@ -220,6 +220,7 @@ impl Opener<'_> {
                 Protocol::Smtp
             },
             name: name.to_owned(),
+            own_name: site.host_name.clone(),
             start_tls,
             login,
             loop_check: if self.mailer.has('k') {
@@ -287,10 +288,10 @@ impl Opener<'_> {
         all.iter().find(|options| options.family == family)
     }
 
-    fn from(&self, addr: SocketAddr) -> From {
+    fn origin(&self, addr: SocketAddr) -> Origin {
         let own = self.departure.from;
         if let Some(own) = own.filter(|own| own.is_ipv4() == addr.is_ipv4()) {
-            return From {
+            return Origin {
                 local: Some(SocketAddr::new(own, 0)),
             };
         }
@@ -299,7 +300,7 @@ impl Opener<'_> {
             .and_then(|o| o.address.as_deref())
             .and_then(|text| libmaps::address::parse_ip(text.as_bytes()));
         let port = options.and_then(|o| o.port.as_deref()?.parse().ok());
-        From {
+        Origin {
             local: ip.map(|ip| SocketAddr::new(ip, port.unwrap_or(0))),
         }
     }
@@ -379,7 +380,7 @@ enum Broken {
     Host(Failure),
 }
 
-impl std::convert::From<Failure> for Broken {
+impl From<Failure> for Broken {
     fn from(failure: Failure) -> Self {
         Broken::Host(failure)
     }
