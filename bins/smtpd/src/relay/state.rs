@@ -16,6 +16,8 @@ use super::link::Link;
 const PER_HOST: usize = 20;
 /// Rest of a host after its first failure; it doubles with each further one.
 const FIRST_REST: Duration = Duration::from_secs(15);
+/// How long it is remembered how many recipients a host takes.
+const MEMORY: Duration = Duration::from_secs(3600);
 /// Most hosts that are remembered.
 const MAX_HOSTS: usize = 10_000;
 /// Longest an idle connection is kept: servers hang up after five minutes.
@@ -36,7 +38,7 @@ struct HostStatus {
     slots: Arc<Semaphore>,
     trouble: Option<Trouble>,
     /// Recipients of one transaction that the host took before it said "too many".
-    most_recipients: Option<usize>,
+    most_recipients: Option<(usize, Instant)>,
     used: Instant,
 }
 
@@ -124,13 +126,16 @@ impl RelayState {
 
     /// The host took so many recipients and no more.
     pub fn too_many(&self, addr: SocketAddr, taken: usize) {
-        self.with_host(addr, |status| status.most_recipients = Some(taken.max(1)));
+        self.with_host(addr, |status| {
+            status.most_recipients = Some((taken.max(1), Instant::now()))
+        });
     }
 
     /// Recipients of one transaction that the host is known to take.
     #[must_use]
     pub fn most_recipients(&self, addr: SocketAddr) -> Option<usize> {
-        self.hosts().get(&addr)?.most_recipients
+        let (most, since) = self.hosts().get(&addr)?.most_recipients?;
+        (since.elapsed() < MEMORY).then_some(most)
     }
 
     /// Waits until one more connection to the host is allowed.

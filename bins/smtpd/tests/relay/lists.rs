@@ -53,6 +53,26 @@ fn a_server_that_takes_ten_at_a_time() {
 }
 
 #[test]
+fn a_full_mailbox_is_no_limit() {
+    let sink = Sink::start(Habits {
+        keywords: vec!["PIPELINING"],
+        replies: vec![("RCPT TO:<u1@", "452 4.2.2 mailbox full")],
+        ..Habits::default()
+    });
+    let site = Site::start(&to_sink(&sink, ""));
+    site.send("joe@a.example", &["u0@b.example", "u1@b.example"], "one");
+    sink.take(1);
+    let line = site.logged(&["to=<u1@b.example>"]);
+    assert!(
+        line.contains("stat=Deferred: 452 4.2.2 mailbox full"),
+        "{line}"
+    );
+    let names = ["u2@b.example", "u3@b.example", "u4@b.example"];
+    site.send("joe@a.example", &names, "two");
+    assert_eq!(sink.take(1)[0].rcpt.len(), 3);
+}
+
+#[test]
 fn some_are_refused_and_some_wait() {
     let sink = Sink::start(Habits {
         keywords: vec!["PIPELINING"],

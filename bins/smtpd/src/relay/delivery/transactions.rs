@@ -228,7 +228,8 @@ impl Delivery<'_> {
             let outcome = match verdict {
                 // RFC 5321 section 4.5.3.1.10: the others go in a transaction of their own.
                 Verdict::Answered(Stage::Rcpt, reply) if reply.code == 452 && accepted > 0 => {
-                    if let Some(addr) = link.addr {
+                    // A full disk or mailbox has the same code, and says nothing of the next time.
+                    if let Some(addr) = link.addr.filter(|_| says_too_many(&reply)) {
                         self.world.relay.too_many(addr, accepted);
                     }
                     continue;
@@ -252,6 +253,11 @@ impl Delivery<'_> {
             self.settle(*at, outcome);
         }
     }
+}
+
+/// Whether a 452 is about the number of recipients (RFC 5321 section 4.5.3.1.10).
+fn says_too_many(reply: &Reply) -> bool {
+    reply.status() == "4.5.3" || reply.shown().to_ascii_lowercase().contains("too many")
 }
 
 /// What a reply means for a recipient, in sendmail's words.
