@@ -79,6 +79,8 @@ pub fn tidy(raw: &[u8]) -> Result<Vec<u8>, TokenError> {
             other => other,
         };
         match kind(octet) {
+            // One that takes nothing with it is nothing.
+            Kind::Atom if octet == b'\\' && octets.len() == 0 => {}
             Kind::Blank => in_atom = false,
             Kind::Quote => {
                 (start, in_atom, after_atom) = (out.len(), false, false);
@@ -397,6 +399,8 @@ mod tests {
         );
         assert_eq!(concat(&[b"a", b"b", b"@", b"c"]), b"a b@c");
         assert_eq!(concat(&[b"a\\@", b"b"]), b"a\\@ b");
+        assert_eq!(tidy(b"\\: \\").unwrap(), b"\\:");
+        assert_eq!(tidy(b"a\\").unwrap(), b"a");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 use serde::Serialize;
@@ -30,6 +31,8 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const PROGRESS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("progress");
 /// Pages of the store that are kept in memory; redb's own limit is a gigabyte.
 const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
+/// How long a store that is in use is waited for.
+const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// The format that this program writes.
 const FORMAT: u64 = 2;
 /// The format without `progress`, which this program takes over.
@@ -127,17 +130,7 @@ impl Store {
             make_folder(&folder)?;
         }
         let path = folder.join("queue.redb");
-        let opened = Database::builder()
-            .set_cache_size(MAX_CACHE_OCTETS)
-            .create(&path);
-        let database = opened.map_err(|e| match e {
-            redb::DatabaseError::DatabaseAlreadyOpen => QueueError::InUse(path.clone()),
-            other => QueueError::Store {
-                path: path.clone(),
-                action: "open",
-                source: Box::new(other.into()),
-            },
-        })?;
+        let database = open_when_free(&path)?;
         let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
         let store = Store {
             folder: folder.into(),
@@ -370,6 +363,33 @@ impl Store {
             action,
             source: Box::new(e.into()),
         })
+    }
+}
+
+/// Opens the store. A server that was killed may have left a child that was just being
+/// started and still has the file, for the blink of an eye: that is waited for.
+fn open_when_free(path: &Path) -> Result<Database, QueueError> {
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let opened = Database::builder()
+            .set_cache_size(MAX_CACHE_OCTETS)
+            .create(path);
+        match opened {
+            Ok(database) => return Ok(database),
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
+                return Err(QueueError::InUse(path.into()));
+            }
+            Err(other) => {
+                return Err(QueueError::Store {
+                    path: path.into(),
+                    action: "open",
+                    source: Box::new(other.into()),
+                });
+            }
+        }
     }
 }
 
