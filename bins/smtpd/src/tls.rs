@@ -7,6 +7,7 @@ mod binding;
 pub mod client;
 mod files;
 mod names;
+mod version_one;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +22,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
 use files::{Files, Seen};
+use version_one::PublicKey;
 
 /// What is known about TLS with a client.
 #[derive(Clone, Debug, Default)]
@@ -188,7 +190,10 @@ impl ClientCertVerifier for Anyone {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, signature, known)
+        match PublicKey::of(cert) {
+            Some(key) => key.verify_tls12(message, signature, known),
+            None => verify_tls12_signature(message, cert, signature, known),
+        }
     }
 
     fn verify_tls13_signature(
@@ -198,7 +203,10 @@ impl ClientCertVerifier for Anyone {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let known = &self.provider.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, signature, known)
+        match PublicKey::of(cert) {
+            Some(key) => key.verify_tls13(message, signature, known),
+            None => verify_tls13_signature(message, cert, signature, known),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -20,8 +20,9 @@ mod tests;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use tokio::sync::{Notify as Wake, oneshot};
 
@@ -51,6 +52,7 @@ pub struct Queue {
     ids: Ids,
     wake: Wake,
     run_size: AtomicUsize,
+    run_asked: Mutex<Option<Instant>>,
 }
 
 /// Changes that happen together or not at all.
@@ -86,6 +88,7 @@ impl Queue {
             ids: Ids::new(std::process::id()),
             wake: Wake::new(),
             run_size: AtomicUsize::new(usize::MAX),
+            run_asked: Mutex::new(None),
         }))
     }
 
@@ -264,6 +267,7 @@ impl Queue {
     /// Makes waiting messages due, as many as one run takes.
     pub fn run_now(&self) {
         let most = self.run_size.load(Ordering::Relaxed);
+        self.note_run();
         self.index().make_all_due(most);
         self.wake.notify_one();
     }
@@ -272,6 +276,7 @@ impl Queue {
     /// many there were. This reads every envelope.
     pub fn run_where(&self, wanted: impl Fn(&Envelope) -> bool) -> usize {
         let most = self.run_size.load(Ordering::Relaxed);
+        self.note_run();
         let mut found = 0;
         for id in self.ids() {
             if found == most {
@@ -285,6 +290,23 @@ impl Queue {
         }
         self.wake.notify_one();
         found
+    }
+
+    fn note_run(&self) {
+        let mut asked = self
+            .run_asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *asked = Some(Instant::now());
+    }
+
+    /// When somebody last asked for a run, of all or a part.
+    #[must_use]
+    pub fn run_asked(&self) -> Option<Instant> {
+        *self
+            .run_asked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Waits until something was added or released.

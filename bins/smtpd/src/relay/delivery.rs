@@ -307,7 +307,7 @@ impl<'a> Delivery<'a> {
     async fn by_address(&mut self, hop: &Hop, addr: SocketAddr) {
         let world = Arc::clone(self.world);
         let state = &world.relay;
-        if let Some(failure) = state.resting(addr) {
+        if let Some(failure) = state.resting(addr, world.queue.run_asked()) {
             let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
             return self.note(failure, Some(remote));
         }

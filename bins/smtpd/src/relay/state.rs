@@ -46,6 +46,7 @@ struct HostStatus {
 struct Trouble {
     failure: Failure,
     times: u32,
+    since: Instant,
     until: Instant,
 }
 
@@ -98,12 +99,14 @@ impl RelayState {
         work(status)
     }
 
-    /// Why this host is not to be tried now, if it is not.
+    /// Why this host is not to be tried now, if it is not. Its rest ends when somebody asks
+    /// for a run of the queue (`run_asked`): he may know that the host is back.
     #[must_use]
-    pub fn resting(&self, addr: SocketAddr) -> Option<Failure> {
+    pub fn resting(&self, addr: SocketAddr, run_asked: Option<Instant>) -> Option<Failure> {
         let hosts = self.hosts();
         let trouble = hosts.get(&addr)?.trouble.as_ref()?;
-        (trouble.until > Instant::now()).then(|| trouble.failure.clone())
+        let woken = run_asked.is_some_and(|asked| asked > trouble.since);
+        (!woken && trouble.until > Instant::now()).then(|| trouble.failure.clone())
     }
 
     /// The host did not answer, or refused us as a whole.
@@ -111,10 +114,12 @@ impl RelayState {
         self.with_host(addr, |status| {
             let times = status.trouble.as_ref().map_or(0, |t| t.times);
             let rest = FIRST_REST.saturating_mul(1 << times.min(10)).min(longest);
+            let since = Instant::now();
             status.trouble = Some(Trouble {
                 failure: failure.clone(),
                 times: times + 1,
-                until: Instant::now() + rest,
+                since,
+                until: since + rest,
             });
         });
     }
@@ -210,7 +215,7 @@ mod tests {
     fn a_host_rests_longer_each_time() {
         let state = RelayState::default();
         let addr: SocketAddr = "192.0.2.1:25".parse().unwrap();
-        assert_eq!(state.resting(addr), None);
+        assert_eq!(state.resting(addr, None), None);
         let failure = Failure::temporary("4.4.1", "Connection refused by mx");
         let longest = Duration::from_secs(40);
         let mut rests = Vec::new();
@@ -226,11 +231,15 @@ mod tests {
                 .unwrap()
                 .until;
             rests.push((until - before).as_secs_f64().round() as u64);
-            assert_eq!(state.resting(addr), Some(failure.clone()));
+            assert_eq!(state.resting(addr, None), Some(failure.clone()));
         }
         assert_eq!(rests, [15, 30, 40, 40]);
+        let asked = Instant::now();
+        assert_eq!(state.resting(addr, Some(asked)), None);
+        state.failed(addr, &failure, longest);
+        assert_eq!(state.resting(addr, Some(asked)), Some(failure));
         state.answered(addr);
-        assert_eq!(state.resting(addr), None);
+        assert_eq!(state.resting(addr, None), None);
     }
 
     #[test]

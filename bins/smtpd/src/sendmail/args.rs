@@ -126,6 +126,16 @@ pub enum Talk {
     Verbose,
 }
 
+/// Which of sendmail's two queues is meant (`-A`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum QueueOf {
+    /// The server's.
+    #[default]
+    Server,
+    /// The client's (`-Ac`): the drop folder, which the server takes in by itself.
+    Client,
+}
+
 /// A command line, read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CommandLine {
@@ -157,6 +167,8 @@ pub struct CommandLine {
     pub hops: u32,
     /// `-q`.
     pub queue: QueueOrder,
+    /// `-A`.
+    pub queue_of: QueueOf,
     /// `-o` and `-O` that are options of the site, in order.
     pub settings: Vec<Setting>,
     /// Letters of `-o` and `-O` as given, for newaliases.
@@ -316,6 +328,8 @@ impl CommandLine {
             }
             b'h' => self.hops = values::hops(&value)?,
             b'C' => self.config = Some(OsString::from_vec(value).into()),
+            b'A' if value == b"c" => self.queue_of = QueueOf::Client,
+            b'A' => self.queue_of = QueueOf::Server,
             b'o' | b'O' => self.take_setting(letter, value)?,
             b'd' if value.starts_with(b"0") || value.is_empty() => {
                 self.identity = Some(ShowIdentity);

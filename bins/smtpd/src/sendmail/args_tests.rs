@@ -212,6 +212,18 @@ fn the_queue_in_all_its_forms() {
         );
     }
     assert_eq!(parse("-bd -q30m").unwrap().mode, Mode::Daemon);
+    // As the packages' cron jobs and start scripts call it.
+    for (args, queue_of) in [
+        ("-qf -Ac -L sm-msp-queue", QueueOf::Client),
+        ("-qf -Am -L sm-mta-queue", QueueOf::Server),
+    ] {
+        let line = parse(args).unwrap();
+        assert_eq!(
+            (line.mode, line.queue_of, &line.queue.order),
+            (Mode::RunQueue, queue_of, &Order::Once),
+            "{args}"
+        );
+    }
     // What stands apart is no value of -q.
     assert_eq!(operands(&parse("-q ann").unwrap()), ["ann"]);
 }

@@ -31,7 +31,7 @@ use tools::report::{help, print_and_end, version};
 
 pub use run_queue::run_once;
 
-use args::{CommandLine, Mode, Refusal, Stream};
+use args::{CommandLine, Mode, QueueOf, Refusal, Stream};
 use scene::Scene;
 
 const ABOUT: &str = "Sends the message on standard input; other modes as in sendmail(8).";
@@ -91,6 +91,8 @@ fn run(line: &CommandLine) -> Result<ExitCode, Refusal> {
         Mode::Session => stdio_session::run(&Scene::open(line)?, &mut stdin, &mut stdout),
         Mode::Verify => verify::verify(line, &mut stdout),
         Mode::Test => test_mode::run(line, &mut stdin, &mut stdout),
+        // Cron jobs of the packages do this as smmsp; what it would do, the server has done.
+        Mode::RunQueue if line.queue_of == QueueOf::Client => Ok(SysExit::Ok),
         Mode::RunQueue => run_queue::run(line, &mut stdout),
         Mode::Daemon => daemon::background(line),
         Mode::Foreground => daemon::foreground(line),

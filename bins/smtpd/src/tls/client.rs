@@ -22,6 +22,7 @@ use rustls::{
 };
 
 use super::files::{Files, certificates};
+use super::version_one::{self, PublicKey};
 use super::{TlsError, names};
 
 /// TLS as the site configures it for its own connections.
@@ -194,9 +195,12 @@ impl Files {
         let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(provider)));
+            .with_custom_certificate_verifier(Arc::new(Anyone(Arc::clone(&provider))));
         let config = match own {
-            Own::Shown => builder.with_client_auth_cert(certificates(&self.cert)?, self.key()?)?,
+            Own::Shown => {
+                let own = version_one::own(certificates(&self.cert)?, self.key()?, &provider)?;
+                builder.with_client_cert_resolver(own)
+            }
             Own::None => builder.with_no_client_auth(),
         };
         Ok(Ready {
@@ -208,7 +212,7 @@ impl Files {
 
 /// Lets every server through the handshake. That it holds its key is still checked.
 #[derive(Debug)]
-struct Anyone(Arc<CryptoProvider>);
+pub(super) struct Anyone(pub(super) Arc<CryptoProvider>);
 
 impl ServerCertVerifier for Anyone {
     fn verify_server_cert(
@@ -229,7 +233,10 @@ impl ServerCertVerifier for Anyone {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let known = &self.0.signature_verification_algorithms;
-        verify_tls12_signature(message, cert, signature, known)
+        match PublicKey::of(cert) {
+            Some(key) => key.verify_tls12(message, signature, known),
+            None => verify_tls12_signature(message, cert, signature, known),
+        }
     }
 
     fn verify_tls13_signature(
@@ -239,7 +246,10 @@ impl ServerCertVerifier for Anyone {
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
         let known = &self.0.signature_verification_algorithms;
-        verify_tls13_signature(message, cert, signature, known)
+        match PublicKey::of(cert) {
+            Some(key) => key.verify_tls13(message, signature, known),
+            None => verify_tls13_signature(message, cert, signature, known),
+        }
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -12,7 +12,7 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 
-use super::{Anyone, Ready, TlsError};
+use super::{Anyone, Ready, TlsError, version_one};
 
 /// How long before its end a certificate is warned about.
 const WARN_SECONDS: i64 = 21 * 86_400;
@@ -65,6 +65,9 @@ impl Files {
         let verifier = self.verifier(&provider)?;
         let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
             .with_safe_default_protocol_versions()?;
+        let warning = certs.first().and_then(|c| self.ends_soon(c));
+        let certificate = certs.first().map(|c| c.to_vec()).unwrap_or_default();
+        let own = version_one::own(certs, key, &provider)?;
         let builder = if self.asks_client {
             builder.with_client_cert_verifier(Arc::new(Anyone {
                 provider,
@@ -73,9 +76,7 @@ impl Files {
         } else {
             builder.with_no_client_auth()
         };
-        let warning = certs.first().and_then(|c| self.ends_soon(c));
-        let certificate = certs.first().map(|c| c.to_vec()).unwrap_or_default();
-        let config = builder.with_single_cert(certs, key)?;
+        let config = builder.with_cert_resolver(own);
         Ok(Ready {
             config: Arc::new(config),
             certificate,

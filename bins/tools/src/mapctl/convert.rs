@@ -17,6 +17,7 @@ use serde_json::json;
 
 use super::name::Named;
 use super::{Failure, Outcome, Style};
+use crate::config::{self, Config};
 use crate::progress::Progress;
 use crate::report::VERSION;
 use crate::sasl_site::host_realm;
@@ -60,6 +61,7 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         } else {
             String::new()
         },
+        owner: to.path().exists().then(trusted_user).flatten(),
         ..Options::new(row.class, &format!("mapctl {VERSION}"))
     };
     let mut builder = Builder::open(to.path(), Start::Empty, options)?;
@@ -99,6 +101,12 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         }
     }
     Ok(SysExit::Ok)
+}
+
+/// Whose maps root may replace, as for makemap: TrustedUser of `sendmail.cf`.
+fn trusted_user() -> Option<u32> {
+    let config = config::for_maps(None, false).ok().flatten();
+    config.as_ref().and_then(Config::trusted_uid)
 }
 
 /// A sasldb2: its clear-text passwords become hashes, as at the first write by saslpasswd2.
