@@ -126,6 +126,7 @@ impl Consultant {
     pub(super) async fn route_check(&mut self, path: &Path) -> Result<(), Answer> {
         let world = std::sync::Arc::clone(&self.world);
         let (snapshot, flags) = (self.snapshot.clone(), self.client.daemon_flags.clone());
+        let asked = path.asked();
         let (routed, _) = with_names(&world, &mut self.facts, |names| {
             let addressing = Addressing {
                 site: &world.site,
@@ -133,7 +134,7 @@ impl Consultant {
                 names,
                 daemon_flags: &flags,
             };
-            addressing.route(path.written())
+            addressing.route(&asked)
         })
         .await;
         match routed {
@@ -159,6 +160,7 @@ impl Consultant {
             Err(error) => return Answer::Refused(lookup_failed(&error)),
         };
         let flags = self.client.daemon_flags.clone();
+        let asked = path.asked();
         let (expanded, certainty) = with_names(&world, &mut self.facts, |names| {
             let expander = Expander {
                 addressing: Addressing {
@@ -171,7 +173,7 @@ impl Consultant {
                 users: &world.users,
                 includes: &SiteIncludes { site: &world.site },
             };
-            expander.expand(path.written())
+            expander.expand(&asked)
         })
         .await;
         let expansion = match expanded {

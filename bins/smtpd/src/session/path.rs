@@ -24,16 +24,40 @@ impl Path {
         &self.written
     }
 
-    /// The path without angle brackets; empty for the null sender.
+    /// What stands in the innermost angle brackets, or all of it where there are none; empty
+    /// for the null sender. Brackets in quotes and comments are none. This is what policy is
+    /// asked about and what the queue holds: one reading, so that no address is checked and
+    /// another one used.
     #[must_use]
     pub fn bare(&self) -> &[u8] {
-        let inner = &self.written;
-        let Some(open) = inner.iter().rposition(|c| *c == b'<') else {
-            return inner;
-        };
-        let after = inner.get(open + 1..).unwrap_or_default();
-        let close = after.iter().position(|c| *c == b'>').unwrap_or(after.len());
-        after.get(..close).unwrap_or_default().trim_ascii()
+        let (mut from, mut to) = (0, self.written.len());
+        let (mut comments, mut quoted) = (0u32, false);
+        let mut octets = self.written.iter().enumerate();
+        while let Some((at, &octet)) = octets.next() {
+            match octet {
+                b'\\' => {
+                    octets.next();
+                }
+                b'"' if comments == 0 => quoted = !quoted,
+                _ if quoted => {}
+                b'(' => comments += 1,
+                b')' => comments = comments.saturating_sub(1),
+                _ if comments > 0 => {}
+                b'<' => from = at + 1,
+                b'>' => {
+                    to = at;
+                    break;
+                }
+                _ => {}
+            }
+        }
+        self.written.get(from..to).unwrap_or_default().trim_ascii()
+    }
+
+    /// The same within angle brackets, as policy wants it.
+    #[must_use]
+    pub fn asked(&self) -> Vec<u8> {
+        [b"<", self.bare(), b">"].concat()
     }
 
     /// Whether this is the null sender, `<>`.
@@ -172,6 +196,12 @@ mod tests {
             ("FROM:<a)b>", "553 5.0.0 <a)b>... Unbalanced ')'"),
             ("FROM:<a\"b>", "553 5.0.0 <a\"b>... Unbalanced '\"'"),
             ("FROM:<a\\\"b>", "<a\\\"b> | a\\\"b | "),
+            // None of these may be checked as one address and delivered to another.
+            ("FROM:<a@b(<c@d>)>", "<a@b(<c@d>)> | a@b(<c@d>) | "),
+            ("FROM:<\"x<c@d>\"@b>", "<\"x<c@d>\"@b> | \"x<c@d>\"@b | "),
+            ("FROM:<a@b><c@d>", "<a@b><c@d> | a@b | "),
+            ("FROM:(<c@d>)<a@b>", "(<c@d>)<a@b> | a@b | "),
+            ("FROM:<a\\<c@d>", "<a\\<c@d> | a\\<c@d | "),
         ];
         for (argument, want) in cases {
             assert_eq!(shown(argument), want, "{argument}");
