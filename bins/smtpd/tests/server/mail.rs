@@ -87,3 +87,40 @@ fn a_mail_filter_that_must_be_asked_stops_the_start() {
     let server = site.start();
     server.log_with("sendmail.mc:8: warning: mail filter dkim is not asked");
 }
+
+#[test]
+fn no_address_is_checked_and_another_one_used() {
+    let site = Site::new("");
+    let server = site.start();
+    for (n, path) in [
+        "<archive(<v@far.example>)>",
+        "<archive><v@far.example>",
+        "(<v@far.example>)<archive>",
+        "<\"x<v@far.example>\"@far.example>",
+        "<archive\\<v@far.example>",
+        "<<archive><v@far.example>>",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let mut client = Client::connect_from("127.0.0.2", server.only_port());
+        client.reply();
+        client.talk(&[("EHLO x", "250"), ("MAIL FROM:<a@b.example>", "250 ")]);
+        if client.say(&format!("RCPT TO:{path}")).starts_with("250 ") {
+            let text = format!("Subject: path {n}\r\n\r\nx\r\n.");
+            client.talk(&[("DATA", "354"), (&text, "250 ")]);
+        }
+    }
+    // The last message of all: what was queued before it has been tried by then.
+    let (mut client, _) = Client::hello(server.only_port());
+    client.talk(&[
+        ("MAIL FROM:<last@b.example>", "250 "),
+        ("RCPT TO:<archive>", "250 "),
+        ("DATA", "354"),
+        ("Subject: last\r\n\r\nx\r\n.", "250 "),
+    ]);
+    site.text_with("etc/mail/out.mbox", "Subject: last");
+    let log = server.log().join("\n");
+    assert!(!log.contains("mailer=esmtp"), "{log}");
+    assert!(!log.contains("mailer=relay"), "{log}");
+}
