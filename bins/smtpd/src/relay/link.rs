@@ -277,6 +277,9 @@ impl Link {
         let bindings = bindings(connection);
         self.stream = Stream::Tls(Box::new(stream));
         self.client.secured(bindings);
+        if self.tls.verify == "OK" {
+            self.client.verified();
+        }
         Ok(())
     }
 
