@@ -32,6 +32,10 @@ const MAX_ATTEMPTS: usize = 30;
 /// Hosts that one delivery looks up.
 const MAX_HOPS: usize = 40;
 
+/// How long a delivery waits while every connection to an address is in use: it holds one
+/// of the deliveries that other hosts need too.
+const SLOT_PATIENCE: Duration = Duration::from_secs(5);
+
 /// A delivery under way.
 pub(super) struct Delivery<'a> {
     world: &'a Arc<World>,
@@ -316,9 +320,16 @@ impl<'a> Delivery<'a> {
             true => Single::One,
             false => Single::Many,
         };
-        let Some(_slot) = state.slot(addr, single).await else {
-            return;
+        let Some(_slot) = state.slot(addr, single, SLOT_PATIENCE).await else {
+            let text = format!("{}: host busy, all connections to it are in use", hop.name);
+            let remote = remote(hop, Some(addr), None, Notifies::No);
+            return self.note(Failure::temporary("4.4.5", text), Some(remote));
         };
+        // Others may have found it silent meanwhile.
+        if let Some(failure) = state.resting(addr, world.queue.run_asked()) {
+            let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
+            return self.note(failure, Some(remote));
+        }
         let key = Key {
             mailer: self.mailer.name.clone(),
             host: hop.name.to_ascii_lowercase(),
