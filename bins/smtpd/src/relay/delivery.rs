@@ -154,6 +154,14 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// Keeps that a host was not tried: what another one refused for good is then not the
+    /// last word.
+    fn note_untried(&mut self, why: &str) {
+        if let Some(failure) = untried(self.failure.as_ref().map(|(old, _)| old), why) {
+            self.failure = Some((failure, None));
+        }
+    }
+
     async fn by_socket(&mut self, path: &Path) {
         let name = path.display().to_string();
         let hop = Hop {
@@ -235,6 +243,7 @@ impl<'a> Delivery<'a> {
         for hop in &hops {
             self.hops += 1;
             if self.hops > MAX_HOPS {
+                self.note_untried("too many hosts to try at once");
                 return false;
             }
             match self.addresses(hop).await {
@@ -380,6 +389,7 @@ impl<'a> Delivery<'a> {
         if let Some(until) = self.connect_until {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                self.note_untried("Timeout.aconnect: no time for further hosts");
                 return None;
             }
             patience = match patience {
@@ -389,6 +399,7 @@ impl<'a> Delivery<'a> {
         }
         self.attempts += 1;
         if self.attempts > MAX_ATTEMPTS {
+            self.note_untried("too many addresses to try at once");
             return None;
         }
         match self.opener(patience).open(hop, addr).await {
@@ -426,6 +437,12 @@ enum After {
     Gone,
 }
 
+/// The failure of a host that was not tried, where the one before does not say wait already.
+fn untried(before: Option<&Failure>, why: &str) -> Option<Failure> {
+    let waits = before.is_some_and(|f| f.lasting == Lasting::Temporary);
+    (!waits).then(|| Failure::temporary("4.4.7", why))
+}
+
 fn remote(
     hop: &Hop,
     addr: Option<SocketAddr>,
@@ -444,5 +461,20 @@ fn outcome_of(failure: Failure) -> Outcome {
     match failure.lasting {
         Lasting::Temporary => Outcome::deferred(failure.text).with_status(&failure.status),
         Lasting::Permanent => Outcome::failed(&failure.status, failure.text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_was_not_tried_makes_the_mail_wait() {
+        let status = |before: Option<Failure>| untried(before.as_ref(), "why").map(|f| f.status);
+        let permanent = Failure::permanent("5.1.2", "Host unknown");
+        let temporary = Failure::temporary("4.4.1", "Connection refused by mx");
+        assert_eq!(status(Some(permanent)).as_deref(), Some("4.4.7"));
+        assert_eq!(status(None).as_deref(), Some("4.4.7"));
+        assert_eq!(status(Some(temporary)), None);
     }
 }
