@@ -8,11 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libmaps::site::hosts::Service;
 use libmaps::site::model::{Family, Mailer};
 
 use super::client::{Failure, Lasting};
-use super::exchange::{self, Hop, Source, is_foreign};
+use super::exchange::{self, Hop, Source};
 use super::link::{Event, Link};
 use super::open::Opener;
 use super::reply::Reply;
@@ -270,7 +269,9 @@ impl<'a> Delivery<'a> {
     async fn addresses(&self, hop: &Hop) -> Result<Vec<SocketAddr>, Failure> {
         let found = match hop.source {
             Source::Address(addr) => return Ok(vec![SocketAddr::new(addr, hop.port)]),
-            Source::Dns | Source::Site => self.world.resolver.addresses_from(&hop.name).await,
+            Source::Mx | Source::Domain | Source::Site => {
+                self.world.resolver.addresses_from(&hop.name).await
+            }
         };
         let Ok((mut all, service)) = found else {
             let text = format!("Name server: {}: host name lookup failure", hop.name);
@@ -280,12 +281,10 @@ impl<'a> Delivery<'a> {
             let text = format!("Host unknown (Name server: {}: host not found)", hop.name);
             return Err(Failure::permanent("5.1.2", text));
         }
-        if hop.source == Source::Dns && service == Service::Dns {
-            all.retain(|addr| is_foreign(*addr));
-            if all.is_empty() {
-                let text = format!("{} leads to an address of this host itself", hop.name);
-                return Err(Failure::permanent("5.4.6", text));
-            }
+        all.retain(|addr| hop.source.allows(&service, *addr));
+        if all.is_empty() {
+            let text = format!("{} leads to an address of this host itself", hop.name);
+            return Err(Failure::permanent("5.4.6", text));
         }
         let families: Vec<Family> = self.world.site.clients.iter().map(|c| c.family).collect();
         let wanted = |addr: &IpAddr| {
