@@ -167,19 +167,10 @@ impl Resolver {
                         self.records(name.clone(), RecordType::A),
                         self.records(name, RecordType::AAAA)
                     );
-                    let found = |records: &Result<Vec<RData>, Unknown>| {
-                        records
-                            .iter()
-                            .flatten()
-                            .filter_map(address_of)
-                            .collect::<Vec<_>>()
-                    };
-                    let mut all = found(&v4);
-                    all.extend(found(&v6));
+                    let all = of_both_families(v4, v6)?;
                     if !all.is_empty() {
                         return Ok((all, Service::Dns));
                     }
-                    v4?;
                 }
                 Service::Other(_) => {}
             }
@@ -416,6 +407,24 @@ fn text_of(name: &Name) -> String {
     text.trim_end_matches('.').to_owned()
 }
 
+/// The addresses of the A and AAAA records. What one family has counts even if nobody can
+/// tell about the other; that there is none is only known from both.
+fn of_both_families(
+    v4: Result<Vec<RData>, Unknown>,
+    v6: Result<Vec<RData>, Unknown>,
+) -> Result<Vec<IpAddr>, Unknown> {
+    let all: Vec<IpAddr> = [&v4, &v6]
+        .into_iter()
+        .flatten()
+        .flatten()
+        .filter_map(address_of)
+        .collect();
+    if all.is_empty() {
+        v4.and(v6)?;
+    }
+    Ok(all)
+}
+
 fn address_of(data: &RData) -> Option<IpAddr> {
     match data {
         RData::A(a) => Some(IpAddr::V4(a.0)),
@@ -428,4 +437,31 @@ fn address_of(data: &RData) -> Option<IpAddr> {
 #[must_use]
 pub fn policy_text(addr: IpAddr) -> String {
     bracketed(addr).trim_matches(['[', ']']).to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_family_that_nobody_can_tell_about() {
+        let v4 = || Ok(vec![RData::A("192.0.2.1".parse().unwrap())]);
+        let v6 = || Ok(vec![RData::AAAA("2001:db8::1".parse().unwrap())]);
+        let none = || Ok(Vec::new());
+        let text = |found: Result<Vec<IpAddr>, Unknown>| {
+            found.map(|all| all.iter().map(IpAddr::to_string).collect::<Vec<_>>())
+        };
+        for (v4, v6, want) in [
+            (v4(), v6(), Ok(vec!["192.0.2.1", "2001:db8::1"])),
+            (v4(), Err(Unknown), Ok(vec!["192.0.2.1"])),
+            (Err(Unknown), v6(), Ok(vec!["2001:db8::1"])),
+            (none(), Err(Unknown), Err(Unknown)),
+            (Err(Unknown), none(), Err(Unknown)),
+            (Err(Unknown), Err(Unknown), Err(Unknown)),
+            (none(), none(), Ok(vec![])),
+        ] {
+            let want = want.map(|all: Vec<&str>| all.iter().map(|a| (*a).to_owned()).collect());
+            assert_eq!(text(of_both_families(v4, v6)), want);
+        }
+    }
 }

@@ -124,12 +124,13 @@ impl AuthInfo {
     ) -> Result<Credentials, &'static str> {
         let auth = &site.options.auth;
         let named = self.mechanisms.as_deref();
+        let by_site = site.options.given("AuthMechanisms").is_some();
         let mechanisms: Vec<Mechanism> = match named {
             Some(list) => list
                 .split([' ', ',', '\t'])
                 .filter_map(|word| Mechanism::parse(word.as_bytes()))
                 .collect(),
-            None if site.options.given("AuthMechanisms").is_some() => auth
+            None if by_site => auth
                 .mechanisms
                 .0
                 .iter()
@@ -151,10 +152,12 @@ impl AuthInfo {
             password: Password::new(self.password).map_err(|_| "a password that can't be one")?,
             realm: self.realm,
             mechanisms,
-            clear_text: if asked {
-                ClearText::Allowed
-            } else {
-                ClearText::Forbidden
+            // What nobody has named goes to no impostor.
+            clear_text: match (asked, named) {
+                (true, _) => ClearText::Allowed,
+                (false, Some(_)) => ClearText::Secured,
+                (false, None) if by_site => ClearText::Secured,
+                (false, None) => ClearText::Verified,
             },
             host: host.to_owned(),
         })
@@ -327,12 +330,14 @@ mod tests {
         };
         let named = "\"U:joe\" \"P:x\" \"M:PLAIN\"";
         assert_eq!(clear(named, StartTls::Never, "A"), ClearText::Allowed);
-        assert_eq!(clear(named, StartTls::Never, "Ap"), ClearText::Forbidden);
+        assert_eq!(clear(named, StartTls::Never, "Ap"), ClearText::Secured);
         assert_eq!(
             clear(named, StartTls::WhereOffered, "A"),
-            ClearText::Forbidden
+            ClearText::Secured
         );
         let unnamed = "\"U:joe\" \"P:x\"";
-        assert_eq!(clear(unnamed, StartTls::Never, "A"), ClearText::Forbidden);
+        for start_tls in [StartTls::Never, StartTls::WhereOffered] {
+            assert_eq!(clear(unnamed, start_tls, "A"), ClearText::Verified);
+        }
     }
 }

@@ -187,6 +187,15 @@ pub enum Channel {
     Secured,
 }
 
+/// What is known of the server on the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Server {
+    /// Nothing.
+    Unknown,
+    /// Its certificate leads to an authority of the site.
+    Verified,
+}
+
 /// A client on one connection.
 #[derive(Debug)]
 pub struct Client {
@@ -195,6 +204,7 @@ pub struct Client {
     output: Vec<u8>,
     offers: Offers,
     channel: Channel,
+    server: Server,
     bindings: Vec<ChannelBinding>,
     state: State,
     heard: u64,
@@ -234,6 +244,7 @@ impl Client {
             output: Vec::new(),
             offers: Offers::default(),
             channel: Channel::Clear,
+            server: Server::Unknown,
             bindings: Vec::new(),
             state: State::Greeting,
             heard: 0,
@@ -300,6 +311,11 @@ impl Client {
         self.bindings = bindings;
         self.channel = Channel::Secured;
         self.say_hello();
+    }
+
+    /// The certificate of the server leads to an authority of the site.
+    pub fn verified(&mut self) {
+        self.server = Server::Verified;
     }
 
     /// The connection is good enough.

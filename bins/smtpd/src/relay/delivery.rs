@@ -8,11 +8,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use libmaps::site::hosts::Service;
 use libmaps::site::model::{Family, Mailer};
 
 use super::client::{Failure, Lasting};
-use super::exchange::{self, Hop, Source, is_foreign};
+use super::exchange::{self, Hop, Source};
 use super::link::{Event, Link};
 use super::open::Opener;
 use super::reply::Reply;
@@ -31,6 +30,10 @@ const MAX_ADDRESSES: usize = 8;
 const MAX_ATTEMPTS: usize = 30;
 /// Hosts that one delivery looks up.
 const MAX_HOPS: usize = 40;
+
+/// How long a delivery waits while every connection to an address is in use: it holds one
+/// of the deliveries that other hosts need too.
+const SLOT_PATIENCE: Duration = Duration::from_secs(5);
 
 /// A delivery under way.
 pub(super) struct Delivery<'a> {
@@ -150,6 +153,14 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// Keeps that a host was not tried: what another one refused for good is then not the
+    /// last word.
+    fn note_untried(&mut self, why: &str) {
+        if let Some(failure) = untried(self.failure.as_ref().map(|(old, _)| old), why) {
+            self.failure = Some((failure, None));
+        }
+    }
+
     async fn by_socket(&mut self, path: &Path) {
         let name = path.display().to_string();
         let hop = Hop {
@@ -231,6 +242,7 @@ impl<'a> Delivery<'a> {
         for hop in &hops {
             self.hops += 1;
             if self.hops > MAX_HOPS {
+                self.note_untried("too many hosts to try at once");
                 return false;
             }
             match self.addresses(hop).await {
@@ -257,7 +269,9 @@ impl<'a> Delivery<'a> {
     async fn addresses(&self, hop: &Hop) -> Result<Vec<SocketAddr>, Failure> {
         let found = match hop.source {
             Source::Address(addr) => return Ok(vec![SocketAddr::new(addr, hop.port)]),
-            Source::Dns | Source::Site => self.world.resolver.addresses_from(&hop.name).await,
+            Source::Mx | Source::Domain | Source::Site => {
+                self.world.resolver.addresses_from(&hop.name).await
+            }
         };
         let Ok((mut all, service)) = found else {
             let text = format!("Name server: {}: host name lookup failure", hop.name);
@@ -267,12 +281,10 @@ impl<'a> Delivery<'a> {
             let text = format!("Host unknown (Name server: {}: host not found)", hop.name);
             return Err(Failure::permanent("5.1.2", text));
         }
-        if hop.source == Source::Dns && service == Service::Dns {
-            all.retain(|addr| is_foreign(*addr));
-            if all.is_empty() {
-                let text = format!("{} leads to an address of this host itself", hop.name);
-                return Err(Failure::permanent("5.4.6", text));
-            }
+        all.retain(|addr| hop.source.allows(&service, *addr));
+        if all.is_empty() {
+            let text = format!("{} leads to an address of this host itself", hop.name);
+            return Err(Failure::permanent("5.4.6", text));
         }
         let families: Vec<Family> = self.world.site.clients.iter().map(|c| c.family).collect();
         let wanted = |addr: &IpAddr| {
@@ -316,9 +328,16 @@ impl<'a> Delivery<'a> {
             true => Single::One,
             false => Single::Many,
         };
-        let Some(_slot) = state.slot(addr, single).await else {
-            return;
+        let Some(_slot) = state.slot(addr, single, SLOT_PATIENCE).await else {
+            let text = format!("{}: host busy, all connections to it are in use", hop.name);
+            let remote = remote(hop, Some(addr), None, Notifies::No);
+            return self.note(Failure::temporary("4.4.5", text), Some(remote));
         };
+        // Others may have found it silent meanwhile.
+        if let Some(failure) = state.resting(addr, world.queue.run_asked()) {
+            let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
+            return self.note(failure, Some(remote));
+        }
         let key = Key {
             mailer: self.mailer.name.clone(),
             host: hop.name.to_ascii_lowercase(),
@@ -369,6 +388,7 @@ impl<'a> Delivery<'a> {
         if let Some(until) = self.connect_until {
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
+                self.note_untried("Timeout.aconnect: no time for further hosts");
                 return None;
             }
             patience = match patience {
@@ -378,6 +398,7 @@ impl<'a> Delivery<'a> {
         }
         self.attempts += 1;
         if self.attempts > MAX_ATTEMPTS {
+            self.note_untried("too many addresses to try at once");
             return None;
         }
         match self.opener(patience).open(hop, addr).await {
@@ -415,6 +436,12 @@ enum After {
     Gone,
 }
 
+/// The failure of a host that was not tried, where the one before does not say wait already.
+fn untried(before: Option<&Failure>, why: &str) -> Option<Failure> {
+    let waits = before.is_some_and(|f| f.lasting == Lasting::Temporary);
+    (!waits).then(|| Failure::temporary("4.4.7", why))
+}
+
 fn remote(
     hop: &Hop,
     addr: Option<SocketAddr>,
@@ -433,5 +460,20 @@ fn outcome_of(failure: Failure) -> Outcome {
     match failure.lasting {
         Lasting::Temporary => Outcome::deferred(failure.text).with_status(&failure.status),
         Lasting::Permanent => Outcome::failed(&failure.status, failure.text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_was_not_tried_makes_the_mail_wait() {
+        let status = |before: Option<Failure>| untried(before.as_ref(), "why").map(|f| f.status);
+        let permanent = Failure::permanent("5.1.2", "Host unknown");
+        let temporary = Failure::temporary("4.4.1", "Connection refused by mx");
+        assert_eq!(status(Some(permanent)).as_deref(), Some("4.4.7"));
+        assert_eq!(status(None).as_deref(), Some("4.4.7"));
+        assert_eq!(status(Some(temporary)), None);
     }
 }

@@ -7,6 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use libmaps::site::Site;
+use libmaps::site::hosts::Service;
 
 use super::client::Failure;
 use super::route::{Next, NextHost};
@@ -29,8 +30,10 @@ pub struct Hop {
 /// How a host is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Source {
-    /// By an MX record, or as a mail domain without one: strangers say so.
-    Dns,
+    /// By an MX record: strangers say so.
+    Mx,
+    /// As a mail domain without one.
+    Domain,
     /// The site names it.
     Site,
     /// By its address.
@@ -127,20 +130,43 @@ pub async fn hops(site: &Site, resolver: &Resolver, next: &Next) -> Result<Vec<H
         u32::from_ne_bytes(octets)
     };
     match Exchangers::of(records, |name| is_ours(site, name), random) {
-        Exchangers::Hosts(names) => Ok(names.iter().map(|n| hop(n, Source::Dns)).collect()),
-        Exchangers::None => Ok(vec![hop(domain, Source::Dns)]),
+        Exchangers::Hosts(names) => Ok(names.iter().map(|n| hop(n, Source::Mx)).collect()),
+        Exchangers::None => Ok(vec![hop(domain, Source::Domain)]),
         Exchangers::Null => {
             let text = format!("Domain {domain} does not accept mail (null MX)");
             Err(Failure::permanent("5.1.10", text))
         }
         Exchangers::PointsBack if site.options.delivery.try_null_mx_list => {
-            Ok(vec![hop(domain, Source::Dns)])
+            Ok(vec![hop(domain, Source::Domain)])
         }
         Exchangers::PointsBack => {
             let own = &site.host_name;
             let text = format!("MX list for {domain} points back to {own}");
             Err(Failure::permanent("5.3.5", text))
         }
+    }
+}
+
+impl Source {
+    /// Whether mail may go to this address, which this service gave. The hosts file is the
+    /// site's own word; but a stranger who names a host of it in an MX record must not lead
+    /// mail to this host itself.
+    #[must_use]
+    pub fn allows(self, service: &Service, addr: IpAddr) -> bool {
+        match (self, service) {
+            (Source::Site | Source::Address(_), _) => true,
+            (Source::Mx | Source::Domain, Service::Dns) => is_foreign(addr),
+            (Source::Mx, _) => !is_own(addr),
+            (Source::Domain, _) => true,
+        }
+    }
+}
+
+/// Whether hosts files give this address to the host itself and to `localhost`.
+fn is_own(addr: IpAddr) -> bool {
+    match addr.to_canonical() {
+        IpAddr::V4(addr) => matches!(addr.octets(), [127, 0, 0 | 1, 1] | [0, ..]),
+        IpAddr::V6(addr) => addr.is_loopback() || addr.is_unspecified(),
     }
 }
 
@@ -191,6 +217,25 @@ mod tests {
             panic!("no hosts");
         };
         assert_eq!(all.len(), MAX_EXCHANGERS);
+    }
+
+    #[test]
+    fn whose_word_an_address_is() {
+        for (source, addr, files, dns) in [
+            (Source::Mx, "192.0.2.1", true, true),
+            (Source::Mx, "127.0.0.1", false, false),
+            (Source::Mx, "127.0.1.1", false, false),
+            (Source::Mx, "::ffff:127.0.0.1", false, false),
+            (Source::Mx, "::1", false, false),
+            (Source::Mx, "127.0.0.3", true, false),
+            (Source::Domain, "127.0.0.1", true, false),
+            (Source::Site, "127.0.0.1", true, true),
+        ] {
+            let addr = addr.parse().unwrap();
+            let case = format!("{source:?} {addr}");
+            assert_eq!(source.allows(&Service::Files, addr), files, "{case}");
+            assert_eq!(source.allows(&Service::Dns, addr), dns, "{case}");
+        }
     }
 
     #[test]

@@ -21,6 +21,7 @@ use tokio_rustls::client::TlsStream;
 
 use super::client::{Action, Client, Failure, Settings, Step};
 use super::data::DataEncoder;
+use super::text::Block;
 use crate::tls::client::{ClientTls, bindings};
 
 /// Octets read at once.
@@ -277,6 +278,9 @@ impl Link {
         let bindings = bindings(connection);
         self.stream = Stream::Tls(Box::new(stream));
         self.client.secured(bindings);
+        if self.tls.verify == "OK" {
+            self.client.verified();
+        }
         Ok(())
     }
 
@@ -284,7 +288,7 @@ impl Link {
     /// connection without the final dot.
     pub async fn send_text(
         &mut self,
-        mut blocks: mpsc::Receiver<io::Result<Vec<u8>>>,
+        mut blocks: mpsc::Receiver<io::Result<Block>>,
         timeouts: &Timeouts,
     ) {
         let patience = limit(timeouts.data_block.0);
@@ -292,7 +296,7 @@ impl Link {
         loop {
             out.clear();
             let last = match blocks.recv().await {
-                Some(Ok(block)) => {
+                Some(Ok(Block::Text(block))) => {
                     encoder.push(&block, &mut out);
                     false
                 }
@@ -300,7 +304,12 @@ impl Link {
                     self.client.lost(format!("queue: {error}"));
                     return;
                 }
+                // Whoever read it has died: what came may be half of it.
                 None => {
+                    self.client.lost("queue: the text breaks off");
+                    return;
+                }
+                Some(Ok(Block::End)) => {
                     std::mem::take(&mut encoder).finish(&mut out);
                     true
                 }

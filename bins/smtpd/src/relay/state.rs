@@ -143,14 +143,21 @@ impl RelayState {
         (since.elapsed() < MEMORY).then_some(most)
     }
 
-    /// Waits until one more connection to the host is allowed.
-    pub async fn slot(&self, addr: SocketAddr, single: Single) -> Option<OwnedSemaphorePermit> {
+    /// Waits until one more connection to the host is allowed; nothing where that takes
+    /// longer than `patience`.
+    pub async fn slot(
+        &self,
+        addr: SocketAddr,
+        single: Single,
+        patience: Duration,
+    ) -> Option<OwnedSemaphorePermit> {
         let slots = self.with_host(addr, |status| Arc::clone(&status.slots));
         let wanted = match single {
             Single::Many => 1,
             Single::One => u32::try_from(PER_HOST).unwrap_or(1),
         };
-        slots.acquire_many_owned(wanted).await.ok()
+        let slot = slots.acquire_many_owned(wanted);
+        tokio::time::timeout(patience, slot).await.ok()?.ok()
     }
 
     /// An idle connection.
@@ -240,6 +247,18 @@ mod tests {
         assert_eq!(state.resting(addr, Some(asked)), Some(failure));
         state.answered(addr);
         assert_eq!(state.resting(addr, None), None);
+    }
+
+    #[tokio::test]
+    async fn a_busy_host_is_not_waited_for_forever() {
+        let state = RelayState::default();
+        let addr: SocketAddr = "192.0.2.1:25".parse().unwrap();
+        let brief = Duration::from_millis(10);
+        let all = state.slot(addr, Single::One, brief).await;
+        assert!(all.is_some());
+        assert!(state.slot(addr, Single::Many, brief).await.is_none());
+        drop(all);
+        assert!(state.slot(addr, Single::Many, brief).await.is_some());
     }
 
     #[test]

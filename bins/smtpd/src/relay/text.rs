@@ -48,6 +48,24 @@ pub(super) fn header(text: Text) -> io::Result<(Vec<u8>, u64)> {
     }
 }
 
+/// A piece of the way of a text.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Block {
+    /// Some of it.
+    Text(Vec<u8>),
+    /// All of it has been read. A reader that is gone without having said so has not.
+    End,
+}
+
+/// Which part of the stored message is the body.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Extent {
+    /// Where it starts.
+    pub(super) body_at: u64,
+    /// Octets of the whole message, as the envelope has them: fewer are not all of it.
+    pub(super) octets: u64,
+}
+
 /// How the body goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -63,13 +81,13 @@ pub(super) enum Coding {
 pub(super) fn blocks(
     header: &[u8],
     text: Text,
-    body_at: u64,
+    extent: Extent,
     coding: Coding,
-) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+) -> mpsc::Receiver<io::Result<Block>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let head = [header, b"\r\n"].concat();
     tokio::task::spawn_blocking(move || {
-        let result = send_all(head, text, body_at, coding, &sender);
+        let result = send_all(head, text, extent, coding, &sender);
         if let Err(error) = result {
             let _ = sender.blocking_send(Err(error));
         }
@@ -80,9 +98,12 @@ pub(super) fn blocks(
 fn send_all(
     head: Vec<u8>,
     text: Text,
-    body_at: u64,
+    Extent {
+        body_at,
+        octets: all,
+    }: Extent,
     coding: Coding,
-    sender: &mpsc::Sender<io::Result<Vec<u8>>>,
+    sender: &mpsc::Sender<io::Result<Block>>,
 ) -> io::Result<()> {
     let mut reader = text.into_reader();
     if io::copy(&mut (&mut reader).take(body_at), &mut io::sink())? != body_at {
@@ -93,26 +114,34 @@ fn send_all(
         Coding::QuotedPrintable => Some(QuotedPrintable::default()),
     };
     let mut out = head;
+    let mut seen = body_at;
     loop {
         let mut block = vec![0; BLOCK_OCTETS];
         let octets = reader.read(&mut block)?;
         block.truncate(octets);
+        seen += octets as u64;
         match &mut encoder {
             Some(encoder) => encoder.push(&block, &mut out),
             None if out.is_empty() => out = block,
             None => out.extend_from_slice(&block),
         }
         if octets == 0 {
+            if seen < all {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
             if let Some(encoder) = encoder.take() {
                 encoder.finish(&mut out);
             }
             if !out.is_empty() {
-                let _ = sender.blocking_send(Ok(out));
+                let _ = sender.blocking_send(Ok(Block::Text(out)));
             }
+            let _ = sender.blocking_send(Ok(Block::End));
             return Ok(());
         }
         if out.len() >= BLOCK_OCTETS / 2
-            && sender.blocking_send(Ok(std::mem::take(&mut out))).is_err()
+            && sender
+                .blocking_send(Ok(Block::Text(std::mem::take(&mut out))))
+                .is_err()
         {
             // The connection has gone.
             return Ok(());
@@ -167,13 +196,34 @@ mod tests {
         let body = "line\r\n".repeat(100_000);
         let text = format!("Old: x\r\n\r\n{body}");
         let mut all = Vec::new();
-        let mut blocks = blocks(b"New: y\r\n", Text::Memory(text.into()), 10, Coding::AsIs);
-        while let Some(block) = blocks.recv().await {
-            all.extend(block.unwrap());
+        let extent = Extent {
+            body_at: 10,
+            octets: text.len() as u64,
+        };
+        let text = Text::Memory(text.into());
+        let mut blocks = blocks(b"New: y\r\n", text, extent, Coding::AsIs);
+        while let Block::Text(block) = blocks.recv().await.unwrap().unwrap() {
+            all.extend(block);
         }
+        assert!(blocks.recv().await.is_none());
         assert_eq!(
             String::from_utf8(all).unwrap(),
             format!("New: y\r\n\r\n{body}")
         );
+    }
+
+    #[tokio::test]
+    async fn a_text_that_is_cut_off_has_no_end() {
+        let extent = Extent {
+            body_at: 2,
+            octets: 100,
+        };
+        let text = Text::Memory(b"\r\nbody\r\n".to_vec());
+        let mut blocks = blocks(b"", text, extent, Coding::AsIs);
+        let mut last = None;
+        while let Some(block) = blocks.recv().await {
+            last = Some(block.map_err(|e| e.kind()));
+        }
+        assert_eq!(last, Some(Err(io::ErrorKind::UnexpectedEof)));
     }
 }

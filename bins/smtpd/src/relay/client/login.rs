@@ -3,11 +3,11 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use libmaps::sasl::mechanism::{
-    ClientExchange, ClientSetup, MAX_MESSAGE_OCTETS, Mechanism, Nonce, Offer,
+    ClientExchange, ClientFailure, ClientSetup, MAX_MESSAGE_OCTETS, Mechanism, Nonce, Offer,
 };
 use libmaps::sasl::password::Password;
 
-use super::{Channel, Client, Failure, State};
+use super::{Channel, Client, Failure, Server, State};
 use crate::relay::reply::{Class, Reply};
 
 /// What to log in with.
@@ -23,19 +23,21 @@ pub struct Credentials {
     pub realm: Option<Vec<u8>>,
     /// The mechanisms that may be used, the preferred first.
     pub mechanisms: Vec<Mechanism>,
-    /// Whether PLAIN and LOGIN may go without TLS.
+    /// Where PLAIN and LOGIN may go.
     pub clear_text: ClearText,
     /// The server's name, for DIGEST-MD5.
     pub host: String,
 }
 
-/// Whether a password may cross the wire in clear.
+/// To whom the password itself may be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ClearText {
-    /// The site says so itself.
+    /// To anybody, even without TLS: the site says so itself.
     Allowed,
-    /// Only under TLS.
-    Forbidden,
+    /// Under TLS: the site names the mechanisms.
+    Secured,
+    /// Under TLS, to a server whose certificate is verified.
+    Verified,
 }
 
 /// A login under way.
@@ -65,15 +67,22 @@ impl Client {
             return;
         };
         let secured = self.channel == Channel::Secured;
-        let in_clear = secured || login.clear_text == ClearText::Allowed;
+        let told = match login.clear_text {
+            ClearText::Allowed => true,
+            ClearText::Secured => secured,
+            ClearText::Verified => secured && self.server == Server::Verified,
+        };
         let usable = |mechanism: &&Mechanism| {
             let known = offered.iter().any(|o| o == mechanism.name());
             let bound = !matches!(mechanism, Mechanism::ScramPlus(_)) || !self.bindings.is_empty();
-            known && bound && (in_clear || !mechanism.sends_password())
+            known && bound && (told || !mechanism.sends_password())
         };
         let left: Vec<Mechanism> = login.mechanisms.iter().filter(usable).copied().collect();
         if left.is_empty() {
-            let note = format!("no mechanism in common, offered {}", offered.join(" "));
+            let mut note = format!("no mechanism in common, offered {}", offered.join(" "));
+            if secured && login.mechanisms.iter().any(|m| m.sends_password()) && !told {
+                note.push_str("; no password is told to a server that is not verified");
+            }
             self.notes.push(note);
             return;
         }
@@ -153,9 +162,14 @@ impl Client {
             Class::GoOn => {
                 let answer = match (challenge(reply), login.held_back.take()) {
                     (Some(_), Some(first)) => Ok(first),
-                    (Some(octets), None) => {
-                        login.exchange.respond(&octets).map_err(|e| e.to_string())
-                    }
+                    (Some(octets), None) => match login.exchange.respond(&octets) {
+                        // An impostor gets no second chance by a weaker mechanism.
+                        Err(why @ ClientFailure::ServerNotProved) => {
+                            let text = format!("AUTH {}: {why}", login.mechanism);
+                            return self.fail(Failure::temporary("4.7.0", text));
+                        }
+                        answer => answer.map_err(|e| e.to_string()),
+                    },
                     (None, _) => Err("a challenge that is not base64".to_owned()),
                 };
                 let line = match answer {

@@ -11,7 +11,7 @@ use crate::relay::exchange::Hop;
 use crate::relay::link::{Event, Link};
 use crate::relay::mime::recoded_header;
 use crate::relay::reply::{Class, Reply};
-use crate::relay::text::{self, Coding};
+use crate::relay::text::{self, Coding, Extent};
 use crate::session::BodyKind;
 
 /// Recipients of one transaction.
@@ -192,7 +192,11 @@ impl Delivery<'_> {
                             return Err(Outcome::deferred(error.to_string()).with_status("4.3.0"));
                         }
                     };
-                    let blocks = text::blocks(header, text, self.body_at, coding);
+                    let extent = Extent {
+                        body_at: self.body_at,
+                        octets: self.envelope.size_octets,
+                    };
+                    let blocks = text::blocks(header, text, extent, coding);
                     link.send_text(blocks, timeouts).await;
                 }
                 Event::Ready => {
