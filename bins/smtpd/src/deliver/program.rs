@@ -116,7 +116,7 @@ fn by_agent(
     match agent.run(&request, feed) {
         Ok(Reply::Ended(outcome)) => outcome,
         Ok(Reply::Refused(why)) => Outcome::deferred(why),
-        Ok(Reply::File(_)) => Outcome::deferred("the agent did not understand"),
+        Ok(Reply::File(_) | Reply::Later(_)) => Outcome::deferred("the agent did not understand"),
         Err(error) => Outcome::deferred(format!("agent: {error}")),
     }
 }
