@@ -71,6 +71,8 @@ pub(crate) enum Reply {
     File(Option<Vec<u8>>),
     /// It was not done.
     Refused(String),
+    /// The file can't be read now.
+    Later(String),
 }
 
 /// The server's end of the socket.

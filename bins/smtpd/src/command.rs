@@ -175,21 +175,26 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
 
 /// `smtpd read-forward UID PATH`: the agent calls itself so, as the user whose file it is.
 fn read_forward(args: &[OsString]) -> ExitCode {
+    use crate::deliver::expand::{Unread, read_trusted};
     let [uid, path] = args else {
         return SysExit::Usage.into();
     };
     let Some(uid) = uid.to_str().and_then(|text| text.parse().ok()) else {
         return SysExit::Usage.into();
     };
-    match crate::deliver::expand::read_trusted(Path::new(path), uid) {
+    match read_trusted(Path::new(path), uid) {
         Ok(Some(text)) => match std::io::Write::write_all(&mut std::io::stdout().lock(), &text) {
             Ok(()) => SysExit::Ok.into(),
             Err(_) => SysExit::IoErr.into(),
         },
         Ok(None) => SysExit::NoInput.into(),
-        Err(why) => {
+        Err(Unread::Untrusted(why)) => {
             eprintln!("{why}");
             SysExit::NoPerm.into()
+        }
+        Err(Unread::Later(why)) => {
+            eprintln!("{why}");
+            SysExit::TempFail.into()
         }
     }
 }

@@ -82,13 +82,13 @@ pub async fn attempt(world: &Arc<World>, id: &str) {
             ending::fail_all(&mut envelope, "5.4.6", &text);
         } else {
             let stored = known(&envelope);
-            expand::expand(world, &mut envelope).await;
+            let held = expand::expand(world, &mut envelope).await;
             let targets = if stored == known(&envelope) {
                 Targets::AsStored
             } else {
                 Targets::New
             };
-            if let Err(error) = batch::deliver_copies(world, &mut envelope, targets).await {
+            if let Err(error) = batch::deliver_copies(world, &mut envelope, targets, &held).await {
                 world
                     .log
                     .about(Level::Error, id, &format!("queue: {error}"));

@@ -246,6 +246,36 @@ fn forwarding_goes_on_and_ends_where_it_comes_back() {
 }
 
 #[test]
+fn two_users_forward_to_the_same_program() {
+    let site = start("both: bob, ann\n", |root| {
+        let run = format!("\"|cat > {}/open/$$\"\n", root.display());
+        for who in ["bob", "ann"] {
+            let home = root.join("home").join(who);
+            fs::create_dir_all(&home).unwrap();
+            fs::write(home.join(".forward"), &run).unwrap();
+            for path in [home.join(".forward"), home] {
+                let _ = std::os::unix::fs::chown(path, Some(somebody()), None);
+            }
+        }
+    });
+    site.send("both");
+    let open = site.root.path().join("open");
+    let copies = || fs::read_dir(&open).unwrap().count();
+    for _ in 0..1200 {
+        if copies() == 2 {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(copies(), 2);
+    for file in fs::read_dir(&open).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        site.text_with(&format!("open/{name}"), "hello");
+    }
+    assert!(!site.root.path().join("var/mail/bob").exists());
+}
+
+#[test]
 fn a_forward_file_that_names_nobody() {
     let site = start("", |root| {
         fs::write(root.join("home/bob/.forward"), "# nobody yet\n").unwrap();

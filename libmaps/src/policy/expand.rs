@@ -15,7 +15,7 @@ use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::MailerTriple;
 use crate::policy::route::canonify::Addressing;
-use crate::site::users::Users;
+use crate::site::users::{User, Users};
 use crate::table::aliases::AliasTable;
 
 use include::Includes;
@@ -54,6 +54,10 @@ pub struct Recipient {
     pub state: State,
     /// The owner of its alias, who is the envelope sender for all that comes of it.
     pub owner: Option<Vec<u8>>,
+    /// The user number of the owner of the list below which it stands, where that is not root.
+    pub list_owner: Option<u32>,
+    /// The user whose list it stands below: programs and files run with his rights.
+    pub controller: Option<std::sync::Arc<str>>,
 }
 
 /// A line of an include file.
@@ -156,8 +160,26 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
     /// # Errors
     /// When a map or the list of users can't be read.
     pub fn expand(&self, list: &[u8]) -> Result<Expansion, LookupError> {
+        let mut run = self.run();
+        run.top(list)?;
+        Ok(run.out)
+    }
+
+    /// Expands the list of a user, such as his `.forward` file, separated by commas. Unlike
+    /// what was typed it may name programs, files and includes, which are his: the first
+    /// recipient is the user, and all others stand below it.
+    ///
+    /// # Errors
+    /// When a map or the list of users can't be read.
+    pub fn expand_for(&self, user: &User, list: &[u8]) -> Result<Expansion, LookupError> {
+        let mut run = self.run();
+        run.below(list, user)?;
+        Ok(run.out)
+    }
+
+    fn run(&self) -> recipient::Run<'_, '_, M, A> {
         let recursion = self.addressing.site.options.limits.max_alias_recursion;
-        let mut run = recipient::Run {
+        recipient::Run {
             expander: self,
             out: Expansion::default(),
             flags: Vec::new(),
@@ -165,9 +187,7 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
             max_depth: recursion.clamp(0, MAX_DEPTH),
             kept_host: Vec::new(),
             full: false,
-        };
-        run.top(list)?;
-        Ok(run.out)
+        }
     }
 }
 

@@ -3,7 +3,7 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::include::{Include, Writers};
+use super::include::{Include, Owner, Readers, Writers};
 use super::*;
 use crate::decision::Traced;
 use crate::map::Entry;
@@ -27,6 +27,8 @@ fn files(all: &[(&str, &str)]) -> Files {
     let include = |text: &str| Include {
         text: text.into(),
         writers: Writers::Owner,
+        owner: Owner::Site,
+        readers: Readers::Everybody,
     };
     Files(
         all.iter()
@@ -36,6 +38,16 @@ fn files(all: &[(&str, &str)]) -> Files {
 }
 
 fn expand_all(site: &Site, entries: Vec<Entry>, files: &Files, list: &str) -> Expansion {
+    let expand = |expander: &Expander<'_, _, _>| expander.expand(list.as_bytes());
+    with_expander(site, entries, files, expand)
+}
+
+fn with_expander(
+    site: &Site,
+    entries: Vec<Entry>,
+    files: &Files,
+    expand: impl FnOnce(&Expander<'_, MemoryMap, MemoryMap>) -> Result<Expansion, LookupError>,
+) -> Expansion {
     let tables: RouteTables<MemoryMap> = RouteTables::default();
     let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]).unwrap();
     let users = Users::parse(b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\n");
@@ -50,7 +62,7 @@ fn expand_all(site: &Site, entries: Vec<Entry>, files: &Files, list: &str) -> Ex
         users: &users,
         includes: files,
     };
-    expander.expand(list.as_bytes()).unwrap()
+    expand(&expander).unwrap()
 }
 
 fn expand(aliases: &[(&str, &str)], files: &Files, list: &str) -> (Vec<String>, Vec<String>) {
@@ -159,6 +171,92 @@ fn lists_that_strangers_write_start_no_programs() {
     assert!(
         rest[0].contains("unsafe for mailing to programs"),
         "{rest:?}"
+    );
+}
+
+/// The programs of an expansion, each with the user as whom it runs.
+fn programs(expansion: &Expansion) -> Vec<(&[u8], Option<&str>)> {
+    let all = expansion.recipients.iter();
+    all.filter(|r| r.state == State::Deliver && r.triple.mailer == "prog")
+        .map(|r| (r.triple.user.as_slice(), r.controller.as_deref()))
+        .collect()
+}
+
+#[test]
+fn programs_in_a_users_list_are_his() {
+    let mut files = files(&[("/joe", "|/bin/x\n"), ("/root", "|/bin/x\n:include:/joe\n")]);
+    files.0.get_mut("/joe").unwrap().owner = Owner::User(1);
+    let site = crate::policy::route::tests::site();
+    let entries = || vec![Entry::new("l", ":include:/root, |/bin/x")];
+    let expansion = expand_all(&site, entries(), &files, "l");
+    let mut found = programs(&expansion);
+    found.sort();
+    assert_eq!(found, [(&b"|/bin/x"[..], None), (b"|/bin/x", Some("joe"))]);
+    // No such user.
+    files.0.get_mut("/joe").unwrap().owner = Owner::User(77);
+    let expansion = expand_all(&site, entries(), &files, "l");
+    assert_eq!(programs(&expansion), [(&b"|/bin/x"[..], None)]);
+    assert!(expansion.errors()[0].contains("unsafe for mailing to programs"));
+}
+
+#[test]
+fn a_users_list_includes_only_what_he_may_read() {
+    let mut files = files(&[("/joe", ":include:/in\n"), ("/in", "|/bin/x\nsecret\n")]);
+    files.0.get_mut("/joe").unwrap().owner = Owner::User(1);
+    let site = crate::policy::route::tests::site();
+    for (owner, readers, want) in [
+        (Owner::Site, Readers::Everybody, true),
+        (Owner::Site, Readers::Some, false),
+        (Owner::User(1), Readers::Some, true),
+        (Owner::User(2), Readers::Everybody, false),
+    ] {
+        let file = files.0.get_mut("/in").unwrap();
+        (file.owner, file.readers) = (owner, readers);
+        let entries = vec![Entry::new("l", ":include:/joe")];
+        let expansion = expand_all(&site, entries, &files, "l");
+        match want {
+            true => assert_eq!(programs(&expansion), [(&b"|/bin/x"[..], Some("joe"))]),
+            false => {
+                assert!(expansion.deliver().is_empty());
+                assert!(expansion.unknown().is_empty());
+                let errors = expansion.errors();
+                assert!(
+                    errors[0].contains("Cannot open /in: Not a file of"),
+                    "{errors:?}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_users_own_list_names_programs_files_and_includes() {
+    let files = files(&[("/list", "|/bin/y\n")]);
+    let site = crate::policy::route::tests::site();
+    let joe = Users::parse(b"joe:x:1:1::/:/bin/sh\n")
+        .get("joe")
+        .unwrap()
+        .unwrap();
+    let list = b"\\joe, \"|/bin/x a b\", /box, :include:/list";
+    let expand = |expander: &Expander<'_, _, _>| expander.expand_for(&joe, list);
+    let expansion = with_expander(&site, Vec::new(), &files, expand);
+    assert!(expansion.errors().is_empty(), "{:?}", expansion.errors());
+    let all = expansion
+        .recipients
+        .iter()
+        .filter(|r| r.state == State::Deliver);
+    let all: Vec<_> = all
+        .map(|r| (r.triple.mailer.as_str(), r.controller.as_deref()))
+        .collect();
+    let joe = Some("joe");
+    assert_eq!(
+        all,
+        [
+            ("local", joe),
+            ("prog", joe),
+            ("*file*", joe),
+            ("prog", joe)
+        ]
     );
 }
 

@@ -150,9 +150,12 @@ fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
         Ok(output) => match output.status.code() {
             Some(0) => Reply::File(Some(output.stdout)),
             Some(code) if code == i32::from(SysExit::NoInput.code()) => Reply::File(None),
-            _ => Reply::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            Some(code) if code == i32::from(SysExit::NoPerm.code()) => {
+                Reply::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+            }
+            _ => Reply::Later(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
         },
-        Err(error) => Reply::Refused(error.to_string()),
+        Err(error) => Reply::Later(error.to_string()),
     }
 }
 

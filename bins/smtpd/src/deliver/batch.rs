@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::copy;
+use super::expand::Held;
 use super::outcome::{Fate, Notifies, Outcome};
 use crate::clock::now_unix;
 use crate::log::Level;
@@ -39,7 +40,7 @@ pub(super) enum Targets {
     New,
 }
 
-/// Tries every copy that waits, batch by batch. What became of a batch is durable before
+/// Tries every copy that waits and is not held, batch by batch. What became of a batch is durable before
 /// the next is begun, so that a crash repeats no more than the copies in flight.
 ///
 /// # Errors
@@ -48,8 +49,9 @@ pub(super) async fn deliver_copies(
     world: &Arc<World>,
     envelope: &mut Envelope,
     targets: Targets,
+    held: &Held,
 ) -> Result<(), String> {
-    let batches = batches(world, envelope);
+    let batches = batches(world, envelope, held);
     if batches.len() > 1 && targets == Targets::New {
         let noted = world.queue.note_expanded(envelope).await;
         noted.map_err(|e| e.to_string())?;
@@ -128,12 +130,13 @@ async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
 }
 
 /// The copies that wait: those for this machine first, since other hosts may take long.
-fn batches(world: &World, envelope: &Envelope) -> Vec<Batch> {
+fn batches(world: &World, envelope: &Envelope, held: &Held) -> Vec<Batch> {
     let mut here: Vec<usize> = Vec::new();
     let mut away: Vec<Vec<usize>> = Vec::new();
     let mut places = HashMap::new();
     for (at, target) in envelope.targets.iter().enumerate() {
-        if target.progress != Progress::Waiting || waits_for_a_run(world, envelope, target) {
+        let waits = held.contains(&at) || waits_for_a_run(world, envelope, target);
+        if target.progress != Progress::Waiting || waits {
             continue;
         }
         if !relay::carries(world, target) {

@@ -1,8 +1,9 @@
 //! From recipients to copies: aliases, owners, includes and `.forward` files.
 
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -27,12 +28,21 @@ use crate::world::World;
 const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
 /// Most users whose `.forward` files one message goes through.
 const MAX_FORWARDS: usize = 1000;
+/// After so many recipients others get their turn.
+const YIELD_EVERY: usize = 200;
+
+/// Targets that are not tried this time: whether they forward can't be told now.
+pub(super) type Held = HashSet<usize>;
 
 /// Expands every recipient that was not. One whose tables can't be read waits.
-pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
+pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held {
     let snapshot = world.snapshot();
     let mut several = Vec::new();
+    let mut known = known(envelope);
     for at in 0..envelope.recipients.len() {
+        if at % YIELD_EVERY == YIELD_EVERY - 1 {
+            tokio::task::yield_now().await;
+        }
         let Some(recipient) = envelope.recipients.get(at) else {
             break;
         };
@@ -40,10 +50,10 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
             continue;
         }
         let address = recipient.address.0.clone();
-        let expanded = match expansion(world, &snapshot, &address).await {
+        let expanded = match expansion(world, &snapshot, &address, None).await {
             Ok(expansion) => {
                 let failures = failures(&expansion);
-                add_targets(envelope, at, &expansion, &Via::default());
+                add_targets(envelope, &mut known, at, &expansion, &Via::default());
                 if failures.iter().any(Failure::is_temporary) {
                     continue;
                 }
@@ -85,8 +95,10 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) {
             recipient.expanded = expanded;
         }
     }
-    several.extend(forward(world, &snapshot, envelope).await);
+    let forwarded = forward(world, &snapshot, envelope, &mut known).await;
+    several.extend(forwarded.several);
     mark_lists(world, envelope, &several);
+    forwarded.held
 }
 
 /// Whether an address became several, or a list with an owner.
@@ -111,10 +123,12 @@ fn mark_lists(world: &World, envelope: &mut Envelope, lists: &[usize]) {
     }
 }
 
+/// Expands what was typed, or the list of a user.
 async fn expansion(
     world: &Arc<World>,
     snapshot: &Snapshot,
-    address: &[u8],
+    list: &[u8],
+    user: Option<&User>,
 ) -> Result<Expansion, LookupError> {
     let aliases = snapshot.alias_table()?;
     let mut facts = Facts::new();
@@ -130,7 +144,10 @@ async fn expansion(
             users: &world.users,
             includes: &SiteIncludes { site: &world.site },
         };
-        expander.expand(address)
+        match user {
+            Some(user) => expander.expand_for(user, list),
+            None => expander.expand(list),
+        }
     })
     .await;
     expanded
@@ -175,11 +192,22 @@ fn failures(expansion: &Expansion) -> Vec<Failure> {
         Some(Failure {
             at,
             status,
-            text: format!("{r}... {why}"),
+            text: match r.place.as_ref().filter(|_| is_private(r)) {
+                Some(place) => {
+                    let why = if r.triple.is_error() { "refused" } else { why };
+                    format!("{}: line {}... {why}", place.path, place.line)
+                }
+                None => format!("{r}... {why}"),
+            },
         })
     };
     let recipients = expansion.recipients.iter().enumerate();
     recipients.filter_map(failed).collect()
+}
+
+/// Whether it stands in the list of a user, whose lines are told to nobody.
+fn is_private(recipient: &Recipient) -> bool {
+    recipient.list_owner.is_some() && recipient.place.is_some()
 }
 
 /// The status of a refusal: what the error mailer was given, else what the words say.
@@ -216,10 +244,14 @@ fn add_failures(
         let Some(found) = expansion.recipients.get(failure.at) else {
             continue;
         };
+        let user = match envelope.recipients.get(recipient) {
+            Some(listed) if is_private(found) => listed.address.clone(),
+            _ => Octets::from(found.address.as_slice()),
+        };
         envelope.targets.push(QueuedTarget {
             recipient,
             mailer: "error".into(),
-            user: Octets::from(found.address.as_slice()),
+            user,
             owner: owner_for(envelope, expansion, found.from).or_else(|| via.owner.clone()),
             progress: failure.progress(),
             ..QueuedTarget::default()
@@ -227,34 +259,60 @@ fn add_failures(
     }
 }
 
-/// Adds the copies of an expansion, each triple once in a message.
-fn add_targets(envelope: &mut Envelope, recipient: usize, expansion: &Expansion, via: &Via) {
-    let known: HashSet<(String, Octets, Octets)> = envelope
-        .targets
-        .iter()
-        .map(|t| (t.mailer.clone(), t.host.clone(), t.user.clone()))
-        .collect();
-    let mut known = known;
+/// What makes two copies the same: the triple, and for programs and files the user with
+/// whose rights they run.
+type Key = (String, Octets, Octets, Option<String>);
+
+fn key(target: &QueuedTarget) -> Key {
+    let controller = target.controller.clone();
+    (
+        target.mailer.clone(),
+        target.host.clone(),
+        target.user.clone(),
+        controller.filter(|_| runs_as(&target.mailer)),
+    )
+}
+
+/// Whether a mailer runs with the rights of whoever named the program or file.
+fn runs_as(mailer: &str) -> bool {
+    matches!(mailer, "prog" | "*file*")
+}
+
+/// The copies of a message.
+fn known(envelope: &Envelope) -> HashSet<Key> {
+    envelope.targets.iter().map(key).collect()
+}
+
+/// Adds the copies of an expansion, each once in a message.
+fn add_targets(
+    envelope: &mut Envelope,
+    known: &mut HashSet<Key>,
+    recipient: usize,
+    expansion: &Expansion,
+    via: &Via,
+) {
     for found in expansion
         .recipients
         .iter()
         .filter(|r| r.state == State::Deliver)
     {
         let triple = &found.triple;
-        let host = Octets::from(triple.host.as_slice());
-        let user = Octets(plain_user(&triple.user));
-        if !known.insert((triple.mailer.clone(), host.clone(), user.clone())) {
-            continue;
-        }
-        envelope.targets.push(QueuedTarget {
+        let lists = found.controller.as_deref().map(str::to_owned);
+        let target = QueuedTarget {
             recipient,
             mailer: triple.mailer.clone(),
-            host,
-            user,
+            host: Octets::from(triple.host.as_slice()),
+            user: Octets(plain_user(&triple.user)),
             owner: owner_for(envelope, expansion, found.from).or_else(|| via.owner.clone()),
-            controller: via.controller.clone(),
+            controller: match runs_as(&triple.mailer) {
+                true => lists,
+                false => via.controller.clone(),
+            },
             ..QueuedTarget::default()
-        });
+        };
+        if known.insert(key(&target)) {
+            envelope.targets.push(target);
+        }
     }
 }
 
@@ -302,9 +360,25 @@ fn owner_of(expansion: &Expansion, mut from: Option<usize>) -> Option<Octets> {
     None
 }
 
-/// Replaces copies for users who forward their mail; the recipients that became several.
-async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelope) -> Vec<usize> {
-    let mut several = Vec::new();
+/// What came of the `.forward` files.
+#[derive(Default)]
+struct Forwarded {
+    /// Recipients that became several.
+    several: Vec<usize>,
+    held: Held,
+}
+
+/// Replaces copies for users who forward their mail.
+async fn forward(
+    world: &Arc<World>,
+    snapshot: &Snapshot,
+    envelope: &mut Envelope,
+    known: &mut HashSet<Key>,
+) -> Forwarded {
+    let Forwarded {
+        mut several,
+        mut held,
+    } = Forwarded::default();
     let mut seen: HashSet<Vec<u8>> = HashSet::new();
     // Users whose copies went on to others: they get nothing themselves.
     let mut passed_on: HashSet<Vec<u8>> = HashSet::new();
@@ -312,6 +386,9 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
     while at < envelope.targets.len() && seen.len() < MAX_FORWARDS {
         let this = at;
         at += 1;
+        if at % YIELD_EVERY == 0 {
+            tokio::task::yield_now().await;
+        }
         let Some(target) = envelope.targets.get(this) else {
             break;
         };
@@ -330,19 +407,32 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
             controller: Some(name.clone()),
             owner: target.owner.clone(),
         };
-        let Ok(Some(user)) = world.users.get(&name) else {
-            continue;
+        let user = match world.users.get(&name) {
+            Ok(Some(user)) => user,
+            Ok(None) => continue,
+            Err(error) => {
+                hold(world, envelope, this, &mut held, &error.to_string());
+                continue;
+            }
         };
         let list = match forward_list(world, &user, &detail) {
             Ok(Some(list)) => list,
             Ok(None) => continue,
-            Err(why) => {
+            Err(Unread::Untrusted(why)) => {
                 world.log.about(Level::Warning, &envelope.id, &why);
                 continue;
             }
+            Err(Unread::Later(why)) => {
+                hold(world, envelope, this, &mut held, &why);
+                continue;
+            }
         };
-        let Ok(expansion) = expansion(world, snapshot, &list).await else {
-            continue;
+        let expansion = match expansion(world, snapshot, &list, Some(&user)).await {
+            Ok(expansion) => expansion,
+            Err(error) => {
+                hold(world, envelope, this, &mut held, &error.to_string());
+                continue;
+            }
         };
         let is_local = |triple: &MailerTriple| triple.mailer == world.site.mailers.local;
         let deliver = expansion.deliver();
@@ -360,12 +450,14 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
             // It names nobody: the mailbox it is.
             continue;
         }
+        if let Some(failure) = failures.iter().find(|failure| failure.is_temporary()) {
+            hold(world, envelope, this, &mut held, &failure.text);
+            continue;
+        }
         if let Some(failure) = failures.first()
             && expansion.deliver().is_empty()
         {
-            if let Some(target) = envelope.targets.get_mut(this)
-                && !failure.is_temporary()
-            {
+            if let Some(target) = envelope.targets.get_mut(this) {
                 target.progress = failure.progress();
             }
             continue;
@@ -382,16 +474,45 @@ async fn forward(world: &Arc<World>, snapshot: &Snapshot, envelope: &mut Envelop
         if is_list(&expansion, &failures) {
             several.push(recipient);
         }
-        add_targets(envelope, recipient, &expansion, &via);
+        add_targets(envelope, known, recipient, &expansion, &via);
     }
-    several
+    Forwarded { several, held }
+}
+
+/// Leaves a user's copy for the next attempt: neither his mailbox nor a failure is right.
+fn hold(world: &World, envelope: &mut Envelope, at: usize, held: &mut Held, why: &str) {
+    let Some(target) = envelope.targets.get_mut(at) else {
+        return;
+    };
+    target.status = "4.3.0".into();
+    target.last = why.to_owned();
+    held.insert(at);
+    let line = format!(
+        "to={}, dsn=4.3.0, stat=Deferred: {why}",
+        target.user.shown()
+    );
+    world.log.about(Level::Warning, &envelope.id, &line);
+}
+
+/// Why a file is not obeyed.
+pub(crate) enum Unread {
+    /// It can't be read now.
+    Later(String),
+    /// Others may have written it, or it is none.
+    Untrusted(String),
 }
 
 /// The list in the user's first `.forward` file that is there and can be trusted.
-fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u8>>, String> {
+fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u8>>, Unread> {
     for pattern in world.site.options.files.forward_path.split(':') {
         let home = user.home.to_string_lossy();
+        // A sender's detail must not lead to other folders.
+        let leads_away = Cell::new(false);
         let value = |name: &str| match name {
+            "h" if detail.contains('/') => {
+                leads_away.set(true);
+                None
+            }
             "z" => Some(home.as_ref()),
             "u" => Some(user.name.as_str()),
             "h" => Some(detail),
@@ -399,7 +520,7 @@ fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u
             _ => None,
         };
         let path = crate::macros::expand(pattern, &value);
-        if path.is_empty() || path.contains("..") {
+        if path.is_empty() || path.contains("..") || leads_away.get() {
             continue;
         }
         let path: PathBuf = world.site.below(Path::new(&path));
@@ -411,7 +532,7 @@ fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u
 }
 
 /// Reads the file with the rights at hand: ours, or by the agent the user's.
-fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, String> {
+fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
     let Some(agent) = agent::running() else {
         return read_trusted(path, user.uid);
     };
@@ -422,42 +543,58 @@ fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, String> {
     };
     match agent.run(&request, |_| Ok(())) {
         Ok(Reply::File(text)) => Ok(text),
-        Ok(Reply::Refused(why)) => Err(why),
-        Ok(Reply::Ended(_)) => Err("the agent did not understand".into()),
-        Err(error) => Err(format!("agent: {error}")),
+        Ok(Reply::Refused(why)) => Err(Unread::Untrusted(why)),
+        Ok(Reply::Later(why)) => Err(Unread::Later(why)),
+        Ok(Reply::Ended(_)) => Err(Unread::Later("the agent did not understand".into())),
+        Err(error) => Err(Unread::Later(format!("agent: {error}"))),
     }
 }
 
-/// A regular file that only its user (or root) can have written; `Ok(None)` if there is none.
+/// A regular file that is its user's and only he can have written; `Ok(None)` if there is none.
 ///
 /// # Errors
 /// Why it is not trusted, or can't be read.
-pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, String> {
+pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unread> {
     let shown = path.display();
+    let later = |e: io::Error| Unread::Later(format!("forward {shown}: {e}"));
+    let untrusted = |why: &str| Err(Unread::Untrusted(format!("forward {shown}: {why}")));
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path);
-    let Ok(file) = opened else {
-        return Ok(None);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => Ok(None),
+                Some(libc::ELOOP) => untrusted("a symbolic link"),
+                // A folder that is closed to a user stays closed.
+                Some(libc::EACCES) if !we_are_root() => untrusted("permission denied"),
+                _ => Err(later(error)),
+            };
+        }
     };
-    let metadata = file
-        .metadata()
-        .map_err(|e| format!("forward {shown}: {e}"))?;
+    let metadata = file.metadata().map_err(later)?;
     if !metadata.is_file() {
-        return Err(format!("forward {shown}: not a regular file"));
+        return untrusted("not a regular file");
     }
-    if metadata.uid() != uid && metadata.uid() != 0 {
-        return Err(format!("forward {shown}: owned by somebody else"));
+    if metadata.uid() != uid {
+        return untrusted("owned by somebody else");
     }
     if metadata.mode() & 0o022 != 0 {
-        return Err(format!("forward {shown}: group or world writable"));
+        return untrusted("group or world writable");
     }
     let mut text = Vec::new();
     file.take(MAX_FORWARD_OCTETS)
         .read_to_end(&mut text)
-        .map_err(|e| format!("forward {shown}: {e}"))?;
+        .map_err(later)?;
     Ok(Some(text))
+}
+
+#[allow(unsafe_code)] // geteuid(2) has no safe form in std.
+fn we_are_root() -> bool {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() == 0 }
 }
 
 /// Lines with addresses, comments left out, as one list.

@@ -1,11 +1,11 @@
 //! Programs that take a message on their standard input.
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::time::{Duration, Instant};
 
 use libmaps::sysexits::SysExit;
 
@@ -14,6 +14,9 @@ use crate::agent::{self, Agent, Reply, Request};
 
 /// Longest run of a program.
 const PATIENCE: Duration = Duration::from_secs(3600);
+/// How long the output of a program that has ended is waited for: what it left behind may
+/// hold it open.
+const GRACE: Duration = Duration::from_millis(500);
 /// Most octets of its complaints that are kept.
 const MAX_COMPLAINT: usize = 400;
 
@@ -72,18 +75,23 @@ pub(crate) fn run(
     };
     let group = i32::try_from(child.id()).unwrap_or(0);
     let watchdog = Watchdog::start(group);
+    // From the start: a program that writes must not wait for us while we write to it.
+    let out = child.stdout.take().map(Drain::start);
+    let err = child.stderr.take().map(Drain::start);
     let fed = match child.stdin.take() {
         Some(mut input) => feed(&mut input),
         None => Ok(()),
     };
-    let output = child.wait_with_output();
+    let ended = child.wait();
     watchdog.stop();
-    let output = match output {
-        Ok(output) => output,
+    let status = match ended {
+        Ok(status) => status,
         Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
     };
-    let complaint = complaint(&output.stdout, &output.stderr);
-    match output.status.code() {
+    let until = Instant::now() + GRACE;
+    let said = |drain: Option<Drain>| drain.map_or_else(Vec::new, |drain| drain.said(until));
+    let complaint = complaint(&said(out), &said(err));
+    match status.code() {
         // A program that succeeds without reading all of it has what it wanted.
         Some(0) => match fed {
             Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
@@ -116,7 +124,7 @@ fn by_agent(
     match agent.run(&request, feed) {
         Ok(Reply::Ended(outcome)) => outcome,
         Ok(Reply::Refused(why)) => Outcome::deferred(why),
-        Ok(Reply::File(_)) => Outcome::deferred("the agent did not understand"),
+        Ok(Reply::File(_) | Reply::Later(_)) => Outcome::deferred("the agent did not understand"),
         Err(error) => Outcome::deferred(format!("agent: {error}")),
     }
 }
@@ -162,6 +170,47 @@ fn complaint(out: &[u8], err: &[u8]) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
+/// Reads what a program prints to its end, on a thread of its own, and keeps the beginning.
+struct Drain {
+    kept: Arc<Mutex<Vec<u8>>>,
+    ended: mpsc::Receiver<()>,
+}
+
+impl Drain {
+    fn start(mut from: impl Read + Send + 'static) -> Self {
+        let kept = Arc::new(Mutex::new(Vec::new()));
+        let (end, ended) = mpsc::channel();
+        let keeps = Arc::clone(&kept);
+        std::thread::spawn(move || {
+            let mut buffer = [0; 8192];
+            loop {
+                let read = match from.read(&mut buffer) {
+                    Ok(0) => break,
+                    Ok(read) => buffer.get(..read).unwrap_or_default(),
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                    Err(_) => break,
+                };
+                let mut kept = keeps.lock().unwrap_or_else(PoisonError::into_inner);
+                let room = MAX_COMPLAINT.saturating_sub(kept.len()).min(read.len());
+                kept.extend_from_slice(read.get(..room).unwrap_or_default());
+                // Nobody waits any more: whoever still prints gets SIGPIPE.
+                if Arc::strong_count(&keeps) == 1 {
+                    break;
+                }
+            }
+            let _ = end.send(());
+        });
+        Drain { kept, ended }
+    }
+
+    /// What came until the end, or until then.
+    fn said(self, until: Instant) -> Vec<u8> {
+        let left = until.saturating_duration_since(Instant::now());
+        let _ = self.ended.recv_timeout(left);
+        std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// Ends a program, and what it started, after too long a run.
 struct Watchdog(mpsc::Sender<()>);
 
@@ -195,6 +244,38 @@ mod tests {
             run_as: None,
         };
         run(program, |out| out.write_all(b"hello\n"))
+    }
+
+    fn sh_with(script: &str, text: &[u8]) -> Outcome {
+        let program = Program {
+            path: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into()],
+            folder: None,
+            run_as: None,
+        };
+        run(program, |out| out.write_all(text))
+    }
+
+    #[test]
+    fn a_program_may_print_all_that_it_reads() {
+        let text = vec![b'x'; 300_000];
+        assert_eq!(sh_with("cat", &text), Outcome::sent());
+        assert_eq!(sh_with("cat >&2", &text), Outcome::sent());
+    }
+
+    #[test]
+    fn of_a_program_that_prints_much_the_beginning_is_kept() {
+        let outcome = sh_with("yes | head -c 20000000; exit 69", b"");
+        assert_eq!(outcome.status, "5.0.0");
+        assert!(outcome.text.len() < 500, "{}", outcome.text.len());
+    }
+
+    #[test]
+    fn what_a_program_leaves_behind_is_not_waited_for() {
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || done.send(sh("sleep 60 & echo no; exit 69")));
+        let outcome = ended.recv_timeout(Duration::from_secs(30)).unwrap();
+        assert_eq!(outcome, Outcome::failed("5.0.0", "Service unavailable: no"));
     }
 
     #[test]

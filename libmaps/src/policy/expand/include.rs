@@ -17,6 +17,39 @@ pub struct Include {
     pub text: Vec<u8>,
     /// Who may have written it.
     pub writers: Writers,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Who may read it.
+    pub readers: Readers,
+}
+
+impl Include {
+    /// Whether a list of this user may include the file: it is his own, or the site's and
+    /// for everybody to read.
+    pub(super) fn is_open_to(&self, uid: u32) -> bool {
+        match self.owner {
+            Owner::User(owner) => owner == uid,
+            Owner::Site => self.readers == Readers::Everybody,
+        }
+    }
+}
+
+/// Whose a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Root's, or that of the user as whom this process runs.
+    Site,
+    /// Another user's, by number: programs and files in it run with his rights.
+    User(u32),
+}
+
+/// Who may read a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readers {
+    /// Everybody, and the folders above can be entered by everybody.
+    Everybody,
+    /// Not everybody.
+    Some,
 }
 
 /// Who may write a file.
@@ -47,11 +80,12 @@ pub struct SiteIncludes<'a> {
 
 impl Includes for SiteIncludes<'_> {
     fn read(&self, path: &Path) -> io::Result<Include> {
+        let path = self.site.below(path);
         // A FIFO must not hold us up, and a link must not lead us elsewhere.
         let file = OpenOptions::new()
             .read(true)
             .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(self.site.below(path))
+            .open(&path)
             .map_err(|error| match error.raw_os_error() {
                 Some(libc::ELOOP) => io::Error::other("Symbolic links not allowed"),
                 _ => error,
@@ -74,7 +108,36 @@ impl Includes for SiteIncludes<'_> {
                 0 => Writers::Owner,
                 _ => Writers::Others,
             },
+            owner: match status.uid() {
+                uid if uid == 0 || uid == own_uid() => Owner::Site,
+                uid => Owner::User(uid),
+            },
+            readers: match status.mode() & 0o004 {
+                0 => Readers::Some,
+                _ => who_enters(&path),
+            },
         })
+    }
+}
+
+/// Who gets to a file through the folders above it.
+fn who_enters(path: &Path) -> Readers {
+    let open = |folder: &Path| {
+        let found = std::fs::metadata(folder);
+        found.is_ok_and(|folder| folder.mode() & 0o001 != 0)
+    };
+    match std::fs::canonicalize(path) {
+        Ok(path) if path.ancestors().skip(1).all(open) => Readers::Everybody,
+        _ => Readers::Some,
+    }
+}
+
+/// As whom this process runs.
+fn own_uid() -> u32 {
+    // SAFETY: takes nothing, cannot fail.
+    #[allow(unsafe_code)]
+    unsafe {
+        libc::geteuid()
     }
 }
 

@@ -5,13 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::decision::{LookupError, Trace};
-use crate::map::Map;
+use crate::map::{Map, StoreError};
 use crate::policy::route::localaddr::{LocalName, find_user};
 use crate::policy::route::{Delivery, MailerTriple};
+use crate::site::users::User;
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
-use super::include::{Writers, lines, words};
+use super::include::{Owner, Writers, lines, words};
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
 /// An expansion at work.
@@ -21,13 +22,17 @@ pub(super) struct Run<'a, 'b, M, A> {
     /// What is known of each recipient beside what is told.
     pub(super) flags: Vec<Flags>,
     /// The recipients of each triple, in order; those that were found to be duplicates are not there.
-    pub(super) queued: HashMap<MailerTriple, Vec<usize>>,
+    pub(super) queued: HashMap<Key, Vec<usize>>,
     pub(super) max_depth: i64,
     /// `${Host}` of FEATURE(preserve_luser_host).
     pub(super) kept_host: Vec<u8>,
     /// Whether [`MAX_RECIPIENTS`] was reached, and said.
     pub(super) full: bool,
 }
+
+/// What makes two recipients the same: programs and files are what they are by the user
+/// with whose rights they run, too.
+pub(super) type Key = (MailerTriple, Option<Arc<str>>);
 
 /// What sendmail notes of a recipient.
 #[derive(Clone, Copy, Default)]
@@ -65,6 +70,38 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             },
             separator,
         )
+    }
+
+    /// Takes the addresses of a user's list.
+    pub(super) fn below(&mut self, list: &[u8], user: &User) -> Result<(), LookupError> {
+        let parent = Delivery {
+            triple: MailerTriple {
+                mailer: "*forward*".to_owned(),
+                host: Vec::new(),
+                user: user.name.clone().into_bytes(),
+            },
+            stays_here: false,
+        };
+        let parent = self.add(parent, user.name.as_bytes(), None, None);
+        self.set(parent, State::Included);
+        self.put_under(parent, user.uid, Some(user));
+        self.list(
+            List {
+                text: list,
+                from: Some(parent),
+                place: None,
+                depth: 1,
+            },
+            Separator::Comma,
+        )
+    }
+
+    /// Says whose list a recipient is.
+    fn put_under(&mut self, at: usize, uid: u32, user: Option<&User>) {
+        if let Some(recipient) = self.out.recipients.get_mut(at) {
+            recipient.list_owner = (uid != 0).then_some(uid);
+            recipient.controller = user.map(|user| user.name.as_str().into());
+        }
     }
 
     /// Routes every address of a list, then takes one after the other, the last first.
@@ -129,7 +166,12 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         from: Option<usize>,
         place: Option<Place>,
     ) -> usize {
+        let above = from.and_then(|from| self.out.recipients.get(from));
+        let list_owner = above.and_then(|above| above.list_owner);
+        let controller = above.and_then(|above| above.controller.clone());
         self.out.recipients.push(Recipient {
+            list_owner,
+            controller,
             address: address.to_vec(),
             place,
             triple: delivery.triple,
@@ -168,7 +210,8 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             self.merge(earlier, new);
             return Ok(());
         }
-        self.queued.entry(triple.clone()).or_default().push(new);
+        let key = self.key(new, &triple);
+        self.queued.entry(key).or_default().push(new);
         if self.is(new, &State::Deliver) {
             self.resolve(new, &triple, depth)?;
         }
@@ -186,11 +229,17 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
 
     /// The recipient of the same triple that makes this one a duplicate.
     fn earlier(&self, new: usize, triple: &MailerTriple) -> Option<usize> {
-        let all = self.queued.get(triple)?;
+        let all = self.queued.get(&self.key(new, triple))?;
         all.iter().copied().find(|earlier| {
             let flags = self.flags(*earlier);
             *earlier != new && (flags.done || !flags.primary)
         })
+    }
+
+    fn key(&self, at: usize, triple: &MailerTriple) -> Key {
+        let runs = matches!(triple.mailer.as_str(), "prog" | "*file*");
+        let found = self.out.recipients.get(at).filter(|_| runs);
+        (triple.clone(), found.and_then(|r| r.controller.clone()))
     }
 
     fn merge(&mut self, earlier: usize, new: usize) {
@@ -340,14 +389,28 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             return Ok(());
         }
         let path: Arc<str> = String::from_utf8_lossy(&triple.user).into();
-        let include = match self.expander.includes.read(Path::new(&*path)) {
-            Ok(include) => include,
-            Err(error) => {
+        let above = self.out.recipients.get(new).and_then(|r| r.list_owner);
+        let include = match (self.expander.includes.read(Path::new(&*path)), above) {
+            (Ok(include), None) => include,
+            (Ok(include), Some(uid)) if include.is_open_to(uid) => include,
+            // Not even whether it is there.
+            (_, Some(_)) => {
+                let why = format!("Cannot open {path}: Not a file of the list's owner");
+                self.set(new, State::Refused(why));
+                return Ok(());
+            }
+            (Err(error), None) => {
                 let why = format!("Cannot open {path}: {}", words(&error));
                 self.set(new, State::Refused(why));
                 return Ok(());
             }
         };
+        if let (Owner::User(uid), None) = (include.owner, above) {
+            let user = self.expander.users.by_uid(uid).map_err(|error| {
+                LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
+            })?;
+            self.put_under(new, uid, user.as_ref());
+        }
         self.set(new, State::Included);
         self.note(new, |flags| {
             flags.leads_back = false;
@@ -371,12 +434,13 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         Ok(())
     }
 
-    /// Programs and files are for aliases, and for lists that strangers can't write.
+    /// Programs and files are for aliases, and for lists that strangers can't write and a
+    /// user owns.
     fn check_source(&mut self, new: usize, what: &str) {
         let from = self.out.recipients.get(new).and_then(|r| r.from);
         let why = match from {
             None => format!("Cannot mail directly to {what}"),
-            Some(from) if self.flags(from).unsafe_list => {
+            Some(from) if self.flags(from).unsafe_list || self.is_nobodys(from) => {
                 let list = self.out.recipients.get(from);
                 let list = list.map(|r| String::from_utf8_lossy(&r.address).into_owned());
                 let list = list.unwrap_or_default();
@@ -385,6 +449,12 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             Some(_) => return,
         };
         self.set(new, State::Refused(why));
+    }
+
+    /// Whether it stands below a list whose owner is no user.
+    fn is_nobodys(&self, at: usize) -> bool {
+        let found = self.out.recipients.get(at);
+        found.is_some_and(|r| r.list_owner.is_some() && r.controller.is_none())
     }
 
     /// An address that was typed must lead somewhere.
