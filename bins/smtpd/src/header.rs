@@ -12,6 +12,16 @@ use crate::queue::schedule::Urgency;
 
 /// Header text is held in memory up to its end, so there is a limit in any case.
 const MAX_HEADER_OCTETS: usize = 1024 * 1024;
+/// The name of a field ends, with its colon, within so many octets of its line.
+const MAX_NAME_OCTETS: usize = 4096;
+
+/// The limit for a header where the site allows `max_octets`; 0 is no limit of the site's.
+pub(crate) fn header_limit(max_octets: usize) -> usize {
+    match max_octets {
+        0 => MAX_HEADER_OCTETS,
+        octets => octets.min(MAX_HEADER_OCTETS),
+    }
+}
 
 /// Values for fields that may be missing.
 #[derive(Clone, Debug, Default)]
@@ -34,10 +44,7 @@ pub struct Stamp {
 
 impl Stamp {
     fn limit(&self) -> usize {
-        match self.max_octets {
-            0 => MAX_HEADER_OCTETS,
-            octets => octets.min(MAX_HEADER_OCTETS),
-        }
+        header_limit(self.max_octets)
     }
 }
 
@@ -115,11 +122,10 @@ impl HeaderFilter {
                 let scanned = text.len();
                 text.extend_from_slice(piece);
                 let limit = self.stamp.limit();
-                match header_end(text, line, scanned) {
-                    Some(end) => self.begin_body(end, out),
-                    // The line at hand may turn out to be body: leave it room.
-                    None if text.len() > limit + 4096 => self.state = State::Overfull,
-                    None => {}
+                match reach(text, line, scanned, limit) {
+                    Reach::Ends(end) => self.begin_body(end, out),
+                    Reach::TooLarge => self.state = State::Overfull,
+                    Reach::Open => {}
                 }
             }
         }
@@ -131,9 +137,6 @@ impl HeaderFilter {
             return;
         };
         let (header, body) = text.split_at_checked(end).unwrap_or((&text, b""));
-        if header.len() > self.stamp.limit() {
-            return;
-        }
         let summary = write_header(&self.stamp, &self.precedences, header, out);
         out.extend_from_slice(b"\r\n");
         let body = body.strip_prefix(b"\r\n").unwrap_or(body);
@@ -148,12 +151,10 @@ impl HeaderFilter {
     /// When there was more header than allowed.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<Summary, TooLarge> {
         if let State::Header { text, line } = &mut self.state {
-            if !text.is_empty() && !text.ends_with(b"\r\n") {
-                text.extend_from_slice(b"\r\n");
+            let limit = self.stamp.limit();
+            if let Reach::Ends(end) = last_reach(text, line, limit) {
+                self.begin_body(end, out);
             }
-            let whole = text.len();
-            let end = header_end(text, line, *line).unwrap_or(whole);
-            self.begin_body(end, out);
         }
         match self.state {
             State::Body(summary, last) => {
@@ -174,20 +175,63 @@ fn pass(piece: &[u8], last: &mut [u8; 2], out: &mut Vec<u8>) {
     }
 }
 
+/// How far a header goes that comes in pieces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Its end has not come yet.
+    Open,
+    /// So many octets are header.
+    Ends(usize),
+    /// Further than allowed.
+    TooLarge,
+}
+
+/// Judges the header that `text` begins with, which may have `limit` octets. This is the
+/// one judge: what `sendmail` accepts the server takes. `line` and `scanned` are as for
+/// [`header_end`].
+pub(crate) fn reach(text: &[u8], line: &mut usize, scanned: usize, limit: usize) -> Reach {
+    match header_end(text, line, scanned) {
+        Some(end) if end > limit => Reach::TooLarge,
+        Some(end) => Reach::Ends(end),
+        // The line at hand may turn out to be body: leave it room.
+        None if text.len() > limit.saturating_add(MAX_NAME_OCTETS) => Reach::TooLarge,
+        None => Reach::Open,
+    }
+}
+
+/// Judges the header of a message that has ended; where its last line has no end, that is
+/// added.
+pub(crate) fn last_reach(text: &mut Vec<u8>, line: &mut usize, limit: usize) -> Reach {
+    if !text.is_empty() && !text.ends_with(b"\r\n") {
+        text.extend_from_slice(b"\r\n");
+    }
+    let scanned = *line;
+    match header_end(text, line, scanned).unwrap_or(text.len()) {
+        end if end > limit => Reach::TooLarge,
+        end => Reach::Ends(end),
+    }
+}
+
 /// Where the header ends, if its end is in `text`: before an empty line or before a
-/// line that is no field. `line` is where the first line not yet judged starts, and
-/// moves on; its first `scanned` octets of text were searched for its end before.
+/// line that is no field, which a long one is known to be before its end has come. `line`
+/// is where the first line not yet judged starts, and moves on; its first `scanned` octets
+/// of text were searched for its end before.
 fn header_end(text: &[u8], line: &mut usize, scanned: usize) -> Option<usize> {
     let mut search = scanned.saturating_sub(1).max(*line);
     loop {
-        let length = text.get(search..)?.windows(2).position(|w| w == b"\r\n")?;
-        let end = search + length;
+        let length = text.get(search..)?.windows(2).position(|w| w == b"\r\n");
+        let end = length.map_or(text.len(), |length| search + length);
         let this = text.get(*line..end)?;
-        let continued = *line > 0 && matches!(this.first(), Some(b' ' | b'\t'));
+        if length.is_none() && this.len() < MAX_NAME_OCTETS {
+            return None;
+        }
+        let head = this.get(..MAX_NAME_OCTETS).unwrap_or(this);
+        let continued = *line > 0 && matches!(head.first(), Some(b' ' | b'\t'));
         let first = *line == 0;
-        if !(continued || field_name(this).is_some() || (first && is_unix_from(this))) {
+        if !(continued || field_name(head).is_some() || (first && is_unix_from(head))) {
             return Some(*line);
         }
+        length?;
         *line = end + 2;
         search = *line;
     }
@@ -464,6 +508,14 @@ mod tests {
         assert_eq!(filtered(&long, 1000).1, Err(TooLarge));
         let endless = format!("X: {}", "y".repeat(9000));
         assert_eq!(filtered(&endless, 100).1, Err(TooLarge));
+        // No field, and longer than the header may be.
+        for text in ["y".repeat(9000), format!("X: y\n{}: z", "y".repeat(9000))] {
+            for size in [1, 100, 4096, 10_000] {
+                let (out, summary) = filtered(&text, size);
+                assert!(summary.is_ok(), "by {size}");
+                assert!(out.contains(&format!("\n\n{}", "y".repeat(9000))));
+            }
+        }
         let body = format!("X: y\n\n{}", "y".repeat(9000));
         assert!(filtered(&body, 100).1.is_ok());
     }

@@ -230,8 +230,13 @@ impl Intake {
         self.resting.insert(id, Instant::now() + REST);
     }
 
-    /// A file that can't be understood never will be: it is put aside.
+    /// A file that can't be understood never will be: it is put aside. Where the queue holds
+    /// what tells its sender of that, this is let go then.
     fn refuse(&mut self, world: &World, id: DropId, fault: &DropFault) {
+        let told = world.queue.holds(id.as_str());
+        if told {
+            self.held.insert(id.clone());
+        }
         let (from, to) = (
             id.complete(&self.place.folder),
             id.refused(&self.place.folder),
@@ -244,6 +249,9 @@ impl Intake {
                     to.display()
                 );
                 world.log.about(Level::Warning, id.as_str(), &text);
+                if told && self.held.remove(&id) {
+                    world.queue.admit(id.as_str());
+                }
             }
             Err(error) => self.rest(world, id, &format!("{fault}; put aside: {error}")),
         }

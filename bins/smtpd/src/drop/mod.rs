@@ -8,7 +8,8 @@
 //! ```text
 //! FOLDER/ID.tmp    being written; one that is a day old is removed
 //! FOLDER/ID.msg    complete; ID is the queue id that the message will have
-//! FOLDER/ID.bad    could not be understood; an administrator may look
+//! FOLDER/ID.bad    was refused; an administrator may look. Its sender is told where the
+//!                  file has an envelope
 //! ```
 //!
 //! Files with other names (those of sendmail's own client queue) are left alone.

@@ -31,7 +31,8 @@ const PIECE_OCTETS: usize = 64 * 1024;
 /// Makes the queue hold the message of a dropped file, without letting it be tried.
 ///
 /// # Errors
-/// Why it is not taken; nothing of it is in the queue then.
+/// Why it is not taken. Of a message that the sender has to be told of the queue then holds
+/// an envelope whose recipients have all failed; of any other nothing.
 pub(super) async fn take(
     world: &Arc<World>,
     submit: &Submit,
@@ -44,9 +45,19 @@ pub(super) async fn take(
     let (submission, written) = (dropped.submission.clone(), now_unix());
     let spool = world.queue.spool(id.as_str());
     let limit = world.site.options.limits.max_message_octets.0;
-    let filter = HeaderFilter::new(stamp).with_precedences(&world.site.precedences);
+    let filter = HeaderFilter::new(stamp.clone()).with_precedences(&world.site.precedences);
     let stored = tokio::task::spawn_blocking(move || store(dropped, filter, spool, limit));
-    let (body, octets, summary) = stored.await.map_err(std::io::Error::other)??;
+    let stored = stored.await.map_err(std::io::Error::other)?;
+    let (body, octets, summary) = match stored {
+        Ok(stored) => stored,
+        Err(fault) => {
+            if let Some(status) = status_of(&fault) {
+                let envelope = envelope(world, id, &submission, &submitter, 0, written);
+                send_back(world, stamp, envelope, status, &fault).await?;
+            }
+            return Err(fault);
+        }
+    };
     let envelope = envelope(world, id, &submission, &submitter, octets, written);
     let mut envelope = Envelope {
         hops: summary.hops.saturating_add(submission.hops),
@@ -68,6 +79,45 @@ pub(super) async fn take(
     let added = world.queue.add_held_back(envelope, body).await;
     added.map_err(std::io::Error::other)?;
     world.log.about(Level::Info, id.as_str(), &text);
+    Ok(())
+}
+
+/// The enhanced status code (RFC 3463) of a fault that the sender is told of: of a file that
+/// has an envelope.
+fn status_of(fault: &DropFault) -> Option<&'static str> {
+    match fault {
+        DropFault::Text | DropFault::Headers => Some("5.6.0"),
+        DropFault::TooLarge => Some("5.3.4"),
+        DropFault::Io(_)
+        | DropFault::Kind
+        | DropFault::Shape
+        | DropFault::Json(_)
+        | DropFault::Submission(_) => None,
+    }
+}
+
+/// Makes the queue hold what a notice of failure is made of. The text may be what is wrong
+/// with the message, so only the fields that would have been added stand for it.
+async fn send_back(
+    world: &Arc<World>,
+    stamp: Stamp,
+    mut envelope: Envelope,
+    status: &str,
+    fault: &DropFault,
+) -> Result<(), DropFault> {
+    let mut header = Vec::new();
+    // This has no field of its own, so it can't be too large.
+    let _ = HeaderFilter::new(stamp).finish(&mut header);
+    envelope.size_octets = header.len() as u64;
+    for recipient in &mut envelope.recipients {
+        recipient.expanded = Expanded::Failed {
+            status: status.into(),
+            text: fault.to_string(),
+        };
+    }
+    envelope.rank = Schedule::of(&world.site).rank(&envelope);
+    let added = world.queue.add_held_back(envelope, Body::Small(header));
+    added.await.map_err(std::io::Error::other)?;
     Ok(())
 }
 

@@ -41,6 +41,8 @@ pub use store::{Body, QueueError, Text};
 
 /// Most changes of one transaction.
 const MAX_GROUP: usize = 256;
+/// Requests of a group that may fail for the disk before the rest is given up.
+const MAX_STRIKES: u32 = 3;
 
 /// The queue. Dropping the last handle closes the store cleanly.
 #[derive(Debug)]
@@ -67,7 +69,11 @@ impl Queue {
     /// # Errors
     /// When another server has it, or it can't be read or made.
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
-        let store = Arc::new(Store::open(folder)?);
+        Queue::over(Store::open(folder)?, folder)
+    }
+
+    fn over(store: Store, folder: &Path) -> Result<Arc<Self>, QueueError> {
+        let store = Arc::new(store);
         let mut index = Index::default();
         store.load(|envelope| index.put(envelope))?;
         let (sender, receiver) = mpsc::channel();
@@ -397,7 +403,9 @@ impl Drop for Queue {
 }
 
 /// Commits what has come in, group by group. A group that fails is tried request by
-/// request, so that one bad message does not take the others with it.
+/// request, so that one bad message does not take the others with it. After an error of the
+/// disk the store opens its database anew, and so one that is alone is tried again too; when
+/// the disk fails on, the rest of the group is not tried.
 fn write_groups(store: &Store, requests: &mpsc::Receiver<Request>) {
     while let Ok(first) = requests.recv() {
         let mut sizes = vec![first.changes.len()];
@@ -413,18 +421,28 @@ fn write_groups(store: &Store, requests: &mpsc::Receiver<Request>) {
             Ok(()) => waiting.into_iter().for_each(|done| {
                 let _ = done.send(Ok(()));
             }),
-            Err(error) if waiting.len() == 1 => {
+            Err(error) if waiting.len() == 1 && !error.is_io() => {
                 let error = Arc::new(error);
                 waiting.into_iter().for_each(|done| {
                     let _ = done.send(Err(Arc::clone(&error)));
                 });
             }
             Err(_) => {
-                let mut rest = changes.as_slice();
+                let (mut rest, mut strikes, mut last) = (changes.as_slice(), 0, None);
                 for (size, done) in sizes.into_iter().zip(waiting) {
                     let (these, others) = rest.split_at_checked(size).unwrap_or((rest, &[]));
                     rest = others;
-                    let _ = done.send(store.commit(these).map_err(Arc::new));
+                    let result = match &last {
+                        Some(error) if strikes == MAX_STRIKES => Err(Arc::clone(error)),
+                        _ => store.commit(these).map_err(Arc::new),
+                    };
+                    if let Err(error) = &result
+                        && error.is_io()
+                    {
+                        strikes = (strikes + 1).min(MAX_STRIKES);
+                        last = Some(Arc::clone(error));
+                    }
+                    let _ = done.send(result);
                 }
             }
         }

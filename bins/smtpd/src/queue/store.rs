@@ -17,9 +17,13 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 
-use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
+use redb::{
+    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -111,17 +115,54 @@ pub(super) enum Change {
     Remove(Box<str>),
 }
 
+impl QueueError {
+    /// Whether the disk failed: full, broken or gone. Another try may do better.
+    pub(super) fn is_io(&self) -> bool {
+        match self {
+            QueueError::Io { .. } => true,
+            QueueError::Store { source, .. } => is_io(source),
+            _ => false,
+        }
+    }
+}
+
+/// The database answers nothing any more after one of these.
+fn is_io(error: &redb::Error) -> bool {
+    use redb::Error::{DatabaseClosed, Io, PreviousIo};
+    matches!(error, Io(_) | PreviousIo | DatabaseClosed)
+}
+
+/// Opens the database of this file.
+pub(super) type Opener = fn(&Path) -> Result<Database, redb::DatabaseError>;
+
 /// The open store. One process has it at a time.
+///
+/// A database that has met an error of the disk answers nothing but that error from then
+/// on. So it is opened anew before the next use.
 #[derive(Debug)]
 pub(super) struct Store {
     folder: PathBuf,
     path: PathBuf,
-    database: Database,
+    opener: Opener,
+    /// `None` where it could not be opened anew yet.
+    database: RwLock<Option<Database>>,
+    failed: AtomicBool,
+    /// New messages of a commit that the disk broke off. They may be there nevertheless,
+    /// while their senders were told otherwise.
+    doubtful: Mutex<HashSet<Box<str>>>,
 }
+
+/// The database, which stays open while this is held.
+struct InUse<'a>(RwLockReadGuard<'a, Option<Database>>);
 
 impl Store {
     /// Opens or makes the queue of this folder, repairing what a crash left.
     pub(super) fn open(folder: &Path) -> Result<Self, QueueError> {
+        Store::open_with(folder, create)
+    }
+
+    /// As [`Store::open`], with another way to open the database.
+    pub(super) fn open_with(folder: &Path, opener: Opener) -> Result<Self, QueueError> {
         for folder in [
             folder.to_path_buf(),
             folder.join("large"),
@@ -130,15 +171,56 @@ impl Store {
             make_folder(&folder)?;
         }
         let path = folder.join("queue.redb");
-        let database = open_when_free(&path)?;
+        let database = open_when_free(&path, opener)?;
         let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
         let store = Store {
             folder: folder.into(),
             path,
-            database,
+            opener,
+            database: RwLock::new(Some(database)),
+            failed: AtomicBool::new(false),
+            doubtful: Mutex::default(),
         };
         store.check_format()?;
         Ok(store)
+    }
+
+    /// The database, opened anew if the disk has failed under it.
+    fn database(&self) -> Result<InUse<'_>, QueueError> {
+        if self.failed.load(Ordering::Acquire) {
+            self.reopen()?;
+        }
+        Ok(InUse(
+            self.database.read().unwrap_or_else(PoisonError::into_inner),
+        ))
+    }
+
+    fn reopen(&self) -> Result<(), QueueError> {
+        let write = self.database.write();
+        let mut database = write.unwrap_or_else(PoisonError::into_inner);
+        // Another may have done it meanwhile.
+        if !self.failed.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        // The old one holds the lock of the file.
+        *database = None;
+        *database = Some(open_when_free(&self.path, self.opener)?);
+        self.failed.store(false, Ordering::Release);
+        Ok(())
+    }
+
+    fn begin_read(&self, database: &InUse<'_>) -> Result<ReadTransaction, QueueError> {
+        match database.0.as_ref() {
+            Some(database) => self.try_redb("begin", database.begin_read()),
+            None => self.try_redb("begin", Err(redb::Error::DatabaseClosed)),
+        }
+    }
+
+    fn begin_write(&self, database: &InUse<'_>) -> Result<WriteTransaction, QueueError> {
+        match database.0.as_ref() {
+            Some(database) => self.try_redb("begin", database.begin_write()),
+            None => self.try_redb("begin", Err(redb::Error::DatabaseClosed)),
+        }
     }
 
     /// A store of this format has all its tables; only a new or an old one is written to,
@@ -161,7 +243,8 @@ impl Store {
     }
 
     fn format(&self) -> Result<Option<u64>, QueueError> {
-        let read = self.try_redb("begin", self.database.begin_read())?;
+        let database = self.database()?;
+        let read = self.begin_read(&database)?;
         let meta = match read.open_table(META) {
             Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
             opened => self.try_redb("open table", opened)?,
@@ -171,7 +254,8 @@ impl Store {
     }
 
     fn lay_out(&self) -> Result<(), QueueError> {
-        let write = self.try_redb("begin", self.database.begin_write())?;
+        let database = self.database()?;
+        let write = self.begin_write(&database)?;
         {
             let mut meta = self.try_redb("open table", write.open_table(META))?;
             self.try_redb("write", meta.insert("format", FORMAT))?;
@@ -184,7 +268,8 @@ impl Store {
 
     /// Shows every envelope, and removes the orphans of a crash.
     pub(super) fn load(&self, mut each: impl FnMut(&Envelope)) -> Result<(), QueueError> {
-        let read = self.try_redb("begin", self.database.begin_read())?;
+        let database = self.database()?;
+        let read = self.begin_read(&database)?;
         let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
         // Files that no envelope claims: nobody was told 250 for them.
         let mut orphans = self.files_in("large")?;
@@ -217,15 +302,34 @@ impl Store {
         })
     }
 
-    /// Makes all changes durable in one transaction; all happen or none.
+    /// Makes all changes durable in one transaction; all happen or none. When the disk fails
+    /// at the very end, nobody knows which: the next commit takes such messages out.
     pub(super) fn commit(&self, changes: &[Change]) -> Result<(), QueueError> {
+        let result = self.write(changes);
+        let doubtful = self.doubtful.lock();
+        let mut doubtful = doubtful.unwrap_or_else(PoisonError::into_inner);
+        match &result {
+            Ok(()) => doubtful.clear(),
+            Err(error) if error.is_io() => doubtful.extend(added(changes).map(Into::into)),
+            Err(_) => {}
+        }
+        result
+    }
+
+    fn write(&self, changes: &[Change]) -> Result<(), QueueError> {
         self.place_large(changes)?;
-        let mut write = self.try_redb("begin", self.database.begin_write())?;
+        let database = self.database()?;
+        let mut write = self.begin_write(&database)?;
         write.set_two_phase_commit(true);
         {
             let mut envelopes = self.try_redb("open table", write.open_table(ENVELOPES))?;
             let mut bodies = self.try_redb("open table", write.open_table(BODIES))?;
             let mut progress = self.try_redb("open table", write.open_table(PROGRESS))?;
+            // Their large texts stay until the next start: another try may need them.
+            for id in self.doubtful() {
+                self.try_redb("write", envelopes.remove(&*id))?;
+                self.try_redb("write", bodies.remove(&*id))?;
+            }
             for change in changes {
                 match change {
                     Change::Add(envelope, body) => {
@@ -265,6 +369,17 @@ impl Store {
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(super) fn doubt(&self, id: &str) {
+        self.doubtful.lock().unwrap().insert(id.into());
+    }
+
+    fn doubtful(&self) -> Vec<Box<str>> {
+        let doubtful = self.doubtful.lock();
+        let doubtful = doubtful.unwrap_or_else(PoisonError::into_inner);
+        doubtful.iter().cloned().collect()
+    }
+
     /// Large bodies go to their place, and the folder is synced, before an
     /// envelope says that they are there.
     fn place_large(&self, changes: &[Change]) -> Result<(), QueueError> {
@@ -301,7 +416,8 @@ impl Store {
 
     /// The envelope of this id, with what became of its copies since it was written.
     pub(super) fn envelope(&self, id: &str) -> Result<Envelope, QueueError> {
-        let read = self.try_redb("begin", self.database.begin_read())?;
+        let database = self.database()?;
+        let read = self.begin_read(&database)?;
         let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
         let mut envelope = match self.try_redb("read", table.get(id))? {
             Some(json) => parse(id, json.value())?,
@@ -320,7 +436,8 @@ impl Store {
 
     /// The text of this id: from the store, or from its file.
     pub(super) fn text(&self, id: &str) -> Result<Text, QueueError> {
-        let read = self.try_redb("begin", self.database.begin_read())?;
+        let database = self.database()?;
+        let read = self.begin_read(&database)?;
         let table = self.try_redb("open table", read.open_table(BODIES))?;
         if let Some(text) = self.try_redb("read", table.get(id))? {
             return Ok(Text::Memory(text.value().to_vec()));
@@ -358,23 +475,40 @@ impl Store {
         action: &'static str,
         result: Result<T, E>,
     ) -> Result<T, QueueError> {
-        result.map_err(|e| QueueError::Store {
-            path: self.path.clone(),
-            action,
-            source: Box::new(e.into()),
+        result.map_err(|e| {
+            let source = Box::new(e.into());
+            if is_io(&source) {
+                self.failed.store(true, Ordering::Release);
+            }
+            QueueError::Store {
+                path: self.path.clone(),
+                action,
+                source,
+            }
         })
     }
 }
 
+/// Ids of the new messages.
+fn added(changes: &[Change]) -> impl Iterator<Item = &str> {
+    changes.iter().filter_map(|change| match change {
+        Change::Add(envelope, _) => Some(&*envelope.id),
+        Change::Update(_) | Change::Note(..) | Change::Remove(_) => None,
+    })
+}
+
+fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
+    Database::builder()
+        .set_cache_size(MAX_CACHE_OCTETS)
+        .create(path)
+}
+
 /// Opens the store. A server that was killed may have left a child that was just being
 /// started and still has the file, for the blink of an eye: that is waited for.
-fn open_when_free(path: &Path) -> Result<Database, QueueError> {
+fn open_when_free(path: &Path, opener: Opener) -> Result<Database, QueueError> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
-        let opened = Database::builder()
-            .set_cache_size(MAX_CACHE_OCTETS)
-            .create(path);
-        match opened {
+        match opener(path) {
             Ok(database) => return Ok(database),
             Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(50));

@@ -129,8 +129,10 @@ pub enum Talk {
 /// Which of sendmail's two queues is meant (`-A`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum QueueOf {
-    /// The server's.
+    /// Nothing was said: both, where both can be meant.
     #[default]
+    Both,
+    /// The server's (`-Am`).
     Server,
     /// The client's (`-Ac`): the drop folder, which the server takes in by itself.
     Client,

@@ -1,37 +1,48 @@
 //! `-bp`: what waits, in the drop folder and in the queue.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
 use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
+use tools::alias_config::reason;
 
-use super::args::{CommandLine, Refusal};
+use super::args::{CommandLine, QueueOf, Refusal};
 use super::scene::{Scene, keep_own_group_only};
 use super::submit::say;
 use crate::clock::Civil;
 use crate::drop::DropId;
 use crate::drop::submitter::Submitter;
 
-/// Prints both; of messages that no server has taken yet, only whose they are.
+/// Prints both, or the one that is asked for; of messages that no server has taken yet, only
+/// whose they are.
 ///
 /// # Errors
-/// When the configuration can't be read.
+/// When the configuration can't be read, or the drop folder can't where it alone is asked for.
 pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<ExitCode, Refusal> {
     let scene = Scene::open(line)?;
-    let waiting = waiting(&scene);
+    let waiting = match line.queue_of {
+        QueueOf::Server => Ok(Vec::new()),
+        QueueOf::Both | QueueOf::Client => waiting(&scene),
+    };
     let own = keep_own_group_only();
     own.map_err(|e| Refusal::new(SysExit::OsErr, e.to_string()))?;
+    if line.queue_of == QueueOf::Client {
+        let waiting = waiting.map_err(|error| {
+            let text = format!("{}: {}", scene.folder.display(), reason(&error));
+            Refusal::new(SysExit::NoPerm, text)
+        })?;
+        list(&scene, &waiting, out);
+        say(out, &format!("\t\tTotal requests: {}", waiting.len()));
+        return Ok(ExitCode::SUCCESS);
+    }
+    let waiting = waiting.unwrap_or_default();
     if !waiting.is_empty() {
-        let count = waiting.len();
-        let plural = if count == 1 { "" } else { "s" };
         say(out, "MSP Queue status...");
-        let shown = scene.folder.display();
-        say(out, &format!("\t\t{shown} ({count} request{plural})"));
-        waiting.iter().for_each(|text| say(out, text));
+        list(&scene, &waiting, out);
         say(out, "MTA Queue status...");
     }
     let _ = out.flush();
@@ -46,11 +57,24 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<ExitCode, R
     Ok(crate::mailq::mailq(args))
 }
 
+fn list(scene: &Scene, waiting: &[String], out: &mut dyn Write) {
+    let shown = scene.folder.display();
+    let count = waiting.len();
+    if count == 0 {
+        return say(out, &format!("{shown} is empty"));
+    }
+    let plural = if count == 1 { "" } else { "s" };
+    say(out, &format!("\t\t{shown} ({count} request{plural})"));
+    waiting.iter().for_each(|text| say(out, text));
+}
+
 /// A line for each file that is complete, oldest first.
-fn waiting(scene: &Scene) -> Vec<String> {
+fn waiting(scene: &Scene) -> io::Result<Vec<String>> {
     let users = Users::of(&scene.site).unwrap_or(Users::System);
-    let Ok(folder) = std::fs::read_dir(&scene.folder) else {
-        return Vec::new();
+    let folder = match std::fs::read_dir(&scene.folder) {
+        Ok(folder) => folder,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
     };
     let mut lines = Vec::new();
     for entry in folder.flatten() {
@@ -67,5 +91,5 @@ fn waiting(scene: &Scene) -> Vec<String> {
         lines.push(format!("{id} {:9} {time} {owner}", metadata.len()));
     }
     lines.sort_unstable();
-    lines
+    Ok(lines)
 }

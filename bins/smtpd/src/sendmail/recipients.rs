@@ -1,6 +1,7 @@
 //! The recipients that a header names (`-t`).
 
 use super::address_list::addresses;
+use crate::header::{Reach, field_name, last_reach, reach};
 
 /// Fields that name recipients.
 const FIELDS: [&[u8]; 4] = [b"to", b"cc", b"bcc", b"apparently-to"];
@@ -8,13 +9,12 @@ const FIELDS: [&[u8]; 4] = [b"to", b"cc", b"bcc", b"apparently-to"];
 /// `Resent-` field stands, only these count (RFC 5322 section 3.6.6).
 const RESENT_FIELDS: [&[u8]; 3] = [b"resent-to", b"resent-cc", b"resent-bcc"];
 
-/// Longest name of a field, in octets; a line without a colon that is longer is body.
-const MAX_NAME_OCTETS: usize = 4096;
-
 /// Collects the header of a message while the text goes by; lines end in CRLF.
 #[derive(Debug, Default)]
 pub(super) struct HeaderText {
     text: Vec<u8>,
+    /// Where the first line starts that is not judged yet.
+    line: usize,
     complete: bool,
 }
 
@@ -31,28 +31,32 @@ impl HeaderText {
         if self.complete {
             return Ok(());
         }
-        let from = self.text.len().saturating_sub(3);
+        let scanned = self.text.len();
         self.text.extend_from_slice(piece);
-        let fresh = self.text.get(from..).unwrap_or_default();
-        let empty_first = self.text.starts_with(b"\r\n");
-        if let Some(at) = fresh.windows(4).position(|w| w == b"\r\n\r\n") {
-            self.text.truncate(from + at + 2);
-            self.complete = true;
-        } else if empty_first {
-            self.text.clear();
-            self.complete = true;
+        let reach = reach(&self.text, &mut self.line, scanned, max_octets);
+        self.follow(reach)
+    }
+
+    /// The message has ended.
+    ///
+    /// # Errors
+    /// When the header is longer than `max_octets`.
+    pub(super) fn finish(&mut self, max_octets: usize) -> Result<(), HeaderTooLong> {
+        if self.complete {
+            return Ok(());
         }
-        let fields = fields_length(&self.text);
-        let rest = self.text.get(fields..).unwrap_or_default();
-        let is_field = field_name(rest).is_some() || matches!(rest.first(), Some(b' ' | b'\t'));
-        let header = if is_field { self.text.len() } else { fields };
-        if header > max_octets {
-            return Err(HeaderTooLong);
-        }
-        // A line that is no field ends the header; one at hand may still become one.
-        if !is_field && (rest.contains(&b'\n') || rest.len() > MAX_NAME_OCTETS) {
-            self.text.truncate(fields);
-            self.complete = true;
+        let reach = last_reach(&mut self.text, &mut self.line, max_octets);
+        self.follow(reach)
+    }
+
+    fn follow(&mut self, reach: Reach) -> Result<(), HeaderTooLong> {
+        match reach {
+            Reach::Open => {}
+            Reach::Ends(end) => {
+                self.text.truncate(end);
+                self.complete = true;
+            }
+            Reach::TooLarge => return Err(HeaderTooLong),
         }
         Ok(())
     }
@@ -71,28 +75,9 @@ impl HeaderText {
     }
 }
 
-/// Whole lines of fields at the start of the text, in octets.
-fn fields_length(text: &[u8]) -> usize {
-    let mut at = 0;
-    loop {
-        let rest = text.get(at..).unwrap_or_default();
-        let Some(end) = rest.windows(2).position(|w| w == b"\r\n") else {
-            // The line at hand is counted while it may still become a field.
-            return at;
-        };
-        let line = rest.get(..end).unwrap_or_default();
-        let continued = at > 0 && matches!(line.first(), Some(b' ' | b'\t'));
-        if !continued && field_name(line).is_none() && !(at == 0 && line.starts_with(b"From ")) {
-            return at;
-        }
-        at += end + 2;
-    }
-}
-
 /// Names in small letters, and values with their folds.
-fn fields(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
+fn fields(header: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     let mut all: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
-    let header = text.get(..fields_length(text)).unwrap_or_default();
     for line in header.split(|c| *c == b'\n') {
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match (line.first(), all.last_mut()) {
@@ -111,13 +96,6 @@ fn fields(text: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
     all
 }
 
-/// The name of a field, blanks before the colon allowed (RFC 5322 section 4.5.3).
-fn field_name(line: &[u8]) -> Option<&[u8]> {
-    let colon = line.iter().position(|c| *c == b':')?;
-    let name = line.get(..colon)?.trim_ascii_end();
-    (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +106,7 @@ mod tests {
         for piece in text.as_bytes().chunks(size) {
             header.push(piece, 1_000_000).unwrap();
         }
+        header.finish(1_000_000).unwrap();
         let all = header.recipients();
         all.iter()
             .map(|a| String::from_utf8_lossy(a).into_owned())
@@ -164,9 +143,13 @@ mod tests {
         let pushed = (0..100).try_for_each(|_| header.push(line.as_bytes(), 5000));
         assert_eq!(pushed, Err(HeaderTooLong));
         let mut header = HeaderText::default();
+        header.push(&line.as_bytes().repeat(50), 5000).unwrap();
+        assert_eq!(header.finish(5000), Err(HeaderTooLong));
+        let mut header = HeaderText::default();
         header.push(b"To: ann\r\nno field\r\n", 5000).unwrap();
         let pushed = (0..1000).try_for_each(|_| header.push(line.as_bytes(), 5000));
         assert_eq!(pushed, Ok(()));
+        header.finish(5000).unwrap();
         assert!(header.text.len() < 5000);
         assert_eq!(header.recipients(), [b"ann"]);
     }

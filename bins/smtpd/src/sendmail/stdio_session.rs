@@ -15,6 +15,7 @@ use libmaps::sysexits::SysExit;
 
 use super::args::{Dot, Refusal, Stream};
 use super::collect::{Collected, Collector};
+use super::recipients::HeaderText;
 use super::scene::Scene;
 use super::submit;
 use crate::clock::{Civil, now_unix};
@@ -208,6 +209,8 @@ impl Talk<'_> {
     fn message(&mut self) -> io::Result<MessageEnd> {
         let mut writer = DropWriter::create(&self.scene.folder);
         let max = self.scene.site.options.limits.max_message_octets.0;
+        let max_header = submit::max_header(&self.scene.site);
+        let (mut header, mut header_read) = (HeaderText::default(), Ok(()));
         let mut too_large = false;
         let mut collector = Collector::new(Dot::Ends);
         let mut text = Vec::new();
@@ -220,9 +223,11 @@ impl Talk<'_> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let collected = collector.push(&line, &mut text);
+            header_read = header_read.and_then(|()| header.push(&text, max_header));
             if let Ok(open) = &mut writer {
                 too_large |= max.is_some_and(|max| open.octets() + text.len() as u64 > max);
-                if let (false, Err(error)) = (too_large, open.push(&text)) {
+                let unfit = too_large || header_read.is_err();
+                if let (false, Err(error)) = (unfit, open.push(&text)) {
                     writer = Err(error);
                 }
             }
@@ -232,6 +237,13 @@ impl Talk<'_> {
         }
         if too_large {
             return Ok(MessageEnd::TooLarge);
+        }
+        if header_read
+            .and_then(|()| header.finish(max_header))
+            .is_err()
+        {
+            let text = format!("Headers too large ({max_header} max)");
+            return Ok(MessageEnd::Refused(reply(552, (5, 6, 0), text)));
         }
         let submission = self.submission();
         let dropped = writer.and_then(|writer| match submission {

@@ -19,13 +19,12 @@ use super::scene::Scene;
 use crate::drop::DropId;
 use crate::drop::file::DropWriter;
 use crate::drop::submission::{MAX_RECIPIENTS, Sender, Submission, Wanted, is_address};
+use crate::header::header_limit;
 use crate::queue::Octets;
 use crate::session::BodyKind;
 
 /// Octets read at once.
 const PIECE_OCTETS: usize = 64 * 1024;
-/// Header text is held in memory, so there is a limit in any case.
-const MAX_HEADER_OCTETS: usize = 1024 * 1024;
 /// How long `-v` waits for the server to take the message.
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -251,13 +250,15 @@ struct Message {
     body: Option<BodyKind>,
 }
 
+/// Most octets of a header.
+pub(super) fn max_header(site: &Site) -> usize {
+    let max = site.options.limits.max_headers_octets.0.unwrap_or(0);
+    header_limit(usize::try_from(max).unwrap_or(usize::MAX))
+}
+
 fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Message, Refusal> {
     let limits = &scene.site.options.limits;
-    let max_header = usize::try_from(limits.max_headers_octets.0.unwrap_or(0));
-    let max_header = match max_header {
-        Ok(0) | Err(_) => MAX_HEADER_OCTETS,
-        Ok(octets) => octets.min(MAX_HEADER_OCTETS),
-    };
+    let max_header = max_header(&scene.site);
     let max = limits.max_message_octets.0;
     let mut message = Message {
         writer: DropWriter::create(&scene.folder).map_err(|e| not_dropped(&scene.folder, &e))?,
@@ -283,7 +284,10 @@ fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Me
             }
             got => collector.push(piece.get(..got).unwrap_or_default(), &mut text),
         };
-        let read = message.header.push(&text, max_header);
+        let mut read = message.header.push(&text, max_header);
+        if collected == Collected::End {
+            read = read.and_then(|()| message.header.finish(max_header));
+        }
         read.map_err(|_| {
             let text = format!("Headers too large ({max_header} max)");
             Refusal::new(SysExit::Unavailable, text)

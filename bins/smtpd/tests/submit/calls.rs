@@ -163,6 +163,24 @@ fn sizes_have_limits() {
 }
 
 #[test]
+fn what_sendmail_takes_for_a_header_the_server_does_too() {
+    let site = Site::with_server();
+    let line = "eHl6".repeat(20_000);
+    let out = site.sendmail(&["box"], line.as_bytes());
+    assert_eq!(out.status.code(), Some(0));
+    site.until("the message", |s| s.read("open/box").contains(&line));
+    let header = format!("X: {}\r\n", "y".repeat(1000)).repeat(40);
+    let session = format!(
+        "HELO me\r\nMAIL FROM:<a@b.example>\r\nRCPT TO:<box>\r\nDATA\r\n{header}\r\nbody\r\n.\r\nQUIT\r\n"
+    );
+    let out = site.sendmail(&["-bs"], session.as_bytes());
+    let said = String::from_utf8_lossy(&out.stdout);
+    let refused = "\r\n552 5.6.0 Headers too large (32768 max)\r\n221 ";
+    assert!(said.contains(refused), "{said}");
+    assert!(site.dropped("bad").is_empty() && site.dropped("tmp").is_empty());
+}
+
+#[test]
 fn a_large_message_arrives_whole() {
     let site = Site::with_server();
     let line = "0123456789abcdef".repeat(4) + "\n";

@@ -97,6 +97,35 @@ fn what_does_not_read_is_put_aside_and_the_next_is_taken() {
 }
 
 #[test]
+fn whose_message_is_refused_hears_of_it() {
+    let site = Site::with_server();
+    let folder = site.drop_folder();
+    let to_nobody = r#"{"sender":{"Set":{"address":"box","by":"F"}},"recipients":[{"address":"elsewhere@b.example"}]}"#;
+    let long = format!("X: {}\r\n\r\n", "y".repeat(100_000));
+    for (text, status, why) in [
+        (
+            b"Subject: x\r\n\r\nbare \r CR\r\n".as_slice(),
+            "Status: 5.6.0",
+            "the text has a bare CR, LF or NUL",
+        ),
+        (
+            long.as_bytes(),
+            "Status: 5.6.0",
+            "the header is larger than MaxHeadersLength",
+        ),
+    ] {
+        let id = drop_file(&folder, text, to_nobody);
+        site.until("the notice", |s| {
+            let told = s.read("open/box");
+            told.contains(why) && told.contains(status) && told.contains("elsewhere@b.example")
+        });
+        assert!(id.refused(&folder).exists());
+        site.until("the queue is empty", |s| s.queued().is_empty());
+    }
+    assert_eq!(site.read("open/box").matches("\nFrom ").count(), 1);
+}
+
+#[test]
 fn names_of_others_are_left_alone() {
     let site = Site::with_server();
     let folder = site.drop_folder();

@@ -63,6 +63,16 @@ fn without_a_server_one_run_is_made() {
     assert!(listed.starts_with("MSP Queue status...\n\t\t"), "{listed}");
     assert!(listed.contains(" (2 requests)\n"), "{listed}");
     assert!(listed.ends_with("\t\tTotal requests: 0\n"), "{listed}");
+    // As the packages' mailq asks for one after the other.
+    let part = |which: &str| {
+        let out = site.sendmail_as_owner(&["-bp", which]);
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let (client, server) = (part("-Ac"), part("-Am"));
+    assert!(client.ends_with("\t\tTotal requests: 2\n"), "{client}");
+    assert_eq!(client.lines().count(), 4, "{client}");
+    assert!(server.contains("mqueue is empty\n"), "{server}");
+    assert_eq!(server.lines().count(), 2, "{server}");
     let out = site.sendmail_as_owner(&["-q", "-v"]);
     let said = String::from_utf8(out.stderr).unwrap();
     assert_eq!(out.status.code(), Some(0), "{said}");
@@ -77,5 +87,10 @@ fn without_a_server_one_run_is_made() {
         String::from_utf8(listed.stdout)
             .unwrap()
             .contains("(1 request)")
+    );
+    let client = part("-Ac");
+    assert!(
+        client.contains(" is empty\n\t\tTotal requests: 0\n"),
+        "{client}"
     );
 }
