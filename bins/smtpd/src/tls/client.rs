@@ -5,10 +5,8 @@
 //! authority of the site, whatever name it holds, else `FAIL`. A `TLS_Srv:` entry with
 //! `VERIFY` or `+CN` asks for more.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use libmaps::live::Live;
-use libmaps::map::StoreError;
 use libmaps::policy::facts;
 use libmaps::sasl::mechanism::{ChannelBinding, EXPORTER_LABEL, EXPORTER_OCTETS};
 use libmaps::site::Site;
@@ -21,19 +19,23 @@ use rustls::{
     SignatureScheme,
 };
 
-use super::files::{Files, certificates};
+use super::files::{Files, Seen, certificates};
 use super::version_one::{self, PublicKey};
 use super::{TlsError, names};
 
-/// TLS as the site configures it for its own connections.
-pub struct ClientTls(Config);
+/// TLS as the site configures it for its own connections: one configuration, replaced
+/// when one of its files is.
+pub struct ClientTls {
+    files: Files,
+    own: Own,
+    state: Mutex<State>,
+}
 
-enum Config {
-    /// Not even TLS without files can be set up.
-    Nothing,
-    Fixed(Arc<Ready>),
-    /// With a client certificate, which may be replaced.
-    Live(Live<Ready>),
+struct State {
+    /// The files as they were when `ready` was made, or could not be.
+    seen: Vec<Option<Seen>>,
+    /// Nothing: not even TLS without files can be set up.
+    ready: Option<Arc<Ready>>,
 }
 
 struct Ready {
@@ -48,59 +50,44 @@ impl ClientTls {
     pub fn of(site: &Site) -> (Self, Option<String>) {
         let tls = &site.options.tls;
         let mut files = Files::of(site);
-        let own = (tls.client_cert.as_deref(), tls.client_key.as_deref());
-        if let (Some(cert), Some(key)) = own {
-            let cert = site.below(cert);
-            files.cert.clone_from(&cert);
+        let mut own = Own::None;
+        if let (Some(cert), Some(key)) = (&tls.client_cert, &tls.client_key) {
+            files.cert = site.below(cert);
             files.key = site.below(key);
-            let warning = match files.client(Own::Shown) {
-                Ok(_) => {
-                    let live = Live::open(cert, move |path| {
-                        files.client(Own::Shown).map_err(|e| StoreError::Io {
-                            path: path.into(),
-                            action: "use",
-                            source: std::io::Error::other(e.to_string()),
-                        })
-                    });
-                    match live {
-                        Ok(live) => return (ClientTls(Config::Live(live)), None),
-                        Err(error) => error.to_string(),
-                    }
-                }
-                Err(error) => error.to_string(),
-            };
-            let mut files = Files::of(site);
-            let (tls, second) = ClientTls::without_certificate(&mut files);
-            return (tls, Some(second.unwrap_or(warning)));
+            own = Own::Shown;
         }
-        ClientTls::without_certificate(&mut files)
-    }
-
-    fn without_certificate(files: &mut Files) -> (Self, Option<String>) {
-        let (ready, warning) = match files.client(Own::None) {
+        let seen = files.seen();
+        let (ready, warning) = match files.client(own) {
             Ok(ready) => (Some(ready), None),
-            Err(error) => {
-                files.ca_file = None;
-                files.ca_path = None;
-                files.crl = None;
-                files.crl_path = None;
-                (files.client(Own::None).ok(), Some(error.to_string()))
-            }
+            Err(first) => match files.client(Own::None) {
+                Ok(ready) => (Some(ready), Some(first)),
+                Err(second) => {
+                    let mut alone = Files::of(site);
+                    alone.ca_file = None;
+                    alone.ca_path = None;
+                    alone.crl = None;
+                    alone.crl_path = None;
+                    (alone.client(Own::None).ok(), Some(second))
+                }
+            },
         };
-        let config = ready.map_or(Config::Nothing, |ready| Config::Fixed(Arc::new(ready)));
-        (ClientTls(config), warning)
+        let ready = ready.map(Arc::new);
+        let state = Mutex::new(State { seen, ready });
+        let warning = warning.map(|error| error.to_string());
+        (ClientTls { files, own, state }, warning)
     }
 
     fn ready(&self) -> Option<Arc<Ready>> {
-        match &self.0 {
-            Config::Nothing => None,
-            Config::Fixed(ready) => Some(Arc::clone(ready)),
-            Config::Live(live) => {
-                // One that can't be used leaves the old one; the server side reports such.
-                let _ = live.refresh();
-                Some(live.snapshot())
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let seen = self.files.seen();
+        if seen != state.seen {
+            state.seen = seen;
+            // Files that can't be used leave the old ones; the server side reports such.
+            if let Ok(ready) = self.files.client(self.own) {
+                state.ready = Some(Arc::new(ready));
             }
         }
+        state.ready.clone()
     }
 
     /// The configuration of the next handshake; nothing where TLS can't be set up.
@@ -254,5 +241,31 @@ impl ServerCertVerifier for Anyone {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authorities_that_come_and_go_are_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("ca.pem");
+        let mut site = Site {
+            root: Some(folder.path().into()),
+            ..Site::default()
+        };
+        site.options.tls.ca_file = Some("/ca.pem".into());
+        let (tls, warning) = ClientTls::of(&site);
+        assert!(warning.unwrap().contains("ca.pem"));
+        let verifies = || tls.ready().unwrap().verifier.is_some();
+        assert!(!verifies());
+        let own = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
+        std::fs::write(&path, own.cert.pem()).unwrap();
+        assert!(verifies());
+        // One that can't be used leaves the last that could.
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(verifies());
     }
 }
