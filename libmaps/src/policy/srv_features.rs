@@ -55,12 +55,32 @@ pub fn tls_clt_features(
     features(policy, session, facts, Tag::TlsCltFeatures)
 }
 
+/// A map could not be read: whether it says anything is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("map lookup failed")]
+pub struct LookupFailed;
+
 /// authinfo: the `AuthInfo:` entry for this server, which holds a password; the trace does not show it.
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
-pub fn authinfo(policy: Policy<'_>, session: &Session, facts: &Facts) -> Ruling<Option<Box<str>>> {
-    features(policy, session, facts, Tag::AuthInfo)
+pub fn authinfo(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
+    let scene = Scene {
+        policy,
+        session,
+        facts,
+    };
+    let mut trace = Trace::new();
+    match look_up(&scene, &mut trace, Tag::AuthInfo) {
+        Ok(outcome) => Ok(Decision::new(Ok(outcome), trace)),
+        Err(Halt::Need(need)) => Err(need),
+        // Without its login, mail would be refused that is welcome.
+        Err(Halt::Lookup) => Ok(Decision::new(Err(LookupFailed), trace)),
+    }
 }
 
 fn features(

@@ -145,7 +145,7 @@ impl Opener<'_> {
     ) -> Result<Link, Broken> {
         let world = self.world;
         let timeouts = &world.site.options.timeouts;
-        let login = self.login(hop, session, addr, said).await;
+        let login = self.login(hop, session, addr, said).await?;
         let origin = self.origin(addr);
         let stream = link::connect(&hop.name, addr, origin, self.patience).await?;
         let mut link = Link::tcp(stream, addr, self.settings(start_tls, login));
@@ -232,26 +232,32 @@ impl Opener<'_> {
     }
 
     /// What to log in with at this server, if there is anything.
+    ///
+    /// # Errors
+    /// When the map can't be asked: without its login, mail that is welcome is refused.
     async fn login(
         &self,
         hop: &Hop,
         session: &facts::Session,
         addr: SocketAddr,
         start_tls: StartTls,
-    ) -> Option<Credentials> {
+    ) -> Result<Option<Credentials>, Failure> {
         let site = &self.world.site;
         let no_auth = self
             .client_options(addr)
             .is_some_and(|o| o.modifiers.has('A'));
         if no_auth || self.mailer.has('z') {
-            return None;
+            return Ok(None);
         }
         let entry = self
             .settled(session, |policy, session, facts| {
                 srv_features::authinfo(policy, session, facts)
             })
             .await;
-        let info = match entry.flatten() {
+        let Some(Ok(entry)) = entry else {
+            return Err(Failure::temporary("4.3.0", "AuthInfo: map lookup failed"));
+        };
+        let info = match entry {
             Some(rhs) => AuthInfo::entry(&rhs).map(Some).map_err(str::to_owned),
             None => authinfo::default_of(site),
         };
@@ -260,14 +266,14 @@ impl Opener<'_> {
                 .transpose()
                 .map_err(str::to_owned)
         });
-        match credentials {
+        Ok(match credentials {
             Ok(credentials) => credentials,
             Err(why) => {
                 let text = format!("AUTH=client, relay={}: {why}", hop.name);
                 self.world.log.about(Level::Error, self.id, &text);
                 None
             }
-        }
+        })
     }
 
     fn session(&self, hop: &Hop, addr: SocketAddr) -> facts::Session {
