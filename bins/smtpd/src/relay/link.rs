@@ -221,7 +221,8 @@ impl Link {
     /// A server may say why before it hangs up.
     async fn broken_off(&mut self, error: &io::Error) {
         let mut space = [0; READ_OCTETS];
-        while let Ok(Ok(octets @ 1..)) = timeout(LAST_WORDS, self.read_some(&mut space)).await {
+        let until = Instant::now() + LAST_WORDS;
+        while let Ok(Ok(octets @ 1..)) = timeout_at(until, self.read_some(&mut space)).await {
             self.client.receive(space.get(..octets).unwrap_or_default());
             if !matches!(self.client.step(), Action::Read(_)) {
                 return;

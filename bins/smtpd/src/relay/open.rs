@@ -121,10 +121,15 @@ impl Opener<'_> {
         hop: &Hop,
         recipient: &[u8],
     ) -> Result<(), Failure> {
-        let (Some(addr), Ok(recipient)) = (link.addr, libmaps::address::Address::parse(recipient))
-        else {
+        let Some(addr) = link.addr else {
             return Ok(());
         };
+        let recipient = libmaps::address::Address::parse(recipient).map_err(|why| {
+            Failure::permanent(
+                "5.1.3",
+                format!("TLS_Rcpt can't judge the recipient: {why}"),
+            )
+        })?;
         let mut session = self.session(hop, addr);
         session.tls = link.tls.clone();
         let ruled = self
