@@ -175,7 +175,7 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
 
 /// `smtpd read-forward UID PATH`: the agent calls itself so, as the user whose file it is.
 fn read_forward(args: &[OsString]) -> ExitCode {
-    use crate::deliver::expand::{Unread, read_trusted};
+    use crate::deliver::forward_file::{Unread, read_trusted};
     let [uid, path] = args else {
         return SysExit::Usage.into();
     };

@@ -9,8 +9,9 @@
 mod batch;
 pub mod copy;
 mod ending;
-pub(crate) mod expand;
+mod expand;
 pub mod file;
+pub(crate) mod forward_file;
 mod frame;
 mod lmtp;
 pub mod outcome;

@@ -1,11 +1,6 @@
 //! From recipients to copies: aliases, owners, includes and `.forward` files.
 
-use std::cell::Cell;
 use std::collections::HashSet;
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libmaps::decision::LookupError;
@@ -17,15 +12,14 @@ use libmaps::policy::route::canonify::Addressing;
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
 
-use crate::agent::{self, Reply, Request};
 use crate::consult::with_names;
 use crate::log::Level;
 use crate::maps::Snapshot;
 use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedTarget};
 use crate::world::World;
 
-/// Largest `.forward` file.
-const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
+use super::forward_file::{Unread, forward_list};
+
 /// Most users whose `.forward` files one message goes through.
 const MAX_FORWARDS: usize = 1000;
 /// After so many recipients others get their turn.
@@ -492,117 +486,4 @@ fn hold(world: &World, envelope: &mut Envelope, at: usize, held: &mut Held, why:
         target.user.shown()
     );
     world.log.about(Level::Warning, &envelope.id, &line);
-}
-
-/// Why a file is not obeyed.
-pub(crate) enum Unread {
-    /// It can't be read now.
-    Later(String),
-    /// Others may have written it, or it is none.
-    Untrusted(String),
-}
-
-/// The list in the user's first `.forward` file that is there and can be trusted.
-fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u8>>, Unread> {
-    for pattern in world.site.options.files.forward_path.split(':') {
-        let home = user.home.to_string_lossy();
-        // A sender's detail must not lead to other folders.
-        let leads_away = Cell::new(false);
-        let value = |name: &str| match name {
-            "h" if detail.contains('/') => {
-                leads_away.set(true);
-                None
-            }
-            "z" => Some(home.as_ref()),
-            "u" => Some(user.name.as_str()),
-            "h" => Some(detail),
-            "w" => Some(world.site.short_name.as_str()),
-            _ => None,
-        };
-        let path = crate::macros::expand(pattern, &value);
-        if path.is_empty() || path.contains("..") || leads_away.get() {
-            continue;
-        }
-        let path: PathBuf = world.site.below(Path::new(&path));
-        if let Some(text) = read_forward(&path, user)? {
-            return Ok(Some(one_list(&text)));
-        }
-    }
-    Ok(None)
-}
-
-/// Reads the file with the rights at hand: ours, or by the agent the user's.
-fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
-    let Some(agent) = agent::running() else {
-        return read_trusted(path, user.uid);
-    };
-    let request = Request::Forward {
-        path: path.into(),
-        uid: user.uid,
-        gid: user.gid,
-    };
-    match agent.run(&request, |_| Ok(())) {
-        Ok(Reply::File(text)) => Ok(text),
-        Ok(Reply::Refused(why)) => Err(Unread::Untrusted(why)),
-        Ok(Reply::Later(why)) => Err(Unread::Later(why)),
-        Ok(Reply::Ended(_)) => Err(Unread::Later("the agent did not understand".into())),
-        Err(error) => Err(Unread::Later(format!("agent: {error}"))),
-    }
-}
-
-/// A regular file that is its user's and only he can have written; `Ok(None)` if there is none.
-///
-/// # Errors
-/// Why it is not trusted, or can't be read.
-pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unread> {
-    let shown = path.display();
-    let later = |e: io::Error| Unread::Later(format!("forward {shown}: {e}"));
-    let untrusted = |why: &str| Err(Unread::Untrusted(format!("forward {shown}: {why}")));
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path);
-    let file = match opened {
-        Ok(file) => file,
-        Err(error) => {
-            return match error.raw_os_error() {
-                Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => Ok(None),
-                Some(libc::ELOOP) => untrusted("a symbolic link"),
-                // A folder that is closed to a user stays closed.
-                Some(libc::EACCES) if !we_are_root() => untrusted("permission denied"),
-                _ => Err(later(error)),
-            };
-        }
-    };
-    let metadata = file.metadata().map_err(later)?;
-    if !metadata.is_file() {
-        return untrusted("not a regular file");
-    }
-    if metadata.uid() != uid {
-        return untrusted("owned by somebody else");
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return untrusted("group or world writable");
-    }
-    let mut text = Vec::new();
-    file.take(MAX_FORWARD_OCTETS)
-        .read_to_end(&mut text)
-        .map_err(later)?;
-    Ok(Some(text))
-}
-
-#[allow(unsafe_code)] // geteuid(2) has no safe form in std.
-fn we_are_root() -> bool {
-    // SAFETY: takes nothing, cannot fail.
-    unsafe { libc::geteuid() == 0 }
-}
-
-/// Lines with addresses, comments left out, as one list.
-fn one_list(text: &[u8]) -> Vec<u8> {
-    let lines: Vec<&[u8]> = text
-        .split(|c| *c == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
-        .collect();
-    lines.join(&b", "[..])
 }

@@ -1,0 +1,159 @@
+//! The `.forward` file of a user: where it is, and whether it counts.
+
+use std::cell::Cell;
+use std::fs::OpenOptions;
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use libmaps::site::users::User;
+
+use crate::agent::{self, Reply, Request};
+use crate::world::World;
+
+/// Largest `.forward` file.
+const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
+
+/// Why a file is not obeyed.
+#[derive(Debug)]
+pub(crate) enum Unread {
+    /// It can't be read now.
+    Later(String),
+    /// Others may have written it, or it is none.
+    Untrusted(String),
+}
+
+/// The list in the user's first `.forward` file that is there and can be trusted.
+pub(super) fn forward_list(
+    world: &World,
+    user: &User,
+    detail: &str,
+) -> Result<Option<Vec<u8>>, Unread> {
+    for pattern in world.site.options.files.forward_path.split(':') {
+        let home = user.home.to_string_lossy();
+        // A sender's detail must not lead to other folders.
+        let leads_away = Cell::new(false);
+        let value = |name: &str| match name {
+            "h" if detail.contains('/') => {
+                leads_away.set(true);
+                None
+            }
+            "z" => Some(home.as_ref()),
+            "u" => Some(user.name.as_str()),
+            "h" => Some(detail),
+            "w" => Some(world.site.short_name.as_str()),
+            _ => None,
+        };
+        let path = crate::macros::expand(pattern, &value);
+        if path.is_empty() || path.contains("..") || leads_away.get() {
+            continue;
+        }
+        let path: PathBuf = world.site.below(Path::new(&path));
+        if let Some(text) = read_forward(&path, user)? {
+            return Ok(Some(one_list(&text)));
+        }
+    }
+    Ok(None)
+}
+
+/// Reads the file with the rights at hand: ours, or by the agent the user's.
+fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
+    let Some(agent) = agent::running() else {
+        return read_trusted(path, user.uid);
+    };
+    let request = Request::Forward {
+        path: path.into(),
+        uid: user.uid,
+        gid: user.gid,
+    };
+    match agent.run(&request, |_| Ok(())) {
+        Ok(Reply::File(text)) => Ok(text),
+        Ok(Reply::Refused(why)) => Err(Unread::Untrusted(why)),
+        Ok(Reply::Later(why)) => Err(Unread::Later(why)),
+        Ok(Reply::Ended(_)) => Err(Unread::Later("the agent did not understand".into())),
+        Err(error) => Err(Unread::Later(format!("agent: {error}"))),
+    }
+}
+
+/// A regular file that is its user's and only he can have written; `Ok(None)` if there is none.
+///
+/// # Errors
+/// Why it is not trusted, or can't be read.
+pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unread> {
+    let shown = path.display();
+    let later = |e: io::Error| Unread::Later(format!("forward {shown}: {e}"));
+    let untrusted = |why: &str| Err(Unread::Untrusted(format!("forward {shown}: {why}")));
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    let file = match opened {
+        Ok(file) => file,
+        Err(error) => {
+            return match error.raw_os_error() {
+                Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG) => Ok(None),
+                Some(libc::ELOOP) => untrusted("a symbolic link"),
+                // A folder that is closed to a user stays closed.
+                Some(libc::EACCES) if !we_are_root() => untrusted("permission denied"),
+                _ => Err(later(error)),
+            };
+        }
+    };
+    let metadata = file.metadata().map_err(later)?;
+    if !metadata.is_file() {
+        return untrusted("not a regular file");
+    }
+    if metadata.uid() != uid {
+        return untrusted("owned by somebody else");
+    }
+    if metadata.mode() & 0o022 != 0 {
+        return untrusted("group or world writable");
+    }
+    let mut text = Vec::new();
+    file.take(MAX_FORWARD_OCTETS)
+        .read_to_end(&mut text)
+        .map_err(later)?;
+    Ok(Some(text))
+}
+
+#[allow(unsafe_code)] // geteuid(2) has no safe form in std.
+fn we_are_root() -> bool {
+    // SAFETY: takes nothing, cannot fail.
+    unsafe { libc::geteuid() == 0 }
+}
+
+/// Lines with addresses, comments left out, as one list.
+fn one_list(text: &[u8]) -> Vec<u8> {
+    let lines: Vec<&[u8]> = text
+        .split(|c| *c == b'\n')
+        .map(<[u8]>::trim_ascii)
+        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
+        .collect();
+    lines.join(&b", "[..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn only_the_users_own_file_counts() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("forward");
+        std::fs::write(&path, "joe\n").unwrap();
+        symlink(&path, dir.path().join("link")).unwrap();
+        let uid = std::fs::metadata(&path).unwrap().uid();
+        let read = |name: &str, uid| read_trusted(&dir.path().join(name), uid);
+        assert_eq!(read("forward", uid).unwrap().unwrap(), b"joe\n");
+        assert!(read("none", uid).unwrap().is_none());
+        for (name, uid) in [("forward", uid + 1), ("link", uid), (".", uid)] {
+            assert!(
+                matches!(read(name, uid), Err(Unread::Untrusted(_))),
+                "{name}"
+            );
+        }
+        // What only can't be opened says nothing about what is in it.
+        assert!(matches!(read("a\0b", uid), Err(Unread::Later(_))));
+    }
+}
