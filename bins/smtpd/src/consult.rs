@@ -258,7 +258,7 @@ impl Consultant {
         if let Some(refused) = self.world.overload() {
             return Answer::Refused(refused);
         }
-        self.client.sender = match ReversePath::parse(&path.asked()) {
+        self.client.sender = match ReversePath::parse(path.asked()) {
             Ok(sender) => sender,
             Err(error) => return Answer::Refused(not_an_address(&error)),
         };
@@ -283,7 +283,7 @@ impl Consultant {
     }
 
     async fn recipient(&mut self, path: &Path) -> Answer {
-        let address = match Address::parse(&path.asked()) {
+        let address = match Address::parse(path.asked()) {
             Ok(address) => address,
             Err(error) => return Answer::Refused(not_an_address(&error)),
         };

@@ -126,7 +126,6 @@ impl Consultant {
     pub(super) async fn route_check(&mut self, path: &Path) -> Result<(), Answer> {
         let world = std::sync::Arc::clone(&self.world);
         let (snapshot, flags) = (self.snapshot.clone(), self.client.daemon_flags.clone());
-        let asked = path.asked();
         let (routed, _) = with_names(&world, &mut self.facts, |names| {
             let addressing = Addressing {
                 site: &world.site,
@@ -134,7 +133,7 @@ impl Consultant {
                 names,
                 daemon_flags: &flags,
             };
-            addressing.route(&asked)
+            addressing.route(path.asked())
         })
         .await;
         match routed {
@@ -160,7 +159,6 @@ impl Consultant {
             Err(error) => return Answer::Refused(lookup_failed(&error)),
         };
         let flags = self.client.daemon_flags.clone();
-        let asked = path.asked();
         let (expanded, certainty) = with_names(&world, &mut self.facts, |names| {
             let expander = Expander {
                 addressing: Addressing {
@@ -173,7 +171,7 @@ impl Consultant {
                 users: &world.users,
                 includes: &SiteIncludes { site: &world.site },
             };
-            expander.expand(&asked)
+            expander.expand(path.asked())
         })
         .await;
         let expansion = match expanded {

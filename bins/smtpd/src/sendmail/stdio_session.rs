@@ -168,7 +168,7 @@ impl Talk<'_> {
     fn answer(&self, question: Question) -> Answer {
         match question {
             Question::Client => Answer::Welcome(Box::new(self.welcome())),
-            Question::Sender(path, _) => accept(ReversePath::parse(&path.asked()).map(drop)),
+            Question::Sender(path, _) => accept(ReversePath::parse(path.asked()).map(drop)),
             Question::Recipient(path) => self.recipient(&path),
             Question::Login { .. } | Question::Response(_) | Question::AbortLogin => {
                 Answer::LoginFailed
@@ -180,7 +180,7 @@ impl Talk<'_> {
     }
 
     fn recipient(&self, path: &Path) -> Answer {
-        if let Err(error) = Address::parse(&path.asked()) {
+        if let Err(error) = Address::parse(path.asked()) {
             return accept(Err(error));
         }
         match submit::fault(&self.scene.site, path.bare()) {

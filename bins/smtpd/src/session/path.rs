@@ -4,6 +4,8 @@
 //! comments balance; what the address means is decided by policy. Everything
 //! within `<>`, quotes or a comment may hold blanks, as in sendmail.
 
+use std::ops::Range;
+
 use libmaps::reply::{Reply, Status};
 
 use super::command::echo;
@@ -15,6 +17,8 @@ const MAX_TOKEN_OCTETS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
     written: Box<[u8]>,
+    /// The innermost angle brackets and what stands in them; all of it where there are none.
+    asked: Range<usize>,
 }
 
 impl Path {
@@ -24,40 +28,23 @@ impl Path {
         &self.written
     }
 
-    /// What stands in the innermost angle brackets, or all of it where there are none; empty
-    /// for the null sender. Brackets in quotes and comments are none. This is what policy is
-    /// asked about and what the queue holds: one reading, so that no address is checked and
-    /// another one used.
+    /// The innermost angle brackets and what stands in them, or all of it where there are
+    /// none; brackets in quotes and comments are none. This is what policy is asked about.
     #[must_use]
-    pub fn bare(&self) -> &[u8] {
-        let (mut from, mut to) = (0, self.written.len());
-        let (mut comments, mut quoted) = (0u32, false);
-        let mut octets = self.written.iter().enumerate();
-        while let Some((at, &octet)) = octets.next() {
-            match octet {
-                b'\\' => {
-                    octets.next();
-                }
-                b'"' if comments == 0 => quoted = !quoted,
-                _ if quoted => {}
-                b'(' => comments += 1,
-                b')' => comments = comments.saturating_sub(1),
-                _ if comments > 0 => {}
-                b'<' => from = at + 1,
-                b'>' => {
-                    to = at;
-                    break;
-                }
-                _ => {}
-            }
-        }
-        self.written.get(from..to).unwrap_or_default().trim_ascii()
+    pub fn asked(&self) -> &[u8] {
+        self.written.get(self.asked.clone()).unwrap_or_default()
     }
 
-    /// The same within angle brackets, as policy wants it.
+    /// The same without the brackets, which is what the queue holds; empty for the null sender.
+    /// It is the one reading of the path, so that no address is checked and another one used.
     #[must_use]
-    pub fn asked(&self) -> Vec<u8> {
-        [b"<", self.bare(), b">"].concat()
+    pub fn bare(&self) -> &[u8] {
+        let asked = self.asked();
+        let inner = match asked.strip_prefix(b"<") {
+            Some(inner) => inner.strip_suffix(b">").unwrap_or(inner),
+            None => asked,
+        };
+        inner.trim_ascii()
     }
 
     /// Whether this is the null sender, `<>`.
@@ -75,8 +62,22 @@ impl Path {
 
 impl From<&[u8]> for Path {
     fn from(octets: &[u8]) -> Self {
+        let (mut from, mut to) = (0, octets.len());
+        let mut hidden = Hidden::default();
+        for (at, &octet) in octets.iter().enumerate() {
+            match octet {
+                _ if hidden.has(octet) => {}
+                b'<' => from = at,
+                b'>' => {
+                    to = at + 1;
+                    break;
+                }
+                _ => {}
+            }
+        }
         Path {
             written: octets.into(),
+            asked: from..to,
         }
     }
 }
@@ -110,26 +111,43 @@ fn skip_keyword<'a>(argument: &'a [u8], keyword: &str) -> Result<&'a [u8], Reply
     Ok(rest)
 }
 
+/// What quotes, comments and backslashes take the meaning from.
+#[derive(Default)]
+struct Hidden {
+    escaped: bool,
+    quoted: bool,
+    comments: u32,
+}
+
+impl Hidden {
+    /// Whether the next octet is one of theirs, or belongs to them.
+    fn has(&mut self, octet: u8) -> bool {
+        match octet {
+            _ if self.escaped => self.escaped = false,
+            b'\\' => self.escaped = true,
+            b'"' if self.comments == 0 => self.quoted = !self.quoted,
+            _ if self.quoted => {}
+            b'(' => self.comments += 1,
+            b')' if self.comments > 0 => self.comments -= 1,
+            _ => return self.comments > 0,
+        }
+        true
+    }
+}
+
 /// Where the address ends: at the first blank outside of brackets, quotes and comments.
 fn end_of_address(text: &[u8]) -> Result<usize, Reply> {
     let unbalanced = |what: char| {
         let text = format!("{}... Unbalanced '{what}'", echo(text));
         Reply::new(553, Some(Status::new(5, 0, 0)), text)
     };
-    let (mut angles, mut comments, mut quoted, mut token) = (0u32, 0u32, false, 0usize);
-    let mut octets = text.iter().enumerate();
-    while let Some((at, &octet)) = octets.next() {
-        token += 1;
+    let (mut angles, mut token, mut hidden) = (0u32, 0usize, Hidden::default());
+    for (at, &octet) in text.iter().enumerate() {
+        // An octet and the backslash before it count as one.
+        token += usize::from(!hidden.escaped);
         match octet {
-            b'\\' => {
-                octets.next();
-            }
-            b'"' if comments == 0 => quoted = !quoted,
-            _ if quoted => {}
-            b'(' => comments += 1,
-            b')' if comments == 0 => return Err(unbalanced(')')),
-            b')' => comments -= 1,
-            _ if comments > 0 => {}
+            _ if hidden.has(octet) => {}
+            b')' => return Err(unbalanced(')')),
             b'<' => angles += 1,
             b'>' if angles == 0 => return Err(unbalanced('>')),
             b'>' => angles -= 1,
@@ -142,7 +160,7 @@ fn end_of_address(text: &[u8]) -> Result<usize, Reply> {
             return Err(Reply::new(553, Some(Status::new(5, 1, 0)), text));
         }
     }
-    match (quoted, comments, angles) {
+    match (hidden.quoted, hidden.comments, angles) {
         (true, _, _) => Err(unbalanced('"')),
         (_, 1.., _) => Err(unbalanced('(')),
         (_, _, 1..) => Err(unbalanced('<')),
@@ -201,6 +219,7 @@ mod tests {
             ("FROM:<\"x<c@d>\"@b>", "<\"x<c@d>\"@b> | \"x<c@d>\"@b | "),
             ("FROM:<a@b><c@d>", "<a@b><c@d> | a@b | "),
             ("FROM:(<c@d>)<a@b>", "(<c@d>)<a@b> | a@b | "),
+            ("FROM:a@b\\>", "a@b\\> | a@b\\> | "),
             ("FROM:<a\\<c@d>", "<a\\<c@d> | a\\<c@d | "),
         ];
         for (argument, want) in cases {
