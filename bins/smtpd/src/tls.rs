@@ -16,13 +16,12 @@ use libmaps::policy::facts;
 use libmaps::sasl::mechanism::ChannelBinding;
 use libmaps::site::Site;
 use rustls::client::danger::HandshakeSignatureValid;
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
 use files::{Files, Seen};
-use version_one::PublicKey;
 
 /// What is known about TLS with a client.
 #[derive(Clone, Debug, Default)]
@@ -138,7 +137,7 @@ impl Tls {
             verify: "NOT".into(),
             ..facts::Tls::default()
         };
-        let bindings = binding::of(connection, &ready.certificate);
+        let bindings = binding::of(connection, Some(&ready.certificate));
         let Some((first, others)) = connection.peer_certificates().and_then(<[_]>::split_first)
         else {
             if ready.asks_client {
@@ -189,11 +188,7 @@ impl ClientCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        match PublicKey::of(cert) {
-            Some(key) => key.verify_tls12(message, signature, known),
-            None => verify_tls12_signature(message, cert, signature, known),
-        }
+        version_one::verify_tls12(message, cert, signature, &self.provider)
     }
 
     fn verify_tls13_signature(
@@ -202,11 +197,7 @@ impl ClientCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.provider.signature_verification_algorithms;
-        match PublicKey::of(cert) {
-            Some(key) => key.verify_tls13(message, signature, known),
-            None => verify_tls13_signature(message, cert, signature, known),
-        }
+        version_one::verify_tls13(message, cert, signature, &self.provider)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

@@ -5,23 +5,22 @@
 //! authority of the site, whatever name it holds, else `FAIL`. A `TLS_Srv:` entry with
 //! `VERIFY` or `+CN` asks for more.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use libmaps::policy::facts;
-use libmaps::sasl::mechanism::{ChannelBinding, EXPORTER_LABEL, EXPORTER_OCTETS};
+use libmaps::sasl::mechanism::ChannelBinding;
 use libmaps::site::Site;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, ProtocolVersion,
-    SignatureScheme,
+    CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
 };
 
 use super::files::{Files, Seen, certificates};
-use super::version_one::{self, PublicKey};
-use super::{TlsError, names};
+use super::version_one;
+use super::{TlsError, binding, names};
 
 /// TLS as the site configures it for its own connections: one configuration, replaced
 /// when one of its files is.
@@ -77,12 +76,17 @@ impl ClientTls {
         (ClientTls { files, own, state }, warning)
     }
 
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the files make of it now.
     fn ready(&self) -> Option<Arc<Ready>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let seen = self.files.seen();
         if seen != state.seen {
             state.seen = seen;
-            // Files that can't be used leave the old ones; the server side reports such.
+            // Files that can't be used leave the old ones.
             if let Ok(ready) = self.files.client(self.own) {
                 state.ready = Some(Arc::new(ready));
             }
@@ -111,8 +115,8 @@ impl ClientTls {
         else {
             return tls;
         };
-        let verified = self
-            .ready()
+        let ready = self.state().ready.clone();
+        let verified = ready
             .and_then(|r| r.verifier.clone())
             .is_some_and(|verifier| {
                 let nobody = ServerName::try_from("invalid").ok();
@@ -136,20 +140,11 @@ impl ClientTls {
     }
 }
 
-/// What a login can be bound to, the better first: `tls-exporter` (RFC 9266), which TLS 1.3
-/// alone has, and `tls-server-end-point` (RFC 5929 section 4).
+/// What a login can be bound to.
 #[must_use]
 pub fn bindings(connection: &ClientConnection) -> Vec<ChannelBinding> {
-    let exported = match connection.protocol_version() {
-        Some(ProtocolVersion::TLSv1_3) => connection
-            .export_keying_material([0u8; EXPORTER_OCTETS], EXPORTER_LABEL, Some(b""))
-            .ok(),
-        _ => None,
-    };
-    let exporter = exported.map(ChannelBinding::tls_exporter);
     let shown = connection.peer_certificates().and_then(<[_]>::first);
-    let end_point = shown.and_then(|own| ChannelBinding::tls_server_end_point(own));
-    exporter.into_iter().chain(end_point).collect()
+    binding::of(connection, shown.map(|server| server.as_ref()))
 }
 
 /// Whether a certificate of our own is shown.
@@ -219,11 +214,7 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        match PublicKey::of(cert) {
-            Some(key) => key.verify_tls12(message, signature, known),
-            None => verify_tls12_signature(message, cert, signature, known),
-        }
+        version_one::verify_tls12(message, cert, signature, &self.0)
     }
 
     fn verify_tls13_signature(
@@ -232,11 +223,7 @@ impl ServerCertVerifier for Anyone {
         cert: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        let known = &self.0.signature_verification_algorithms;
-        match PublicKey::of(cert) {
-            Some(key) => key.verify_tls13(message, signature, known),
-            None => verify_tls13_signature(message, cert, signature, known),
-        }
+        version_one::verify_tls13(message, cert, signature, &self.0)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

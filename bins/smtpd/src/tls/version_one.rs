@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::{
-    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls13_signature_with_raw_key,
+    CryptoProvider, WebPkiSupportedAlgorithms, verify_tls12_signature, verify_tls13_signature,
+    verify_tls13_signature_with_raw_key,
 };
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, SubjectPublicKeyInfoDer};
 use rustls::sign::{CertifiedKey, SingleCertAndKey, public_key_to_spki};
@@ -37,8 +38,42 @@ pub(super) fn own(
     Ok(Arc::new(CertifiedKey::new(chain, key).into()))
 }
 
+/// Whether the peer of a TLS 1.2 handshake holds the key of its certificate.
+///
+/// # Errors
+/// When it does not, or the signature is of no kind that may be used there.
+pub(super) fn verify_tls12(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+    provider: &CryptoProvider,
+) -> Result<HandshakeSignatureValid, Error> {
+    let known = &provider.signature_verification_algorithms;
+    match PublicKey::of(certificate) {
+        Some(key) => key.verify_tls12(message, signature, known),
+        None => verify_tls12_signature(message, certificate, signature, known),
+    }
+}
+
+/// Whether the peer of a TLS 1.3 handshake holds the key of its certificate.
+///
+/// # Errors
+/// As above.
+pub(super) fn verify_tls13(
+    message: &[u8],
+    certificate: &CertificateDer<'_>,
+    signature: &DigitallySignedStruct,
+    provider: &CryptoProvider,
+) -> Result<HandshakeSignatureValid, Error> {
+    let known = &provider.signature_verification_algorithms;
+    match PublicKey::of(certificate) {
+        Some(key) => verify_tls13_signature_with_raw_key(message, &key.info(), signature, known),
+        None => verify_tls13_signature(message, certificate, signature, known),
+    }
+}
+
 /// The public key of a certificate of version 1.
-pub(super) struct PublicKey {
+struct PublicKey {
     /// As a SubjectPublicKeyInfo.
     info: Vec<u8>,
     bits: Vec<u8>,
@@ -46,7 +81,7 @@ pub(super) struct PublicKey {
 
 impl PublicKey {
     /// Nothing for every other certificate, which is left to webpki.
-    pub(super) fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
+    fn of(certificate: &CertificateDer<'_>) -> Option<Self> {
         let (_, parsed) = x509_parser::parse_x509_certificate(certificate).ok()?;
         if parsed.version() != X509Version::V1 {
             return None;
@@ -62,24 +97,8 @@ impl PublicKey {
         SubjectPublicKeyInfoDer::from(self.info.as_slice())
     }
 
-    /// Whether the peer of a TLS 1.3 handshake holds the private key.
-    ///
-    /// # Errors
-    /// When it does not, or the signature is of no kind that may be used there.
-    pub(super) fn verify_tls13(
-        &self,
-        message: &[u8],
-        signature: &DigitallySignedStruct,
-        known: &WebPkiSupportedAlgorithms,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        verify_tls13_signature_with_raw_key(message, &self.info(), signature, known)
-    }
-
-    /// Whether the peer of a TLS 1.2 handshake holds the private key.
-    ///
-    /// # Errors
-    /// As above.
-    pub(super) fn verify_tls12(
+    /// TLS 1.2: the kind of the key must be the algorithm's own.
+    fn verify_tls12(
         &self,
         message: &[u8],
         signature: &DigitallySignedStruct,
@@ -92,7 +111,6 @@ impl PublicKey {
             .ok_or(PeerMisbehaved::SignedHandshakeWithUnadvertisedSigScheme)?;
         algorithms
             .iter()
-            // The kind of the key must be the algorithm's own.
             .filter(|a| public_key_to_spki(&a.public_key_alg_id(), &self.bits) == self.info())
             .any(|a| {
                 a.verify_signature(&self.bits, message, signature.signature())

@@ -152,8 +152,8 @@ impl RedbMap {
         &self.meta
     }
 
-    /// Whether the filter rules `lhs` out.
-    fn surely_absent(&self, lhs: &[u8]) -> bool {
+    /// Whether the filter rules out the LHS of this hash.
+    fn surely_absent(&self, hash: u64) -> bool {
         let filter = match self.filter.get() {
             Some(loaded) => loaded,
             None if self.probes.fetch_add(1, Ordering::Relaxed) < FILTER_FROM_PROBE => {
@@ -161,9 +161,7 @@ impl RedbMap {
             }
             None => self.filter.get_or_init(|| self.load_filter()),
         };
-        filter
-            .as_ref()
-            .is_some_and(|f| !f.may_contain(filter::hash(lhs)))
+        filter.as_ref().is_some_and(|f| !f.may_contain(hash))
     }
 
     /// Has a thread read all entries into memory; without one redb goes on answering.
@@ -205,10 +203,11 @@ impl RedbMap {
 
 impl Map for RedbMap {
     fn get(&self, lhs: &[u8]) -> Result<Option<Rhs>, StoreError> {
-        if self.surely_absent(lhs) {
+        let hash = filter::hash(lhs);
+        if self.surely_absent(hash) {
             return Ok(None);
         }
-        if let Some(found) = self.residence.get(lhs) {
+        if let Some(found) = self.residence.get(lhs, hash) {
             return Ok(found);
         }
         if self.residence.is_time(self.meta.entries) {

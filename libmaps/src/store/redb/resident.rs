@@ -9,10 +9,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use crate::map::{Map, StoreError};
 use crate::rhs::Rhs;
+use crate::store::filter;
 
 /// What the entries of one map may take in memory, in octets.
 const MAX_OCTETS: usize = 80 << 20;
@@ -20,8 +19,8 @@ const MAX_OCTETS: usize = 80 << 20;
 const ENTRIES_PER_PROBE: u64 = 64;
 /// The fewest probes for which they are read.
 const MIN_PROBES: u64 = 256;
-/// A place is looked for in so many slots at the most: who can choose LHSs can't make
-/// lookups slow.
+/// A place is looked for in so many slots at the most: who can choose LHSs can have the map
+/// left to the store, but not make lookups slow.
 const MAX_STEPS: usize = 256;
 
 /// Where the entries come to stand, and how often they were asked for before.
@@ -32,10 +31,11 @@ pub(super) struct Residence {
 }
 
 impl Residence {
-    /// What stands under `lhs`, where the entries are in memory: `None` while they are not.
-    pub(super) fn get(&self, lhs: &[u8]) -> Option<Option<Rhs>> {
+    /// What stands under `lhs`, whose hash is the filter's, where the entries are in memory:
+    /// `None` while they are not.
+    pub(super) fn get(&self, lhs: &[u8], hash: u64) -> Option<Option<Rhs>> {
         let resident = self.entries.get()?.as_ref()?;
-        Some(resident.get(lhs).map(Rhs::from))
+        Some(resident.get(lhs, hash).map(Rhs::from))
     }
 
     /// Counts a probe; true once, when it is time to read the entries.
@@ -57,7 +57,6 @@ impl Residence {
 /// A hash table with open addressing.
 #[derive(Debug)]
 struct Resident {
-    seed: u64,
     slots: Vec<Slot>,
     /// Entries one behind the other: length of LHS and of RHS, then both.
     octets: Vec<u8>,
@@ -86,7 +85,6 @@ impl Resident {
             .filter(|slots| *slots <= MAX_OCTETS / size_of::<Slot>())
             .ok_or_else(too_large)?;
         let mut resident = Resident {
-            seed: seed(),
             slots: vec![Slot::default(); slots],
             octets: Vec::new(),
         };
@@ -106,7 +104,7 @@ impl Resident {
     }
 
     fn insert(&mut self, lhs: &[u8], rhs: &[u8]) -> bool {
-        let hash = self.hash(lhs);
+        let hash = filter::hash(lhs);
         let Some(steps) = self.steps(hash) else {
             return false;
         };
@@ -133,8 +131,7 @@ impl Resident {
         false
     }
 
-    fn get(&self, lhs: &[u8]) -> Option<&[u8]> {
-        let hash = self.hash(lhs);
+    fn get(&self, lhs: &[u8], hash: u64) -> Option<&[u8]> {
         for at in self.steps(hash)? {
             let slot = self.slots.get(at)?;
             if slot.place == 0 {
@@ -158,10 +155,6 @@ impl Resident {
         Some((lhs, rest.get(..u32::from_le_bytes(*rhs_len) as usize)?))
     }
 
-    fn hash(&self, lhs: &[u8]) -> u64 {
-        xxh3_64_with_seed(lhs, self.seed)
-    }
-
     /// The slots in which an entry of this hash may stand, in their order.
     fn steps(&self, hash: u64) -> Option<impl Iterator<Item = usize> + use<>> {
         let slots = self.slots.len();
@@ -169,12 +162,6 @@ impl Resident {
         let first = usize::try_from(((hash >> 32) * slots as u64) >> 32).ok()?;
         Some((first..slots).chain(0..first).take(MAX_STEPS))
     }
-}
-
-/// A number that nobody outside can know.
-fn seed() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(0)
 }
 
 #[cfg(test)]
@@ -197,7 +184,7 @@ mod tests {
         fn it_answers_as_the_map_does(entries: BTreeMap<Vec<u8>, Vec<u8>>, other: Vec<Vec<u8>>) {
             let resident = Resident::of(&map(&entries), entries.len() as u64, || true).unwrap();
             for lhs in entries.keys().chain(&other) {
-                prop_assert_eq!(resident.get(lhs), entries.get(lhs).map(Vec::as_slice));
+                prop_assert_eq!(resident.get(lhs, filter::hash(lhs)), entries.get(lhs).map(Vec::as_slice));
             }
         }
     }

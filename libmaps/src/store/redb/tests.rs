@@ -238,7 +238,11 @@ fn a_map_that_is_asked_often_answers_from_memory() {
         assert_eq!(map.get(b"k999").unwrap(), None);
     };
     // The thread that reads the entries takes its time; answers are the same at any moment.
-    while map.residence.get(b"k1000").is_none() {
+    while map
+        .residence
+        .get(b"k1000", filter::hash(b"k1000"))
+        .is_none()
+    {
         ask(&map);
     }
     ask(&map);
