@@ -4,6 +4,7 @@
 //! transaction, gives the rulesets what they lack, and turns their decisions into
 //! the session's words.
 
+mod local_form;
 mod recipient;
 mod welcome;
 
@@ -386,6 +387,7 @@ pub struct ClientLoad {
     pub connections: u32,
 }
 
+pub(crate) use local_form::local_form;
 pub(crate) use recipient::with_names;
 
 pub(crate) fn reply(

@@ -257,11 +257,7 @@ struct Field<'a> {
 
 fn fields(header: &[u8]) -> Vec<Field<'_>> {
     let mut all = Vec::new();
-    let mut rest = header;
-    while !rest.is_empty() {
-        let end = field_length(rest);
-        let (field, tail) = rest.split_at_checked(end).unwrap_or((rest, b""));
-        rest = tail;
+    for field in each_field(header) {
         let Some(name) = field_name(field) else {
             continue;
         };
@@ -273,8 +269,18 @@ fn fields(header: &[u8]) -> Vec<Field<'_>> {
     all
 }
 
+/// The fields one by one, each with its continuation lines and line ends.
+pub(crate) fn each_field(header: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut rest = header;
+    std::iter::from_fn(move || {
+        let (field, tail) = rest.split_at_checked(field_length(rest))?;
+        rest = tail;
+        (!field.is_empty()).then_some(field)
+    })
+}
+
 /// Octets of the first field with its continuation lines.
-pub(crate) fn field_length(text: &[u8]) -> usize {
+fn field_length(text: &[u8]) -> usize {
     let mut at = 0;
     loop {
         let rest = text.get(at..).unwrap_or_default();

@@ -14,6 +14,7 @@ use crate::log::{Level, Log};
 use crate::login::{Logins, LoginsError};
 use crate::maps::{LiveMaps, Snapshot};
 use crate::queue::Queue;
+use crate::queue::schedule::Schedule;
 use crate::queue::schedule::run_size;
 use crate::relay::state::RelayState;
 use crate::resolver::{Resolver, ResolverError};
@@ -43,6 +44,8 @@ pub struct World {
     pub daemons: Vec<Arc<Daemon>>,
     /// The queue.
     pub queue: Arc<Queue>,
+    /// When its messages are tried, and which first.
+    pub schedule: Schedule,
     /// The log.
     pub log: Arc<Log>,
     /// Connections by address.
@@ -101,6 +104,7 @@ impl World {
             client_tls,
             relay: Arc::default(),
             daemons,
+            schedule: Schedule::of(&site),
             queue,
             log,
             throttle,

@@ -3,14 +3,12 @@
 use std::sync::Arc;
 
 use libmaps::policy::rewrite::AddressRole;
-use libmaps::policy::route::canonify::Addressing;
 
 use crate::clock::{Civil, now_unix};
-use crate::consult::{reply, with_names};
+use crate::consult::{local_form, reply};
 use crate::header::{HeaderFilter, Stamp};
 use crate::log::Level;
 use crate::macros;
-use crate::queue::schedule::Schedule;
 use crate::queue::{Envelope, Expanded, Hold, Octets, QueuedRecipient, Spool};
 use crate::session::{
     Answer, BodyDecoder, BodyStep, Fate, Introduced, LineCheck, MessageEnd, Transaction,
@@ -173,7 +171,7 @@ impl Connection {
         if summary.wants_receipt && self.world.site.options.delivery.rrt_implies_dsn {
             envelope.ask_for_receipts();
         }
-        let schedule = Schedule::of(&self.world.site);
+        let schedule = &self.world.schedule;
         if self.daemon.only_queues() {
             envelope.due_unix = schedule.next_run(envelope.created_unix);
         }
@@ -265,22 +263,9 @@ impl Connection {
         }
         let world = Arc::clone(&self.world);
         let snapshot = self.consultant.snapshot().clone();
-        let mut facts = libmaps::policy::facts::Facts::new();
-        let (rewritten, _) = with_names(&world, &mut facts, |names| {
-            let addressing = Addressing {
-                site: &world.site,
-                tables: &snapshot.routes,
-                names,
-                daemon_flags: "",
-            };
-            let mailer = world.site.mailers.get(&world.site.mailers.local)?;
-            Some(addressing.rewrite(AddressRole::HeaderSender, mailer, path.bare()))
-        })
-        .await;
-        match rewritten {
-            Some(Ok(decision)) => Some(String::from_utf8_lossy(&decision.outcome).into_owned()),
-            _ => Some(String::from_utf8_lossy(path.bare()).into_owned()),
-        }
+        let role = AddressRole::HeaderSender;
+        let address = local_form(&world, &snapshot, role, path.bare()).await;
+        Some(String::from_utf8_lossy(&address).into_owned())
     }
 
     fn received(&self, id: &str, date: &str) -> String {

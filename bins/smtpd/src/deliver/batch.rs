@@ -14,7 +14,6 @@ use super::expand::Held;
 use super::outcome::{Fate, Notifies, Outcome};
 use crate::clock::now_unix;
 use crate::log::Level;
-use crate::queue::schedule::Schedule;
 use crate::queue::{Envelope, Origin, Progress, QueuedTarget};
 use crate::relay;
 use crate::world::World;
@@ -259,7 +258,7 @@ fn log_copy(
         hms(delay),
         hms(took.as_secs()),
         target.mailer,
-        Schedule::of(&world.site).priority(envelope),
+        world.schedule.priority(envelope),
         outcome.status,
     );
     world.log.about(Level::Info, &envelope.id, &line);

@@ -6,16 +6,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use libmaps::policy::facts::Facts;
 use libmaps::policy::rewrite::AddressRole;
-use libmaps::policy::route::canonify::Addressing;
 use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
 
 use tokio::sync::Semaphore;
 
 use crate::clock::now_unix;
-use crate::consult::with_names;
+use crate::consult::local_form;
 use crate::macros;
 use crate::own_program;
 use crate::privilege::ids_of;
@@ -294,24 +292,9 @@ async fn sender_for(world: &Arc<World>, sender: &Octets) -> String {
         return String::new();
     }
     let snapshot = world.snapshot();
-    let mut facts = Facts::new();
-    let (rewritten, _) = with_names(world, &mut facts, |names| {
-        let addressing = Addressing {
-            site: &world.site,
-            tables: &snapshot.routes,
-            names,
-            daemon_flags: "",
-        };
-        let mailer = world.site.mailers.get(&world.site.mailers.local)?;
-        addressing
-            .rewrite(AddressRole::EnvelopeSender, mailer, &sender.0)
-            .ok()
-    })
-    .await;
-    match rewritten {
-        Some(decision) => String::from_utf8_lossy(&decision.outcome).into_owned(),
-        None => sender.shown(),
-    }
+    let role = AddressRole::EnvelopeSender;
+    let address = local_form(world, &snapshot, role, &sender.0).await;
+    String::from_utf8_lossy(&address).into_owned()
 }
 
 impl Job {

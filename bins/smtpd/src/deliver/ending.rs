@@ -32,8 +32,8 @@ const PATIENCE: [Duration; 4] = [
 /// Ends an attempt. What was done stays in memory until the queue has taken it: a full
 /// disk delays that, but repeats no delivery.
 pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope) {
-    let schedule = Schedule::of(&world.site);
-    let remarks = press(world, &schedule, &mut envelope);
+    let schedule = &world.schedule;
+    let remarks = press(world, schedule, &mut envelope);
     envelope.due_unix = schedule.next(&envelope);
     envelope.rank = schedule.rank(&envelope);
     let plan = dsn::plan(&world.site, &envelope, remarks.late);
@@ -43,7 +43,7 @@ pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope) {
     let told = told(&envelope);
     let (envelope, remarks) = (Arc::new(envelope), Arc::new(remarks));
     for wait in PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3])) {
-        let notices = match write_all(world, &schedule, &plan, &envelope, &remarks).await {
+        let notices = match write_all(world, schedule, &plan, &envelope, &remarks).await {
             Ok(notices) => notices,
             Err(error) => {
                 complain(world, &envelope.id, &error);

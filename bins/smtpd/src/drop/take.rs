@@ -5,9 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use libmaps::policy::facts::Facts;
 use libmaps::policy::rewrite::AddressRole;
-use libmaps::policy::route::canonify::Addressing;
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::file::{DropFault, Dropped, open};
@@ -16,11 +14,10 @@ use super::submitter::{Submitter, local_user, qualified};
 use super::{DropId, Submit, display};
 use crate::clock::{Civil, now_unix};
 use crate::connection::RECEIVED;
-use crate::consult::with_names;
+use crate::consult::local_form;
 use crate::header::{HeaderFilter, Stamp, Summary};
 use crate::log::Level;
 use crate::macros;
-use crate::queue::schedule::Schedule;
 use crate::queue::{Body, Envelope, Expanded, Octets, QueuedRecipient, Spool};
 use crate::session::LineCheck;
 use crate::world::World;
@@ -65,7 +62,7 @@ pub(super) async fn take(
         urgency: summary.urgency,
         ..envelope
     };
-    let schedule = Schedule::of(&world.site);
+    let schedule = &world.schedule;
     envelope.due_unix = schedule.first(envelope.created_unix);
     envelope.rank = schedule.rank(&envelope);
     let text = format!(
@@ -115,7 +112,7 @@ async fn send_back(
             text: fault.to_string(),
         };
     }
-    envelope.rank = Schedule::of(&world.site).rank(&envelope);
+    envelope.rank = world.schedule.rank(&envelope);
     let added = world.queue.add_held_back(envelope, Body::Small(header));
     added.await.map_err(std::io::Error::other)?;
     Ok(())
@@ -206,22 +203,7 @@ async fn from_address(
         Sender::Set { address, .. } => &address.0,
     };
     let snapshot = world.snapshot();
-    let mut facts = Facts::new();
-    let (rewritten, _) = with_names(world, &mut facts, |names| {
-        let addressing = Addressing {
-            site: &world.site,
-            tables: &snapshot.routes,
-            names,
-            daemon_flags: "",
-        };
-        let mailer = world.site.mailers.get(&world.site.mailers.local)?;
-        Some(addressing.rewrite(AddressRole::HeaderSender, mailer, address))
-    })
-    .await;
-    let address = match rewritten {
-        Some(Ok(decision)) => decision.outcome,
-        _ => address.to_vec(),
-    };
+    let address = local_form(world, &snapshot, AddressRole::HeaderSender, address).await;
     let address = qualified(&world.site, &address);
     Some(String::from_utf8_lossy(&address).into_owned())
 }

@@ -4,7 +4,7 @@
 //! messages and what has another encoding already stay as they are: such mail goes
 //! back to its sender rather than on in pieces (and a signature over parts stays whole).
 
-use crate::header::{field_length, field_name};
+use crate::header::{each_field, field_name};
 
 /// Longest line of quoted-printable.
 const MAX_LINE: usize = 76;
@@ -19,12 +19,7 @@ pub fn recoded_header(header: &[u8], charset: &str, note: &str) -> Result<Vec<u8
     }
     let mut out = Vec::with_capacity(header.len() + 200);
     let (mut has_version, mut has_type) = (false, false);
-    let mut rest = header;
-    while !rest.is_empty() {
-        let (field, tail) = rest
-            .split_at_checked(field_length(rest))
-            .unwrap_or((rest, b""));
-        rest = tail;
+    for field in each_field(header) {
         let name = field_name(field).unwrap_or_default();
         let colon = field.iter().position(|c| *c == b':').unwrap_or(0);
         let value = field.get(colon + 1..).unwrap_or_default().trim_ascii();

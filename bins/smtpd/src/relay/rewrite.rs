@@ -13,7 +13,7 @@ use libmaps::policy::route::canonify::{Addressing, NoNames};
 use libmaps::site::model::Mailer;
 
 use crate::consult::with_names;
-use crate::header::{field_length, field_name};
+use crate::header::{each_field, field_name};
 use crate::maps::Snapshot;
 use crate::world::World;
 
@@ -97,12 +97,7 @@ fn rewrite_header<M: Map>(
     header: &[u8],
 ) -> Result<Vec<u8>, LookupError> {
     let mut out = Vec::with_capacity(header.len() + 256);
-    let mut rest = header;
-    while !rest.is_empty() {
-        let (field, tail) = rest
-            .split_at_checked(field_length(rest))
-            .unwrap_or((rest, b""));
-        rest = tail;
+    for field in each_field(header) {
         let name = field_name(field).unwrap_or_default();
         let Some(role) = role_of(name) else {
             out.extend_from_slice(field);

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::{Call, Place, Reader, Severity, lossy};
 use crate::site::load::read_file;
-use crate::site::model::{Class, Classes};
 
 /// A line that adds to a class.
 pub(super) struct Statement {
@@ -73,7 +72,10 @@ impl Reader {
         for word in text.split_ascii_whitespace() {
             if let Some(other) = word.strip_prefix("$=") {
                 let other = other.trim_matches(['{', '}']);
-                let words: Vec<Vec<u8>> = class_of(&mut self.site.classes, other)
+                let words: Vec<Vec<u8>> = self
+                    .site
+                    .classes
+                    .named_mut(other)
                     .map(|class| class.iter().map(<[u8]>::to_vec).collect())
                     .unwrap_or_default();
                 words
@@ -89,7 +91,7 @@ impl Reader {
     }
 
     fn insert(&mut self, class: &str, word: &[u8], place: &Place) {
-        match class_of(&mut self.site.classes, class) {
+        match self.site.classes.named_mut(class) {
             Some(class) => class.insert(word),
             None => {
                 let text = format!("class {class} is ignored: no rule asks it");
@@ -186,25 +188,4 @@ impl Format {
         };
         line.get(..end.unwrap_or(line.len())).unwrap_or_default()
     }
-}
-
-/// The class that sendmail knows by this name, if a rule of ours asks it.
-pub(super) fn class_of<'a>(classes: &'a mut Classes, name: &str) -> Option<&'a mut Class> {
-    Some(match name {
-        "w" => &mut classes.local_hosts,
-        "m" => &mut classes.local_domains,
-        "t" => &mut classes.trusted_users,
-        "R" => &mut classes.relay_domains,
-        "M" => &mut classes.masquerade_domains,
-        "N" => &mut classes.masquerade_exceptions,
-        "E" => &mut classes.exposed_users,
-        "G" => &mut classes.generics_domains,
-        "VirtHost" => &mut classes.virtual_hosts,
-        "L" => &mut classes.local_users,
-        "Canonify" => &mut classes.canonify_domains,
-        "P" => &mut classes.pseudo_domains,
-        "TrustAuthMech" => &mut classes.trusted_mechanisms,
-        "Accept" => &mut classes.accept_words,
-        _ => return None,
-    })
 }

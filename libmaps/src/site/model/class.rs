@@ -89,3 +89,26 @@ pub struct Classes {
     /// `$={Accept}`: access RHS that mean yes, where the site adds words of its own.
     pub accept_words: Class,
 }
+
+impl Classes {
+    /// The class that sendmail knows by this name, if a rule of ours asks it.
+    pub fn named_mut(&mut self, name: &str) -> Option<&mut Class> {
+        Some(match name {
+            "w" => &mut self.local_hosts,
+            "m" => &mut self.local_domains,
+            "t" => &mut self.trusted_users,
+            "R" => &mut self.relay_domains,
+            "M" => &mut self.masquerade_domains,
+            "N" => &mut self.masquerade_exceptions,
+            "E" => &mut self.exposed_users,
+            "G" => &mut self.generics_domains,
+            "VirtHost" => &mut self.virtual_hosts,
+            "L" => &mut self.local_users,
+            "Canonify" => &mut self.canonify_domains,
+            "P" => &mut self.pseudo_domains,
+            "TrustAuthMech" => &mut self.trusted_mechanisms,
+            "Accept" => &mut self.accept_words,
+            _ => return None,
+        })
+    }
+}

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use libmaps::address::ReversePath;
 use libmaps::policy::facts::{Login, Resolve, Session, Tls};
 use libmaps::site::Site;
-use libmaps::site::model::Class;
 
 /// Macros that were set.
 pub(super) struct Macros {
@@ -115,51 +114,14 @@ pub(super) fn split_name(text: &str) -> Option<(&str, &str)> {
     text.split_at_checked(first.len_utf8())
 }
 
-/// A class of the site by its letter or long name.
-pub(super) fn class<'a>(site: &'a Site, name: &str) -> Option<&'a Class> {
-    let classes = &site.classes;
-    Some(match name {
-        "w" => &classes.local_hosts,
-        "m" => &classes.local_domains,
-        "t" => &classes.trusted_users,
-        "R" => &classes.relay_domains,
-        "M" => &classes.masquerade_domains,
-        "N" => &classes.masquerade_exceptions,
-        "E" => &classes.exposed_users,
-        "G" => &classes.generics_domains,
-        "VirtHost" => &classes.virtual_hosts,
-        "L" => &classes.local_users,
-        "Canonify" => &classes.canonify_domains,
-        "P" => &classes.pseudo_domains,
-        "TrustAuthMech" => &classes.trusted_mechanisms,
-        "Accept" => &classes.accept_words,
-        _ => return None,
-    })
-}
-
 /// Adds words to a class; false where the class has no meaning.
 pub(super) fn add_words<'a>(
     site: &mut Site,
     name: &str,
     words: impl Iterator<Item = &'a str>,
 ) -> bool {
-    let classes = &mut site.classes;
-    let class = match name {
-        "w" => &mut classes.local_hosts,
-        "m" => &mut classes.local_domains,
-        "t" => &mut classes.trusted_users,
-        "R" => &mut classes.relay_domains,
-        "M" => &mut classes.masquerade_domains,
-        "N" => &mut classes.masquerade_exceptions,
-        "E" => &mut classes.exposed_users,
-        "G" => &mut classes.generics_domains,
-        "VirtHost" => &mut classes.virtual_hosts,
-        "L" => &mut classes.local_users,
-        "Canonify" => &mut classes.canonify_domains,
-        "P" => &mut classes.pseudo_domains,
-        "TrustAuthMech" => &mut classes.trusted_mechanisms,
-        "Accept" => &mut classes.accept_words,
-        _ => return false,
+    let Some(class) = site.classes.named_mut(name) else {
+        return false;
     };
     class.extend(words.map(str::as_bytes));
     true

@@ -148,7 +148,7 @@ impl Shell {
         Ok(())
     }
 
-    fn show(&self, text: &str, out: &mut dyn Write) -> io::Result<()> {
+    fn show(&mut self, text: &str, out: &mut dyn Write) -> io::Result<()> {
         let (is_class, text) = match text.strip_prefix('=') {
             Some(rest) => (true, rest),
             None => (false, text),
@@ -162,7 +162,7 @@ impl Shell {
                 None => writeln!(out, "Undefined"),
             };
         }
-        let Some(class) = macros::class(&self.consultant.site, name) else {
+        let Some(class) = self.consultant.site.classes.named_mut(name) else {
             return Ok(());
         };
         for word in class.sorted() {
