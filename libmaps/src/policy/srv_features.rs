@@ -61,6 +61,8 @@ pub fn tls_clt_features(
 pub struct LookupFailed;
 
 /// authinfo: the `AuthInfo:` entry for this server, which holds a password; the trace does not show it.
+/// A map that can't be read is told from one without an entry: without its login, mail would be
+/// refused that is welcome, and another login is for another server.
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
@@ -69,26 +71,26 @@ pub fn authinfo(
     session: &Session,
     facts: &Facts,
 ) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
-    let scene = Scene {
-        policy,
-        session,
-        facts,
-    };
-    let mut trace = Trace::new();
-    match look_up(&scene, &mut trace, Tag::AuthInfo) {
-        Ok(outcome) => Ok(Decision::new(Ok(outcome), trace)),
-        Err(Halt::Need(need)) => Err(need),
-        // Without its login, mail would be refused that is welcome.
-        Err(Halt::Lookup) => Ok(Decision::new(Err(LookupFailed), trace)),
-    }
+    asked(policy, session, facts, Tag::AuthInfo)
 }
 
+/// Where a map can't be read nothing is switched (`$#temp`), and the trace has the error.
 fn features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
     tag: Tag,
 ) -> Ruling<Option<Box<str>>> {
+    let Decision { outcome, trace } = asked(policy, session, facts, tag)?;
+    Ok(Decision::new(outcome.unwrap_or_default(), trace))
+}
+
+fn asked(
+    policy: Policy<'_>,
+    session: &Session,
+    facts: &Facts,
+    tag: Tag,
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
     let scene = Scene {
         policy,
         session,
@@ -96,10 +98,9 @@ fn features(
     };
     let mut trace = Trace::new();
     match look_up(&scene, &mut trace, tag) {
-        Ok(outcome) => Ok(Decision::new(outcome, trace)),
+        Ok(outcome) => Ok(Decision::new(Ok(outcome), trace)),
         Err(Halt::Need(need)) => Err(need),
-        // `$#temp`: nothing is switched, and the trace has the error.
-        Err(Halt::Lookup) => Ok(Decision::new(None, trace)),
+        Err(Halt::Lookup) => Ok(Decision::new(Err(LookupFailed), trace)),
     }
 }
 
@@ -134,4 +135,62 @@ fn look_up(scene: &Scene<'_>, trace: &mut Trace, tag: Tag) -> Result<Option<Box<
         _ => scene.look_up_host_or_default(trace, tag, name, addr)?,
     };
     Ok(found.map(|rhs| String::from_utf8_lossy(rhs.as_bytes()).trim().into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::decision::Traced;
+    use crate::map::{Entries, Map, MapClass, MapName, StoreError};
+    use crate::policy::maps::Maps;
+    use crate::rhs::Rhs;
+    use crate::site::Site;
+    use crate::store::memory::MemoryMap;
+
+    struct FailingMap(MapName);
+
+    impl Map for FailingMap {
+        fn get(&self, _: &[u8]) -> Result<Option<Rhs>, StoreError> {
+            Err(StoreError::io(
+                Path::new("authinfo.db"),
+                "read",
+                std::io::ErrorKind::Other.into(),
+            ))
+        }
+
+        fn iter(&self) -> Entries<'_> {
+            Box::new(std::iter::empty())
+        }
+
+        fn name(&self) -> &MapName {
+            &self.0
+        }
+    }
+
+    #[test]
+    fn a_login_that_nobody_can_look_up_is_not_an_absent_one() {
+        let ask = |map: Arc<dyn Map>| {
+            let maps = Maps {
+                authinfo: Some(Traced::new(map)),
+                ..Maps::default()
+            };
+            let policy = Policy {
+                site: &Site::default(),
+                maps: &maps,
+            };
+            let session = Session {
+                server_name: "relay.example".into(),
+                server_addr: "192.0.2.1".into(),
+                ..Session::default()
+            };
+            let ruled = authinfo(policy, &session, &Facts::new());
+            ruled.map(|decision| decision.outcome).ok().unwrap()
+        };
+        let failing = FailingMap(MapName::new(MapClass::Hash, "authinfo"));
+        assert_eq!(ask(Arc::new(failing)), Err(LookupFailed));
+        assert_eq!(ask(Arc::new(MemoryMap::new("authinfo", []))), Ok(None));
+    }
 }

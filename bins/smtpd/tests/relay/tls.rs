@@ -92,6 +92,24 @@ fn what_is_not_good_enough_waits() {
 }
 
 #[test]
+fn a_recipient_that_tls_rcpt_cannot_judge_is_not_sent_in_clear() {
+    let clear = Sink::start(Habits::default());
+    let long = format!("{}.{}@b.example", "a".repeat(200), "b".repeat(100));
+    let site = Site::start(&Setup {
+        files: vec![("etc/mail/aliases", format!("far: {long}\n"), 0o644)],
+        ..setup(&clear, "TLS_Rcpt:b.example\tENCR:1\n")
+    });
+    site.send("joe@a.example", &["far"], "one");
+    let line = site.logged(&["to=<far>"]);
+    assert!(
+        line.contains("TLS_Rcpt can't judge the recipient"),
+        "{line}"
+    );
+    let sent = clear.commands();
+    assert!(!sent.iter().any(|c| c.starts_with("RCPT")), "{sent:?}");
+}
+
+#[test]
 fn a_handshake_that_fails() {
     let broken = || {
         Sink::start(Habits {
