@@ -7,48 +7,22 @@
     missing_docs
 )]
 
+#[path = "machine/running.rs"]
+mod running;
+
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use running::{Log, Running};
 use smtpd::tables;
 
 const CLIENTS: usize = 8;
 const LIVES: usize = 4;
 
-struct Server {
-    child: Child,
-    port: u16,
-}
-
-fn start(root: &std::path::Path) -> Server {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_smtpd"))
-        .arg("--root")
-        .arg(root)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (mut port, mut said) = (0, Vec::new());
-    loop {
-        let line = log
-            .next()
-            .unwrap_or_else(|| panic!("the server ended: {said:?}"))
-            .unwrap();
-        if let Some((_, addr)) = line.split_once(" addr=127.0.0.1:") {
-            port = addr.parse().unwrap();
-        }
-        let ready = line.ends_with(": ready");
-        said.push(line);
-        if ready {
-            break;
-        }
-    }
-    std::thread::spawn(move || log.for_each(drop));
-    Server { child, port }
+fn start(root: &std::path::Path) -> Running {
+    Running::start(root, &[], &Log::default())
 }
 
 fn lay_out(root: &std::path::Path) {
@@ -109,7 +83,7 @@ fn nothing_that_was_answered_with_250_is_lost() {
     lay_out(root.path());
     let accepted = Arc::new(Mutex::new(Vec::new()));
     for life in 0..LIVES {
-        let mut server = start(root.path());
+        let server = start(root.path());
         let clients: Vec<_> = (0..CLIENTS)
             .map(|client| {
                 let (port, accepted) = (server.port, Arc::clone(&accepted));
@@ -118,15 +92,14 @@ fn nothing_that_was_answered_with_250_is_lost() {
             })
             .collect();
         std::thread::sleep(Duration::from_millis(300 + 170 * life as u64));
-        server.child.kill().unwrap();
-        server.child.wait().unwrap();
+        drop(server);
         for client in clients {
             client.join().unwrap();
         }
     }
     let accepted = std::mem::take(&mut *accepted.lock().unwrap());
     assert!(accepted.len() > 20, "only {} were accepted", accepted.len());
-    let mut server = start(root.path());
+    let server = start(root.path());
     let missing = |text: &str| -> Vec<usize> {
         let lines: std::collections::HashSet<&str> = text.lines().collect();
         let whole = |n: &&usize| {
@@ -144,8 +117,7 @@ fn nothing_that_was_answered_with_250_is_lost() {
             break;
         }
     }
-    server.child.kill().unwrap();
-    server.child.wait().unwrap();
+    drop(server);
     assert!(
         lost.is_empty(),
         "of {} accepted, lost: {lost:?}",

@@ -6,28 +6,24 @@
     missing_docs
 )]
 
+#[path = "machine/running.rs"]
+mod running;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
+use running::{Log, Running};
 use smtpd::tables;
 use tempfile::TempDir;
 
 struct Site {
     root: TempDir,
-    child: Child,
-    port: u16,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    server: Running,
 }
 
 /// The number of the user that runs the tests; where that is root, an ordinary one.
@@ -74,36 +70,13 @@ fn start(aliases: &str, prepare: impl FnOnce(&Path)) -> Site {
     );
     tables::build_aliases(&path.join("etc/mail/aliases")).unwrap();
     prepare(path);
-    let mut child = Command::new(env!("CARGO_BIN_EXE_smtpd"))
-        .arg("--root")
-        .arg(path)
-        .stdin(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut log = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (mut port, mut said) = (0, Vec::new());
-    loop {
-        let line = log
-            .next()
-            .unwrap_or_else(|| panic!("the server ended: {said:?}"))
-            .unwrap();
-        if let Some((_, addr)) = line.split_once(" addr=127.0.0.1:") {
-            port = addr.parse().unwrap();
-        }
-        let ready = line.ends_with(": ready");
-        said.push(line);
-        if ready {
-            break;
-        }
-    }
-    std::thread::spawn(move || log.for_each(drop));
-    Site { root, child, port }
+    let server = Running::start(path, &[], &Log::default());
+    Site { root, server }
 }
 
 impl Site {
     fn send(&self, to: &str) {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let stream = TcpStream::connect(("127.0.0.1", self.server.port)).unwrap();
         stream
             .set_read_timeout(Some(Duration::from_secs(10)))
             .unwrap();

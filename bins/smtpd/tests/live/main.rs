@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[path = "../machine/anything.rs"]
+mod anything;
 mod name_server;
 mod play;
 mod site;

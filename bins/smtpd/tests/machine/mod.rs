@@ -1,30 +1,27 @@
 //! A machine with a site of its own below a temporary root, and the built smtpd on it.
 #![allow(dead_code)]
 
+mod running;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
 use smtpd::tables;
 use tempfile::TempDir;
 
+use running::{Log, Running};
+
 /// A site, whether or not its server runs.
 pub(crate) struct Machine {
     root: TempDir,
-    child: Option<Child>,
-    port: u16,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        self.kill();
-    }
+    server: Option<Running>,
+    log: Log,
 }
 
 /// The number of the user that runs the tests; where that is root, an ordinary one.
@@ -40,8 +37,7 @@ impl Machine {
         let root = tempfile::tempdir().unwrap();
         let machine = Machine {
             root,
-            child: None,
-            port: 0,
+            server: None,
             log: Arc::default(),
         };
         let path = machine.path("");
@@ -101,47 +97,13 @@ impl Machine {
 
     /// Starts the server with these arguments, and waits until it is ready.
     pub(crate) fn start(&mut self, args: &[&str]) {
-        assert!(self.child.is_none());
-        let mut child = Command::new(env!("CARGO_BIN_EXE_smtpd"))
-            .arg("--root")
-            .arg(self.root.path())
-            .args(args)
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let mut said = Vec::new();
-        loop {
-            let line = lines
-                .next()
-                .unwrap_or_else(|| panic!("the server ended: {said:?}"))
-                .unwrap();
-            if let Some((_, addr)) = line.split_once(" addr=127.0.0.1:") {
-                self.port = addr.parse().unwrap();
-            }
-            let ready = line.ends_with(": ready");
-            said.push(line);
-            if ready {
-                break;
-            }
-        }
-        self.child = Some(child);
-        let log = Arc::clone(&self.log);
-        log.lock().unwrap().extend(said);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                log.lock().unwrap().push(line);
-            }
-        });
+        assert!(self.server.is_none());
+        self.server = Some(Running::start(self.root.path(), args, &self.log));
     }
 
     /// Ends the server with SIGKILL.
     pub(crate) fn kill(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
+        self.server = None;
     }
 
     /// What the server logged since the machine was made.
@@ -151,17 +113,17 @@ impl Machine {
 
     /// The port of the server at this moment.
     pub(crate) fn port(&self) -> u16 {
-        self.port
+        self.server.as_ref().map_or(0, |server| server.port)
     }
 
     /// A dialogue: each line must be answered with 2xx or 3xx; the replies.
     pub(crate) fn say(&self, lines: &[&str]) -> Vec<String> {
-        dialogue(self.port, lines).unwrap()
+        dialogue(self.port(), lines).unwrap()
     }
 
     /// Sends a message; `from` and `to` may carry parameters behind the address.
     pub(crate) fn send(&self, from: &str, to: &[&str], text: &str) {
-        send(self.port, from, to, text).unwrap();
+        send(self.port(), from, to, text).unwrap();
     }
 
     /// The text of a file below the root; empty if there is none.

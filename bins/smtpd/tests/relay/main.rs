@@ -14,6 +14,8 @@ mod login;
 mod name_server;
 mod rewriting;
 mod routes;
+#[path = "../machine/running.rs"]
+mod running;
 mod simple;
 mod sink;
 mod site;

@@ -4,12 +4,13 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::Command;
 use std::time::Duration;
 
 use smtpd::tables;
 use tempfile::TempDir;
+
+use crate::running::{Log, Running};
 
 /// What differs from site to site.
 #[derive(Default)]
@@ -30,16 +31,9 @@ pub(crate) struct Setup {
 /// A running server; it ends when this is dropped.
 pub(crate) struct Site {
     pub(crate) root: TempDir,
-    child: Child,
+    _server: Running,
     pub(crate) port: u16,
-    log: Arc<Mutex<Vec<String>>>,
-}
-
-impl Drop for Site {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+    log: Log,
 }
 
 pub(crate) const HOST: &str = "mx.relay.example";
@@ -53,40 +47,12 @@ impl Site {
 
     /// Starts the server on a root that is laid out.
     pub(crate) fn run(root: TempDir) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_smtpd"))
-            .arg("--root")
-            .arg(root.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (mut port, mut said) = (0, Vec::new());
-        loop {
-            let line = lines
-                .next()
-                .unwrap_or_else(|| panic!("the server ended: {said:?}"))
-                .unwrap();
-            if let Some((_, addr)) = line.split_once(" addr=127.0.0.1:") {
-                port = addr.parse().unwrap();
-            }
-            let ready = line.ends_with(": ready");
-            said.push(line);
-            if ready {
-                break;
-            }
-        }
-        let log = Arc::new(Mutex::new(said));
-        let kept = Arc::clone(&log);
-        std::thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                kept.lock().unwrap().push(line);
-            }
-        });
+        let log = Log::default();
+        let server = Running::start(root.path(), &[], &log);
         Site {
             root,
-            child,
-            port,
+            port: server.port,
+            _server: server,
             log,
         }
     }

@@ -7,6 +7,8 @@
     missing_docs
 )]
 
+#[path = "../machine/anything.rs"]
+mod anything;
 mod certificates;
 mod changes;
 mod client;
