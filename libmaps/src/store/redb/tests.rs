@@ -22,7 +22,7 @@ fn build(path: &Path, duplicates: Duplicates, entries: &[(&[u8], &[u8])]) -> u64
         .truncate(true)
         .open(path)
         .unwrap();
-    let finish = Finish::Compacted;
+    let finish = Finish::FewHoles;
     write(file, path, &meta(duplicates), finish, &mut |sink| {
         entries.iter().try_for_each(|(lhs, rhs)| sink(lhs, rhs))
     })
@@ -217,6 +217,23 @@ fn a_store_left_as_it_grew_holds_the_same() {
             assert_eq!(entry.rhs.as_bytes(), [7; 300]);
         }
         assert_eq!(next.len(), 0);
+    }
+}
+
+#[test]
+fn a_map_is_little_longer_than_the_room_it_takes() {
+    use std::os::unix::fs::MetadataExt;
+    let lhs: Vec<Vec<u8>> = (0..29_000u32).map(|n| n.to_be_bytes().into()).collect();
+    for count in [10, 14_000, 29_000] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.db");
+        let entries = lhs.iter().take(count);
+        let entries: Vec<(&[u8], &[u8])> = entries.map(|l| (&**l, &[7; 300][..])).collect();
+        build(&path, Duplicates::None, &entries);
+        let file = path.metadata().unwrap();
+        // What is written comes in pieces of 256 KiB.
+        let taken = file.blocks() * 512 + (1 << 19);
+        assert!(file.len() <= taken * 3 / 2, "{count}: {}", file.len());
     }
 }
 
