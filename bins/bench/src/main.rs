@@ -11,6 +11,7 @@
 
 mod accounts;
 mod auth;
+mod faults;
 mod import;
 mod maps;
 mod measure;
@@ -39,6 +40,7 @@ enum What {
     Maps(maps::Args),
     Import(import::Args),
     Auth(auth::Args),
+    Faults(faults::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         What::Maps(args) => maps::run(&args),
         What::Import(args) => import::run(&args),
         What::Auth(args) => auth::run(&args),
+        What::Faults(args) => faults::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

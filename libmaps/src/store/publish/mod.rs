@@ -12,11 +12,12 @@ mod filled;
 mod options;
 
 use std::collections::BTreeMap;
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, MapName, StoreError};
+use crate::store::disk::DiskFile;
 use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
@@ -143,10 +144,10 @@ impl Publisher {
         };
         let checked = check(target)?;
         let target = checked.path;
-        let lock = WriterLock::acquire(&target, &beside(&target, ".lock"))?;
+        let lock = WriterLock::acquire(&options.disk, &target, &beside(&target, ".lock"))?;
         // Another writer may have replaced the file while we waited.
         let old = check(&target)?.metadata;
-        let draft = Draft::create(beside(&target, ".draft"), shape)?;
+        let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
         Ok(Publisher {
             target,
             draft,
@@ -264,7 +265,7 @@ impl Publisher {
             && self.options.edit == EditBy::Copying
         {
             self.draft.copy_whole(&self.target)?;
-            redb::edit(self.draft.file()?, &self.target, base.meta(), &changes)?;
+            redb::edit(self.draft.writable()?, &self.target, base.meta(), &changes)?;
             return self.finish(None);
         }
         let base = self.base.take();
@@ -323,7 +324,7 @@ impl Publisher {
                     EditBy::Copying => Finish::FewHoles,
                     EditBy::Rewriting => Finish::AsGrown,
                 };
-                redb::write(self.draft.file()?, &self.target, &meta, finish, fill)?
+                redb::write(self.draft.writable()?, &self.target, &meta, finish, fill)?
             }
             MapClass::Cdb => write_cdb(self.cdb_writer()?, fill)?,
             #[cfg(feature = "sled")]
@@ -345,8 +346,8 @@ impl Publisher {
     ///
     /// # Errors
     /// The draft can't be opened once more.
-    pub(crate) fn cdb_writer(&self) -> Result<CdbWriter<File>, StoreError> {
-        Ok(CdbWriter::new(self.draft.file()?, &self.target))
+    pub(crate) fn cdb_writer(&self) -> Result<CdbWriter<DiskFile>, StoreError> {
+        Ok(CdbWriter::new(self.draft.writable()?, &self.target))
     }
 
     /// Takes the draft, finished by the caller, for one of so many entries.
@@ -355,7 +356,8 @@ impl Publisher {
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
-        let kept_berkeley = keep_berkeley(&self.target, self.old.as_ref())?;
+        let disk = &self.options.disk;
+        let kept_berkeley = keep_berkeley(disk, &self.target, self.old.as_ref())?;
         let entries = match entries {
             Some(entries) => entries,
             None => {
@@ -369,7 +371,7 @@ impl Publisher {
             .carry_owner_and_mode(self.old.as_ref(), &self.options, &self.target)?;
         self.draft.sync()?;
         self.draft.rename_to(&self.target)?;
-        sync_folder(&self.target)?;
+        sync_folder(disk.as_ref(), &self.target)?;
         Ok(Published {
             entries,
             kept_berkeley,
@@ -385,7 +387,7 @@ fn kept_by(opened: &Opened) -> Duplicates {
 }
 
 fn write_cdb(
-    mut writer: CdbWriter<File>,
+    mut writer: CdbWriter<DiskFile>,
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     let mut entries = 0;
