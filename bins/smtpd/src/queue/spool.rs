@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 
-use super::store::Body;
+use super::Body;
 
 /// Texts up to this size never see a file of their own.
 const MAX_SMALL_OCTETS: usize = 64 * 1024;
