@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::{self, BufWriter, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use libmaps::sasl::secret::{Recipe, Salts, Secrets};
@@ -54,25 +54,14 @@ pub(crate) fn derived(name: &str, password: &str) -> io::Result<Secrets> {
     Secrets::derive(&user, &password, &recipe, &salts).map_err(io::Error::other)
 }
 
-/// The folder of this workspace's programs: the one named, else where this program stands.
-pub(crate) fn programs(named: Option<&Path>) -> io::Result<PathBuf> {
-    match named {
-        Some(folder) => folder.canonicalize(),
-        None => Ok(std::env::current_exe()?
-            .parent()
-            .map(PathBuf::from)
-            .unwrap_or_default()),
-    }
-}
-
-/// `saslpasswd2 -p -c -f STORE -u REALM NAME`, the password on standard input.
+/// `command`, a saslpasswd2, with `-p -c -f STORE -u REALM NAME` and the password on standard
+/// input.
 pub(crate) fn set_password(
-    program: &Path,
+    mut command: Command,
     store: &Path,
     name: &str,
     password: &Path,
 ) -> io::Result<Command> {
-    let mut command = Command::new(program);
     command
         .args(["-p", "-c", "-u", REALM, "-f"])
         .arg(store)

@@ -1,7 +1,6 @@
 //! `bench auth`: what a login costs the server, by mechanism, and how many saslauthd answers.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,14 +14,21 @@ use libmaps::sasl::{Password, SaslDb, ScramHash, SecretBytes, UserId};
 use libmaps::store::MemoryMap;
 
 use crate::accounts::{REALM, derived};
+use crate::report::{Figure, Report, Row, Sample, Subject, Whose};
 use crate::saslauthd;
+use crate::setting::Setting;
 
 const NAME: &str = "alice";
 const PASSWORD: &str = "secret";
 
+const EXCHANGE: Figure = Figure::less("server's CPU us");
+const BEYOND: Figure = Figure::less("beyond the lookup us");
+
 /// Logs in by each mechanism, and asks saslauthd beside Cyrus SASL's where that is installed.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    setting: Setting,
     /// How many exchanges of each mechanism are measured.
     #[arg(long, default_value_t = 5_000)]
     exchanges: u32,
@@ -32,19 +38,14 @@ pub(crate) struct Args {
     /// How many clients ask at a time.
     #[arg(long, default_value_t = 4)]
     clients: u32,
-    /// How often each saslauthd is asked.
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-    /// The folder with the programs of this workspace; without it, where this program stands.
-    #[arg(long)]
-    programs: Option<PathBuf>,
 }
 
-/// Measures, and prints two tables.
+/// Measures, and prints tables.
 ///
 /// # Errors
 /// No random numbers, or a program that is not there or fails.
 pub(crate) fn run(args: &Args) -> io::Result<()> {
+    let bench = args.setting.open()?;
     let user = UserId::new(NAME.as_bytes(), REALM.as_bytes()).map_err(io::Error::other)?;
     let record = derived(NAME, PASSWORD)?.to_record();
     let entry = Entry::new(user.lhs(HASHED_PASSWORD), record.expose());
@@ -55,7 +56,7 @@ pub(crate) fn run(args: &Args) -> io::Result<()> {
             .map(drop)
             .ok_or_else(|| io::Error::other("no secrets"))
     })?;
-    println!("\n| exchange | server's CPU us | beyond the lookup |\n|---|---:|---:|");
+    let mut rows = Vec::new();
     for (mechanism, exchanges) in [
         (Mechanism::CramMd5, args.exchanges),
         (Mechanism::DigestMd5, args.exchanges),
@@ -66,19 +67,28 @@ pub(crate) fn run(args: &Args) -> io::Result<()> {
     ] {
         let recorded = Recorded::play(mechanism, &accounts)?;
         let cost = each(exchanges, || recorded.again(&accounts))?;
-        let beyond = cost.saturating_sub(lookup);
-        println!(
-            "| {mechanism} | {:.1} | {:.1} |",
-            micros(cost),
-            micros(beyond)
-        );
+        rows.push(Row {
+            size: 1,
+            title: mechanism.to_string(),
+            whose: Whose::Ours,
+            samples: vec![Sample(vec![
+                (EXCHANGE, micros(cost)),
+                (BEYOND, micros(cost.saturating_sub(lookup))),
+            ])],
+        });
     }
-    saslauthd::compare(
-        args.programs.as_deref(),
-        args.requests,
-        args.clients,
-        args.runs,
-    )
+    let mut report = Report {
+        subjects: vec![Subject {
+            title: "a login".into(),
+            sizes: "exchange",
+            rows,
+            targets: Vec::new(),
+        }],
+        skipped: Vec::new(),
+    };
+    saslauthd::compare(&bench, args.requests, args.clients, &mut report)?;
+    args.setting.print(&report);
+    Ok(())
 }
 
 fn micros(time: Duration) -> f64 {

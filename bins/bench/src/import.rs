@@ -7,28 +7,33 @@ use std::process::{Command, Stdio};
 
 use crate::accounts::{self, Third};
 use crate::measure::{Run, measure};
+use crate::peers::Peer;
+use crate::report::{Bound, Figure, Report, Sample, Subject, Target};
+use crate::setting::{Extent, Setting};
+use crate::turns::{self, Contender};
 
-/// Stores accounts with saslpasswd2 and changes one password among many.
+const WALL: Figure = Figure::less("wall ms");
+const CPU: Figure = Figure::less("CPU ms");
+const EACH: Figure = Figure::less("CPU ms an account");
+
+const IMPORT: &str = "saslpasswd2 --import";
+const LOOP: &str = "Cyrus SASL's saslpasswd2 in a loop";
+
+/// Stores accounts with saslpasswd2, beside Cyrus SASL's in a loop, and changes one password
+/// among many.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// How many hashed accounts are imported into a new store.
-    #[arg(long, default_value_t = 10_000)]
-    hashed: u32,
-    /// How many accounts are imported by their passwords.
-    #[arg(long, default_value_t = 200)]
-    passwords: u32,
+    #[command(flatten)]
+    setting: Setting,
+    /// Numbers of hashed accounts that are imported into a new store.
+    #[arg(long, value_delimiter = ',', value_name = "N")]
+    hashed: Option<Vec<u32>>,
+    /// How many accounts are imported by their passwords, which are hashed.
+    #[arg(long, value_name = "N")]
+    passwords: Option<u32>,
     /// How many accounts the store holds in which one password is changed.
-    #[arg(long, default_value_t = 100_000)]
-    accounts: u32,
-    /// How often each is done.
-    #[arg(long, default_value_t = 5)]
-    runs: usize,
-    /// The folder with saslpasswd2 of this workspace; without it, where this program stands.
-    #[arg(long)]
-    programs: Option<PathBuf>,
-    /// Where to build; a folder of a real file system.
-    #[arg(long)]
-    folder: Option<PathBuf>,
+    #[arg(long, value_name = "N")]
+    accounts: Option<u32>,
 }
 
 /// Where things stand while it runs.
@@ -57,77 +62,128 @@ impl Site<'_> {
 
     /// Imports into a new store.
     fn import_anew(&self, csv: &str) -> io::Result<Run> {
-        match fs::remove_file(self.at("new")) {
+        self.remove("new")?;
+        measure(&mut self.import(csv, "new"))
+    }
+
+    /// Sets the passwords of so many accounts in a new store, one after the other.
+    fn set_each(&self, peer: &Peer, count: u32) -> io::Result<Run> {
+        self.remove("theirs")?;
+        let (store, password) = (self.at("theirs"), self.at("password"));
+        let mut all = Run::default();
+        for n in 0..count {
+            let name = accounts::name(n);
+            let mut command = accounts::set_password(peer.command(), &store, &name, &password)?;
+            all = all.and(measure(&mut command)?);
+        }
+        Ok(all)
+    }
+
+    fn remove(&self, store: &str) -> io::Result<()> {
+        match fs::remove_file(self.at(store)) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
-            _ => measure(&mut self.import(csv, "new")),
+            _ => Ok(()),
         }
     }
 
     fn change(&self, store: &str) -> io::Result<Run> {
         let (store, password) = (self.at(store), self.at("password"));
         let name = accounts::name(0);
-        let mut command = accounts::set_password(&self.program, &store, &name, &password)?;
+        let command = Command::new(&self.program);
+        let mut command = accounts::set_password(command, &store, &name, &password)?;
         measure(&mut command)
     }
 }
 
-/// Measures, and prints a table.
+fn sample(run: Run, accounts: u32) -> Sample {
+    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+    Sample(vec![
+        (WALL, millis(run.wall)),
+        (CPU, millis(run.cpu)),
+        (EACH, millis(run.cpu) / f64::from(accounts.max(1))),
+    ])
+}
+
+/// Measures, and prints tables.
 ///
 /// # Errors
 /// saslpasswd2 is not there, or fails.
 pub(crate) fn run(args: &Args) -> io::Result<()> {
-    let folder = match &args.folder {
-        Some(folder) => tempfile::tempdir_in(folder)?,
-        None => tempfile::tempdir()?,
+    let bench = args.setting.open()?;
+    let (hashed, passwords, many) = match bench.extent {
+        Extent::Quick => (vec![20, 100], 20, 1_000),
+        Extent::Full => (vec![100, 1_000, 10_000], 200, 100_000),
     };
+    let hashed = args.hashed.clone().unwrap_or(hashed);
+    let passwords = args.passwords.unwrap_or(passwords);
+    let many = args.accounts.unwrap_or(many);
     let site = Site {
-        folder: folder.path(),
-        program: accounts::programs(args.programs.as_deref())?.join("saslpasswd2"),
+        folder: bench.folder(),
+        program: bench.program("saslpasswd2")?,
     };
-    accounts::write(&site.at("hashed.csv"), args.hashed, Third::Hashes)?;
-    accounts::write(&site.at("passwords.csv"), args.passwords, Third::Password)?;
-    accounts::write(&site.at("all.csv"), args.accounts, Third::Hashes)?;
     fs::write(site.at("password"), "a new password\n")?;
+    let mut report = Report::default();
+    let peer = bench.peers.find("sasl2-bin", "saslpasswd2");
+    let peer = peer.map_err(|why| report.skipped.push(why)).ok();
+
+    let mut imports = Subject {
+        title: "import hashed accounts".into(),
+        sizes: "accounts",
+        rows: Vec::new(),
+        targets: vec![Target {
+            ours: IMPORT,
+            size: 1_000,
+            figure: WALL,
+            bound: Bound::Times(50.0, LOOP),
+        }],
+    };
+    for count in hashed {
+        accounts::write(&site.at("hashed.csv"), count, Third::Hashes)?;
+        let mut contenders = vec![Contender::ours(IMPORT, || {
+            Ok(sample(site.import_anew("hashed.csv")?, count))
+        })];
+        // Ten thousand of theirs take minutes, and show nothing more.
+        if let Some(peer) = peer.as_ref().filter(|_| count <= 1_000) {
+            contenders.push(Contender::peer(LOOP, || {
+                Ok(sample(site.set_each(peer, count)?, count))
+            }));
+        }
+        let rows = turns::take(bench.runs, count.into(), contenders, &mut report.skipped)?;
+        imports.rows.extend(rows);
+    }
+    report.subjects.push(imports);
+
+    accounts::write(&site.at("passwords.csv"), passwords, Third::Password)?;
+    let ours = Contender::ours(IMPORT, || {
+        Ok(sample(site.import_anew("passwords.csv")?, passwords))
+    });
+    report.subjects.push(Subject {
+        title: "import passwords, which are hashed".into(),
+        sizes: "accounts",
+        rows: turns::take(
+            bench.runs,
+            passwords.into(),
+            vec![ours],
+            &mut report.skipped,
+        )?,
+        targets: Vec::new(),
+    });
+
+    accounts::write(&site.at("all.csv"), many, Third::Hashes)?;
     measure(&mut site.import("all.csv", "many"))?;
     site.change("one")?;
-    let mut runs: [Vec<Run>; 4] = Default::default();
-    for turn in 1..=args.runs {
-        eprintln!("run {turn} of {}", args.runs);
-        let [hashed, passwords, one, many] = &mut runs;
-        hashed.push(site.import_anew("hashed.csv")?);
-        passwords.push(site.import_anew("passwords.csv")?);
-        one.push(site.change("one")?);
-        many.push(site.change("many")?);
+    let mut changes = Subject {
+        title: "change a password".into(),
+        sizes: "accounts there",
+        rows: Vec::new(),
+        targets: Vec::new(),
+    };
+    for (store, size) in [("one", 1), ("many", many)] {
+        let ours = Contender::ours("saslpasswd2", || Ok(sample(site.change(store)?, 1)));
+        let rows = turns::take(bench.runs, size.into(), vec![ours], &mut report.skipped)?;
+        changes.rows.extend(rows);
     }
-    let [hashed, passwords, one, many] = runs.map(|runs| Run::median(&runs));
-    print!("{}", text(args, [hashed, passwords, one, many]));
+    report.subjects.push(changes);
+    args.setting.print(&report);
     Ok(())
-}
-
-fn text(args: &Args, runs: [Run; 4]) -> String {
-    let [hashed, passwords, one, many] = runs;
-    let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
-    let mut out =
-        "\n| saslpasswd2 | wall ms | CPU ms | peak MiB |\n|---|---:|---:|---:|\n".to_owned();
-    let rows = [
-        (format!("import {} hashed accounts", args.hashed), hashed),
-        (format!("import {} passwords", args.passwords), passwords),
-        ("change the only password".to_owned(), one),
-        (format!("change one of {} passwords", args.accounts), many),
-    ];
-    for (title, run) in rows {
-        let peak = run.peak_octets >> 20;
-        let (wall, cpu) = (millis(run.wall), millis(run.cpu));
-        out.push_str(&format!("| {title} | {wall:.0} | {cpu:.0} | {peak} |\n"));
-    }
-    out.push_str(&format!(
-        "\na change among {} accounts, beyond hashing and start: {:.0} ms, of CPU {:.0} ms\n\
-         hashing: {:.1} ms of CPU an account, {:.1} processors busy\n",
-        args.accounts,
-        millis(many.wall.saturating_sub(one.wall)),
-        millis(many.cpu.saturating_sub(one.cpu)),
-        millis(passwords.cpu) / f64::from(args.passwords.max(1)),
-        passwords.cpu.as_secs_f64() / passwords.wall.as_secs_f64(),
-    ));
-    out
 }

@@ -5,7 +5,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 /// What a run took.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Run {
     /// From start to end.
     pub(crate) wall: Duration,
@@ -13,23 +13,15 @@ pub(crate) struct Run {
     pub(crate) cpu: Duration,
     /// The most memory it had at a time, in octets.
     pub(crate) peak_octets: u64,
-    /// What it wrote on disk, in octets; set by the caller.
-    pub(crate) disk_octets: u64,
 }
 
 impl Run {
-    /// The median of each figure.
-    pub(crate) fn median(runs: &[Run]) -> Run {
-        fn middle<T: Ord + Copy + Default>(values: impl Iterator<Item = T>) -> T {
-            let mut values: Vec<T> = values.collect();
-            values.sort_unstable();
-            values.get(values.len() / 2).copied().unwrap_or_default()
-        }
+    /// Both runs, one after the other.
+    pub(crate) fn and(self, next: Run) -> Run {
         Run {
-            wall: middle(runs.iter().map(|run| run.wall)),
-            cpu: middle(runs.iter().map(|run| run.cpu)),
-            peak_octets: middle(runs.iter().map(|run| run.peak_octets)),
-            disk_octets: middle(runs.iter().map(|run| run.disk_octets)),
+            wall: self.wall + next.wall,
+            cpu: self.cpu + next.cpu,
+            peak_octets: self.peak_octets.max(next.peak_octets),
         }
     }
 }
@@ -52,7 +44,6 @@ pub(crate) fn measure(command: &mut Command) -> io::Result<Run> {
         wall,
         cpu: time(usage.ru_utime) + time(usage.ru_stime),
         peak_octets: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-        disk_octets: 0,
     })
 }
 
@@ -92,21 +83,15 @@ mod tests {
     }
 
     #[test]
-    fn the_median_is_the_middle_of_each_figure() {
+    fn runs_add_up() {
         let run = |n: u64| Run {
             wall: Duration::from_secs(n),
-            cpu: Duration::from_secs(9 - n),
-            peak_octets: n * 10,
-            disk_octets: n,
+            cpu: Duration::from_secs(2 * n),
+            peak_octets: n,
         };
-        assert_eq!(
-            Run::median(&[run(1), run(7), run(2)]),
-            Run {
-                wall: Duration::from_secs(2),
-                cpu: Duration::from_secs(7),
-                peak_octets: 20,
-                disk_octets: 2,
-            }
-        );
+        let both = run(3).and(run(1));
+        assert_eq!(both.wall, Duration::from_secs(4));
+        assert_eq!(both.cpu, Duration::from_secs(8));
+        assert_eq!(both.peak_octets, 3);
     }
 }

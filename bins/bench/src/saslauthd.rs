@@ -9,8 +9,11 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::accounts::{self, REALM, set_password};
+use crate::accounts::{REALM, set_password};
+use crate::report::{Bound, Figure, Report, Sample, Subject, Target};
+use crate::setting::Bench;
 use crate::tree;
+use crate::turns::{self, Contender};
 
 /// Where Debian has Cyrus SASL's programs.
 const THEIRS: &str = "/usr/sbin";
@@ -19,14 +22,12 @@ const THEIR_STORE: &str = "/etc/sasldb2";
 const NAME: &str = "alice";
 const PASSWORD: &str = "secret";
 
-/// What a run of requests showed.
-#[derive(Clone, Copy, Debug)]
-struct Rate {
-    /// Answers a second.
-    a_second: f64,
-    /// What the daemon used of a processor for each.
-    cpu_micros: f64,
-}
+const OURS: &str = "saslauthd";
+const THEIRS_TITLE: &str = "Cyrus SASL's saslauthd";
+
+const RATE: Figure = Figure::more("requests a second");
+/// What the daemon used of a processor for each request.
+const CPU: Figure = Figure::less("CPU us each");
 
 /// A daemon with its socket, stopped when dropped.
 struct Daemon {
@@ -75,7 +76,7 @@ impl Daemon {
     }
 
     /// So many requests of so many clients at a time.
-    fn rate(&self, requests: u32, clients: u32) -> io::Result<Rate> {
+    fn rate(&self, requests: u32, clients: u32) -> io::Result<Sample> {
         let each = requests.div_ceil(clients.max(1));
         let before = tree::cpu(self.child.id())?;
         let begun = Instant::now();
@@ -91,10 +92,10 @@ impl Daemon {
         let wall = begun.elapsed();
         let cpu = tree::cpu(self.child.id())?.saturating_sub(before);
         let answered = f64::from(each * clients);
-        Ok(Rate {
-            a_second: answered / wall.as_secs_f64(),
-            cpu_micros: cpu.as_secs_f64() * 1_000_000.0 / answered,
-        })
+        Ok(Sample(vec![
+            (RATE, answered / wall.as_secs_f64()),
+            (CPU, cpu.as_secs_f64() * 1_000_000.0 / answered),
+        ]))
     }
 }
 
@@ -106,50 +107,51 @@ impl Drop for Daemon {
     }
 }
 
-/// Asks both in turn, and prints the medians.
+/// Asks both in turn.
 ///
 /// # Errors
 /// Our programs are not there, or do not answer.
 pub(crate) fn compare(
-    programs: Option<&Path>,
+    bench: &Bench,
     requests: u32,
     clients: u32,
-    runs: usize,
+    report: &mut Report,
 ) -> io::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let at = |name: &str| folder.path().join(name);
     for name in ["site/etc", "ours", "theirs"] {
-        fs::create_dir_all(at(name))?;
+        fs::create_dir_all(bench.at(name))?;
     }
-    fs::write(at("password"), format!("{PASSWORD}\n"))?;
-    let programs = accounts::programs(programs)?;
+    let password = bench.at("password");
+    fs::write(&password, format!("{PASSWORD}\n"))?;
     let ours = {
-        let store = at("site/etc/sasldb2");
-        let program = programs.join("saslpasswd2");
-        done(&mut set_password(&program, &store, NAME, &at("password"))?)?;
-        let mut command = Command::new(programs.join("saslauthd"));
+        let store = bench.at("site/etc/sasldb2");
+        let setter = Command::new(bench.program("saslpasswd2")?);
+        done(&mut set_password(setter, &store, NAME, &password)?)?;
+        let mut command = Command::new(bench.program("saslauthd")?);
         command.args(["--foreground", "-c", "-a", "sasldb", "-m"]);
-        command.arg(at("ours")).arg("--root").arg(at("site"));
-        Daemon::start(&mut command, &at("ours"))?
+        command.arg(bench.at("ours"));
+        command.arg("--root").arg(bench.at("site"));
+        Daemon::start(&mut command, &bench.at("ours"))?
     };
-    let theirs = start_theirs(&at("their-store"), &at("theirs"), &at("password"));
-    let (mut our_rates, mut their_rates) = (Vec::new(), Vec::new());
-    for turn in 1..=runs {
-        eprintln!("run {turn} of {runs}");
-        our_rates.push(ours.rate(requests, clients)?);
-        if let Ok(theirs) = &theirs {
-            their_rates.push(theirs.rate(requests, clients)?);
-        }
+    let mut contenders = vec![Contender::ours(OURS, || ours.rate(requests, clients))];
+    match start_theirs(&bench.at("their-store"), &bench.at("theirs"), &password) {
+        Ok(theirs) => contenders.push(Contender::peer(THEIRS_TITLE, move || {
+            theirs.rate(requests, clients)
+        })),
+        Err(why) => report.skipped.push(format!("{THEIRS_TITLE}: {why}")),
     }
-    println!(
-        "\n| saslauthd -c -a sasldb, {clients} clients | cached requests a second | CPU us each |\n\
-         |---|---:|---:|"
-    );
-    println!("| **saslauthd** | {} |", medians(&our_rates));
-    match theirs {
-        Ok(_) => println!("| Cyrus SASL's | {} |", medians(&their_rates)),
-        Err(why) => println!("skipped: Cyrus SASL's saslauthd: {why}"),
-    }
+    let size = u64::from(clients);
+    let rows = turns::take(bench.runs, size, contenders, &mut report.skipped)?;
+    report.subjects.push(Subject {
+        title: "saslauthd -c -a sasldb, cached requests".into(),
+        sizes: "clients",
+        rows,
+        targets: vec![Target {
+            ours: OURS,
+            size,
+            figure: RATE,
+            bound: Bound::Times(1.2, THEIRS_TITLE),
+        }],
+    });
     Ok(())
 }
 
@@ -160,8 +162,8 @@ fn start_theirs(store: &Path, folder: &Path, password: &Path) -> io::Result<Daem
         let text = format!("no {} or no {THEIR_STORE}", program.display());
         return Err(io::Error::other(text));
     }
-    let setter = Path::new(THEIRS).join("saslpasswd2");
-    done(&mut set_password(&setter, store, NAME, password)?)?;
+    let setter = Command::new(Path::new(THEIRS).join("saslpasswd2"));
+    done(&mut set_password(setter, store, NAME, password)?)?;
     // A process namespace too: when its first process ends, so do the five that it forked.
     let script = r#"mount --bind "$1" "$2" && "$3" -c -a sasldb -m "$4" && exec sleep infinity"#;
     let mut command = Command::new("unshare");
@@ -188,17 +190,4 @@ fn done(command: &mut Command) -> io::Result<()> {
         true => Ok(()),
         false => Err(io::Error::other(format!("{command:?}: failed"))),
     }
-}
-
-fn medians(rates: &[Rate]) -> String {
-    let middle = |figure: fn(&Rate) -> f64| {
-        let mut figures: Vec<f64> = rates.iter().map(figure).collect();
-        figures.sort_unstable_by(f64::total_cmp);
-        figures.get(figures.len() / 2).copied().unwrap_or_default()
-    };
-    format!(
-        "{:.0} | {:.0}",
-        middle(|rate| rate.a_second),
-        middle(|rate| rate.cpu_micros)
-    )
 }
