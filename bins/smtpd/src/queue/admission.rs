@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 
-use super::store::Change;
 use super::{Body, Envelope, Queue, QueueError};
 
 impl Queue {
@@ -25,12 +24,7 @@ impl Queue {
         envelope: Envelope,
         body: Body,
     ) -> Result<(), Arc<QueueError>> {
-        let listed = envelope.listed();
-        let change = Change::Add(Box::new(envelope), body);
-        if let Err(error) = self.change(vec![change]).await {
-            self.store.discard(&listed.id);
-            return Err(error);
-        }
+        let listed = self.insert(&envelope, body).await?;
         let mut index = self.index();
         index.put(&listed);
         index.take(&listed.id);

@@ -10,7 +10,7 @@ use libmaps::store::disk::{Disk, DiskFile};
 use redb::backends::FileBackend;
 use redb::{BackendError, Database, DatabaseError, StorageBackend};
 
-use super::store::QueueError;
+use super::error::QueueError;
 
 /// Pages of the store that are kept in memory; redb's own limit is a gigabyte.
 const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;

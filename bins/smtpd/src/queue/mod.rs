@@ -1,21 +1,30 @@
 //! The queue: what was answered with 250 stands here until it is delivered.
 //!
 //! [`Queue::add`] returns when the message is durable. All messages that come
-//! while one transaction is being synced share the next (group commit), so that
-//! many sessions at once cost few syncs.
+//! while others are being synced share the next sync (group commit), so that
+//! many sessions at once cost few.
 
 mod admission;
+mod base;
+mod change;
 pub mod control;
 mod database;
 mod envelope;
+mod error;
 mod id;
 mod index;
+mod journal;
+mod layer;
 mod node;
 pub mod schedule;
+mod segment;
 mod selection;
 mod spool;
 mod store;
+mod writer;
 
+#[cfg(test)]
+mod journal_tests;
 #[cfg(test)]
 mod tests;
 
@@ -28,23 +37,22 @@ use std::time::Instant;
 use libmaps::store::disk::{Disk, System};
 use tokio::sync::{Notify as Wake, oneshot};
 
+use change::Change;
 use index::Index;
-use store::{Change, Store};
+use store::Store;
+use writer::{Request, Writer};
 
+pub use change::Body;
 pub use envelope::{
     Departure, Envelope, Expanded, Hold, NOTIFY_BY_DEFAULT, Octets, Origin, Progress,
     QueuedRecipient, QueuedTarget,
 };
+pub use error::QueueError;
 pub use id::Ids;
 pub use node::Node;
 pub use selection::{Condition, Field, Want, selects};
 pub use spool::Spool;
-pub use store::{Body, QueueError, Text};
-
-/// Most changes of one transaction.
-const MAX_GROUP: usize = 256;
-/// Requests of a group that may fail for the disk before the rest is given up.
-const MAX_STRIKES: u32 = 3;
+pub use store::Text;
 
 /// The queue. Dropping the last handle closes the store cleanly.
 #[derive(Debug)]
@@ -58,12 +66,6 @@ pub struct Queue {
     wake: Wake,
     run_size: AtomicUsize,
     run_asked: Mutex<Option<Instant>>,
-}
-
-/// Changes that happen together or not at all.
-struct Request {
-    changes: Vec<Change>,
-    done: oneshot::Sender<Result<(), Arc<QueueError>>>,
 }
 
 impl Queue {
@@ -80,19 +82,13 @@ impl Queue {
     /// # Errors
     /// As [`Queue::open`].
     pub fn open_on(folder: &Path, disk: Arc<dyn Disk>) -> Result<Arc<Self>, QueueError> {
-        let store = Arc::new(Store::open(folder, Arc::clone(&disk))?);
+        let (store, journal) = Store::open(folder, &disk)?;
+        let store = Arc::new(store);
         let mut index = Index::default();
         store.load(|envelope| index.put(envelope))?;
         let (sender, receiver) = mpsc::channel();
-        let writing = Arc::clone(&store);
-        let writer = std::thread::Builder::new()
-            .name("queue".into())
-            .spawn(move || write_groups(&writing, &receiver))
-            .map_err(|source| QueueError::Io {
-                path: folder.into(),
-                action: "start the writer of",
-                source,
-            })?;
+        let writer = Writer::start(Arc::clone(&store), journal, receiver)
+            .map_err(QueueError::io(folder, "start the writer of"))?;
         Ok(Arc::new(Queue {
             disk,
             store,
@@ -128,15 +124,24 @@ impl Queue {
     /// # Errors
     /// When it could not be written; then nothing of it stays.
     pub async fn add(&self, envelope: Envelope, body: Body) -> Result<(), Arc<QueueError>> {
-        let listed = envelope.listed();
-        let change = Change::Add(Box::new(envelope), body);
-        if let Err(error) = self.change(vec![change]).await {
-            self.store.discard(&listed.id);
-            return Err(error);
-        }
+        let listed = self.insert(&envelope, body).await?;
         self.index().put(&listed);
         self.wake.notify_one();
         Ok(())
+    }
+
+    async fn insert(&self, envelope: &Envelope, body: Body) -> Result<Envelope, Arc<QueueError>> {
+        let added = match Change::add(envelope, body) {
+            Ok(change) => self.change(vec![change]).await,
+            Err(error) => Err(Arc::new(error)),
+        };
+        match added {
+            Ok(()) => Ok(envelope.listed()),
+            Err(error) => {
+                self.store.discard(&envelope.id);
+                Err(error)
+            }
+        }
     }
 
     /// Writes down how far a message has come, and adds the notices that tell of it, in
@@ -152,16 +157,18 @@ impl Queue {
         notices: Vec<(Envelope, Body)>,
     ) -> Result<(), Arc<QueueError>> {
         let new: Vec<Envelope> = notices.iter().map(|(e, _)| e.listed()).collect();
-        let mut changes: Vec<Change> = notices
+        let notices = notices
             .into_iter()
-            .map(|(envelope, body)| Change::Add(Box::new(envelope), body))
-            .collect();
-        changes.push(if envelope.is_finished() {
-            Change::Remove(envelope.id.clone())
-        } else {
-            Change::Update(Box::new(envelope.clone()))
+            .map(|(envelope, body)| Change::add(&envelope, body));
+        let outcome = std::iter::once_with(|| match envelope.is_finished() {
+            true => Ok(Change::Remove(envelope.id.clone())),
+            false => Change::update(envelope),
         });
-        if let Err(error) = self.change(changes).await {
+        let settled = match notices.chain(outcome).collect() {
+            Ok(changes) => self.change(changes).await,
+            Err(error) => Err(Arc::new(error)),
+        };
+        if let Err(error) = settled {
             new.iter().for_each(|notice| self.store.discard(&notice.id));
             return Err(error);
         }
@@ -187,8 +194,7 @@ impl Queue {
     /// # Errors
     /// When it could not be written.
     pub async fn note_expanded(&self, envelope: &Envelope) -> Result<(), Arc<QueueError>> {
-        self.change(vec![Change::Update(Box::new(envelope.clone()))])
-            .await
+        self.change(vec![Change::update(envelope)?]).await
     }
 
     /// Makes durable what became of these copies of a message that is being tried. The
@@ -202,11 +208,10 @@ impl Queue {
         copies: &[usize],
     ) -> Result<(), Arc<QueueError>> {
         let rows = copies.iter().filter_map(|at| {
-            let row = envelope.targets.get(*at)?.clone();
+            let row = envelope.targets.get(*at)?;
             Some((u32::try_from(*at).ok()?, row))
         });
-        let change = Change::Note(envelope.id.clone(), rows.collect());
-        self.change(vec![change]).await
+        self.change(vec![Change::note(&envelope.id, rows)?]).await
     }
 
     /// Removes a message.
@@ -236,8 +241,7 @@ impl Queue {
                 envelope.due_unix = 0;
             }
             let listed = envelope.listed();
-            self.change(vec![Change::Update(Box::new(envelope))])
-                .await?;
+            self.change(vec![Change::update(&envelope)?]).await?;
             Ok(listed)
         };
         let result: Result<Envelope, Arc<QueueError>> = changed.await;
@@ -407,52 +411,5 @@ impl Queue {
 impl Drop for Queue {
     fn drop(&mut self) {
         self.close();
-    }
-}
-
-/// Commits what has come in, group by group. A group that fails is tried request by
-/// request, so that one bad message does not take the others with it. After an error of the
-/// disk the store opens its database anew, and so one that is alone is tried again too; when
-/// the disk fails on, the rest of the group is not tried.
-fn write_groups(store: &Store, requests: &mpsc::Receiver<Request>) {
-    while let Ok(first) = requests.recv() {
-        let mut sizes = vec![first.changes.len()];
-        let (mut changes, mut waiting) = (first.changes, vec![first.done]);
-        while changes.len() < MAX_GROUP
-            && let Ok(next) = requests.try_recv()
-        {
-            sizes.push(next.changes.len());
-            changes.extend(next.changes);
-            waiting.push(next.done);
-        }
-        match store.commit(&changes) {
-            Ok(()) => waiting.into_iter().for_each(|done| {
-                let _ = done.send(Ok(()));
-            }),
-            Err(error) if waiting.len() == 1 && !error.is_io() => {
-                let error = Arc::new(error);
-                waiting.into_iter().for_each(|done| {
-                    let _ = done.send(Err(Arc::clone(&error)));
-                });
-            }
-            Err(_) => {
-                let (mut rest, mut strikes, mut last) = (changes.as_slice(), 0, None);
-                for (size, done) in sizes.into_iter().zip(waiting) {
-                    let (these, others) = rest.split_at_checked(size).unwrap_or((rest, &[]));
-                    rest = others;
-                    let result = match &last {
-                        Some(error) if strikes == MAX_STRIKES => Err(Arc::clone(error)),
-                        _ => store.commit(these).map_err(Arc::new),
-                    };
-                    if let Err(error) = &result
-                        && error.is_io()
-                    {
-                        strikes = (strikes + 1).min(MAX_STRIKES);
-                        last = Some(Arc::clone(error));
-                    }
-                    let _ = done.send(result);
-                }
-            }
-        }
     }
 }

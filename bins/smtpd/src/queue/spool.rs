@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use libmaps::store::disk::{Disk, DiskFile};
 
-use super::store::Body;
+use super::Body;
 
 /// Texts up to this size never see a file of their own.
 const MAX_SMALL_OCTETS: usize = 64 * 1024;

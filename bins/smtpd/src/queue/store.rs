@@ -1,271 +1,92 @@
-//! The queue on disk: one redb file for envelopes and small bodies, a file each for
-//! large ones.
+//! The queue on disk: a journal, the database behind it, and a file each for large texts.
 //!
 //! ```text
+//! QUEUE/journal/N      changes that are durable; see the journal's own description
 //! QUEUE/queue.redb     tables `envelopes` (id -> JSON), `bodies` (id -> text), `meta`,
 //!                      `progress` (id, number of a copy -> JSON of the copy)
-//! QUEUE/large/ID       a large body; durable before its envelope is
-//! QUEUE/incoming/ID    a body that is still being received; removed at start
+//! QUEUE/large/ID       a large text; durable before its envelope is
+//! QUEUE/incoming/ID    a text that is still being received; removed at start
 //! ```
 //!
-//! What becomes of one copy of many goes into `progress`, so that a list of thousands
-//! costs a small row a copy, not its whole envelope; the next writing of the envelope
-//! takes the rows in.
+//! What becomes of one copy of many is a small row of its own, so that a list of thousands
+//! does not cost its whole envelope a copy; the next writing of the envelope takes the
+//! rows in.
 
 use std::collections::HashSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use libmaps::store::disk::Disk;
-use redb::{
-    Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
-};
-use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::database::open_when_free;
-use super::envelope::{Envelope, QueuedTarget};
+use super::base::Base;
+use super::change::{Change, Piece, Text as Place};
+use super::envelope::Envelope;
+use super::error::QueueError;
+use super::journal::Journal;
+use super::layer::{Delta, Layer};
 
-const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
-const BODIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bodies");
-const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
-const PROGRESS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("progress");
-/// The format that this program writes.
-const FORMAT: u64 = 2;
-/// The format without `progress`, which this program takes over.
-const FORMAT_WITHOUT_PROGRESS: u64 = 1;
-
-/// Why the queue could not do something.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum QueueError {
-    /// Another server holds the queue.
-    #[error("{}: another server has this queue", .0.display())]
-    InUse(PathBuf),
-    /// The queue was written by a program with another format.
-    #[error("{}: format {found}, but this program knows format {FORMAT}", path.display())]
-    Format {
-        /// The queue's file.
-        path: PathBuf,
-        /// The number found there.
-        found: u64,
-    },
-    /// There is no such message.
-    #[error("{0}: no such message in the queue")]
-    Unknown(String),
-    /// It is just being tried, and can't be changed.
-    #[error("{0}: just being tried; try again in a moment")]
-    Busy(String),
-    /// An envelope does not read.
-    #[error("{id}: damaged envelope: {source}")]
-    Envelope {
-        /// Whose.
-        id: String,
-        /// What the reader says.
-        source: serde_json::Error,
-    },
-    /// The store failed.
-    #[error("{}: {action}: {source}", path.display())]
-    Store {
-        /// The queue's file.
-        path: PathBuf,
-        /// What was being done.
-        action: &'static str,
-        /// The store's own error.
-        source: Box<redb::Error>,
-    },
-    /// The operating system refused.
-    #[error("{}: {action}: {source}", path.display())]
-    Io {
-        /// The file or folder.
-        path: PathBuf,
-        /// What was being done.
-        action: &'static str,
-        /// The system's own error.
-        source: io::Error,
-    },
-    /// The queue's writer has ended because of an earlier error.
-    #[error("the queue is closed")]
-    Closed,
-}
-
-/// The text of a message.
-#[derive(Debug)]
-pub enum Body {
-    /// In memory; stored beside the envelope.
-    Small(Vec<u8>),
-    /// In `incoming/ID`, synced.
-    Large,
-}
-
-/// One change.
-#[derive(Debug)]
-pub(super) enum Change {
-    Add(Box<Envelope>, Body),
-    Update(Box<Envelope>),
-    /// What became of some copies, by their places in the envelope.
-    Note(Box<str>, Vec<(u32, QueuedTarget)>),
-    Remove(Box<str>),
-}
-
-impl QueueError {
-    /// Whether the disk failed: full, broken or gone. Another try may do better.
-    pub(super) fn is_io(&self) -> bool {
-        match self {
-            QueueError::Io { .. } => true,
-            QueueError::Store { source, .. } => is_io(source),
-            _ => false,
-        }
-    }
-}
-
-/// The database answers nothing any more after one of these.
-fn is_io(error: &redb::Error) -> bool {
-    use redb::Error::{DatabaseClosed, Io, PreviousIo};
-    matches!(error, Io(_) | PreviousIo | DatabaseClosed)
-}
-
-/// The open store. One process has it at a time.
-///
-/// A database that has met an error of the disk answers nothing but that error from then
-/// on. So it is opened anew before the next use.
+/// The open store.
 #[derive(Debug)]
 pub(super) struct Store {
-    folder: PathBuf,
-    path: PathBuf,
     disk: Arc<dyn Disk>,
-    /// `None` where it could not be opened anew yet.
-    database: RwLock<Option<Database>>,
-    failed: AtomicBool,
-    /// New messages of a commit that the disk broke off. They may be there nevertheless,
-    /// while their senders were told otherwise.
-    doubtful: Mutex<HashSet<Box<str>>>,
+    folder: PathBuf,
+    base: Base,
+    layers: RwLock<Layers>,
 }
 
-/// The database, which stays open while this is held.
-struct InUse<'a>(RwLockReadGuard<'a, Option<Database>>);
+/// What the database does not have yet.
+#[derive(Debug, Default)]
+struct Layers {
+    /// What is new.
+    newest: Layer,
+    /// What the database is about to take in.
+    leaving: Option<Arc<Layer>>,
+}
 
 impl Store {
-    /// Opens or makes the queue of this folder, repairing what a crash left.
-    pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>) -> Result<Self, QueueError> {
+    /// Opens or makes the queue of this folder, repairing what a crash left: the database
+    /// takes in what the journal has.
+    pub(super) fn open(folder: &Path, disk: &Arc<dyn Disk>) -> Result<(Self, Journal), QueueError> {
+        let journals = folder.join("journal");
         for folder in [
-            folder.to_path_buf(),
-            folder.join("large"),
-            folder.join("incoming"),
+            folder,
+            &folder.join("large"),
+            &folder.join("incoming"),
+            &journals,
         ] {
-            make_folder(disk.as_ref(), &folder)?;
+            make_folder(disk.as_ref(), folder)?;
         }
-        let path = folder.join("queue.redb");
-        let database = open_when_free(&disk, &path)?;
+        let base = Base::open(folder.join("queue.redb"), Arc::clone(disk))?;
+        let mut layer = Layer::default();
+        let taken = base.taken()?;
+        let journal = Journal::open(&journals, Arc::clone(disk), taken, |change| {
+            layer.apply(change)
+        })?;
+        if journal.last() > taken {
+            base.take_in(&layer, journal.last())?;
+        }
         let store = Store {
+            disk: Arc::clone(disk),
             folder: folder.into(),
-            path,
-            disk,
-            database: RwLock::new(Some(database)),
-            failed: AtomicBool::new(false),
-            doubtful: Mutex::default(),
+            base,
+            layers: RwLock::default(),
         };
-        store.check_format()?;
-        Ok(store)
+        Ok((store, journal))
     }
 
-    /// The database, opened anew if the disk has failed under it.
-    fn database(&self) -> Result<InUse<'_>, QueueError> {
-        if self.failed.load(Ordering::Acquire) {
-            self.reopen()?;
-        }
-        Ok(InUse(
-            self.database.read().unwrap_or_else(PoisonError::into_inner),
-        ))
-    }
-
-    fn reopen(&self) -> Result<(), QueueError> {
-        let write = self.database.write();
-        let mut database = write.unwrap_or_else(PoisonError::into_inner);
-        // Another may have done it meanwhile.
-        if !self.failed.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        // The old one holds the lock of the file.
-        *database = None;
-        *database = Some(open_when_free(&self.disk, &self.path)?);
-        self.failed.store(false, Ordering::Release);
-        Ok(())
-    }
-
-    fn begin_read(&self, database: &InUse<'_>) -> Result<ReadTransaction, QueueError> {
-        match database.0.as_ref() {
-            Some(database) => self.try_redb("begin", database.begin_read()),
-            None => self.try_redb("begin", Err(redb::Error::DatabaseClosed)),
-        }
-    }
-
-    fn begin_write(&self, database: &InUse<'_>) -> Result<WriteTransaction, QueueError> {
-        match database.0.as_ref() {
-            Some(database) => self.try_redb("begin", database.begin_write()),
-            None => self.try_redb("begin", Err(redb::Error::DatabaseClosed)),
-        }
-    }
-
-    /// A store of this format has all its tables; only a new or an old one is written to,
-    /// as a commit
-    /// waits for the disk.
-    fn check_format(&self) -> Result<(), QueueError> {
-        let found = match self.format()? {
-            Some(found) => found,
-            None => return self.lay_out(),
-        };
-        match found {
-            FORMAT => return Ok(()),
-            FORMAT_WITHOUT_PROGRESS => return self.lay_out(),
-            _ => {}
-        }
-        Err(QueueError::Format {
-            path: self.path.clone(),
-            found,
-        })
-    }
-
-    fn format(&self) -> Result<Option<u64>, QueueError> {
-        let database = self.database()?;
-        let read = self.begin_read(&database)?;
-        let meta = match read.open_table(META) {
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            opened => self.try_redb("open table", opened)?,
-        };
-        let format = self.try_redb("read", meta.get("format"))?;
-        Ok(format.map(|guard| guard.value()))
-    }
-
-    fn lay_out(&self) -> Result<(), QueueError> {
-        let database = self.database()?;
-        let write = self.begin_write(&database)?;
-        {
-            let mut meta = self.try_redb("open table", write.open_table(META))?;
-            self.try_redb("write", meta.insert("format", FORMAT))?;
-            self.try_redb("open table", write.open_table(ENVELOPES))?;
-            self.try_redb("open table", write.open_table(BODIES))?;
-            self.try_redb("open table", write.open_table(PROGRESS))?;
-        }
-        self.try_redb("commit", write.commit())
-    }
-
-    /// Shows every envelope, and removes the orphans of a crash.
+    /// Shows every envelope, and removes the orphans of a crash. This comes before changes.
     pub(super) fn load(&self, mut each: impl FnMut(&Envelope)) -> Result<(), QueueError> {
-        let database = self.database()?;
-        let read = self.begin_read(&database)?;
-        let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
         // Files that no envelope claims: nobody was told 250 for them.
         let mut orphans = self.files_in("large")?;
-        for row in self.try_redb("read", table.iter())? {
-            let (id, json) = self.try_redb("read", row)?;
-            let envelope = parse(id.value(), json.value())?;
+        self.base.each(|id, json| {
+            let envelope: Envelope = parse(id, json)?;
             orphans.remove(&*envelope.id);
             each(&envelope);
-        }
+            Ok(())
+        })?;
         for id in orphans {
             let _ = self.disk.remove_file(&self.large(&id));
         }
@@ -282,162 +103,129 @@ impl Store {
                 .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
                 .collect()
         });
-        names.map_err(|source| QueueError::Io {
-            path: folder,
-            action: "read folder",
-            source,
-        })
+        names.map_err(QueueError::io(folder, "read folder"))
     }
 
-    /// Makes all changes durable in one transaction; all happen or none. When the disk fails
-    /// at the very end, nobody knows which: the next commit takes such messages out.
-    pub(super) fn commit(&self, changes: &[Change]) -> Result<(), QueueError> {
-        let result = self.write(changes);
-        let doubtful = self.doubtful.lock();
-        let mut doubtful = doubtful.unwrap_or_else(PoisonError::into_inner);
-        match &result {
-            Ok(()) => doubtful.clear(),
-            Err(error) if error.is_io() => doubtful.extend(added(changes).map(Into::into)),
-            Err(_) => {}
-        }
-        result
-    }
-
-    fn write(&self, changes: &[Change]) -> Result<(), QueueError> {
-        self.place_large(changes)?;
-        let database = self.database()?;
-        let mut write = self.begin_write(&database)?;
-        write.set_two_phase_commit(true);
-        {
-            let mut envelopes = self.try_redb("open table", write.open_table(ENVELOPES))?;
-            let mut bodies = self.try_redb("open table", write.open_table(BODIES))?;
-            let mut progress = self.try_redb("open table", write.open_table(PROGRESS))?;
-            // Their large texts stay until the next start: another try may need them.
-            for id in self.doubtful() {
-                self.try_redb("write", envelopes.remove(&*id))?;
-                self.try_redb("write", bodies.remove(&*id))?;
-            }
-            for change in changes {
-                match change {
-                    Change::Add(envelope, body) => {
-                        let json = json_of(envelope)?;
-                        self.try_redb("write", envelopes.insert(&*envelope.id, json.as_slice()))?;
-                        if let Body::Small(text) = body {
-                            self.try_redb("write", bodies.insert(&*envelope.id, text.as_slice()))?;
-                        }
-                    }
-                    Change::Update(envelope) => {
-                        let json = json_of(envelope)?;
-                        let rows = (&*envelope.id, 0)..=(&*envelope.id, u32::MAX);
-                        self.try_redb("write", progress.retain_in(rows, |_, _| false))?;
-                        self.try_redb("write", envelopes.insert(&*envelope.id, json.as_slice()))?;
-                    }
-                    Change::Note(id, copies) => {
-                        for (at, copy) in copies {
-                            let json = json(id, copy)?;
-                            self.try_redb("write", progress.insert((&**id, *at), &*json))?;
-                        }
-                    }
-                    Change::Remove(id) => {
-                        let rows = (&**id, 0)..=(&**id, u32::MAX);
-                        self.try_redb("write", progress.retain_in(rows, |_, _| false))?;
-                        self.try_redb("write", envelopes.remove(&**id))?;
-                        self.try_redb("write", bodies.remove(&**id))?;
-                    }
-                }
-            }
-        }
-        self.try_redb("commit", write.commit())?;
-        for change in changes {
-            if let Change::Remove(id) = change {
-                let _ = self.disk.remove_file(&self.large(id));
-            }
-        }
-        Ok(())
-    }
-
-    #[cfg(test)]
-    pub(super) fn doubt(&self, id: &str) {
-        self.doubtful.lock().unwrap().insert(id.into());
-    }
-
-    fn doubtful(&self) -> Vec<Box<str>> {
-        let doubtful = self.doubtful.lock();
-        let doubtful = doubtful.unwrap_or_else(PoisonError::into_inner);
-        doubtful.iter().cloned().collect()
-    }
-
-    /// Large bodies go to their place, and the folder is synced, before an
-    /// envelope says that they are there.
-    fn place_large(&self, changes: &[Change]) -> Result<(), QueueError> {
+    /// Large texts go to their place before an envelope says that they are there; whether
+    /// any did. Their folder is to be synced then.
+    pub(super) fn place_large(&self, changes: &[Change]) -> Result<bool, QueueError> {
         let mut placed = false;
         for change in changes {
-            if let Change::Add(envelope, Body::Large) = change {
-                let (from, to) = (self.incoming(&envelope.id), self.large(&envelope.id));
-                match self.disk.rename(&from, &to) {
-                    Ok(()) => {}
-                    // A group that failed is tried again, change by change.
-                    Err(_) if !from.exists() && to.exists() => {}
-                    Err(source) => {
-                        return Err(QueueError::Io {
-                            path: to,
-                            action: "rename",
-                            source,
-                        });
-                    }
-                }
+            if let Change::Add(id, _, Place::Large) = change {
+                let (from, to) = (self.incoming(id), self.large(id));
+                self.disk
+                    .rename(&from, &to)
+                    .map_err(QueueError::io(to, "rename"))?;
                 placed = true;
             }
         }
-        if placed {
-            let folder = self.folder.join("large");
-            self.disk
-                .sync_folder(&folder)
-                .map_err(|source| QueueError::Io {
-                    path: folder,
-                    action: "fsync",
-                    source,
-                })?;
+        Ok(placed)
+    }
+
+    /// Makes the names of placed texts durable.
+    pub(super) fn sync_large(&self) -> Result<(), QueueError> {
+        let folder = self.folder.join("large");
+        let synced = self.disk.sync_folder(&folder);
+        synced.map_err(QueueError::io(folder, "fsync"))
+    }
+
+    /// Takes in changes that the journal has.
+    pub(super) fn apply(&self, changes: impl Iterator<Item = Change>) {
+        let mut gone = Vec::new();
+        {
+            let layers = self.layers.write();
+            let mut layers = layers.unwrap_or_else(PoisonError::into_inner);
+            for change in changes {
+                if let Change::Remove(id) = &change {
+                    gone.push(id.clone());
+                }
+                layers.newest.apply(change);
+            }
         }
+        for id in gone {
+            let _ = self.disk.remove_file(&self.large(&id));
+        }
+    }
+
+    /// What is new becomes what the database is to take in, unless it still has to take
+    /// something else in: that is given then.
+    pub(super) fn leaving(&self) -> Arc<Layer> {
+        let layers = self.layers.write();
+        let mut layers = layers.unwrap_or_else(PoisonError::into_inner);
+        if let Some(leaving) = &layers.leaving {
+            return Arc::clone(leaving);
+        }
+        let leaving = Arc::new(std::mem::take(&mut layers.newest));
+        layers.leaving = Some(Arc::clone(&leaving));
+        leaving
+    }
+
+    /// The database takes in what is leaving, with which all frames up to this number are.
+    pub(super) fn take_in(&self, layer: &Layer, number: u64) -> Result<(), QueueError> {
+        self.base.take_in(layer, number)?;
+        let layers = self.layers.write();
+        layers.unwrap_or_else(PoisonError::into_inner).leaving = None;
         Ok(())
     }
 
     /// The envelope of this id, with what became of its copies since it was written.
     pub(super) fn envelope(&self, id: &str) -> Result<Envelope, QueueError> {
-        let database = self.database()?;
-        let read = self.begin_read(&database)?;
-        let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
-        let mut envelope = match self.try_redb("read", table.get(id))? {
-            Some(json) => parse(id, json.value())?,
-            None => return Err(QueueError::Unknown(id.into())),
-        };
-        let table = self.try_redb("open table", read.open_table(PROGRESS))?;
-        for row in self.try_redb("read", table.range((id, 0)..=(id, u32::MAX)))? {
-            let (key, json) = self.try_redb("read", row)?;
-            let at = usize::try_from(key.value().1).unwrap_or(usize::MAX);
-            if let Some(target) = envelope.targets.get_mut(at) {
-                *target = parse_json(id, json.value())?;
+        let unknown = || QueueError::Unknown(id.into());
+        let (mut found, mut newer) = (None, Vec::new());
+        {
+            let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
+            for layer in [Some(&layers.newest), layers.leaving.as_deref()] {
+                match layer.and_then(|layer| layer.get(id)) {
+                    None => continue,
+                    Some(Delta::Removed) => return Err(unknown()),
+                    Some(Delta::Changed(changed)) => {
+                        newer.push(changed.notes.clone());
+                        found.clone_from(&changed.envelope);
+                    }
+                }
+                if found.is_some() {
+                    break;
+                }
             }
+        }
+        let mut envelope: Envelope;
+        match found {
+            Some(json) => envelope = parse(id, &json)?,
+            None => {
+                let stored = self.base.envelope(id)?.ok_or_else(unknown)?;
+                envelope = parse(id, &stored.envelope)?;
+                put_notes(&mut envelope, stored.notes)?;
+            }
+        }
+        for notes in newer.into_iter().rev() {
+            put_notes(&mut envelope, notes)?;
         }
         Ok(envelope)
     }
 
-    /// The text of this id: from the store, or from its file.
+    /// The text of this id: from memory, from the database, or from its file.
     pub(super) fn text(&self, id: &str) -> Result<Text, QueueError> {
-        let database = self.database()?;
-        let read = self.begin_read(&database)?;
-        let table = self.try_redb("open table", read.open_table(BODIES))?;
-        if let Some(text) = self.try_redb("read", table.get(id))? {
-            return Ok(Text::Memory(text.value().to_vec()));
+        {
+            let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
+            for layer in [Some(&layers.newest), layers.leaving.as_deref()] {
+                match layer.and_then(|layer| layer.get(id)) {
+                    None => {}
+                    Some(Delta::Removed) => return Err(QueueError::Unknown(id.into())),
+                    Some(Delta::Changed(changed)) => {
+                        if let Some(text) = &changed.text {
+                            return Ok(Text::Memory(Arc::clone(text)));
+                        }
+                    }
+                }
+            }
+        }
+        if let Some(text) = self.base.text(id)? {
+            return Ok(Text::Memory(text.into()));
         }
         let path = self.large(id);
         match fs::File::open(&path) {
             Ok(file) => Ok(Text::File(file)),
-            Err(source) => Err(QueueError::Io {
-                path,
-                action: "open",
-                source,
-            }),
+            Err(source) => Err(QueueError::io(path, "open")(source)),
         }
     }
 
@@ -457,39 +245,27 @@ impl Store {
     fn large(&self, id: &str) -> PathBuf {
         self.folder.join("large").join(id)
     }
-
-    fn try_redb<T, E: Into<redb::Error>>(
-        &self,
-        action: &'static str,
-        result: Result<T, E>,
-    ) -> Result<T, QueueError> {
-        result.map_err(|e| {
-            let source = Box::new(e.into());
-            if is_io(&source) {
-                self.failed.store(true, Ordering::Release);
-            }
-            QueueError::Store {
-                path: self.path.clone(),
-                action,
-                source,
-            }
-        })
-    }
 }
 
-/// Ids of the new messages.
-fn added(changes: &[Change]) -> impl Iterator<Item = &str> {
-    changes.iter().filter_map(|change| match change {
-        Change::Add(envelope, _) => Some(&*envelope.id),
-        Change::Update(_) | Change::Note(..) | Change::Remove(_) => None,
-    })
+/// What became of copies is put into an envelope.
+fn put_notes(
+    envelope: &mut Envelope,
+    notes: impl IntoIterator<Item = (u32, Piece)>,
+) -> Result<(), QueueError> {
+    for (at, json) in notes {
+        let at = usize::try_from(at).unwrap_or(usize::MAX);
+        if let Some(target) = envelope.targets.get_mut(at) {
+            *target = parse(&envelope.id, &json)?;
+        }
+    }
+    Ok(())
 }
 
 /// The text of a queued message.
 #[derive(Debug)]
 pub enum Text {
     /// A small one.
-    Memory(Vec<u8>),
+    Memory(Arc<[u8]>),
     /// A large one.
     File(fs::File),
 }
@@ -505,7 +281,6 @@ impl Text {
     }
 }
 
-/// Makes a folder, and those above it, where they are not there.
 fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
     if path.is_dir() {
         return Ok(());
@@ -523,23 +298,8 @@ fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
     }
 }
 
-fn parse(id: &str, json: &[u8]) -> Result<Envelope, QueueError> {
-    parse_json(id, json)
-}
-
-fn parse_json<T: DeserializeOwned>(id: &str, json: &[u8]) -> Result<T, QueueError> {
+fn parse<T: DeserializeOwned>(id: &str, json: &[u8]) -> Result<T, QueueError> {
     serde_json::from_slice(json).map_err(|source| QueueError::Envelope {
-        id: id.into(),
-        source,
-    })
-}
-
-fn json_of(envelope: &Envelope) -> Result<Vec<u8>, QueueError> {
-    json(&envelope.id, envelope)
-}
-
-fn json(id: &str, value: &impl Serialize) -> Result<Vec<u8>, QueueError> {
-    serde_json::to_vec(value).map_err(|source| QueueError::Envelope {
         id: id.into(),
         source,
     })

@@ -180,14 +180,14 @@ mod tests {
             ("A: b\r\n", "A: b\r\n", 6),
             ("", "", 0),
         ] {
-            let (header, found) = header(Text::Memory(text.into())).unwrap();
+            let (header, found) = header(Text::Memory(text.as_bytes().into())).unwrap();
             assert_eq!(
                 (String::from_utf8(header).unwrap().as_str(), found),
                 (want, at)
             );
         }
         let long = format!("{}\r\n\r\nx", "A: b\r\n".repeat(100_000));
-        let (found, at) = header(Text::Memory(long.into_bytes())).unwrap();
+        let (found, at) = header(Text::Memory(long.into_bytes().into())).unwrap();
         assert_eq!((found.len() as u64 + 2, at), (600_002, 600_002));
     }
 
@@ -200,7 +200,7 @@ mod tests {
             body_at: 10,
             octets: text.len() as u64,
         };
-        let text = Text::Memory(text.into());
+        let text = Text::Memory(text.into_bytes().into());
         let mut blocks = blocks(b"New: y\r\n", text, extent, Coding::AsIs);
         while let Block::Text(block) = blocks.recv().await.unwrap().unwrap() {
             all.extend(block);
@@ -218,7 +218,7 @@ mod tests {
             body_at: 2,
             octets: 100,
         };
-        let text = Text::Memory(b"\r\nbody\r\n".to_vec());
+        let text = Text::Memory((*b"\r\nbody\r\n").into());
         let mut blocks = blocks(b"", text, extent, Coding::AsIs);
         let mut last = None;
         while let Some(block) = blocks.recv().await {

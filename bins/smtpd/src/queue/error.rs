@@ -1,0 +1,89 @@
+//! What can go wrong with the queue.
+
+use std::io;
+use std::path::PathBuf;
+
+use super::base::FORMAT;
+
+/// Why the queue could not do something.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum QueueError {
+    /// Another server holds the queue.
+    #[error("{}: another server has this queue", .0.display())]
+    InUse(PathBuf),
+    /// The queue was written by a program with another format.
+    #[error("{}: format {found}, but this program knows format {FORMAT}", path.display())]
+    Format {
+        /// The queue's file.
+        path: PathBuf,
+        /// The number found there.
+        found: u64,
+    },
+    /// There is no such message.
+    #[error("{0}: no such message in the queue")]
+    Unknown(String),
+    /// It is just being tried, and can't be changed.
+    #[error("{0}: just being tried; try again in a moment")]
+    Busy(String),
+    /// An envelope does not read.
+    #[error("{id}: damaged envelope: {source}")]
+    Envelope {
+        /// Whose.
+        id: String,
+        /// What the reader says.
+        source: serde_json::Error,
+    },
+    /// A part of the journal that was durable is not there any more.
+    #[error("{}: damaged journal: changes from number {number} on are missing", path.display())]
+    Journal {
+        /// The file.
+        path: PathBuf,
+        /// The first frame that is missing or can't be read.
+        number: u64,
+    },
+    /// The store failed.
+    #[error("{}: {action}: {source}", path.display())]
+    Store {
+        /// The queue's file.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// The store's own error.
+        source: Box<redb::Error>,
+    },
+    /// The operating system refused.
+    #[error("{}: {action}: {source}", path.display())]
+    Io {
+        /// The file or folder.
+        path: PathBuf,
+        /// What was being done.
+        action: &'static str,
+        /// The system's own error.
+        source: io::Error,
+    },
+    /// The queue's writer has ended because of an earlier error.
+    #[error("the queue is closed")]
+    Closed,
+}
+
+impl QueueError {
+    /// The error of a file or folder.
+    pub(super) fn io(
+        path: impl Into<PathBuf>,
+        action: &'static str,
+    ) -> impl FnOnce(io::Error) -> QueueError {
+        let path = path.into();
+        move |source| QueueError::Io {
+            path,
+            action,
+            source,
+        }
+    }
+}
+
+/// The database answers nothing any more after one of these.
+pub(super) fn is_io(error: &redb::Error) -> bool {
+    use redb::Error::{DatabaseClosed, Io, PreviousIo};
+    matches!(error, Io(_) | PreviousIo | DatabaseClosed)
+}
