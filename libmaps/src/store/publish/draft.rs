@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::{Path, PathBuf};
@@ -62,11 +62,11 @@ impl Draft {
             .map_err(|e| StoreError::io(&self.path, "open", e))
     }
 
-    /// Fills the draft with the octets of the file at `from`.
-    pub(super) fn copy_whole(&self, from: &Path) -> Result<(), StoreError> {
+    /// Fills the draft with the octets of a file, which was found at `from`.
+    pub(super) fn copy_whole(&self, mut file: File, from: &Path) -> Result<(), StoreError> {
         let at = |action| move |e| StoreError::io(from, action, e);
-        let old = File::open(from).map_err(at("open"))?;
-        io::copy(&mut &old, &mut &self.file).map_err(at("copy"))?;
+        file.rewind().map_err(at("read"))?;
+        io::copy(&mut file, &mut &self.file).map_err(at("copy"))?;
         Ok(())
     }
 
@@ -183,7 +183,7 @@ fn open_folder(path: &Path) -> io::Result<File> {
 }
 
 #[allow(unsafe_code)] // renameat2 has no safe form in std
-fn exchange(a: &Path, b: &Path) -> io::Result<()> {
+pub(super) fn exchange(a: &Path, b: &Path) -> io::Result<()> {
     let c_string = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
     let (a, b) = (c_string(a)?, c_string(b)?);
     let cwd = libc::AT_FDCWD;
@@ -215,14 +215,13 @@ pub(super) fn beside(target: &Path, suffix: &str) -> PathBuf {
 /// The first write to a Berkeley DB file keeps it as `NAME.bdb`; one that is there already stays.
 pub(super) fn keep_berkeley(
     target: &Path,
-    old: Option<&fs::Metadata>,
+    old: Option<(&fs::Metadata, &File)>,
 ) -> Result<Option<PathBuf>, StoreError> {
-    let Some(old) = old.filter(|old| old.is_file()) else {
+    let Some((old, file)) = old.filter(|(old, _)| old.is_file()) else {
         return Ok(None);
     };
     let at = |action| move |e| StoreError::io(target, action, e);
-    let file = File::open(target).map_err(at("open"))?;
-    if sniff_file(&file, target)? != Format::Berkeley {
+    if sniff_file(file, target)? != Format::Berkeley {
         return Ok(None);
     }
     let name = target.as_os_str().as_bytes();
@@ -233,7 +232,8 @@ pub(super) fn keep_berkeley(
         return Ok(None);
     }
     let mut copy = Draft::create(beside(&kept, ".draft"), Shape::File)?;
-    io::copy(&mut &file, &mut &copy.file).map_err(at("copy"))?;
+    let again = file.try_clone().map_err(at("open"))?;
+    copy.copy_whole(again, target)?;
     if fchown(&copy.file, Some(old.uid()), Some(old.gid())).is_err() {
         let _ = fchown(&copy.file, None, Some(old.gid()));
     }
