@@ -10,6 +10,7 @@
 
 mod accounts;
 mod auth;
+mod faults;
 mod import;
 mod job;
 mod measure;
@@ -67,6 +68,7 @@ struct Cli {
 enum What {
     Import(import::Args),
     Auth(auth::Args),
+    Faults(faults::Args),
 }
 
 fn main() -> ExitCode {
@@ -75,6 +77,7 @@ fn main() -> ExitCode {
         None => run(&cli),
         Some(What::Import(args)) => import::run(args),
         Some(What::Auth(args)) => auth::run(args),
+        Some(What::Faults(args)) => faults::run(args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
