@@ -166,7 +166,8 @@ mod tests {
         std::thread::scope(|scope| {
             let opening = live.opening.lock().unwrap();
             let (sent, got) = std::sync::mpsc::channel();
-            scope.spawn(|| sent.send(matches!(live.refresh(), Refresh::Unchanged)));
+            let live = &live;
+            scope.spawn(move || sent.send(matches!(live.refresh(), Refresh::Unchanged)));
             let waited = std::time::Duration::from_secs(20);
             let unchanged = got.recv_timeout(waited);
             drop(opening);

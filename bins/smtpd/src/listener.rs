@@ -17,7 +17,7 @@ use crate::log::{Level, Log};
 use crate::privilege;
 use crate::proxy::{self, Header};
 use crate::server::{ServerError, current};
-use crate::throttle::Slot;
+use crate::throttle::Place;
 use crate::world::World;
 
 /// Length of a listener's queue where the site does not say.
@@ -52,18 +52,18 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        let (world, daemon, slot) = loop {
+        let (world, daemon, place) = loop {
             let world = current(&world);
             let Some(daemon) = bound.daemon_in(&world) else {
                 break (world, None, None);
             };
             // MaxDaemonChildren and children=: later clients wait in the kernel's queue.
-            if let Some(slot) = world.throttle.admit(&world.site, &daemon.options) {
-                break (world, Some(daemon), Some(slot));
+            if let Some(place) = world.throttle.admit(&world.site, &daemon.options) {
+                break (world, Some(daemon), Some(place));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        let (Some(daemon), Some(slot)) = (daemon, slot) else {
+        let (Some(daemon), Some(place)) = (daemon, place) else {
             let text = format!(
                 "rejecting connections on daemon {}: not configured",
                 bound.name
@@ -82,7 +82,7 @@ pub(crate) async fn listen(
             continue;
         }
         let _ = stream.set_nodelay(true);
-        tokio::spawn(welcome(world, daemon, stream, client, slot, phase.clone()));
+        tokio::spawn(welcome(world, daemon, stream, client, place, phase.clone()));
     }
 }
 
@@ -104,13 +104,18 @@ async fn welcome(
     daemon: Arc<Daemon>,
     stream: TcpStream,
     client: SocketAddr,
-    slot: Slot,
+    place: Place,
     phase: watch::Receiver<Phase>,
 ) {
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let accepted = if is_balancer(&daemon, client.ip()) {
         match tokio::time::timeout(PROXY_PATIENCE, behind(stream, client)).await {
-            Ok(Some(accepted)) => accepted,
+            Ok(Some((stream, client, first))) => Accepted {
+                stream,
+                client,
+                first,
+                place,
+            },
             _ => {
                 let text = format!("rejecting {client}: a listed proxy without PROXY header");
                 return world.log.say(Level::Warning, &text);
@@ -121,10 +126,10 @@ async fn welcome(
             stream,
             client,
             first: Vec::new(),
+            place,
         }
     };
     serve(world, daemon, accepted, phase).await;
-    drop(slot);
 }
 
 /// `Proxy=` of DAEMON_OPTIONS lists balancers as addresses or `address/bits`, separated by `;`.
@@ -159,7 +164,11 @@ fn network_has(network: &str, addr: IpAddr) -> bool {
     }
 }
 
-async fn behind(stream: TcpStream, balancer: SocketAddr) -> Option<Accepted> {
+/// Reads a balancer's header: the client, and what it has sent already.
+async fn behind(
+    stream: TcpStream,
+    balancer: SocketAddr,
+) -> Option<(TcpStream, SocketAddr, Vec<u8>)> {
     let mut first = Vec::new();
     loop {
         let mut buffer = [0u8; 512];
@@ -175,11 +184,7 @@ async fn behind(stream: TcpStream, balancer: SocketAddr) -> Option<Accepted> {
                 Header::Local => balancer,
                 Header::Client(client) => client,
             };
-            return Some(Accepted {
-                stream,
-                client,
-                first: first.split_off(octets),
-            });
+            return Some((stream, client, first.split_off(octets)));
         }
     }
 }

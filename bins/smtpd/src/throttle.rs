@@ -1,5 +1,7 @@
 //! How many connections come from where: limits and counts by address.
 
+mod place;
+
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -9,6 +11,9 @@ use libmaps::site::Site;
 use libmaps::site::model::DaemonOptions;
 
 use crate::consult::ClientLoad;
+
+pub use place::Place;
+use place::{HURRY, Turn, hurry};
 
 /// Most addresses that are remembered.
 const MAX_ADDRESSES: usize = 100_000;
@@ -36,13 +41,19 @@ pub struct Throttle {
 struct Sessions {
     all: u64,
     by_daemon: HashMap<String, u64>,
+    /// Each with its daemon, by its number.
+    turns: HashMap<u64, (String, Arc<Turn>)>,
+    next: u64,
 }
 
-/// A session's place; dropped, it is free for another.
-#[derive(Debug)]
-pub struct Slot {
-    throttle: Arc<Throttle>,
-    daemon: String,
+impl Sessions {
+    fn leave(&mut self, daemon: &str, number: u64) {
+        self.turns.remove(&number);
+        self.all = self.all.saturating_sub(1);
+        if let Some(here) = self.by_daemon.get_mut(daemon) {
+            *here = here.saturating_sub(1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -73,21 +84,33 @@ impl Throttle {
     }
 
     /// A place for one more session; none while MaxDaemonChildren, the daemon's `children`
-    /// or what the limit of open files allows is reached.
+    /// or what the limit of open files allows is reached. Then clients that are slow are
+    /// timed out, so that there will be one.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, site: &Site, daemon: &DaemonOptions) -> Option<Slot> {
+    pub fn admit(self: &Arc<Self>, site: &Site, daemon: &DaemonOptions) -> Option<Place> {
         let mut sessions = self.sessions();
         let here = sessions.by_daemon.get(&daemon.name).copied().unwrap_or(0);
         let most = site.options.limits.max_daemon_children.0;
         let most = most.unwrap_or(u64::MAX).min(self.most_sessions);
-        if sessions.all >= most || daemon.children.0.is_some_and(|most| here >= most) {
+        if sessions.all >= most {
+            hurry(&sessions, None, HURRY);
+            return None;
+        }
+        if daemon.children.0.is_some_and(|most| here >= most) {
+            hurry(&sessions, Some(&daemon.name), HURRY);
             return None;
         }
         sessions.all += 1;
         sessions.by_daemon.insert(daemon.name.clone(), here + 1);
-        Some(Slot {
+        let (number, turn) = (sessions.next, Arc::new(Turn::default()));
+        sessions.next += 1;
+        let entry = (daemon.name.clone(), Arc::clone(&turn));
+        sessions.turns.insert(number, entry);
+        Some(Place {
             throttle: Arc::clone(self),
             daemon: daemon.name.clone(),
+            number,
+            turn,
         })
     }
 
@@ -140,16 +163,6 @@ impl Drop for Held {
         let mut clients = self.throttle.clients();
         if let Some(client) = clients.get_mut(&self.addr) {
             client.open = client.open.saturating_sub(1);
-        }
-    }
-}
-
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut sessions = self.throttle.sessions();
-        sessions.all = sessions.all.saturating_sub(1);
-        if let Some(here) = sessions.by_daemon.get_mut(&self.daemon) {
-            *here = here.saturating_sub(1);
         }
     }
 }

@@ -4,7 +4,6 @@
 //! was removed. The first write to a store of Cyrus SASL turns its clear-text
 //! passwords into hashes; the publisher keeps a Berkeley DB file beside the new one.
 
-use std::fs::File;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -86,7 +85,7 @@ impl SaslDbEdit {
             edit: EditBy::Rewriting,
             ..Options::new(MapClass::Hash, program)
         };
-        let format = match File::open(path) {
+        let format = match store::open_for_reading(path) {
             Ok(file) => Some(sniff_file(&file, path)?),
             Err(_) => None,
         };

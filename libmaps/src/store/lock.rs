@@ -6,9 +6,9 @@
 //! itself, if there is one, so that other programs that lock the file are
 //! waited for. Readers of ours take neither: what they hold never changes.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -57,12 +57,18 @@ impl WriterLock {
             _lock: lock,
             _target: None,
         };
-        match File::open(target) {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        match patiently(|| options.open(target)) {
             Ok(file) => {
                 wait_for(|| disk.try_lock(&file), target, deadline)?;
                 held._target = Some(file);
             }
+            // Nothing to lock; whether a link may stand there is not asked here.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {}
             Err(e) => return Err(StoreError::io(target, "open", e)),
         }
         Ok(held)

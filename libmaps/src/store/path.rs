@@ -5,10 +5,10 @@
 //! root is warned of folders on the way that others can write to.
 
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
 use super::disk::patiently;
@@ -76,6 +76,8 @@ pub struct Checked {
 }
 
 const EXEC_BITS: u32 = 0o111;
+/// How often a file may be replaced while it is looked at: an honest writer renames once.
+const MAX_REPLACED: u32 = 100;
 
 /// Checks `path` as `safefile` does. To root, files of the `trusted` user are as its own.
 ///
@@ -135,6 +137,55 @@ pub fn check_shape(
         metadata,
         warnings,
     })
+}
+
+/// As [`check_shape`], and opens the very file that was checked, if there is one: one that
+/// took its place meanwhile is checked in its turn, and a link is never followed here.
+///
+/// # Errors
+/// As [`check`]; [`StoreError::Unsafe`] for a file that is replaced again and again.
+pub fn open_checked(
+    path: &Path,
+    shape: Shape,
+    access: Access,
+    safety: Safety,
+    trusted: Option<u32>,
+) -> Result<(Checked, Option<File>), StoreError> {
+    for _ in 0..MAX_REPLACED {
+        let checked = check_shape(path, shape, access, safety, trusted)?;
+        let Some(metadata) = &checked.metadata else {
+            return Ok((checked, None));
+        };
+        if let Some(file) = open_same(&checked.path, metadata)? {
+            return Ok((checked, Some(file)));
+        }
+    }
+    refuse(path, "The file is replaced again and again")
+}
+
+/// The file at `path` if it is the one that was looked at.
+fn open_same(path: &Path, seen: &Metadata) -> Result<Option<File>, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+    let file = match options.open(path) {
+        Ok(file) => file,
+        // A link, a socket, or nothing any more.
+        Err(e)
+            if matches!(
+                e.raw_os_error(),
+                Some(libc::ELOOP | libc::ENXIO | libc::ENOENT)
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(e) => return Err(StoreError::io(path, "open", e)),
+    };
+    let opened = file
+        .metadata()
+        .map_err(|e| StoreError::io(path, "stat", e))?;
+    let same = (opened.dev(), opened.ino()) == (seen.dev(), seen.ino());
+    Ok(same.then_some(file))
 }
 
 fn refuse<T>(path: &Path, why: &'static str) -> Result<T, StoreError> {

@@ -4,6 +4,8 @@
 //! what it did, and writes down each loss; one loss and the whole run has failed. A section
 //! that this machine can't run says why instead, so that no run looks better than it was.
 
+mod attacks;
+mod queue;
 mod readers;
 mod report;
 
@@ -43,7 +45,7 @@ struct Section {
 }
 
 /// All sections, in the order in which they run.
-const SECTIONS: &[Section] = &[readers::SECTION];
+const SECTIONS: &[Section] = &[readers::SECTION, queue::SECTION, attacks::SECTION];
 
 /// What a section is given.
 struct Lab {

@@ -13,6 +13,7 @@ use libmaps::reply::{Reply, Status};
 use libmaps::rhs::Rhs;
 use libmaps::table::aliases::AliasTable;
 use libmaps::table::verdict::Refusal;
+use tokio::sync::Semaphore;
 
 use crate::session::{Answer, Fate, Path, shown};
 use crate::world::World;
@@ -194,6 +195,7 @@ impl Consultant {
     }
 
     async fn expansion(&mut self, text: &[u8]) -> Result<Expansion, LookupError> {
+        self.forget_facts();
         self.snapshot = self.world.snapshot();
         let world = std::sync::Arc::clone(&self.world);
         let snapshot = self.snapshot.clone();
@@ -219,6 +221,7 @@ impl Consultant {
 
     /// VRFY: the user, or that there is none.
     pub(super) async fn verify(&mut self, text: &[u8]) -> Reply {
+        self.forget_facts();
         self.snapshot = self.world.snapshot();
         let path = Path::from(text);
         if let Err(Answer::Refused(refused)) = self.route_check(&path).await {
@@ -256,6 +259,11 @@ impl Consultant {
 
     /// EXPN: everybody behind an alias.
     pub(super) async fn expand(&mut self, text: &[u8]) -> Reply {
+        // A list of 100,000 takes memory while it is expanded: one at a time.
+        static ONE: Semaphore = Semaphore::const_new(1);
+        let Ok(_one) = ONE.acquire().await else {
+            return unavailable();
+        };
         let expansion = match self.expansion(text).await {
             Ok(expansion) => expansion,
             Err(error) => return lookup_failed(&error),

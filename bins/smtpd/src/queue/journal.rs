@@ -218,7 +218,9 @@ impl Journal {
             if segment.begin(self.generation, self.next).is_ok() {
                 return Ok(segment);
             }
-            // A place of the disk that fails is not asked again.
+            // A place of the disk that fails is not asked again. Its header may come up after a
+            // crash all the same, and must then be older than the one of the next file.
+            self.generation += 1;
             let _ = self.disk.remove_file(&segment.path);
         }
         let path = self.folder.join(self.name.to_string());

@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Seek};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -69,11 +69,11 @@ impl Draft {
         Ok(DiskFile::new(Arc::clone(&self.disk), self.file()?))
     }
 
-    /// Fills the draft with the octets of the file at `from`.
-    pub(super) fn copy_whole(&self, from: &Path) -> Result<(), StoreError> {
+    /// Fills the draft with the octets of a file, which was found at `from`.
+    pub(super) fn copy_whole(&self, mut file: File, from: &Path) -> Result<(), StoreError> {
         let at = |action| move |e| StoreError::io(from, action, e);
-        let old = File::open(from).map_err(at("open"))?;
-        self.disk.copy(&old, &self.file).map_err(at("copy"))
+        file.rewind().map_err(at("read"))?;
+        self.disk.copy(&file, &self.file).map_err(at("copy"))
     }
 
     /// Gives the draft the owner and mode of the map that it replaces, or those of a new one.
@@ -212,14 +212,13 @@ pub(super) fn beside(target: &Path, suffix: &str) -> PathBuf {
 pub(super) fn keep_berkeley(
     disk: &Arc<dyn Disk>,
     target: &Path,
-    old: Option<&fs::Metadata>,
+    old: Option<(&fs::Metadata, &File)>,
 ) -> Result<Option<PathBuf>, StoreError> {
-    let Some(old) = old.filter(|old| old.is_file()) else {
+    let Some((old, file)) = old.filter(|(old, _)| old.is_file()) else {
         return Ok(None);
     };
     let at = |action| move |e| StoreError::io(target, action, e);
-    let file = File::open(target).map_err(at("open"))?;
-    if sniff_file(&file, target)? != Format::Berkeley {
+    if sniff_file(file, target)? != Format::Berkeley {
         return Ok(None);
     }
     let name = target.as_os_str().as_bytes();
@@ -230,7 +229,8 @@ pub(super) fn keep_berkeley(
         return Ok(None);
     }
     let mut copy = Draft::create(disk, beside(&kept, ".draft"), Shape::File)?;
-    disk.copy(&file, &copy.file).map_err(at("copy"))?;
+    let again = file.try_clone().map_err(at("open"))?;
+    copy.copy_whole(again, target)?;
     let _ = give_away(disk.as_ref(), &copy.file, old);
     // What a Berkeley sasldb2 holds are passwords in clear text: nobody but the owner
     // needs the old file, whatever it holds.

@@ -12,7 +12,7 @@ mod filled;
 mod options;
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
@@ -22,7 +22,7 @@ use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
 use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
-use crate::store::{CdbWriter, Opened, Sink, open_any, open_for_reading};
+use crate::store::{CdbWriter, Opened, Sink, open_file};
 use draft::{Draft, beside, keep_berkeley, sync_folder};
 
 pub use filled::Filled;
@@ -38,6 +38,8 @@ pub struct Publisher {
     target: PathBuf,
     draft: Draft,
     old: Option<fs::Metadata>,
+    /// The old file, open: its name may stand for another one by now.
+    old_file: Option<File>,
     /// The map that is edited; `None` when a new one is made.
     base: Option<Base>,
     base_class: Option<MapClass>,
@@ -87,8 +89,7 @@ impl Publisher {
         if publisher.old.is_none() {
             return Ok(publisher);
         }
-        let name = MapName::new(publisher.options.class, target);
-        let opened = open_any(&publisher.target, name)?;
+        let opened = publisher.old_map(target)?;
         publisher.base_class = Some(opened.class());
         publisher.duplicates = kept_by(&opened);
         let base = match opened {
@@ -117,8 +118,7 @@ impl Publisher {
     pub fn extend(target: &Path, options: Options) -> Result<Self, StoreError> {
         let mut publisher = Publisher::begin(target, options)?;
         let path = publisher.target.clone();
-        let name = MapName::new(publisher.options.class, target);
-        let opened = open_any(&path, name)?;
+        let opened = publisher.old_map(target)?;
         opened.expect_class(publisher.options.class, &path)?;
         let kept = kept_by(&opened);
         if kept == Duplicates::None && publisher.options.on_duplicate == OnDuplicate::KeepAll {
@@ -131,27 +131,51 @@ impl Publisher {
         Ok(publisher)
     }
 
+    /// The old map, by the name that the caller has for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is none, and whatever keeps it from being read.
+    pub(crate) fn old_map(&self, target: &Path) -> Result<Opened, StoreError> {
+        let name = MapName::new(self.options.class, target);
+        open_file(self.old_file()?, &self.target, name)
+    }
+
     /// The old map, open for a rewriting edit, which reads every entry once.
     fn to_scan(&self, name: &MapName) -> Result<RedbMap, StoreError> {
+        RedbMap::open_to_scan(self.old_file()?, &self.target, name.clone())
+    }
+
+    fn old_file(&self) -> Result<File, StoreError> {
         let path = &self.target;
-        RedbMap::open_to_scan(open_for_reading(path)?, path, name.clone())
+        match &self.old_file {
+            Some(file) => file
+                .try_clone()
+                .map_err(|e| StoreError::io(path, "open", e)),
+            None => Err(StoreError::Missing { path: path.clone() }),
+        }
     }
 
     fn begin(target: &Path, options: Options) -> Result<Self, StoreError> {
         let shape = Shape::of(options.class);
-        let check = |path: &Path| {
-            path::check_shape(path, shape, Access::Write, options.safety, options.owner)
-        };
-        let checked = check(target)?;
+        let (safety, trusted) = (options.safety, options.owner);
+        let checked = path::check_shape(target, shape, Access::Write, safety, trusted)?;
         let target = checked.path;
         let lock = WriterLock::acquire(&options.disk, &target, &beside(&target, ".lock"))?;
         // Another writer may have replaced the file while we waited.
-        let old = check(&target)?.metadata;
+        let (again, old_file) = path::open_checked(&target, shape, Access::Write, safety, trusted)?;
+        if again.path != target {
+            return Err(StoreError::Unsafe {
+                path: target,
+                why: "Symbolic links not allowed",
+            });
+        }
+        let old = again.metadata;
         let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
         Ok(Publisher {
             target,
             draft,
             old,
+            old_file,
             base: None,
             base_class: None,
             changes: BTreeMap::new(),
@@ -264,7 +288,7 @@ impl Publisher {
         if let Some(Base::Redb(base)) = &self.base
             && self.options.edit == EditBy::Copying
         {
-            self.draft.copy_whole(&self.target)?;
+            self.draft.copy_whole(self.old_file()?, &self.target)?;
             redb::edit(self.draft.writable()?, &self.target, base.meta(), &changes)?;
             return self.finish(None);
         }
@@ -356,8 +380,8 @@ impl Publisher {
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
-        let disk = &self.options.disk;
-        let kept_berkeley = keep_berkeley(disk, &self.target, self.old.as_ref())?;
+        let old = self.old.as_ref().zip(self.old_file.as_ref());
+        let kept_berkeley = keep_berkeley(&self.options.disk, &self.target, old)?;
         let entries = match entries {
             Some(entries) => entries,
             None => {
@@ -371,7 +395,7 @@ impl Publisher {
             .carry_owner_and_mode(self.old.as_ref(), &self.options, &self.target)?;
         self.draft.sync()?;
         self.draft.rename_to(&self.target)?;
-        sync_folder(disk.as_ref(), &self.target)?;
+        sync_folder(self.options.disk.as_ref(), &self.target)?;
         Ok(Published {
             entries,
             kept_berkeley,

@@ -184,3 +184,84 @@ fn a_reader_keeps_its_snapshot_while_writers_go_on() {
     assert_eq!(held.get(b"n").unwrap(), Some(Rhs::from("0")));
     assert_eq!(dump(&target), "n=4");
 }
+
+/// Lets two names change places again and again until the work is done.
+fn swapping<T>(left: &Path, right: &Path, work: impl FnOnce() -> T) -> T {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ =
+                    crate::store::disk::Disk::exchange(&crate::store::disk::System, left, right);
+            }
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+#[test]
+fn a_link_put_in_the_place_of_a_map_between_check_and_use_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("secret")).unwrap();
+    fs::create_dir(at("maps")).unwrap();
+    let (secret, target, other) = (at("secret/s.db"), at("maps/m.db"), at("maps/other"));
+    publish(&secret, &[("joe", "password")]);
+    let (mut done, mut refused) = (0, 0);
+    for turn in 0..100 {
+        // What was published may stand in either place, the link in the other or nowhere.
+        let _ = (fs::remove_file(&target), fs::remove_file(&other));
+        publish(&target, &[("a", "1")]);
+        symlink(&secret, &other).unwrap();
+        let edited = swapping(&target, &other, || {
+            let edit = if turn % 2 == 0 {
+                EditBy::Copying
+            } else {
+                EditBy::Rewriting
+            };
+            let options = Options { edit, ..options() };
+            let mut publisher = Publisher::edit(&target, options)?;
+            publisher.put(Entry::new("b", "2"))?;
+            publisher.publish()
+        });
+        match edited {
+            Ok(_) => done += 1,
+            Err(_) => refused += 1,
+        }
+        for name in [&target, &other] {
+            if fs::symlink_metadata(name).is_ok_and(|m| m.is_file()) {
+                assert!(
+                    !dump(name).contains("password"),
+                    "turn {turn}: {}",
+                    dump(name)
+                );
+            }
+        }
+    }
+    assert_eq!(dump(&secret), "joe=password");
+    assert!(done > 0 && refused > 0, "{done} edits, {refused} refusals");
+}
+
+#[test]
+fn a_fifo_put_in_the_place_of_a_map_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (target, fifo) = (dir.path().join("m.db"), dir.path().join("fifo"));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    for _ in 0..50 {
+        let _ = fs::remove_file(&target);
+        publish(&target, &[("a", "1")]);
+        if !fifo.exists() || fs::metadata(&fifo).unwrap().is_file() {
+            let _ = fs::remove_file(&fifo);
+            let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+            assert!(made.unwrap().success());
+        }
+        let edited = swapping(&target, &fifo, || {
+            Publisher::edit(&target, options()).and_then(Publisher::publish)
+        });
+        let _ = edited;
+    }
+}
