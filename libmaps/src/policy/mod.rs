@@ -115,10 +115,6 @@ impl Flow {
     fn refuse(at: &str, text: &str) -> Self {
         Flow::Stop(Outcome::refuse(at, text))
     }
-
-    fn not_an_address(error: AddressError) -> Self {
-        Flow::Stop(Outcome::not_an_address(error))
-    }
 }
 
 /// Why a ruleset could not go on.

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use libmaps::address::in_brackets;
 use libmaps::decision::LookupError;
 use libmaps::policy::expand::include::SiteIncludes;
 use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
@@ -140,7 +141,7 @@ async fn expansion(
         };
         match user {
             Some(user) => expander.expand_for(user, list),
-            None => expander.expand(list),
+            None => expander.expand(&in_brackets(list)),
         }
     })
     .await;
