@@ -12,7 +12,7 @@ use libmaps::sysexits::SysExit;
 use super::{Failure, Outcome};
 use crate::serve::policy::{PolicyService, Verbosity};
 use crate::serve::site_maps::{Logins, SiteMaps};
-use crate::serve::{Access, BindError, Limits, ListenAddress, Network, Offer, Service, run};
+use crate::serve::{Access, BindError, Limits, ListenAddress, Network, Offer, Service, log, run};
 
 /// Answer other mail programs: maps by the socketmap protocol, decisions as a Postfix policy service.
 ///
@@ -96,7 +96,7 @@ pub(super) fn serve(args: ServeArgs) -> Outcome {
             false => Verbosity::Refusals,
         };
         let service = Arc::new(Service::Policy(Box::new(PolicyService::of(
-            site, verbosity,
+            site, verbosity, log,
         )?)));
         let offer = |address| Offer {
             service: Arc::clone(&service),
@@ -120,7 +120,7 @@ fn socketmap(site: &Site, args: &ServeArgs) -> Result<Service, Failure> {
         true => Logins::Served,
         false => Logins::Kept,
     };
-    let maps = SiteMaps::of(site, &args.map, logins, args.max_reply)?;
+    let maps = SiteMaps::of(site, &args.map, logins, args.max_reply, log)?;
     if maps.names().next().is_none() {
         let text = "serve: the site's configuration has no maps, and --map names none";
         return Err(Failure::Other(SysExit::Config, text.into()));

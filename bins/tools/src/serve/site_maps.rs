@@ -15,8 +15,6 @@ use libmaps::site::Site;
 use libmaps::site::model::MapSpec;
 use libmaps::store::socketmap::{Reply, Request};
 
-use super::log;
-
 /// What entries with logins in them begin with, folded.
 const SECRET_TAG: &[u8] = b"authinfo:";
 /// Octets of `OK ` before a value.
@@ -31,10 +29,14 @@ pub enum Logins {
     Served,
 }
 
+/// Where it is told that a map can't be read, or can be again.
+pub type Report = fn(&str);
+
 /// The maps, by name.
 pub struct SiteMaps {
     served: BTreeMap<String, Served>,
     logins: Logins,
+    report: Report,
     max_reply_octets: usize,
 }
 
@@ -47,7 +49,7 @@ struct Watched {
     name: String,
     map: LiveMap,
     keys: Keys,
-    /// The last error that was logged.
+    /// The last error that was reported.
     said: Mutex<Option<String>>,
 }
 
@@ -62,7 +64,7 @@ enum Keys {
 
 impl SiteMaps {
     /// The maps of a site, by our names and by those of sendmail's own `K` lines, and more
-    /// by names of their own. A map that can't be opened is told in the log and looked for
+    /// by names of their own. A map that can't be opened is told to `report` and looked for
     /// at each request.
     ///
     /// # Errors
@@ -72,10 +74,12 @@ impl SiteMaps {
         more: &[(String, MapSpec)],
         logins: Logins,
         max_reply_octets: usize,
+        report: Report,
     ) -> Result<Self, StoreError> {
         let mut maps = SiteMaps {
             served: BTreeMap::new(),
             logins,
+            report,
             max_reply_octets,
         };
         for (name, spec) in &site.maps {
@@ -147,10 +151,10 @@ impl SiteMaps {
         self.served.keys().map(String::as_str)
     }
 
-    /// Looks whether each map can be opened, and logs those that can't.
+    /// Looks whether each map can be opened, and reports those that can't.
     pub fn look_over(&self) {
         for map in self.served.values().flat_map(|served| &served.maps) {
-            let _ = map.current();
+            let _ = map.current(self.report);
         }
     }
 
@@ -163,7 +167,7 @@ impl SiteMaps {
             return Reply::Perm(format!("{shown}: no such map here"));
         };
         for map in &served.maps {
-            match map.get(request.key) {
+            match map.get(request.key, self.report) {
                 Ok(None) => {}
                 Ok(Some(_)) if self.logins == Logins::Kept && is_secret(request.key) => {
                     return Reply::Perm("an entry with a login, which is not served".into());
@@ -219,14 +223,14 @@ impl Watched {
     }
 
     /// The newest map that can be read; none where it may be missing, and is.
-    fn current(&self) -> Result<Option<Arc<dyn Map>>, StoreError> {
+    fn current(&self, report: Report) -> Result<Option<Arc<dyn Map>>, StoreError> {
         let fresh = self.map.refresh();
         let text = fresh.as_ref().err().map(ToString::to_string);
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if *said != text {
             match &text {
-                Some(text) => log(&format!("map {}: {text}", self.name)),
-                None => log(&format!("map {}: readable again", self.name)),
+                Some(text) => report(&format!("map {}: {text}", self.name)),
+                None => report(&format!("map {}: readable again", self.name)),
             }
             *said = text;
         }
@@ -238,8 +242,8 @@ impl Watched {
         }
     }
 
-    fn get(&self, key: &[u8]) -> Result<Option<Rhs>, StoreError> {
-        let Some(map) = self.current()? else {
+    fn get(&self, key: &[u8], report: Report) -> Result<Option<Rhs>, StoreError> {
+        let Some(map) = self.current(report)? else {
             return Ok(None);
         };
         let folded;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use libmaps::address::AddressError;
-use libmaps::decision::{Decision, Trace};
+use libmaps::decision::{Decision, Probe, Trace};
 use libmaps::map::StoreError;
 use libmaps::policy::facts::{self, Answer, Facts, Login, Need, Resolve, Session, Tls};
 use libmaps::policy::live_maps::{LiveMaps, at_once};
@@ -15,7 +15,6 @@ use libmaps::site::machine::domain_literal;
 use super::PolicyRequest;
 use crate::ask::Story;
 use crate::consult::addresses_of;
-use crate::serve::log;
 
 /// How much of each decision is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,6 +30,31 @@ pub struct PolicyService {
     site: Arc<Site>,
     maps: LiveMaps,
     verbosity: Verbosity,
+    report: fn(&str),
+}
+
+/// A decision, and why.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What is to happen.
+    pub outcome: Outcome,
+    /// The ruleset that says so.
+    pub ruleset: &'static str,
+    /// The last probe that found something.
+    pub because: Option<String>,
+    /// Whether the recipient was judged, and relaying with it.
+    pub judged: Judged,
+    /// Every probe, a line each.
+    pub trace: String,
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// The client, and perhaps the sender.
+    Client,
+    /// The recipient, too.
+    Recipient,
 }
 
 /// A ruleset's part in an answer.
@@ -44,28 +68,21 @@ impl PolicyService {
     ///
     /// # Errors
     /// When a map that must be there can't be opened: without it strangers would be let in.
-    pub fn of(site: Arc<Site>, verbosity: Verbosity) -> Result<Self, StoreError> {
+    pub fn of(site: Arc<Site>, verbosity: Verbosity, report: fn(&str)) -> Result<Self, StoreError> {
         Ok(PolicyService {
             maps: LiveMaps::open(&site, &at_once)?,
             site,
             verbosity,
+            report,
         })
     }
 
     /// What Postfix is to do: the value of `action=`.
     #[must_use]
     pub fn action(&self, request: &PolicyRequest) -> String {
-        let rulings = self.rulings(request);
-        let weight = |ruled: &&Ruled| match ruled.decision.outcome {
-            Outcome::Refuse(_) => 3,
-            Outcome::Discard => 2,
-            Outcome::Quarantine(_) => 1,
-            Outcome::Accept | Outcome::Delayed => 0,
-        };
-        // The first of the gravest counts, as in a session.
-        let gravest = rulings.iter().rev().max_by_key(weight);
-        let outcome = gravest.map_or(&Outcome::Accept, |ruled| &ruled.decision.outcome);
-        let action = match outcome {
+        let judgement = self.judge(request);
+        let permitted = request.get("policy_context") == "permit";
+        let action = match &judgement.outcome {
             Outcome::Refuse(refusal) => {
                 let reply = refusal.reply();
                 let text = reply.lines.join(" ");
@@ -77,22 +94,48 @@ impl PolicyService {
             }
             Outcome::Discard => "DISCARD by the access map".to_owned(),
             Outcome::Quarantine(why) => format!("HOLD {why}"),
-            Outcome::Accept | Outcome::Delayed => {
-                let judged = rulings.iter().any(|ruled| ruled.ruleset == "check_rcpt");
-                match judged && request.get("policy_context") == "permit" {
-                    true => "OK".to_owned(),
-                    false => "DUNNO".to_owned(),
-                }
-            }
+            Outcome::Accept | Outcome::Delayed => match judgement.judged {
+                Judged::Recipient if permitted => "OK".to_owned(),
+                _ => "DUNNO".to_owned(),
+            },
         };
-        self.log(request, &action, &rulings, gravest);
+        self.log(request, &action, &judgement);
         action
+    }
+
+    /// What is to happen to a client, sender or recipient, and why.
+    #[must_use]
+    pub fn judge(&self, request: &PolicyRequest) -> Judgement {
+        let rulings = self.rulings(request);
+        let weight = |ruled: &&Ruled| match ruled.decision.outcome {
+            Outcome::Refuse(_) => 3,
+            Outcome::Discard => 2,
+            Outcome::Quarantine(_) => 1,
+            Outcome::Accept | Outcome::Delayed => 0,
+        };
+        // The first of the gravest counts, as in a session.
+        let gravest = rulings.iter().rev().max_by_key(weight);
+        let last = gravest.and_then(|ruled| ruled.probes().iter().rfind(|probe| probe.hit()));
+        let lines = rulings.iter().flat_map(|ruled| {
+            let line = |probe| printable(&format!("{}: {probe}", ruled.ruleset));
+            ruled.probes().iter().map(line)
+        });
+        Judgement {
+            outcome: gravest.map_or(Outcome::Accept, |ruled| ruled.decision.outcome.clone()),
+            ruleset: gravest.map_or("", |ruled| ruled.ruleset),
+            because: last.map(|probe| printable(&probe.to_string())),
+            judged: match rulings.iter().any(|ruled| ruled.ruleset == "check_rcpt") {
+                true => Judged::Recipient,
+                false => Judged::Client,
+            },
+            trace: lines.collect::<Vec<_>>().join("\n"),
+        }
     }
 
     /// The rulesets that the moment asks for, in the order of a session.
     fn rulings(&self, request: &PolicyRequest) -> Vec<Ruled> {
         let maps = self.maps.snapshot(|error| {
-            log(&format!("policy: map kept as it was: {error}"));
+            (self.report)(&format!("policy: map kept as it was: {error}"));
         });
         let policy = Policy {
             site: &self.site,
@@ -187,30 +230,33 @@ impl PolicyService {
         }
     }
 
-    fn log(&self, request: &PolicyRequest, action: &str, all: &[Ruled], gravest: Option<&Ruled>) {
+    fn log(&self, request: &PolicyRequest, action: &str, judgement: &Judgement) {
         let everything = self.verbosity == Verbosity::Everything;
         if !everything && matches!(action, "DUNNO" | "OK") {
             return;
         }
-        let decided = gravest.map_or("", |ruled| ruled.ruleset);
-        let last =
-            gravest.and_then(|ruled| ruled.decision.trace.probes().iter().rfind(|p| p.hit()));
-        let why = last.map_or(String::new(), |probe| format!(" because=\"{probe}\""));
+        let because = judgement.because.as_ref();
         let line = format!(
-            "policy client={}[{}] from=<{}> to=<{}> ruleset={decided} action=\"{action}\"{why}",
+            "policy client={}[{}] from=<{}> to=<{}> ruleset={} action=\"{action}\"{}",
             request.get("client_name"),
             request.get("client_address"),
             request.get("sender"),
             request.get("recipient"),
+            judgement.ruleset,
+            because.map_or(String::new(), |probe| format!(" because=\"{probe}\"")),
         );
-        log(&printable(&line));
+        (self.report)(&printable(&line));
         if everything {
-            for ruled in all {
-                for probe in ruled.decision.trace.probes() {
-                    log(&printable(&format!("policy   {}: {probe}", ruled.ruleset)));
-                }
+            for probe in judgement.trace.lines() {
+                (self.report)(&format!("policy   {probe}"));
             }
         }
+    }
+}
+
+impl Ruled {
+    fn probes(&self) -> &[Probe] {
+        self.decision.trace.probes()
     }
 }
 

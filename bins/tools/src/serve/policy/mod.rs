@@ -9,7 +9,7 @@
 mod decide;
 mod request;
 
-pub use decide::{PolicyService, Verbosity};
+pub use decide::{Judged, Judgement, PolicyService, Verbosity};
 pub use request::{MAX_REQUEST_OCTETS, PolicyRequest, RequestFault, split};
 
 use super::log;

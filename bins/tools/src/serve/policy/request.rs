@@ -36,6 +36,11 @@ impl std::fmt::Display for RequestFault {
 }
 
 impl PolicyRequest {
+    /// Sets an attribute.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.to_owned(), value.to_owned());
+    }
+
     /// An attribute; empty where it was not given.
     #[must_use]
     pub fn get(&self, name: &str) -> &str {
