@@ -83,7 +83,7 @@ pub(super) fn serve(args: ServeArgs) -> Outcome {
     let site = Arc::new(site_of(&args)?);
     let mut offers = Vec::new();
     if !args.socketmap.is_empty() {
-        let service = Arc::new(socketmap(&site, &args)?);
+        let service: Arc<dyn Service> = Arc::new(socketmap(&site, &args)?);
         let offer = |address| Offer {
             service: Arc::clone(&service),
             address,
@@ -95,9 +95,7 @@ pub(super) fn serve(args: ServeArgs) -> Outcome {
             true => Verbosity::Everything,
             false => Verbosity::Refusals,
         };
-        let service = Arc::new(Service::Policy(Box::new(PolicyService::of(
-            site, verbosity, log,
-        )?)));
+        let service: Arc<dyn Service> = Arc::new(PolicyService::of(site, verbosity, log)?);
         let offer = |address| Offer {
             service: Arc::clone(&service),
             address,
@@ -115,7 +113,7 @@ pub(super) fn serve(args: ServeArgs) -> Outcome {
     Ok(SysExit::Ok)
 }
 
-fn socketmap(site: &Site, args: &ServeArgs) -> Result<Service, Failure> {
+fn socketmap(site: &Site, args: &ServeArgs) -> Result<SiteMaps, Failure> {
     let logins = match args.secrets {
         true => Logins::Served,
         false => Logins::Kept,
@@ -126,7 +124,7 @@ fn socketmap(site: &Site, args: &ServeArgs) -> Result<Service, Failure> {
         return Err(Failure::Other(SysExit::Config, text.into()));
     }
     maps.look_over();
-    Ok(Service::Socketmap(maps))
+    Ok(maps)
 }
 
 /// The site. Maps of the command line can be served without one, where none was named.

@@ -7,7 +7,7 @@ use socket2::Socket;
 
 use super::Limits;
 use super::crowd::Member;
-use super::protocol::{Service, Turn};
+use super::protocol::{Conversation, Service, Turn};
 
 /// Replies are written together until they have so many octets.
 const BATCH_OCTETS: usize = 64 * 1024;
@@ -15,26 +15,30 @@ const BATCH_OCTETS: usize = 64 * 1024;
 const BLOCK_OCTETS: usize = 16 * 1024;
 
 /// Answers a client until it leaves, is silent for too long, or says what is no request.
-pub(super) fn serve(member: &Member, service: &Service, limits: Limits) {
+pub(super) fn serve(member: &Member, service: &dyn Service, limits: Limits) {
     // Whatever ends a conversation ends the connection; the other side sees it closed.
     let _ = converse(member, service, limits);
 }
 
 /// Tells a client that there is no place for it, if it listens.
-pub(super) fn turn_away(socket: &Socket, service: &Service, limits: Limits) {
+pub(super) fn turn_away(socket: &Socket, service: &dyn Service, limits: Limits) {
     let _ = socket.set_nonblocking(true);
     let _ = write(socket, &service.too_many(), limits.request);
 }
 
-fn converse(member: &Member, service: &Service, limits: Limits) -> io::Result<()> {
+fn converse(member: &Member, service: &dyn Service, limits: Limits) -> io::Result<()> {
     let mut socket = member.socket();
     socket.set_nonblocking(false)?;
     let _ = socket.set_tcp_nodelay(true);
     let mut buffer: Vec<u8> = Vec::new();
     let mut block = vec![0u8; BLOCK_OCTETS];
     let mut begun = Instant::now();
+    let mut talk = service.begin();
+    let mut greeting = Vec::new();
+    talk.greet(&mut greeting);
+    write(socket, &greeting, limits.request)?;
     loop {
-        let used = answer(socket, service, &buffer, limits)?;
+        let used = answer(socket, &mut *talk, &buffer, limits)?;
         if used > 0 {
             buffer.drain(..used);
             begun = Instant::now();
@@ -62,11 +66,16 @@ fn converse(member: &Member, service: &Service, limits: Limits) -> io::Result<()
 }
 
 /// Answers every request that is whole; gives how many octets they had.
-fn answer(socket: &Socket, service: &Service, octets: &[u8], limits: Limits) -> io::Result<usize> {
+fn answer(
+    socket: &Socket,
+    talk: &mut dyn Conversation,
+    octets: &[u8],
+    limits: Limits,
+) -> io::Result<usize> {
     let mut out = Vec::new();
     let mut at = 0;
     while let Some(rest) = octets.get(at..).filter(|rest| !rest.is_empty()) {
-        match service.turn(rest, &mut out) {
+        match talk.turn(rest, &mut out) {
             Turn::More => break,
             Turn::Answered { used } => at += used.max(1),
             Turn::Closed => {

@@ -15,6 +15,7 @@ pub mod policy;
 mod protocol;
 mod ready;
 pub mod site_maps;
+mod socketmap;
 
 use std::io::{self, Write};
 use std::os::unix::net::UnixStream;
@@ -24,11 +25,12 @@ use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
+use socket2::Socket;
 
 pub use address::ListenAddress;
 pub use listener::{Access, BindError};
 pub use network::Network;
-pub use protocol::{Service, Turn};
+pub use protocol::{Conversation, Service, Turn};
 
 use crowd::{Admission, Crowd};
 use listener::Listener;
@@ -53,10 +55,13 @@ pub struct Limits {
 /// A service, and where it is offered.
 pub struct Offer {
     /// The service.
-    pub service: Arc<Service>,
+    pub service: Arc<dyn Service>,
     /// The address.
     pub address: ListenAddress,
 }
+
+/// Where a server's words go.
+pub type Report = fn(&str);
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -69,89 +74,122 @@ pub fn run(offers: Vec<Offer>, access: &Access, limits: Limits) -> Result<(), Bi
         let told = told.try_clone().map_err(system)?;
         signal_hook::low_level::pipe::register(signal, told).map_err(system)?;
     }
-    let mut passed = Passed::take();
-    let mut bound = Vec::new();
-    for offer in offers {
-        for listener in Listener::open(&offer.address, access, &mut passed)? {
-            log(&format!(
-                "listening service={} addr={}",
-                offer.service.name(),
-                listener.shown()
-            ));
-            bound.push((Arc::clone(&offer.service), listener));
-        }
-    }
-    let crowd = Arc::new(Crowd::new(limits.connections));
+    let server = Server::bind(offers, access, log)?;
     log("ready");
     ready::tell("READY=1");
-    thread::scope(|scope| {
-        for (service, listener) in &bound {
-            let (crowd, stop) = (&crowd, &stop);
-            scope.spawn(move || accept(service, listener, access, crowd, limits, stop));
-        }
-    });
-    ready::tell("STOPPING=1");
-    drop(bound);
-    crowd.dismiss(FAREWELL);
+    server.run(limits, &stop);
     log("stopped");
     Ok(())
 }
 
-/// Accepts clients until the other end of `stop` says something.
-fn accept(
-    service: &Arc<Service>,
-    listener: &Listener,
-    access: &Access,
-    crowd: &Arc<Crowd>,
-    limits: Limits,
-    stop: &UnixStream,
-) {
-    loop {
-        let mut waited = [
-            PollFd::new(listener.socket(), PollFlags::IN),
-            PollFd::new(stop, PollFlags::IN),
-        ];
-        match poll(&mut waited, None) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(_) => thread::sleep(BREATH),
+/// A server that has its sockets and answers nobody yet.
+pub struct Server {
+    bound: Vec<(Arc<dyn Service>, Listener)>,
+    access: Access,
+    report: Report,
+}
+
+impl Server {
+    /// Binds every address.
+    ///
+    /// # Errors
+    /// When one can't be bound.
+    pub fn bind(offers: Vec<Offer>, access: &Access, report: Report) -> Result<Self, BindError> {
+        let mut passed = Passed::take();
+        let mut bound = Vec::new();
+        for offer in offers {
+            for listener in Listener::open(&offer.address, access, &mut passed)? {
+                let (name, shown) = (offer.service.name(), listener.shown());
+                report(&format!("listening service={name} addr={shown}"));
+                bound.push((Arc::clone(&offer.service), listener));
+            }
         }
-        if waited.iter().skip(1).any(|fd| !fd.revents().is_empty()) {
-            return;
-        }
-        let (socket, peer) = match listener.socket().accept() {
-            Ok(accepted) => accepted,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
-            Err(error) => {
-                log(&format!("accept: {error}"));
-                thread::sleep(BREATH);
+        Ok(Server {
+            bound,
+            access: access.clone(),
+            report,
+        })
+    }
+
+    /// Serves until `stop` can be read; then answers what it has begun.
+    pub fn run(self, limits: Limits, stop: &UnixStream) {
+        let crowd = Arc::new(Crowd::new(limits.connections));
+        thread::scope(|scope| {
+            for (service, listener) in &self.bound {
+                let (crowd, server) = (&crowd, &self);
+                scope.spawn(move || server.accept(service, listener, crowd, limits, stop));
+            }
+        });
+        ready::tell("STOPPING=1");
+        drop(self.bound);
+        crowd.dismiss(FAREWELL);
+    }
+
+    /// Accepts clients until `stop` can be read.
+    fn accept(
+        &self,
+        service: &Arc<dyn Service>,
+        listener: &Listener,
+        crowd: &Arc<Crowd>,
+        limits: Limits,
+        stop: &UnixStream,
+    ) {
+        loop {
+            let mut waited = [
+                PollFd::new(listener.socket(), PollFlags::IN),
+                PollFd::new(stop, PollFlags::IN),
+            ];
+            match poll(&mut waited, None) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(_) => thread::sleep(BREATH),
+            }
+            if waited.iter().skip(1).any(|fd| !fd.revents().is_empty()) {
+                return;
+            }
+            let (socket, peer) = match listener.socket().accept() {
+                Ok(accepted) => accepted,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(error) => {
+                    (self.report)(&format!("accept: {error}"));
+                    thread::sleep(BREATH);
+                    continue;
+                }
+            };
+            let peer = peer.as_socket().map(|peer| peer.ip());
+            if let Some(ip) = peer.filter(|ip| !self.access.admits(*ip)) {
+                (self.report)(&format!("client {ip} turned away: it may not connect"));
                 continue;
             }
-        };
-        let peer = peer.as_socket().map(|peer| peer.ip());
-        if let Some(ip) = peer.filter(|ip| !access.admits(*ip)) {
-            log(&format!("client {ip} turned away: not among --client"));
-            continue;
+            self.welcome(socket, service, crowd, limits);
         }
-        let admission = crowd.admit(socket);
-        let service = Arc::clone(service);
-        let member = match admission {
+    }
+
+    /// Gives a client its thread.
+    fn welcome(
+        &self,
+        socket: Socket,
+        service: &Arc<dyn Service>,
+        crowd: &Arc<Crowd>,
+        limits: Limits,
+    ) {
+        let member = match crowd.admit(socket) {
             Admission::In(member) => member,
             Admission::Full(socket) => {
-                log("client turned away: --max-connections are busy");
-                connection::turn_away(&socket, &service, limits);
-                continue;
+                (self.report)("client turned away: as many as may be are being answered");
+                return connection::turn_away(&socket, &**service, limits);
             }
         };
+        let service = Arc::clone(service);
         let spawned = thread::Builder::new()
             .name(service.name().into())
-            .spawn(move || connection::serve(&member, &service, limits));
+            .spawn(move || connection::serve(&member, &*service, limits));
         if let Err(error) = spawned {
-            log(&format!("client turned away: no thread: {error}"));
+            (self.report)(&format!("client turned away: no thread: {error}"));
         }
     }
 }
 
-/// A line for the log, which is standard error: service managers keep it.
+/// A line for the log of `mapctl serve`, which is standard error: service managers keep it.
 pub(crate) fn log(text: &str) {
     // A log that can't be written keeps no answer back.
     let _ = writeln!(io::stderr().lock(), "mapctl serve: {text}");

@@ -158,6 +158,11 @@ impl SiteMaps {
         }
     }
 
+    /// Says it where this service's words go.
+    pub(super) fn report(&self, text: &str) {
+        (self.report)(text);
+    }
+
     /// The reply to a request.
     #[must_use]
     pub fn answer(&self, request: &Request<'_>) -> Reply {

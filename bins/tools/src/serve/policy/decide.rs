@@ -77,6 +77,11 @@ impl PolicyService {
         })
     }
 
+    /// Says it where this service's words go.
+    pub(super) fn report(&self, text: &str) {
+        (self.report)(text);
+    }
+
     /// What Postfix is to do: the value of `action=`.
     #[must_use]
     pub fn action(&self, request: &PolicyRequest) -> String {

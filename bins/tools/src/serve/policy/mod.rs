@@ -12,32 +12,48 @@ mod request;
 pub use decide::{Judged, Judgement, PolicyService, Verbosity};
 pub use request::{MAX_REQUEST_OCTETS, PolicyRequest, RequestFault, split};
 
-use super::log;
-use super::protocol::Turn;
+use super::protocol::{Conversation, Service, Turn};
 
 /// The action for a client for whom there is no place.
-pub(super) const TOO_BUSY: &str = "451 4.3.2 The policy service is too busy";
+const TOO_BUSY: &str = "451 4.3.2 The policy service is too busy";
 /// The action where the request can't be understood: not an answer that lets mail in.
 const CONFUSED: &str = "451 4.3.5 The policy service did not understand the request";
 
-/// Answers the first request in `octets`.
-pub(super) fn turn(service: &PolicyService, octets: &[u8], out: &mut Vec<u8>) -> Turn {
-    match split(octets) {
-        Ok(None) => Turn::More,
-        Ok(Some((request, used))) => {
-            say(out, &service.action(&request));
-            Turn::Answered { used }
-        }
-        Err(fault) => {
-            log(&format!("policy: a client is sent away: {fault}"));
-            say(out, CONFUSED);
-            Turn::Closed
+impl Service for PolicyService {
+    fn name(&self) -> &'static str {
+        "policy"
+    }
+
+    fn begin(&self) -> Box<dyn Conversation + '_> {
+        Box::new(self)
+    }
+
+    fn too_many(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        say(&mut out, TOO_BUSY);
+        out
+    }
+}
+
+impl Conversation for &PolicyService {
+    fn turn(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Turn {
+        match split(octets) {
+            Ok(None) => Turn::More,
+            Ok(Some((request, used))) => {
+                say(out, &self.action(&request));
+                Turn::Answered { used }
+            }
+            Err(fault) => {
+                self.report(&format!("policy: a client is sent away: {fault}"));
+                say(out, CONFUSED);
+                Turn::Closed
+            }
         }
     }
 }
 
 /// Appends an answer.
-pub(super) fn say(out: &mut Vec<u8>, action: &str) {
+fn say(out: &mut Vec<u8>, action: &str) {
     let line = action.chars().map(|c| if c.is_control() { ' ' } else { c });
     let line: String = line.collect();
     out.extend_from_slice(format!("action={line}\n\n").as_bytes());
