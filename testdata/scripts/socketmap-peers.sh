@@ -76,7 +76,8 @@ FEATURE(\`access_db', \`hash -T<TMPF> /etc/mail/access')dnl
 FEATURE(\`blocklist_recipients')dnl
 FEATURE(\`mailertable', \`hash /etc/mail/mailertable')dnl
 FEATURE(\`virtusertable', \`hash /etc/mail/virtusertable')dnl
-LOCAL_DOMAIN(\`pf.example')dnl
+LOCAL_DOMAIN(\`pf.example sm.example')dnl
+VIRTUSER_DOMAIN(\`shop.example')dnl
 MAILER(\`local')dnl
 MAILER(\`smtp')dnl
 END
@@ -94,7 +95,7 @@ printf 'sales: joe, staff\nstaff: joe\npostmaster: joe\nmailer-daemon: joe\n' > 
 echo 'hosts files' > "$ROOT/etc/mail/service.switch"
 for table in access mailertable virtusertable; do "$BIN/makemap" hash "$ROOT/etc/mail/$table" < "$ROOT/etc/mail/$table"; done
 "$BIN/newaliases" --root "$ROOT" >/dev/null
-seq -f 'key%g@many.example value%g@many.example' 1 100000 > "$W/many"
+seq -f %.0f 1 100000 | sed 's/.*/key&@many.example value&@many.example/' > "$W/many"
 mkdir "$ROOT/etc/many" && "$BIN/makemap" hash "$ROOT/etc/many/map" < "$W/many"
 serve() {
     "$BIN/mapctl" serve --root "$ROOT" --socketmap unix:/run/mapctl/maps --policy unix:/run/mapctl/policy --socketmap inet:127.0.0.1:5461 \
@@ -121,8 +122,8 @@ alias_maps =
 alias_database =
 virtual_alias_domains = shop.example
 # Postfix asks no socket in alias_maps, which may name programs and files.
-virtual_alias_maps = socketmap:unix:/run/mapctl/maps:virtusertable, socketmap:unix:/run/mapctl/maps:aliases
-transport_maps = socketmap:inet:127.0.0.1:5461:mailertable
+virtual_alias_maps = socketmap:unix:/run/mapctl/maps:search-virtusertable, socketmap:unix:/run/mapctl/maps:search-aliases
+transport_maps = socketmap:inet:127.0.0.1:5461:search-mailertable
 smtpd_relay_restrictions = reject_unauth_destination
 smtpd_recipient_restrictions = check_policy_service unix:/run/mapctl/policy
 local_recipient_maps =
@@ -217,7 +218,7 @@ asks $M:access AuthInfo:sm.example ''; grep -q 'a login, which is not served' "$
 asks $M:nowhere key ''; grep -q 'no such map here' "$W/postmap.err"; check "  ... nor a map that the site does not name" $?
 
 says $PF a@ok.example info@shop.example '^250' && within "grep -q 'Subject: to info@shop.example' /var/mail/joe"; check "Postfix delivers to a virtual user of ours" $?
-says $PF a@ok.example x@shop.example '^250' && within "grep -q 'to=<joe@pf.example>, orig_to=<x@shop.example>' '$W/postfix.log'"; check "  ... by the catch-all and an alias in an alias" $?
+says $PF a@ok.example x@shop.example '^250' && within "grep -q 'Subject: to x@shop.example' /var/mail/joe"; check "  ... by the catch-all and an alias in an alias" $?
 says $PF a@spam.example info@shop.example '550 5.7.1 .*We know you'; check "Postfix refuses whom our access map refuses" $?
 says $PF a@ok.example gone@pf.example '550 5.1.1 .*left the company'; check "  ... and to whom" $?
 says $PF a@ok.example b@elsewhere.example '554 5.7.1 .*Relay access denied'; check "  ... and relays no more than before" $?
@@ -244,17 +245,17 @@ serve; within "test -S /run/mapctl/policy"
 says $PF a@ok.example info@shop.example '^250'; check "back again, Postfix takes mail" $?
 says $SM a@ok.example sales@sm.example '^250'; check "  ... and so does sendmail" $?
 
-# Half of the keys are there.
-seq -f 'key%g@many.example' 1 2 200000 > "$W/keys"
-took() { # MAP: milliseconds of 100,000 lookups by one postmap
+# Half of the 20,000 keys are there.
+seq -f 'key%.0f@many.example' 1 10 200000 > "$W/keys"
+took() { # MAP: milliseconds of 20,000 lookups by one postmap
     start=$(date +%s%N); postmap -q - "$1" < "$W/keys" > "$W/found"; end=$(date +%s%N)
     echo $(( (end - start) / 1000000 ))
 }
 took $M:many >/dev/null; took proxy:lmdb:/etc/postfix/many >/dev/null
 for round in 1 2 3 4 5; do took $M:many >> "$W/ours"; cp "$W/found" "$W/found.ours"; took proxy:lmdb:/etc/postfix/many >> "$W/theirs"; done
-cmp -s "$W/found.ours" "$W/found" && [ "$(wc -l < "$W/found")" = 50000 ]; check "100,000 lookups find the same" $?
+cmp -s "$W/found.ours" "$W/found" && [ "$(wc -l < "$W/found")" = 10000 ]; check "20,000 lookups find the same" $?
 ours=$(sort -n "$W/ours" | sed -n 3p) theirs=$(sort -n "$W/theirs" | sed -n 3p)
-echo "        100,000 lookups, medians of 5: socketmap: $ours ms, proxy:lmdb: $theirs ms"
+echo "        20,000 lookups, medians of 5: socketmap: $ours ms, proxy:lmdb: $theirs ms"
 [ "$ours" -le "$theirs" ]; check "lookups are at least as fast as proxy:lmdb:" $?
 [ $FAILED = 0 ] || { echo; told; }
 exit $FAILED

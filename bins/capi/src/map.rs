@@ -1,6 +1,7 @@
 //! `maps_map`: one map by class and path.
 
 use std::ffi::c_char;
+use std::sync::Arc;
 
 use libmaps::site::Site;
 use libmaps::site::model::MapSpec;
@@ -33,7 +34,7 @@ pub(crate) fn open(name: &str) -> Result<SiteMaps, Failure> {
     let mut site = Site::default();
     site.options.files.aliases.clear();
     let more = [(ONLY.to_owned(), spec)];
-    let maps = SiteMaps::of(&site, &more, Logins::Served, usize::MAX, silent);
+    let maps = SiteMaps::of(&Arc::new(site), &more, Logins::Served, usize::MAX, silent);
     maps.map_err(|error| Failure(Status::Perm, error.to_string()))
 }
 

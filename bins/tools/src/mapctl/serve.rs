@@ -113,7 +113,7 @@ pub(super) fn serve(args: ServeArgs) -> Outcome {
     Ok(SysExit::Ok)
 }
 
-fn socketmap(site: &Site, args: &ServeArgs) -> Result<SiteMaps, Failure> {
+fn socketmap(site: &Arc<Site>, args: &ServeArgs) -> Result<SiteMaps, Failure> {
     let logins = match args.secrets {
         true => Logins::Served,
         false => Logins::Kept,

@@ -14,6 +14,7 @@ mod passed;
 pub mod policy;
 mod protocol;
 mod ready;
+mod search;
 pub mod site_maps;
 mod socketmap;
 

@@ -9,11 +9,13 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libmaps::map::{Map, MapClass, StoreError};
-use libmaps::policy::live_maps::{LiveMap, at_once};
+use libmaps::policy::live_maps::{LiveMap, LiveMaps, at_once};
 use libmaps::rhs::Rhs;
 use libmaps::site::Site;
 use libmaps::site::model::MapSpec;
 use libmaps::store::socketmap::{Reply, Request};
+
+use super::search::Search;
 
 /// What entries with logins in them begin with, folded.
 const SECRET_TAG: &[u8] = b"authinfo:";
@@ -34,6 +36,10 @@ pub type Report = fn(&str);
 
 /// The maps, by name.
 pub struct SiteMaps {
+    site: Arc<Site>,
+    /// The same maps once more, for whole searches.
+    searched: LiveMaps,
+    searches: Vec<(&'static str, Search)>,
     served: BTreeMap<String, Served>,
     logins: Logins,
     report: Report,
@@ -70,13 +76,19 @@ impl SiteMaps {
     /// # Errors
     /// When a map is named in a way that can't be.
     pub fn of(
-        site: &Site,
+        site: &Arc<Site>,
         more: &[(String, MapSpec)],
         logins: Logins,
         max_reply_octets: usize,
         report: Report,
     ) -> Result<Self, StoreError> {
+        let searches = Search::ALL.into_iter();
         let mut maps = SiteMaps {
+            site: Arc::clone(site),
+            searched: LiveMaps::watch(site, &at_once)?,
+            searches: searches
+                .filter(|(_, search)| search.is_there(site))
+                .collect(),
             served: BTreeMap::new(),
             logins,
             report,
@@ -167,6 +179,9 @@ impl SiteMaps {
     #[must_use]
     pub fn answer(&self, request: &Request<'_>) -> Reply {
         let name = String::from_utf8_lossy(request.map).to_ascii_lowercase();
+        if let Some((_, search)) = self.searches.iter().find(|(known, _)| *known == name) {
+            return self.search(*search, request.key);
+        }
         let Some(served) = self.served.get(&name) else {
             let shown: String = name.chars().filter(|c| !c.is_control()).collect();
             return Reply::Perm(format!("{shown}: no such map here"));
@@ -182,6 +197,19 @@ impl SiteMaps {
             }
         }
         Reply::NotFound
+    }
+
+    /// A search needs each map that it may ask: without one nobody can tell.
+    fn search(&self, search: Search, key: &[u8]) -> Reply {
+        let mut broken = None;
+        let maps = self
+            .searched
+            .snapshot(|error| broken = Some(error.to_string()));
+        match (search.answer(&self.site, &maps, key), broken) {
+            (Reply::Ok(value), _) => self.value(Rhs::from(value)),
+            (Reply::NotFound, Some(why)) => Reply::Temp(why),
+            (reply, _) => reply,
+        }
     }
 
     /// A value that is too long for the client is an error; half of it would be a lie.

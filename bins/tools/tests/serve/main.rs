@@ -59,6 +59,32 @@ fn lookups() {
         // It is optional and missing.
         ("domaintable a.example", "NOTFOUND "),
         ("big big", "PERM a value of 993 octets; --max-reply is 900"),
+        // Searches, as sendmail's rules make them, for clients that ask for whole addresses.
+        ("search-virtusertable info@shop.example", "OK alice"),
+        ("search-virtusertable Info+lists@Shop.example", "OK alice"),
+        ("search-virtusertable x@shop.example", "OK bob"),
+        ("search-virtusertable x@elsewhere.example", "NOTFOUND "),
+        ("search-virtusertable old@gone.example", "NOTFOUND "),
+        ("search-virtusertable later@gone.example", "TEMP come back"),
+        ("search-virtusertable x", "NOTFOUND "),
+        ("search-virtusertable @", "NOTFOUND "),
+        ("search-aliases staff@example.org", "OK alice, bob"),
+        ("search-aliases Staff", "OK alice, bob"),
+        ("search-aliases staff@elsewhere.example", "NOTFOUND "),
+        // For a delivery agent, not for a list of addresses.
+        ("search-aliases list", "NOTFOUND "),
+        ("search-mailertable a@far.example", "OK smtp:[127.0.0.1]"),
+        ("search-mailertable far.example", "OK smtp:[127.0.0.1]"),
+        (
+            "search-mailertable a@host.lab.example",
+            "OK smtp:hub.lab.example",
+        ),
+        (
+            "search-mailertable a@closed.example",
+            "OK error:5.7.0 550 closed",
+        ),
+        ("search-mailertable a@own.example", "OK procmail:/etc/rc"),
+        ("search-mailertable a@near.example", "NOTFOUND "),
         ("sasldb alice", "PERM sasldb: no such map here"),
         (
             "hash:/etc/mail/access from:good.example",

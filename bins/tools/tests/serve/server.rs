@@ -18,6 +18,7 @@ pub(crate) const MC: &str = "OSTYPE(`linux')dnl\n\
     FEATURE(`domaintable', `hash -o /etc/mail/missing')dnl\n\
     FEATURE(`blocklist_recipients')dnl\n\
     TRUST_AUTH_MECH(`PLAIN')dnl\n\
+    VIRTUSER_DOMAIN(`shop.example gone.example')dnl\n\
     LOCAL_DOMAIN(`example.org')dnl\n\
     LOCAL_CONFIG\n\
     Kextra hash /etc/mail/extra\n\
@@ -44,13 +45,13 @@ const MAPS: &[(&str, &str, &str, &[&str])] = &[
     (
         "cdb",
         "etc/mail/mailertable",
-        "far.example\tsmtp:[127.0.0.1]\n",
+        "far.example\tsmtp:[127.0.0.1]\n.lab.example\trelay:hub.lab.example\nclosed.example\terror:5.7.0:550 closed\nown.example\tprocmail:/etc/rc\n",
         &[],
     ),
     (
         "hash",
         "etc/mail/virtusertable",
-        "info@shop.example\talice\n@shop.example\tbob\n",
+        "info@shop.example\talice\n@shop.example\tbob\nold@gone.example\terror:nouser no such user\nlater@gone.example\terror:4.2.1:450 come back\n",
         &[],
     ),
     ("hash", "etc/mail/extra", "k\tv\n", &[]),
