@@ -23,6 +23,7 @@ pub mod check_relay;
 pub mod dns_lists;
 pub mod expand;
 pub mod facts;
+pub mod live_maps;
 pub mod maps;
 pub mod relay_ok;
 pub mod rewrite;

@@ -15,6 +15,7 @@ pub mod redb;
 #[cfg(feature = "sled")]
 pub mod sled;
 pub mod sniff;
+pub mod socketmap;
 
 pub use berkeley::BerkeleyMap;
 pub use cdb::{CdbMap, CdbWriter};
@@ -23,6 +24,7 @@ pub use redb::RedbMap;
 #[cfg(feature = "sled")]
 pub use sled::SledMap;
 pub use sniff::{Format, SNIFF_OCTETS, sniff};
+pub use socketmap::SocketMap;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -41,6 +43,8 @@ pub enum Opened {
     Berkeley(BerkeleyMap),
     /// A constant database.
     Cdb(CdbMap),
+    /// A map behind a socket: lookups only.
+    Socket(Box<SocketMap>),
     /// A sled store.
     #[cfg(feature = "sled")]
     Sled(SledMap),
@@ -54,6 +58,7 @@ impl Opened {
             Opened::Redb(map) => map,
             Opened::Berkeley(map) => Box::new(map),
             Opened::Cdb(map) => Box::new(map),
+            Opened::Socket(map) => map,
             #[cfg(feature = "sled")]
             Opened::Sled(map) => Box::new(map),
         }
@@ -81,6 +86,7 @@ impl Opened {
             Opened::Redb(map) => map.meta().duplicates == redb::Duplicates::Kept,
             Opened::Berkeley(map) => map.keeps_duplicates(),
             Opened::Cdb(_) => true,
+            Opened::Socket(_) => false,
             #[cfg(feature = "sled")]
             Opened::Sled(_) => false,
         }
@@ -93,6 +99,7 @@ impl Opened {
             Opened::Redb(map) => map.meta().class,
             Opened::Berkeley(map) => map.class(),
             Opened::Cdb(_) => MapClass::Cdb,
+            Opened::Socket(_) => MapClass::Socket,
             #[cfg(feature = "sled")]
             Opened::Sled(_) => MapClass::Sled,
         }

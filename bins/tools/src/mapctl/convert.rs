@@ -39,6 +39,7 @@ pub(crate) struct ConvertArgs {
 pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
     let from = Named::parse(&args.from)?;
     let to = Named::parse(&args.to)?;
+    to.expect_file()?;
     let Some(row) = to.row else {
         let text = format!("{}: say its class, as in hash:{0}", to.name.display());
         return Err(Failure::Other(SysExit::Usage, text));
