@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use confine::Reach;
 use rustix::process::Signal;
 
 use crate::cache::CredentialCache;
@@ -20,7 +21,7 @@ use crate::mech::sasldb::SasldbChecker;
 use crate::mech::shadow::{Getpwent, ShadowChecker};
 use crate::mech::{self, Mechanism, Named, PasswordChecker, Watch};
 use crate::notify::Notifier;
-use crate::options::{self, Command, Mode, Options, below};
+use crate::options::{self, Command, Confinement, Mode, Options, below};
 use crate::pool::{MakeChecker, Pool};
 use crate::process::{
     DETACHED, THREADS_LIMIT, catch_signals, detach, leave_terminal, raise_descriptors, random_key,
@@ -28,10 +29,14 @@ use crate::process::{
 use crate::run_dir::{self, PidFile, RunDir, RunDirError};
 use crate::server::Server;
 use crate::server::service::{Service, WatchedCache};
-use crate::worker::{self, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
+use crate::starter::{self, STARTER, Starter, Stderr};
+use crate::worker::{self, By, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
 
 /// First argument of a worker process; the mechanism's name follows, then `--root DIR`.
 const WORKER: &str = "--worker";
+
+/// The store of `-a sasldb`.
+const SASLDB: &str = "/etc/sasldb2";
 
 /// Threads for `-n 0`, which lets the original start a process for each client.
 const THREADS_UNBOUNDED: usize = 32;
@@ -44,6 +49,12 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let mut args: Vec<OsString> = args.collect();
     match args.first().and_then(|a| a.to_str()) {
         Some(WORKER) => return work(args.get(1..).unwrap_or_default()),
+        Some(STARTER) => {
+            return match starter::serve(args.get(1..).unwrap_or_default()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::from(1),
+            };
+        }
         Some(DETACHED) => {
             args.remove(0);
             return start(&program, args, Stage::Detached);
@@ -179,6 +190,7 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     let listener = dir.listen()?;
     log.info(format!("listening on socket: {}", dir.socket().display()));
 
+    confine(mechanism, options, log);
     let connections = raise_descriptors();
     let pool = Pool::start(threads(options), make).map_err(io_failed)?;
     let service = Service::new(mechanism, options.logins, cache, Arc::clone(log));
@@ -195,6 +207,26 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     dir.remove(log);
     log.info(format!("master exited: {pid}"));
     served.map_err(|error| Failure::line(format!("could not wait for clients: {error}")))
+}
+
+/// Gives up what the server does not need from here on; there must be no other thread yet.
+fn confine(mechanism: Mechanism, options: &Options, log: &Log) {
+    if options.confinement == Confinement::Unconfined {
+        return;
+    }
+    let mut reach = match mechanism {
+        // Names are looked up.
+        Mechanism::Rimap => Reach::system(),
+        _ => Reach::new(),
+    };
+    if mechanism == Mechanism::Sasldb {
+        reach.read_file(&site_path(options, SASLDB));
+    }
+    // Its files are removed at the end.
+    reach.write_folder(&options.run_dir);
+    for lacking in confine::confine(&reach).lacking {
+        log.error(format!("not confined: {lacking}"));
+    }
 }
 
 fn find_mechanism(name: &str) -> Result<Mechanism, Failure> {
@@ -224,7 +256,19 @@ fn prepare(
         if let Some(root) = &options.root {
             arguments.extend(["--root".into(), root.clone().into_os_string()]);
         }
+        let stderr = match (options.mode, log.is_verbose()) {
+            (Mode::Debug | Mode::Foreground, true) => Stderr::Shown,
+            _ => Stderr::Lost,
+        };
+        let by = match options.confinement {
+            Confinement::Confined => {
+                let starter = Starter::launch(&program, &arguments, stderr);
+                By::Starter(Arc::new(starter.map_err(|e| e.to_string())?))
+            }
+            Confinement::Unconfined => By::Ourselves,
+        };
         let recipe = Recipe {
+            by,
             program,
             arguments,
             silence_limit: SILENCE_LIMIT,
@@ -246,7 +290,7 @@ fn prepare(
             .map_err(|e| e.to_string())?;
         return Ok(Arc::new(move || Box::new(rimap.clone())));
     }
-    let path = site_path(options, "/etc/sasldb2");
+    let path = site_path(options, SASLDB);
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
     let log = Arc::clone(log);
     Ok(Arc::new(move || {

@@ -26,4 +26,5 @@ mod process;
 pub mod prompt;
 pub mod run_dir;
 pub mod server;
+pub mod starter;
 pub mod worker;

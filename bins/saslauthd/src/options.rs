@@ -21,7 +21,7 @@ const VERSION: &str = "2.1.28";
 const DEFAULT_PROCESSES: usize = 5;
 
 /// The options that saslauthd knows.
-pub const OPTIONS: [Opt; 16] = [
+pub const OPTIONS: [Opt; 17] = [
     value(b'a', "authmech", "mechanism"),
     flag(b'c', "cache credentials"),
     flag(b'd', "stay in the foreground and tell everything"),
@@ -41,6 +41,7 @@ pub const OPTIONS: [Opt; 16] = [
         "foreground",
         "stay in the foreground, as service managers like it",
     ),
+    long("unconfined", "keep all rights of the start"),
 ];
 
 /// How to run.
@@ -75,6 +76,18 @@ pub struct Options {
     pub logins: Logins,
     /// `--root`.
     pub root: Option<PathBuf>,
+    /// `--unconfined` or not.
+    pub confinement: Confinement,
+}
+
+/// Whether the server gives up what it does not need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confinement {
+    /// It does.
+    #[default]
+    Confined,
+    /// It keeps all rights of the start.
+    Unconfined,
 }
 
 /// Whether debug lines are wanted.
@@ -138,6 +151,7 @@ struct Reading {
     processes: Option<usize>,
     with_realm: Option<()>,
     root: Option<PathBuf>,
+    confinement: Confinement,
 }
 
 impl Reading {
@@ -148,6 +162,10 @@ impl Reading {
             Given::Long("root", argument) => {
                 let root = PathBuf::from(argument.unwrap_or_default());
                 self.root = Some(std::path::absolute(&root).unwrap_or(root));
+                return None;
+            }
+            Given::Long("unconfined", _) => {
+                self.confinement = Confinement::Unconfined;
                 return None;
             }
             Given::Long(..) => {
@@ -240,6 +258,7 @@ impl Reading {
                 None => Logins::AsGiven,
             },
             root: self.root,
+            confinement: self.confinement,
         }))
     }
 }
