@@ -31,6 +31,24 @@ fn count(found: &Value, what: &str) -> u64 {
 }
 
 #[test]
+fn programs_that_are_killed_or_given_errors() {
+    let found = section("publish");
+    // Without strace, or where nobody may trace, it says so.
+    if found["skipped"] == serde_json::json!([]) {
+        assert!(count(&found, "kills") > 10);
+        assert!(count(&found, "errors") > 10);
+    }
+}
+
+#[test]
+fn crashes_and_failing_disks() {
+    let found = section("crash");
+    assert!(count(&found, "different crash images judged") > 100);
+    assert!(count(&found, "acts that failed") > 100);
+    assert!(count(&found, "promises of the queue") > 10);
+}
+
+#[test]
 fn readers_and_writers_of_one_map() {
     let found = section("readers");
     assert!(count(&found, "changes") > 1);

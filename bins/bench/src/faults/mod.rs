@@ -5,6 +5,8 @@
 //! that this machine can't run says why instead, so that no run looks better than it was.
 
 mod attacks;
+mod crash;
+mod publish;
 mod queue;
 mod readers;
 mod report;
@@ -45,12 +47,17 @@ struct Section {
 }
 
 /// All sections, in the order in which they run.
-const SECTIONS: &[Section] = &[readers::SECTION, queue::SECTION, attacks::SECTION];
+const SECTIONS: &[Section] = &[
+    publish::SECTION,
+    crash::SECTION,
+    readers::SECTION,
+    queue::SECTION,
+    attacks::SECTION,
+];
 
 /// What a section is given.
 struct Lab {
     /// The folder with makemap, editmap and so on.
-    #[allow(dead_code)] // for the sections to come
     programs: PathBuf,
     /// An empty folder of its own.
     folder: PathBuf,

@@ -1,7 +1,9 @@
 //! The database of the queue, on a disk.
 
+use std::fs::{File, TryLockError};
 use std::io;
 use std::ops::Bound;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +16,8 @@ use super::error::QueueError;
 
 /// Pages of the store that are kept in memory; redb's own limit is a gigabyte.
 const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
+/// The length of redb's magic number, which stands at the start.
+const MAGIC_OCTETS: usize = 9;
 /// How long a store that is in use is waited for.
 const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -44,6 +48,15 @@ pub(super) fn open_when_free(disk: &Arc<dyn Disk>, path: &Path) -> Result<Databa
 fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Database, DatabaseError> {
     let file = disk.open_or_create(path, 0o600)?;
     let _ = disk.set_mode(&file, 0o600);
+    // redb takes the same lock once more.
+    match disk.try_lock(&file) {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(DatabaseError::DatabaseAlreadyOpen),
+        Err(TryLockError::Error(e)) => return Err(e.into()),
+    }
+    if !is_begun(&file)? {
+        disk.set_len(&file, 0)?;
+    }
     let backend = QueueFile {
         read: FileBackend::new(file.try_clone()?)?,
         written: DiskFile::new(Arc::clone(disk), file),
@@ -51,6 +64,18 @@ fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Database, DatabaseError> {
     Database::builder()
         .set_cache_size(MAX_CACHE_OCTETS)
         .create_with_backend(backend)
+}
+
+/// Whether redb has ever finished making the database: its magic number is the last thing that
+/// it writes then. A server that is killed before that leaves a file that redb refuses, and
+/// nobody was told 250 for anything in it.
+fn is_begun(file: &File) -> io::Result<bool> {
+    let mut first = [0; MAGIC_OCTETS];
+    match file.read_exact_at(&mut first, 0) {
+        Ok(()) => Ok(first != [0; MAGIC_OCTETS]),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(e),
+    }
 }
 
 /// The file as redb sees it: read and locked as redb does, written through the disk.

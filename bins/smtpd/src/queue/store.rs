@@ -68,6 +68,7 @@ impl Store {
         if journal.last() > taken {
             base.take_in(&layer, journal.last())?;
         }
+        keep_names(disk.as_ref(), folder)?;
         let store = Store {
             disk: Arc::clone(disk),
             folder: folder.into(),
@@ -294,7 +295,32 @@ fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
             action: "make folder",
             source,
         }),
-        _ => Ok(()),
+        _ => keep_name(disk, path),
+    }
+}
+
+/// Makes the names of the queue's folders and of its database durable: what stands in a file
+/// is safe only if its name is. Whoever made them may have been killed before it came to that.
+fn keep_names(disk: &dyn Disk, folder: &Path) -> Result<(), QueueError> {
+    keep_name(disk, &folder.join("large"))?;
+    keep_name(disk, folder)
+}
+
+fn keep_name(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
+    let above = match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    match disk.sync_folder(above) {
+        Ok(()) => Ok(()),
+        // A user's own queue may stand in a folder that he can't read.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(source) => Err(QueueError::Io {
+            path: above.into(),
+            action: "fsync",
+            source,
+        }),
     }
 }
 

@@ -371,6 +371,50 @@ async fn what_became_of_a_copy_is_there_after_a_crash() {
     assert_eq!(queue.envelope("a").unwrap(), again);
 }
 
+#[tokio::test]
+async fn a_queue_whose_making_was_broken_off_is_made_anew() {
+    for left in [vec![], vec![0; 320], vec![0; 1 << 20]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("queue.redb"), &left).unwrap();
+        let queue = Queue::open(dir.path()).unwrap();
+        add(&queue, "a", b"1").await;
+        drop(queue);
+        assert_eq!(Queue::open(dir.path()).unwrap().len(), 1);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("queue.redb"), [7; 4096]).unwrap();
+    assert!(
+        Queue::open(dir.path()).is_err(),
+        "it may be somebody's mail"
+    );
+}
+
+/// Notes which folders are synced.
+#[derive(Debug, Default)]
+struct Folders(std::sync::Mutex<Vec<std::path::PathBuf>>);
+
+impl Disk for Folders {
+    fn sync_folder(&self, path: &Path) -> std::io::Result<()> {
+        self.0.lock().unwrap().push(path.into());
+        System.sync_folder(path)
+    }
+}
+
+#[test]
+fn the_names_of_a_queue_are_durable_before_it_takes_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("var/queue");
+    // The second one finds everything there, perhaps left by one that was killed.
+    for _ in 0..2 {
+        let disk = Arc::new(Folders::default());
+        drop(Queue::open_on(&folder, Arc::clone(&disk) as Arc<dyn Disk>).unwrap());
+        let synced = disk.0.lock().unwrap();
+        for path in [folder.clone(), dir.path().join("var")] {
+            assert!(synced.contains(&path), "{}: {synced:?}", path.display());
+        }
+    }
+}
+
 /// A disk that is full at times.
 #[derive(Debug, Default)]
 struct FullDisk {

@@ -59,9 +59,7 @@ impl Draft {
 
     /// The file, to be read.
     pub(super) fn file(&self) -> Result<File, StoreError> {
-        self.file
-            .try_clone()
-            .map_err(|e| StoreError::io(&self.path, "open", e))
+        patiently(|| self.file.try_clone()).map_err(|e| StoreError::io(&self.path, "open", e))
     }
 
     /// The file, to be written.
@@ -236,6 +234,8 @@ pub(super) fn keep_berkeley(
     // needs the old file, whatever it holds.
     copy.sync()?;
     copy.rename_to(&kept)?;
+    // Before the map is replaced: a crash must not keep the one rename and lose the other.
+    sync_folder(disk.as_ref(), &kept)?;
     Ok(Some(kept))
 }
 

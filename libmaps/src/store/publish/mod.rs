@@ -201,6 +201,16 @@ impl Publisher {
         self.base.as_ref().map(Base::map)
     }
 
+    /// The options that the map which is edited says it was built with; `None` where it says
+    /// none, or a new one is made.
+    #[must_use]
+    pub fn base_described(&self) -> Option<&str> {
+        match &self.base {
+            Some(Base::Redb(map)) => Some(&map.meta().options),
+            _ => None,
+        }
+    }
+
     /// Refuses to edit a map of another class than the administrator said.
     ///
     /// # Errors

@@ -1,8 +1,10 @@
 use super::*;
 use crate::rhs::Rhs;
+use crate::store::disk::{Disk, System};
 use crate::store::path::Safety;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::{Arc, Mutex};
 
 fn options() -> Options {
     Options::new(MapClass::Hash, "test 0")
@@ -264,4 +266,59 @@ fn a_fifo_put_in_the_place_of_a_map_holds_nobody_up() {
         });
         let _ = edited;
     }
+}
+
+/// Notes the acts that a crash must not put out of order.
+#[derive(Debug, Default)]
+struct Order(Mutex<Vec<String>>);
+
+impl Order {
+    fn note(&self, what: &str, path: &Path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.0.lock().unwrap().push(format!("{what} {name}"));
+    }
+}
+
+impl Disk for Order {
+    fn sync(&self, file: &fs::File) -> io::Result<()> {
+        self.0.lock().unwrap().push("sync".into());
+        System.sync(file)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.0.lock().unwrap().push("sync the folder".into());
+        System.sync_folder(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.note("rename to", to);
+        System.rename(from, to)
+    }
+}
+
+#[test]
+fn the_old_berkeley_file_is_safe_before_the_map_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata");
+    fs::copy(testdata.join("berkeley/load-hash-p512.db"), &target).unwrap();
+    let order = Arc::new(Order::default());
+    let options = Options {
+        disk: Arc::clone(&order) as Arc<dyn Disk>,
+        ..options()
+    };
+    let mut publisher = Publisher::edit(&target, options).unwrap();
+    publisher.put(Entry::new("added", "1")).unwrap();
+    publisher.publish().unwrap();
+    assert_eq!(
+        *order.0.lock().unwrap(),
+        [
+            "sync",
+            "rename to m.bdb",
+            "sync the folder",
+            "sync",
+            "rename to m.db",
+            "sync the folder",
+        ]
+    );
 }

@@ -52,7 +52,7 @@ impl Snapshot {
     fn read_below(&self, offset: u64, mut out: &mut [u8]) -> io::Result<()> {
         let mut at = offset;
         while !out.is_empty() {
-            let got = self.file.read_at(out, at)?;
+            let got = patiently(|| self.file.read_at(out, at))?;
             if got == 0 {
                 out.fill(0);
                 return Ok(());

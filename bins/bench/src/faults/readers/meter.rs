@@ -1,5 +1,7 @@
 //! What a piece of work took, told apart from what else the machine did meanwhile.
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 /// What it took.
@@ -9,9 +11,8 @@ pub(super) struct Taken {
     pub(super) wall: Duration,
     /// On the processor, by this thread.
     pub(super) cpu: Duration,
-    /// How often the thread gave the processor up because it had to wait: for a lock, for the
-    /// disk. That another thread was let run instead is not among them.
-    pub(super) waits: u64,
+    /// How long the thread was ready to run and had no processor.
+    pub(super) delay: Duration,
 }
 
 impl Taken {
@@ -20,65 +21,61 @@ impl Taken {
         Taken {
             wall: self.wall.max(other.wall),
             cpu: self.cpu.max(other.cpu),
-            waits: self.waits.max(other.waits),
+            delay: self.delay.max(other.delay),
         }
     }
 }
 
-/// Measures from its start on, in one thread.
-pub(super) struct Meter {
-    begun: Instant,
-    cpu: Duration,
-    waits: u64,
-}
+/// The clocks of one thread: `/proc/thread-self/schedstat` of proc(5), where the kernel has it.
+pub(super) struct Clocks(Option<File>);
 
-impl Meter {
-    pub(super) fn start() -> Self {
+impl Clocks {
+    /// Those of the thread that asks.
+    pub(super) fn of_this_thread() -> Self {
+        Clocks(File::open("/proc/thread-self/schedstat").ok())
+    }
+
+    /// Whether they can be read.
+    pub(super) fn work(&self) -> bool {
+        self.read().is_some()
+    }
+
+    /// Time on the processor, and time ready for one.
+    fn read(&self) -> Option<(Duration, Duration)> {
+        let mut octets = [0; 128];
+        let got = self.0.as_ref()?.read_at(&mut octets, 0).ok()?;
+        let text = std::str::from_utf8(octets.get(..got)?).ok()?;
+        let mut numbers = text.split_whitespace().map(str::parse);
+        let mut next = || Some(Duration::from_nanos(numbers.next()?.ok()?));
+        Some((next()?, next()?))
+    }
+
+    /// Begins to measure.
+    pub(super) fn start(&self) -> Meter<'_> {
         Meter {
-            waits: waits(),
-            cpu: cpu(),
+            clocks: self,
+            before: self.read().unwrap_or_default(),
             begun: Instant::now(),
         }
     }
+}
 
+/// Measures from its start on.
+pub(super) struct Meter<'a> {
+    clocks: &'a Clocks,
+    before: (Duration, Duration),
+    begun: Instant,
+}
+
+impl Meter<'_> {
     pub(super) fn stop(self) -> Taken {
         let wall = self.begun.elapsed();
+        let (cpu, delay) = self.clocks.read().unwrap_or_default();
         Taken {
             wall,
-            cpu: cpu().saturating_sub(self.cpu),
-            waits: waits().saturating_sub(self.waits),
+            cpu: cpu.saturating_sub(self.before.0),
+            delay: delay.saturating_sub(self.before.1),
         }
-    }
-}
-
-/// The processor time of this thread so far.
-#[allow(unsafe_code)] // std has no clock of a thread
-fn cpu() -> Duration {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is to a live variable of the type that is written.
-    let done = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
-    match done {
-        0 => Duration::new(
-            u64::try_from(time.tv_sec).unwrap_or(0),
-            u32::try_from(time.tv_nsec).unwrap_or(0),
-        ),
-        _ => Duration::ZERO,
-    }
-}
-
-/// How often this thread has waited so far.
-#[allow(unsafe_code)] // std does not tell
-fn waits() -> u64 {
-    // SAFETY: rusage is plain numbers, for which zeros are a value.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: the pointer is to a live variable of the type that is written.
-    let done = unsafe { libc::getrusage(libc::RUSAGE_THREAD, &mut usage) };
-    match done {
-        0 => u64::try_from(usage.ru_nvcsw).unwrap_or(0),
-        _ => 0,
     }
 }
 
@@ -88,14 +85,18 @@ mod tests {
 
     #[test]
     fn waiting_and_working_are_told_apart() {
-        let meter = Meter::start();
+        let clocks = Clocks::of_this_thread();
+        if !clocks.work() {
+            println!("skipped: no schedstat here");
+            return;
+        }
+        let meter = clocks.start();
         std::thread::sleep(Duration::from_millis(20));
         let slept = meter.stop();
-        assert!(slept.waits > 0 && slept.wall >= Duration::from_millis(20));
-        assert!(slept.cpu < slept.wall, "{slept:?}");
-        let meter = Meter::start();
+        assert!(slept.cpu + slept.delay < slept.wall, "{slept:?}");
+        let meter = clocks.start();
         let mut n = 1_u64;
-        while meter.begun.elapsed() < Duration::from_millis(20) {
+        while meter.begun.elapsed() < Duration::from_millis(50) {
             n = std::hint::black_box(n.wrapping_mul(3));
         }
         assert!(meter.stop().cpu > Duration::ZERO);
