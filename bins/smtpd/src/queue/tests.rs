@@ -415,6 +415,51 @@ fn the_names_of_a_queue_are_durable_before_it_takes_mail() {
     }
 }
 
+/// A disk that fails from one of the next syncs on.
+#[derive(Debug)]
+struct FailingSyncs {
+    left: std::sync::atomic::AtomicUsize,
+}
+
+impl Disk for FailingSyncs {
+    fn sync_data(&self, file: &std::fs::File) -> std::io::Result<()> {
+        let left = |left: usize| left.checked_sub(1);
+        match self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+        {
+            Ok(_) => System.sync_data(file),
+            Err(_) => Err(std::io::Error::from_raw_os_error(libc::EIO)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_notice_of_a_commit_that_was_broken_off_stays_with_its_message() {
+    for syncs in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(FailingSyncs {
+            left: usize::MAX.into(),
+        });
+        let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
+        add(&queue, "a", b"1").await;
+        assert!(queue.take_due(0).is_some());
+        let mut told = queue.envelope("a").unwrap();
+        told.warned = true;
+        let notice = Envelope {
+            origin: Origin::Notice,
+            ..envelope("n")
+        };
+        disk.left.store(syncs, Ordering::SeqCst);
+        let notices = vec![(notice, Body::Small(b"text".to_vec()))];
+        let _ = queue.settle(&told, notices).await;
+        disk.left.store(usize::MAX, Ordering::SeqCst);
+        add(&queue, "other", b"2").await;
+        let is_told = queue.envelope("a").unwrap() == told;
+        assert_eq!(is_told, queue.envelope("n").is_ok(), "after {syncs} syncs");
+    }
+}
+
 /// A disk that is full at times.
 #[derive(Debug, Default)]
 struct FullDisk {
