@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use libmaps::store::disk::Disk;
 use smtpd::queue::{
-    Body, Envelope, Expanded, Hold, Progress, Queue, QueueError, QueuedRecipient, QueuedTarget,
+    Body, Envelope, Expanded, Hold, Origin, Progress, Queue, QueueError, QueuedRecipient,
+    QueuedTarget,
 };
 
 use super::super::report::Findings;
@@ -14,7 +15,7 @@ use super::super::{Effort, Lab};
 use super::ledger::{Ledger, Message, Promise};
 use super::recorder::{Fate, Plan, Recorder, no_faults};
 use super::tape::Tape;
-use super::{ERRORS, replay};
+use super::{ERRORS, Judge, judged, replay};
 
 /// A text that gets a file of its own.
 const LARGE: usize = 70_000;
@@ -219,7 +220,8 @@ impl Life {
             message.envelope.tries += 1;
             message.envelope.due_unix = 5000;
             promise.add(id, Some(message.clone()));
-            let told = self::message(notice, 400);
+            let mut told = self::message(notice, 400);
+            told.envelope.origin = Origin::Notice;
             notices.push((told.envelope.clone(), Body::Small(told.text.clone())));
             promise.add(notice, Some(told));
         } else {
@@ -305,6 +307,7 @@ pub(super) fn run(lab: &Lab, found: &mut Findings) -> io::Result<()> {
         Effort::Long => (1, ERRORS.len()),
     };
     for (name, error) in ERRORS.iter().take(most) {
+        // For once, for a while, and up to the evening.
         for lasting in [1, 3, usize::MAX] {
             for number in (0..day.acts).step_by(step) {
                 fail(number, lasting, name, *error, found)?;
@@ -352,7 +355,8 @@ fn fail(
         found.count("crash images", 1);
         let folder = tempfile::tempdir()?;
         day.tape.tree(&crash).lay_out(folder.path())?;
-        if let Err(why) = day.judge(folder.path(), notes) {
+        let judge: &mut Judge<'_> = &mut |folder, notes| day.judge(folder, notes);
+        if let Err(why) = judged(judge, folder.path(), notes) {
             found.lose(format!("{what}: {}: {why}", day.tape.tell(&crash)));
         }
     }
