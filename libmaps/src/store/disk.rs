@@ -11,6 +11,7 @@
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt, fchown};
 use std::path::Path;
@@ -97,6 +98,13 @@ pub trait Disk: fmt::Debug + Send + Sync {
         patiently(|| file.sync_data())
     }
 
+    /// Lets the system forget what it holds in memory of the file, as far as it takes that for
+    /// what is on the disk. After a sync that failed it takes too much for it, and would show
+    /// for as long as it runs what will be gone after a crash.
+    fn forget(&self, file: &File) -> io::Result<()> {
+        forget(file)
+    }
+
     /// Waits until the names in the folder are on the disk.
     fn sync_folder(&self, path: &Path) -> io::Result<()> {
         let folder = patiently(|| File::open(path))?;
@@ -153,6 +161,15 @@ fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     match done {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[allow(unsafe_code)] // posix_fadvise has no safe form in std
+fn forget(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as the call lasts.
+    match unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) } {
+        0 => Ok(()),
+        error => Err(io::Error::from_raw_os_error(error)),
     }
 }
 
@@ -256,6 +273,17 @@ mod tests {
         assert_eq!(done.unwrap(), 4);
         let failed = patiently(|| Err::<(), _>(io::Error::from_raw_os_error(libc::EIO)));
         assert_eq!(failed.unwrap_err().raw_os_error(), Some(libc::EIO));
+    }
+
+    #[test]
+    fn what_is_forgotten_is_read_from_the_disk() {
+        let file = tempfile::tempfile().unwrap();
+        System.write_all_at(&file, b"octets", 0).unwrap();
+        System.sync(&file).unwrap();
+        System.forget(&file).unwrap();
+        let mut got = [0; 6];
+        file.read_exact_at(&mut got, 0).unwrap();
+        assert_eq!(&got, b"octets");
     }
 
     #[test]

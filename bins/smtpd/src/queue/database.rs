@@ -54,6 +54,8 @@ fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Database, DatabaseError> {
         Err(TryLockError::WouldBlock) => return Err(DatabaseError::DatabaseAlreadyOpen),
         Err(TryLockError::Error(e)) => return Err(e.into()),
     }
+    // Whoever had it before may have met a sync that failed. Not all file systems can forget.
+    let _ = disk.forget(&file);
     if !is_begun(&file)? {
         disk.set_len(&file, 0)?;
     }

@@ -464,6 +464,7 @@ async fn a_notice_of_a_commit_that_was_broken_off_stays_with_its_message() {
 #[derive(Debug, Default)]
 struct FullDisk {
     full: std::sync::atomic::AtomicBool,
+    forgotten: AtomicUsize,
 }
 
 impl FullDisk {
@@ -476,6 +477,11 @@ impl FullDisk {
 }
 
 impl Disk for FullDisk {
+    fn forget(&self, file: &std::fs::File) -> std::io::Result<()> {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        System.forget(file)
+    }
+
     fn set_len(&self, file: &std::fs::File, octets: u64) -> std::io::Result<()> {
         self.check()?;
         System.set_len(file, octets)
@@ -503,6 +509,7 @@ async fn a_full_disk_is_forgotten_when_it_has_room_again() {
     let disk = Arc::new(FullDisk::default());
     let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
     add(&queue, "one", b"hello").await;
+    assert_eq!(disk.forgotten.load(Ordering::SeqCst), 1);
     disk.full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
         let refused = queue.add(envelope("two"), Body::Small(b"x".to_vec())).await;
@@ -511,6 +518,8 @@ async fn a_full_disk_is_forgotten_when_it_has_room_again() {
     assert_eq!(queue.len(), 1);
     disk.full.store(false, Ordering::SeqCst);
     assert_eq!(text_of(&queue, "one"), b"hello");
+    // What the system remembers of a file that could not be synced is not believed.
+    assert!(disk.forgotten.load(Ordering::SeqCst) > 1);
     add(&queue, "two", b"again").await;
     assert_eq!(queue.envelope("one").unwrap(), envelope("one"));
     assert_eq!(text_of(&queue, "two"), b"again");

@@ -47,6 +47,10 @@ pub(super) enum Act {
     SyncFailed {
         file: FileId,
     },
+    /// What will never be on the disk is no longer in memory either.
+    Forgotten {
+        file: FileId,
+    },
     SyncFolder {
         name: PathBuf,
     },
@@ -114,13 +118,13 @@ impl Tape {
         for (at, act) in first().enumerate() {
             let mut later = first().skip(at + 1);
             let safe = match act {
-                Act::Write { file, .. } | Act::SetLen { file, .. } => later
-                    .find_map(|later| match later {
-                        Act::Sync { file: synced } if synced == file => Some(true),
-                        Act::SyncFailed { file: failed } if failed == file => Some(false),
-                        _ => None,
-                    })
-                    .unwrap_or(false),
+                Act::Write { .. } => match self.writing(at, acts) {
+                    Writing::OnDisk | Writing::Gone => true,
+                    Writing::InMemory | Writing::Doomed => false,
+                },
+                Act::SetLen { file, .. } => {
+                    later.any(|later| matches!(later, Act::Sync { file: synced } if synced == file))
+                }
                 Act::Create { name, .. }
                 | Act::CreateFolder { name }
                 | Act::Remove { name, .. }
@@ -135,6 +139,54 @@ impl Tape {
             }
         }
         lost
+    }
+
+    /// What has become of a write by this act.
+    fn writing(&self, write: usize, acts: usize) -> Writing {
+        let Some(Act::Write { file, .. }) = self.acts.get(write) else {
+            return Writing::OnDisk;
+        };
+        let mut writing = Writing::InMemory;
+        for later in self.acts.iter().take(acts).skip(write + 1) {
+            writing = match (later, writing) {
+                (Act::Sync { file: own }, Writing::InMemory) if own == file => Writing::OnDisk,
+                (Act::SyncFailed { file: own }, Writing::InMemory) if own == file => {
+                    Writing::Doomed
+                }
+                (Act::Forgotten { file: own }, Writing::Doomed) if own == file => Writing::Gone,
+                _ => continue,
+            };
+        }
+        writing
+    }
+
+    /// What is read of a file when what is doomed is forgotten.
+    pub(super) fn remembered(&self, file: FileId) -> Vec<u8> {
+        let mut octets = self.start_octets.get(&file).cloned().unwrap_or_default();
+        for (at, act) in self.acts.iter().enumerate() {
+            match act {
+                Act::SetLen {
+                    file: own,
+                    octets: len,
+                } if *own == file => {
+                    octets.resize(usize::try_from(*len).unwrap_or(usize::MAX), 0);
+                }
+                Act::Write {
+                    file: own,
+                    offset,
+                    octets: written,
+                } if *own == file
+                    && !matches!(
+                        self.writing(at, self.acts.len()),
+                        Writing::Doomed | Writing::Gone
+                    ) =>
+                {
+                    write_at(&mut octets, *offset, written);
+                }
+                _ => {}
+            }
+        }
+        octets
     }
 
     /// What crashes after so many acts may leave, a tree each.
@@ -179,7 +231,7 @@ impl Tape {
         let mut names = self.start_names.clone();
         let mut octets = self.start_octets.clone();
         for (at, act) in self.acts.iter().take(crash.acts).enumerate() {
-            if lost.contains(&at) {
+            if lost.contains(&at) || self.writing(at, crash.acts) == Writing::Gone {
                 continue;
             }
             match act {
@@ -215,20 +267,13 @@ impl Tape {
                         true => whole / 2,
                         false => whole,
                     };
-                    let start = usize::try_from(*offset).unwrap_or(usize::MAX);
                     let file = octets.entry(*file).or_default();
-                    if file.len() < start + kept {
-                        file.resize(start + kept, 0);
-                    }
-                    if let (Some(to), Some(from)) =
-                        (file.get_mut(start..start + kept), written.get(..kept))
-                    {
-                        to.copy_from_slice(from);
-                    }
+                    write_at(file, *offset, written.get(..kept).unwrap_or_default());
                 }
                 Act::Attributes
                 | Act::Sync { .. }
                 | Act::SyncFailed { .. }
+                | Act::Forgotten { .. }
                 | Act::SyncFolder { .. }
                 | Act::Note => {}
             }
@@ -275,6 +320,28 @@ impl Tape {
     }
 }
 
+/// Where a write stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writing {
+    InMemory,
+    OnDisk,
+    /// In memory, and taken for what is on the disk.
+    Doomed,
+    /// Nowhere.
+    Gone,
+}
+
+fn write_at(file: &mut Vec<u8>, offset: u64, octets: &[u8]) {
+    let start = usize::try_from(offset).unwrap_or(usize::MAX);
+    let end = start.saturating_add(octets.len());
+    if file.len() < end {
+        file.resize(end, 0);
+    }
+    if let Some(to) = file.get_mut(start..end) {
+        to.copy_from_slice(octets);
+    }
+}
+
 impl Act {
     /// The act in a few words.
     pub(super) fn tell(&self) -> String {
@@ -290,6 +357,7 @@ impl Act {
             Act::Attributes => "owner or mode".into(),
             Act::Sync { file } => format!("sync file {file}"),
             Act::SyncFailed { file } => format!("failed sync of file {file}"),
+            Act::Forgotten { file } => format!("forget file {file}"),
             Act::SyncFolder { name } => format!("sync folder /{}", name.display()),
             Act::Rename { from, to, .. } => {
                 format!("rename {} to {}", from.display(), to.display())
@@ -416,6 +484,22 @@ mod tests {
             Act::Sync { file },
         ];
         assert_eq!(contents(&tape, 4, "m"), [text("-b"), text("ab")]);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_in_no_image() {
+        let mut tape = Tape::default();
+        let file = tape.start_file("m".into(), b"--".to_vec());
+        tape.acts = vec![
+            write(file, 0, b"a"),
+            Act::SyncFailed { file },
+            Act::Forgotten { file },
+            write(file, 1, b"b"),
+        ];
+        assert_eq!(contents(&tape, 2, "m"), [text("--"), text("a-")]);
+        assert_eq!(contents(&tape, 3, "m"), [text("--")]);
+        assert_eq!(tape.remembered(file), b"-b");
+        assert_eq!(contents(&tape, 4, "m"), [text("--"), text("-b")]);
     }
 
     #[test]
