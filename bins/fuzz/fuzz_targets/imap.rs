@@ -11,7 +11,11 @@ const PASSWORD: &[u8] = b"pa\\ss\"word";
 
 fuzz_target!(|input: (bool, u8, &[u8])| {
     let (tls, size, octets) = input;
-    let start_tls = if tls { StartTls::Required } else { StartTls::No };
+    let start_tls = if tls {
+        StartTls::Required
+    } else {
+        StartTls::No
+    };
     let mut imap = ImapLogin::new(b"user", PASSWORD, start_tls).expect("no CR, LF or NUL");
     let (mut secured, mut logins) = (false, 0);
     for piece in octets.chunks(usize::from(size).max(1)) {

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use libmaps::site::Site;
 use libmaps::site::model::{DaemonOptions, Family};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::connection::{Accepted, Phase, serve};
@@ -28,7 +29,7 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 /// A bound listener.
 pub(crate) struct Bound {
     /// Its socket.
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: std::net::TcpListener,
     /// The daemon's name.
     pub(crate) name: String,
     daemon: usize,
@@ -40,8 +41,16 @@ pub(crate) async fn listen(
     world: Arc<RwLock<Arc<World>>>,
     phase: watch::Receiver<Phase>,
 ) {
+    let own = bound.listener.try_clone();
+    let listener = match own.and_then(tokio::net::TcpListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let text = format!("daemon {}: {error}", bound.name);
+            return current(&world).log.say(Level::Error, &text);
+        }
+    };
     loop {
-        let accepted = bound.listener.accept().await;
+        let accepted = listener.accept().await;
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -242,7 +251,7 @@ fn bind_daemon(
     site: &Site,
     options: &DaemonOptions,
     passed: &mut Vec<std::net::TcpListener>,
-) -> io::Result<TcpListener> {
+) -> io::Result<std::net::TcpListener> {
     if options.family == Family::Local {
         return Err(io::Error::other("Family=local is not served here"));
     }
@@ -264,27 +273,27 @@ fn bind_daemon(
     if let Some(at) = found.or_else(|| passed.iter().position(on_port)) {
         let listener = passed.swap_remove(at);
         listener.set_nonblocking(true)?;
-        return TcpListener::from_std(listener);
+        return Ok(listener);
     }
-    let socket = match addr {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     if addr.is_ipv6() {
         // Alone, an IPv6 listener takes IPv4 clients too; beside an IPv4 one it must not.
         let mut others = site.daemons.iter();
         let beside = others.any(|o| o.family == Family::Inet && o.port_number() == Some(port));
-        socket2::SockRef::from(&socket).set_only_v6(beside)?;
+        socket.set_only_v6(beside)?;
     }
     if let Some(octets) = options.buffer_octets("SendBufSize") {
-        socket.set_send_buffer_size(octets)?;
+        socket.set_send_buffer_size(octets as usize)?;
     }
     if let Some(octets) = options.buffer_octets("ReceiveBufSize") {
-        socket.set_recv_buffer_size(octets)?;
+        socket.set_recv_buffer_size(octets as usize)?;
     }
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(options.backlog.unwrap_or(BACKLOG))
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    let backlog = options.backlog.unwrap_or(BACKLOG);
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
 }
 
 /// The address of a name or a number, of the daemon's family.

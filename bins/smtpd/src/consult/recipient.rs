@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use libmaps::decision::LookupError;
 use libmaps::map::{Entries, Map, MapName, StoreError};
-use libmaps::policy::expand::include::SiteIncludes;
 use libmaps::policy::expand::{Expander, Expansion, State};
 use libmaps::policy::facts::{Answer as Found, Facts, Need};
 use libmaps::policy::route::canonify::{Addressing, HostNames};
@@ -15,6 +14,7 @@ use libmaps::table::aliases::AliasTable;
 use libmaps::table::verdict::Refusal;
 use tokio::sync::Semaphore;
 
+use crate::deliver::include_file::ServerIncludes;
 use crate::session::{Answer, Fate, Path, shown};
 use crate::world::World;
 
@@ -170,7 +170,7 @@ impl Consultant {
                 },
                 aliases: &aliases,
                 users: &world.users,
-                includes: &SiteIncludes { site: &world.site },
+                includes: &ServerIncludes { site: &world.site },
             };
             expander.expand(path.asked())
         })
@@ -211,7 +211,7 @@ impl Consultant {
                 },
                 aliases: &aliases,
                 users: &world.users,
-                includes: &SiteIncludes { site: &world.site },
+                includes: &ServerIncludes { site: &world.site },
             };
             expander.expand(text)
         })

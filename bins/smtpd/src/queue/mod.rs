@@ -54,6 +54,14 @@ pub use selection::{Condition, Field, Want, selects};
 pub use spool::Spool;
 pub use store::Text;
 
+/// Makes the folder of a queue, where it is not there.
+///
+/// # Errors
+/// When it can't be made.
+pub fn make_folder(folder: &Path) -> Result<(), QueueError> {
+    store::make_folder(&System, folder)
+}
+
 /// The queue. Dropping the last handle closes the store cleanly.
 #[derive(Debug)]
 pub struct Queue {

@@ -282,7 +282,8 @@ impl Text {
     }
 }
 
-fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
+/// Makes the folder of a queue, where it is not there.
+pub(super) fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
     if path.is_dir() {
         return Ok(());
     }
