@@ -1,9 +1,11 @@
 #!/bin/sh
 # Real Postfix and real sendmail (Debian's) ask our maps, decisions and passwords: mapctl serve answers their
-# lookups in aliases, virtusertable, mailertable and access, and Postfix's check_policy_service; then the rate
-# of lookups is compared with Postfix's own proxy:lmdb: in the same run.
+# lookups in aliases, virtusertable, mailertable and access, and Postfix's check_policy_service; saslauthd -D logs
+# Postfix's clients in; smtpd asks a real Dovecot for passwords; then the rate of lookups is compared with Postfix's
+# own proxy:lmdb: in the same run.
 #
-# usage: socketmap-peers.sh [--install] [--peers PEERS] DIR      DIR holds mapctl, makemap, newaliases
+# usage: socketmap-peers.sh [--install] [--peers PEERS] DIR      DIR holds mapctl, makemap, newaliases,
+#        saslpasswd2, saslauthd and smtpd; what the last three try is left out where they are missing
 #
 # PEERS (/var/tmp/socketmap-peers) holds the unpacked packages. --install fetches what is missing by apt-get and
 # unpacks it there; nothing is installed, and no package that is there is replaced. Everything runs as root in
@@ -60,7 +62,7 @@ SM=127.0.0.2 PF=127.0.0.3
 printf '127.0.0.1 localhost\n127.0.0.8 host.example\n127.0.0.9 client.example\n%s sm.example\n%s pf.example\n' $SM $PF > /etc/hosts
 hostname host.example
 printf 'hosts: files\npasswd: files\ngroup: files\n' > /etc/nsswitch.conf
-for user in postfix:5001 postdrop:5002 smmta:5006 smmsp:5007 joe:5010; do
+for user in postfix:5001 postdrop:5002 dovecot:5003 dovenull:5004 smmta:5006 smmsp:5007 joe:5010; do
     grep -q "^${user%:*}:" /etc/passwd || echo "${user%:*}:x:${user#*:}:${user#*:}::/nonexistent:/bin/false" >> /etc/passwd
     grep -q "^${user%:*}:" /etc/group || echo "${user%:*}:x:${user#*:}:" >> /etc/group
 done
@@ -124,7 +126,10 @@ virtual_alias_domains = shop.example
 # Postfix asks no socket in alias_maps, which may name programs and files.
 virtual_alias_maps = socketmap:unix:/run/mapctl/maps:search-virtusertable, socketmap:unix:/run/mapctl/maps:search-aliases
 transport_maps = socketmap:inet:127.0.0.1:5461:search-mailertable
-smtpd_relay_restrictions = reject_unauth_destination
+smtpd_relay_restrictions = permit_sasl_authenticated, reject_unauth_destination
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = private/auth
 smtpd_recipient_restrictions = check_policy_service unix:/run/mapctl/policy
 local_recipient_maps =
 relay_domains = far.example
@@ -173,6 +178,55 @@ m4 -D_CF_DIR_=$CF/ $CF/m4/cf.m4 /etc/peer/peer.mc > /etc/peer/peer.cf 2>"$W/m4.e
 SENDMAIL=$(ls /usr/libexec/sendmail/sendmail /usr/lib/sm.bin/sendmail /usr/sbin/sendmail-mta 2>/dev/null | head -1)
 "$SENDMAIL" -C /etc/peer/peer.cf -bD -q5s -X "$W/sendmail.traffic" >"$W/sendmail.log" 2>&1 &
 
+# -- saslauthd, for Postfix
+if [ -x "$BIN/saslauthd" ]; then
+    printf 'our secret' | "$BIN/saslpasswd2" -p -c -f "$ROOT/etc/sasldb2" -u pf.example joe
+    mkdir -p /var/spool/postfix/private && chmod 755 /var/spool/postfix && chown postfix /var/spool/postfix/private && chmod 700 /var/spool/postfix/private
+    "$BIN/saslauthd" -a sasldb -d -m /run/saslauthd --root "$ROOT" -D /var/spool/postfix/private/auth --realm pf.example \
+        --mechs "SCRAM-SHA-256 CRAM-MD5 PLAIN LOGIN" 2>"$W/saslauthd.log" &
+fi
+
+# -- Dovecot, and smtpd before it
+DOVECOT=
+if [ -x "$BIN/smtpd" ] && [ -x "$BIN/saslauthd" ] && command -v dovecot >/dev/null; then
+    DOVECOT=1 THEIRS=$W/theirs.root
+    mkdir -p /run/dovecot "$THEIRS/etc/mail" "$THEIRS/etc/sasl2" "$THEIRS/var/spool" "$THEIRS/run"
+    echo 'ann:{PLAIN}her secret' > "$W/dovecot.users" && chmod 644 "$W/dovecot.users"
+    cat > "$W/dovecot.conf" <<END
+base_dir = /run/dovecot
+protocols =
+ssl = no
+log_path = $W/dovecot.log
+disable_plaintext_auth = no
+auth_mechanisms = plain
+auth_failure_delay = 0
+passdb {
+  driver = passwd-file
+  args = $W/dovecot.users
+}
+service auth {
+  unix_listener auth-client {
+    mode = 0666
+  }
+}
+END
+    cat > "$THEIRS/etc/mail/sendmail.mc" <<END
+OSTYPE(\`linux')dnl
+define(\`confDOMAIN_NAME', \`us.example')dnl
+define(\`confAUTH_MECHANISMS', \`PLAIN LOGIN')dnl
+TRUST_AUTH_MECH(\`PLAIN LOGIN')dnl
+FEATURE(\`no_default_msa')dnl
+FEATURE(\`accept_unresolvable_domains')dnl
+DAEMON_OPTIONS(\`Name=MTA, Addr=127.0.0.1, Port=25')dnl
+MAILER(\`local')dnl
+MAILER(\`smtp')dnl
+END
+    echo 'hosts files' > "$THEIRS/etc/mail/service.switch"
+    printf 'pwcheck_method: dovecot\ndovecot_path: /run/auth-client\n' > "$THEIRS/etc/sasl2/Sendmail.conf"
+    dovecot -c "$W/dovecot.conf" -F >"$W/dovecot.start" 2>&1 &
+    "$BIN/smtpd" --root "$THEIRS" --log stderr 2>"$W/smtpd.log" &
+fi
+
 FAILED=0
 check() { # NAME STATUS
     if [ "$2" = 0 ]; then echo "ok      $1"; else echo "FAILED  $1"; FAILED=1; fi
@@ -180,7 +234,7 @@ check() { # NAME STATUS
 within() { # COMMAND: true within 30 seconds
     i=0; until sh -c "$1" >/dev/null 2>&1; do i=$((i+1)); [ $i -gt 150 ] && return 1; sleep 0.2; done
 }
-told() { tail -n 25 "$W/us.log" "$W/postfix.log" "$W/sendmail.log" "$W/sendmail.traffic" "$W/m4.err" "$W/saslauthd.log" 2>/dev/null; }
+told() { tail -n 25 "$W/us.log" "$W/postfix.log" "$W/sendmail.log" "$W/sendmail.traffic" "$W/m4.err" "$W/saslauthd.log" "$W/smtpd.log" "$W"/dovecot.* 2>/dev/null; }
 for peer in "sendmail $SM" "Postfix $PF"; do
     set -- $peer
     within "python3 -c \"import socket; socket.create_connection(('$2', 25), 2).close()\""; check "$1 listens" $?
@@ -209,6 +263,21 @@ says() { # HOST FROM TO PATTERN
     smtp "$1" "$2" "$3" > "$W/said" 2>&1; grep -Eq -- "$4" "$W/said" || { cat "$W/said"; false; }
 }
 
+logs_in() { # HOST MECHANISM USER PASSWORD: the code of the last reply, and of RCPT elsewhere
+    python3 - "$@" <<'END'
+import smtplib, sys
+host, mechanism, user, password = sys.argv[1:5]
+client = smtplib.SMTP(host, 25, source_address=("127.0.0.9", 0), local_hostname="client.example")
+client.ehlo()
+client.user, client.password = user, password
+try:
+    code = client.auth(mechanism, getattr(client, "auth_" + mechanism.lower().replace("-", "_")))[0]
+except smtplib.SMTPAuthenticationError as error:
+    code = error.smtp_code
+client.mail("a@ok.example")
+print(code, client.rcpt("b@elsewhere.example")[0])
+END
+}
 M=socketmap:unix:/run/mapctl/maps
 asks $M:virtusertable info@shop.example joe@pf.example; check "postmap finds an entry" $?
 asks $M:virtusertable nobody@shop.example ''; check "  ... and finds that there is none" $?
@@ -244,6 +313,25 @@ says $SM a@ok.example sales@sm.example '^4[0-9][0-9]'; check "  ... and so does 
 serve; within "test -S /run/mapctl/policy"
 says $PF a@ok.example info@shop.example '^250'; check "back again, Postfix takes mail" $?
 says $SM a@ok.example sales@sm.example '^250'; check "  ... and so does sendmail" $?
+
+if [ -x "$BIN/saslauthd" ]; then
+    within "test -S /var/spool/postfix/private/auth"
+    for mechanism in PLAIN LOGIN CRAM-MD5; do
+        [ "$(logs_in $PF $mechanism joe 'our secret' 2>&1)" = "235 250" ]; check "Postfix logs in by $mechanism through saslauthd -D, and relays" $?
+    done
+    [ "$(logs_in $PF CRAM-MD5 joe wrong 2>&1)" = "535 554" ]; check "  ... and a wrong password is none" $?
+    grep -q 'sasl_method=CRAM-MD5, sasl_username=joe' "$W/postfix.log"; check "  ... as its log says" $?
+else
+    echo "skipped: saslauthd -D: no saslauthd in DIR"
+fi
+if [ -n "$DOVECOT" ]; then
+    within "test -S /run/dovecot/auth-client" && ln -s /run/dovecot/auth-client "$THEIRS/run/auth-client"
+    within "python3 -c \"import socket; socket.create_connection(('127.0.0.1', 25), 2).close()\""
+    [ "$(logs_in 127.0.0.1 PLAIN ann 'her secret' 2>&1)" = "235 250" ]; check "smtpd logs in by Dovecot's passwords, and relays" $?
+    [ "$(logs_in 127.0.0.1 LOGIN ann wrong 2>&1)" = "535 550" ]; check "  ... and a wrong password is none" $?
+else
+    echo "skipped: Dovecot as a source of passwords: no smtpd in DIR, or no Dovecot"
+fi
 
 # Half of the 20,000 keys are there.
 seq -f 'key%.0f@many.example' 1 10 200000 > "$W/keys"

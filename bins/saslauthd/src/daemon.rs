@@ -6,11 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
 use confine::Reach;
+use libmaps::sasl::password::SecretBytes;
 use rustix::process::Signal;
+use tools::serve::{Access, ListenAddress, Offer, Server as Bound};
 
 use crate::cache::CredentialCache;
+use crate::dovecot::{DEFAULT_MECHANISMS, DovecotService, LIMITS};
 use crate::ffi::crypt::Crypt;
 use crate::ffi::pam::Pam;
 use crate::log::{Log, Verbosity};
@@ -190,7 +194,10 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     let listener = dir.listen()?;
     log.info(format!("listening on socket: {}", dir.socket().display()));
 
+    // Bound while that is allowed; its threads come after all that must be alone.
+    let dovecot = bind_dovecot(options, log)?;
     confine(mechanism, options, log);
+    let dovecot = start_dovecot(dovecot, &stop)?;
     let connections = raise_descriptors();
     let pool = Pool::start(threads(options), make).map_err(io_failed)?;
     let service = Service::new(mechanism, options.logins, cache, Arc::clone(log));
@@ -204,6 +211,10 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
         notifier.ready();
     }
     let served = server.with_notifier(notifier).run();
+    if let Some(dovecot) = dovecot {
+        // It has been told by the same signal.
+        let _ = dovecot.join();
+    }
     dir.remove(log);
     log.info(format!("master exited: {pid}"));
     served.map_err(|error| Failure::line(format!("could not wait for clients: {error}")))
@@ -224,9 +235,64 @@ fn confine(mechanism: Mechanism, options: &Options, log: &Log) {
     }
     // Its files are removed at the end.
     reach.write_folder(&options.run_dir);
+    if let Some(folder) = options.dovecot.as_deref().and_then(Path::parent) {
+        reach.write_folder(folder);
+    }
     for lacking in confine::confine(&reach).lacking {
         log.error(format!("not confined: {lacking}"));
     }
+}
+
+/// Binds the socket of Dovecot's protocol, if that is wanted.
+fn bind_dovecot(options: &Options, log: &Arc<Log>) -> Result<Option<Bound>, Failure> {
+    let Some(path) = &options.dovecot else {
+        return Ok(None);
+    };
+    let failed = |error: &dyn std::fmt::Display| Failure::line(format!("-D: {error}"));
+    let offered = match options.mechs.is_empty() {
+        true => DEFAULT_MECHANISMS.to_vec(),
+        false => options.mechs.clone(),
+    };
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let realm = options.realm.clone().unwrap_or(host);
+    let store = site_path(options, SASLDB);
+    let key = SecretBytes::new(random_key().map_err(|e| failed(&e))?.to_vec());
+    let service = DovecotService::new(store, &realm, offered, key, Arc::clone(log));
+    let offer = Offer {
+        service: Arc::new(service),
+        address: ListenAddress::Unix(path.clone()),
+    };
+    // As with the socket of saslauthd's own protocol the folder decides who may ask.
+    let access = Access {
+        mode: 0o777,
+        group: None,
+        clients: Vec::new(),
+    };
+    let report = Arc::clone(log);
+    let bound = Bound::bind(
+        vec![offer],
+        &access,
+        Arc::new(move |text: &str| report.info(text)),
+    );
+    bound.map(Some).map_err(|error| failed(&error))
+}
+
+/// Starts the thread that serves it.
+fn start_dovecot(
+    server: Option<Bound>,
+    stop: &UnixStream,
+) -> Result<Option<JoinHandle<()>>, Failure> {
+    let Some(server) = server else {
+        return Ok(None);
+    };
+    let failed = |error: io::Error| Failure::line(format!("-D: {error}"));
+    let stop = stop.try_clone().map_err(failed)?;
+    let thread = std::thread::Builder::new().name("dovecot".into());
+    let started = thread.spawn(move || server.run(LIMITS, &stop));
+    started.map(Some).map_err(failed)
 }
 
 fn find_mechanism(name: &str) -> Result<Mechanism, Failure> {

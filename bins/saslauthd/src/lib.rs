@@ -15,6 +15,7 @@ pub mod backoff;
 pub mod cache;
 pub mod client;
 pub mod daemon;
+pub mod dovecot;
 pub mod ffi;
 pub mod frame;
 pub mod log;

@@ -5,6 +5,7 @@
 //! time, not memory. Failures are counted by address and by user beyond the
 //! connection, and slow the next attempt down.
 
+mod dovecot;
 mod saslauthd;
 
 use std::collections::HashMap;
@@ -32,6 +33,7 @@ use tokio::sync::Semaphore;
 use crate::session::Login;
 use crate::world::World;
 
+use dovecot::Dovecot;
 use saslauthd::Saslauthd;
 
 /// Failures from one address after which attempts from there are slowed down. Addresses of
@@ -129,6 +131,9 @@ impl Logins {
                 PwcheckMethod::Auxprop => {}
                 PwcheckMethod::Saslauthd => {
                     checkers.push(Box::new(Saslauthd::new(site.below(&conf.saslauthd_path))));
+                }
+                PwcheckMethod::Dovecot => {
+                    checkers.push(Box::new(Dovecot::new(site.below(&conf.dovecot_path))));
                 }
             }
         }

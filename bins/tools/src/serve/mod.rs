@@ -62,7 +62,7 @@ pub struct Offer {
 }
 
 /// Where a server's words go.
-pub type Report = fn(&str);
+pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// Serves until SIGTERM or SIGINT.
 ///
@@ -75,7 +75,7 @@ pub fn run(offers: Vec<Offer>, access: &Access, limits: Limits) -> Result<(), Bi
         let told = told.try_clone().map_err(system)?;
         signal_hook::low_level::pipe::register(signal, told).map_err(system)?;
     }
-    let server = Server::bind(offers, access, log)?;
+    let server = Server::bind(offers, access, Arc::new(log))?;
     log("ready");
     ready::tell("READY=1");
     server.run(limits, &stop);
