@@ -18,6 +18,7 @@ mod peers;
 mod report;
 mod saslauthd;
 mod setting;
+mod smtp;
 mod source;
 mod tree;
 mod turns;
@@ -39,6 +40,7 @@ enum What {
     Maps(maps::Args),
     Import(import::Args),
     Auth(auth::Args),
+    Smtp(smtp::Args),
 }
 
 fn main() -> ExitCode {
@@ -46,6 +48,7 @@ fn main() -> ExitCode {
         What::Maps(args) => maps::run(&args),
         What::Import(args) => import::run(&args),
         What::Auth(args) => auth::run(&args),
+        What::Smtp(args) => smtp::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
