@@ -19,6 +19,7 @@ mod peers;
 mod report;
 mod saslauthd;
 mod setting;
+mod smtp;
 mod source;
 mod tree;
 mod turns;
@@ -41,6 +42,7 @@ enum What {
     Import(import::Args),
     Auth(auth::Args),
     Faults(faults::Args),
+    Smtp(smtp::Args),
 }
 
 fn main() -> ExitCode {
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
         What::Import(args) => import::run(&args),
         What::Auth(args) => auth::run(&args),
         What::Faults(args) => faults::run(&args),
+        What::Smtp(args) => smtp::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
