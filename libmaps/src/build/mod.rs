@@ -22,6 +22,7 @@ use crate::map::{MapClass, StoreError};
 use crate::source::map::{Grammar, Line, Lines, SourceLine};
 use crate::source::{ParseError, ParseErrorKind};
 use crate::store::CdbWriter;
+use crate::store::disk::{DiskFile, patiently};
 use crate::store::duplicate::{Keep, OLD_ENTRY};
 use crate::store::path::folder_of;
 use crate::store::publish::{Check, Filled, OnDuplicate, Options, Published, Publisher};
@@ -68,7 +69,7 @@ enum Taken {
     /// On their way to a store that wants them sorted.
     Runs(Runs),
     /// In the draft already.
-    Cdb(CdbWriter<File>),
+    Cdb(CdbWriter<DiskFile>),
 }
 
 /// What came of a build.
@@ -348,12 +349,14 @@ impl Report {
 
 /// A file in `folder` that has no name and goes with the program.
 fn unnamed(folder: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(libc::O_TMPFILE)
-        .open(folder)
+    patiently(|| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE)
+            .open(folder)
+    })
 }
 
 #[cfg(test)]

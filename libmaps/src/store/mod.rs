@@ -3,6 +3,7 @@
 pub mod berkeley;
 pub mod cdb;
 pub mod class;
+pub mod disk;
 pub mod duplicate;
 pub mod filter;
 pub mod lock;
@@ -155,9 +156,8 @@ pub fn open_for_reading(path: &Path) -> Result<File, StoreError> {
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
         .map_err(|e| StoreError::io(path, "open", e))?;
-    let metadata = file
-        .metadata()
-        .map_err(|e| StoreError::io(path, "stat", e))?;
+    let metadata =
+        disk::patiently(|| file.metadata()).map_err(|e| StoreError::io(path, "stat", e))?;
     let folder_map = cfg!(feature = "sled") && metadata.is_dir();
     if !metadata.is_file() && !folder_map {
         return Err(StoreError::Unsafe {

@@ -11,6 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use super::disk::patiently;
 use crate::map::{MapClass, StoreError};
 
 /// Which checks a caller asks for.
@@ -105,7 +106,7 @@ pub fn check_shape(
 ) -> Result<Checked, StoreError> {
     let who = Identity::effective(safety, trusted);
     let warnings = check_folders(path, &who)?;
-    let link = match fs::symlink_metadata(path) {
+    let link = match patiently(|| fs::symlink_metadata(path)) {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == io::ErrorKind::NotFound && access == Access::Write => {
             check_folder_writable(path, &who)?;
@@ -167,7 +168,7 @@ fn open_same(path: &Path, seen: &Metadata) -> Result<Option<File>, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-    let file = match options.open(path) {
+    let file = match patiently(|| options.open(path)) {
         Ok(file) => file,
         // A link, a socket, or nothing any more.
         Err(e)
@@ -180,9 +181,7 @@ fn open_same(path: &Path, seen: &Metadata) -> Result<Option<File>, StoreError> {
         }
         Err(e) => return Err(StoreError::io(path, "open", e)),
     };
-    let opened = file
-        .metadata()
-        .map_err(|e| StoreError::io(path, "stat", e))?;
+    let opened = patiently(|| file.metadata()).map_err(|e| StoreError::io(path, "stat", e))?;
     let same = (opened.dev(), opened.ino()) == (seen.dev(), seen.ino());
     Ok(same.then_some(file))
 }
@@ -206,7 +205,9 @@ fn follow(
     if safety == Safety::Strict {
         return refuse(path, "Symbolic links not allowed");
     }
-    match fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|m| (real, Some(m)))) {
+    let real = patiently(|| fs::canonicalize(path));
+    let found = real.and_then(|real| patiently(|| fs::metadata(&real)).map(|m| (real, Some(m))));
+    match found {
         Ok(found) => Ok(found),
         Err(e)
             if e.kind() == io::ErrorKind::NotFound
@@ -272,7 +273,8 @@ fn check_folder(
 
 fn check_folder_writable(path: &Path, who: &Identity) -> Result<(), StoreError> {
     let folder = folder_of(path);
-    let metadata = fs::metadata(&folder).map_err(|e| StoreError::io(path, "open", e))?;
+    let metadata =
+        patiently(|| fs::metadata(&folder)).map_err(|e| StoreError::io(path, "open", e))?;
     if !who.has(&metadata, 0o3) {
         return Err(denied(path));
     }
@@ -289,7 +291,7 @@ fn check_folders(path: &Path, who: &Identity) -> Result<Vec<String>, StoreError>
         if component == Component::ParentDir {
             continue;
         }
-        let metadata = match fs::metadata(&prefix) {
+        let metadata = match patiently(|| fs::metadata(&prefix)) {
             Ok(metadata) => metadata,
             Err(e) => return Err(StoreError::io(path, "open", e)),
         };

@@ -6,6 +6,7 @@
 
 mod admission;
 pub mod control;
+mod database;
 mod envelope;
 mod id;
 mod index;
@@ -24,6 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use libmaps::store::disk::{Disk, System};
 use tokio::sync::{Notify as Wake, oneshot};
 
 use index::Index;
@@ -47,6 +49,7 @@ const MAX_STRIKES: u32 = 3;
 /// The queue. Dropping the last handle closes the store cleanly.
 #[derive(Debug)]
 pub struct Queue {
+    disk: Arc<dyn Disk>,
     store: Arc<Store>,
     index: Mutex<Index>,
     changes: Mutex<Option<mpsc::Sender<Request>>>,
@@ -69,11 +72,15 @@ impl Queue {
     /// # Errors
     /// When another server has it, or it can't be read or made.
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
-        Queue::over(Store::open(folder)?, folder)
+        Queue::open_on(folder, Arc::new(System))
     }
 
-    fn over(store: Store, folder: &Path) -> Result<Arc<Self>, QueueError> {
-        let store = Arc::new(store);
+    /// As [`Queue::open`], on another disk.
+    ///
+    /// # Errors
+    /// As [`Queue::open`].
+    pub fn open_on(folder: &Path, disk: Arc<dyn Disk>) -> Result<Arc<Self>, QueueError> {
+        let store = Arc::new(Store::open(folder, Arc::clone(&disk))?);
         let mut index = Index::default();
         store.load(|envelope| index.put(envelope))?;
         let (sender, receiver) = mpsc::channel();
@@ -87,6 +94,7 @@ impl Queue {
                 source,
             })?;
         Ok(Arc::new(Queue {
+            disk,
             store,
             index: Mutex::new(index),
             changes: Mutex::new(Some(sender)),
@@ -112,7 +120,7 @@ impl Queue {
     /// Where the text of a message goes while it is received.
     #[must_use]
     pub fn spool(&self, id: &str) -> Spool {
-        Spool::new(self.store.incoming(id))
+        Spool::new(Arc::clone(&self.disk), self.store.incoming(id))
     }
 
     /// Adds a message; when this returns it is durable.

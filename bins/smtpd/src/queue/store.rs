@@ -15,28 +15,24 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard};
 
+use libmaps::store::disk::Disk;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::database::open_when_free;
 use super::envelope::{Envelope, QueuedTarget};
 
 const ENVELOPES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("envelopes");
 const BODIES: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("bodies");
 const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const PROGRESS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("progress");
-/// Pages of the store that are kept in memory; redb's own limit is a gigabyte.
-const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
-/// How long a store that is in use is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// The format that this program writes.
 const FORMAT: u64 = 2;
 /// The format without `progress`, which this program takes over.
@@ -132,9 +128,6 @@ fn is_io(error: &redb::Error) -> bool {
     matches!(error, Io(_) | PreviousIo | DatabaseClosed)
 }
 
-/// Opens the database of this file.
-pub(super) type Opener = fn(&Path) -> Result<Database, redb::DatabaseError>;
-
 /// The open store. One process has it at a time.
 ///
 /// A database that has met an error of the disk answers nothing but that error from then
@@ -143,7 +136,7 @@ pub(super) type Opener = fn(&Path) -> Result<Database, redb::DatabaseError>;
 pub(super) struct Store {
     folder: PathBuf,
     path: PathBuf,
-    opener: Opener,
+    disk: Arc<dyn Disk>,
     /// `None` where it could not be opened anew yet.
     database: RwLock<Option<Database>>,
     failed: AtomicBool,
@@ -157,26 +150,20 @@ struct InUse<'a>(RwLockReadGuard<'a, Option<Database>>);
 
 impl Store {
     /// Opens or makes the queue of this folder, repairing what a crash left.
-    pub(super) fn open(folder: &Path) -> Result<Self, QueueError> {
-        Store::open_with(folder, create)
-    }
-
-    /// As [`Store::open`], with another way to open the database.
-    pub(super) fn open_with(folder: &Path, opener: Opener) -> Result<Self, QueueError> {
+    pub(super) fn open(folder: &Path, disk: Arc<dyn Disk>) -> Result<Self, QueueError> {
         for folder in [
             folder.to_path_buf(),
             folder.join("large"),
             folder.join("incoming"),
         ] {
-            make_folder(&folder)?;
+            make_folder(disk.as_ref(), &folder)?;
         }
         let path = folder.join("queue.redb");
-        let database = open_when_free(&path, opener)?;
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+        let database = open_when_free(&disk, &path)?;
         let store = Store {
             folder: folder.into(),
             path,
-            opener,
+            disk,
             database: RwLock::new(Some(database)),
             failed: AtomicBool::new(false),
             doubtful: Mutex::default(),
@@ -204,7 +191,7 @@ impl Store {
         }
         // The old one holds the lock of the file.
         *database = None;
-        *database = Some(open_when_free(&self.path, self.opener)?);
+        *database = Some(open_when_free(&self.disk, &self.path)?);
         self.failed.store(false, Ordering::Release);
         Ok(())
     }
@@ -280,10 +267,10 @@ impl Store {
             each(&envelope);
         }
         for id in orphans {
-            let _ = fs::remove_file(self.large(&id));
+            let _ = self.disk.remove_file(&self.large(&id));
         }
         for id in self.files_in("incoming")? {
-            let _ = fs::remove_file(self.incoming(&id));
+            let _ = self.disk.remove_file(&self.incoming(&id));
         }
         Ok(())
     }
@@ -363,7 +350,7 @@ impl Store {
         self.try_redb("commit", write.commit())?;
         for change in changes {
             if let Change::Remove(id) = change {
-                let _ = fs::remove_file(self.large(id));
+                let _ = self.disk.remove_file(&self.large(id));
             }
         }
         Ok(())
@@ -387,7 +374,7 @@ impl Store {
         for change in changes {
             if let Change::Add(envelope, Body::Large) = change {
                 let (from, to) = (self.incoming(&envelope.id), self.large(&envelope.id));
-                match fs::rename(&from, &to) {
+                match self.disk.rename(&from, &to) {
                     Ok(()) => {}
                     // A group that failed is tried again, change by change.
                     Err(_) if !from.exists() && to.exists() => {}
@@ -404,12 +391,13 @@ impl Store {
         }
         if placed {
             let folder = self.folder.join("large");
-            let synced = fs::File::open(&folder).and_then(|f| f.sync_all());
-            synced.map_err(|source| QueueError::Io {
-                path: folder,
-                action: "fsync",
-                source,
-            })?;
+            self.disk
+                .sync_folder(&folder)
+                .map_err(|source| QueueError::Io {
+                    path: folder,
+                    action: "fsync",
+                    source,
+                })?;
         }
         Ok(())
     }
@@ -457,8 +445,8 @@ impl Store {
     /// nobody can tell, they stay until the next start.
     pub(super) fn discard(&self, id: &str) {
         if matches!(self.envelope(id), Err(QueueError::Unknown(_))) {
-            let _ = fs::remove_file(self.incoming(id));
-            let _ = fs::remove_file(self.large(id));
+            let _ = self.disk.remove_file(&self.incoming(id));
+            let _ = self.disk.remove_file(&self.large(id));
         }
     }
 
@@ -497,36 +485,6 @@ fn added(changes: &[Change]) -> impl Iterator<Item = &str> {
     })
 }
 
-fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
-    Database::builder()
-        .set_cache_size(MAX_CACHE_OCTETS)
-        .create(path)
-}
-
-/// Opens the store. A server that was killed may have left a child that was just being
-/// started and still has the file, for the blink of an eye: that is waited for.
-fn open_when_free(path: &Path, opener: Opener) -> Result<Database, QueueError> {
-    let until = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match opener(path) {
-            Ok(database) => return Ok(database),
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-                return Err(QueueError::InUse(path.into()));
-            }
-            Err(other) => {
-                return Err(QueueError::Store {
-                    path: path.into(),
-                    action: "open",
-                    source: Box::new(other.into()),
-                });
-            }
-        }
-    }
-}
-
 /// The text of a queued message.
 #[derive(Debug)]
 pub enum Text {
@@ -547,18 +505,21 @@ impl Text {
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), QueueError> {
-    match fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path)
-    {
-        Ok(()) => Ok(()),
-        Err(source) => Err(QueueError::Io {
+/// Makes a folder, and those above it, where they are not there.
+fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        make_folder(disk, above)?;
+    }
+    match disk.create_folder(path, 0o700) {
+        Err(source) if !path.is_dir() => Err(QueueError::Io {
             path: path.into(),
             action: "make folder",
             source,
         }),
+        _ => Ok(()),
     }
 }
 

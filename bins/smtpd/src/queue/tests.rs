@@ -286,7 +286,7 @@ async fn what_became_of_a_copy_is_there_after_a_crash() {
 #[test]
 fn a_message_of_a_commit_that_was_broken_off_is_not_sent() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path()).unwrap();
+    let store = Store::open(dir.path(), Arc::new(System)).unwrap();
     let add = |id: &str| Change::Add(Box::new(envelope(id)), Body::Small(b"x".to_vec()));
     store.commit(&[add("told"), add("again")]).unwrap();
     for id in ["told", "again"] {
@@ -302,71 +302,56 @@ fn a_message_of_a_commit_that_was_broken_off_is_not_sent() {
     assert!(store.envelope("again").is_ok());
 }
 
-/// Whether [`FullDisk`] has no room.
-static FULL: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
-
-/// A file on a disk that is full at times.
-#[derive(Debug)]
-struct FullDisk(redb::backends::FileBackend);
+/// A disk that is full at times.
+#[derive(Debug, Default)]
+struct FullDisk {
+    full: std::sync::atomic::AtomicBool,
+}
 
 impl FullDisk {
-    fn open(path: &Path) -> Result<redb::Database, redb::DatabaseError> {
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = redb::backends::FileBackend::new(options.open(path)?)?;
-        redb::Database::builder().create_with_backend(FullDisk(file))
-    }
-
-    fn check() -> std::io::Result<()> {
-        match FULL.load(Ordering::SeqCst) {
+    fn check(&self) -> std::io::Result<()> {
+        match self.full.load(Ordering::SeqCst) {
             true => Err(std::io::ErrorKind::StorageFull.into()),
             false => Ok(()),
         }
     }
 }
 
-impl redb::StorageBackend for FullDisk {
-    fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
+impl Disk for FullDisk {
+    fn set_len(&self, file: &std::fs::File, octets: u64) -> std::io::Result<()> {
+        self.check()?;
+        System.set_len(file, octets)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.0.read(offset, out)
+    fn sync_data(&self, file: &std::fs::File) -> std::io::Result<()> {
+        self.check()?;
+        System.sync_data(file)
     }
 
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        FullDisk::check()?;
-        self.0.set_len(len)
-    }
-
-    fn sync_data(&self) -> std::io::Result<()> {
-        FullDisk::check()?;
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        FullDisk::check()?;
-        self.0.write(offset, data)
-    }
-
-    fn close(&self) -> std::io::Result<()> {
-        self.0.close()
+    fn write_all_at(
+        &self,
+        file: &std::fs::File,
+        octets: &[u8],
+        offset: u64,
+    ) -> std::io::Result<()> {
+        self.check()?;
+        System.write_all_at(file, octets, offset)
     }
 }
 
 #[tokio::test]
 async fn a_full_disk_is_forgotten_when_it_has_room_again() {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open_with(dir.path(), FullDisk::open).unwrap();
-    let queue = Queue::over(store, dir.path()).unwrap();
+    let disk = Arc::new(FullDisk::default());
+    let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
     add(&queue, "one", b"hello").await;
-    FULL.store(true, Ordering::SeqCst);
+    disk.full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
         let refused = queue.add(envelope("two"), Body::Small(b"x".to_vec())).await;
         assert!(refused.unwrap_err().is_io());
     }
     assert_eq!(queue.len(), 1);
-    FULL.store(false, Ordering::SeqCst);
+    disk.full.store(false, Ordering::SeqCst);
     assert_eq!(text_of(&queue, "one"), b"hello");
     add(&queue, "two", b"again").await;
     assert_eq!(queue.envelope("one").unwrap(), envelope("one"));

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, MapName, StoreError};
+use crate::store::disk::DiskFile;
 use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
@@ -159,7 +160,7 @@ impl Publisher {
         let (safety, trusted) = (options.safety, options.owner);
         let checked = path::check_shape(target, shape, Access::Write, safety, trusted)?;
         let target = checked.path;
-        let lock = WriterLock::acquire(&target, &beside(&target, ".lock"))?;
+        let lock = WriterLock::acquire(&options.disk, &target, &beside(&target, ".lock"))?;
         // Another writer may have replaced the file while we waited.
         let (again, old_file) = path::open_checked(&target, shape, Access::Write, safety, trusted)?;
         if again.path != target {
@@ -169,7 +170,7 @@ impl Publisher {
             });
         }
         let old = again.metadata;
-        let draft = Draft::create(beside(&target, ".draft"), shape)?;
+        let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
         Ok(Publisher {
             target,
             draft,
@@ -288,7 +289,7 @@ impl Publisher {
             && self.options.edit == EditBy::Copying
         {
             self.draft.copy_whole(self.old_file()?, &self.target)?;
-            redb::edit(self.draft.file()?, &self.target, base.meta(), &changes)?;
+            redb::edit(self.draft.writable()?, &self.target, base.meta(), &changes)?;
             return self.finish(None);
         }
         let base = self.base.take();
@@ -347,7 +348,7 @@ impl Publisher {
                     EditBy::Copying => Finish::FewHoles,
                     EditBy::Rewriting => Finish::AsGrown,
                 };
-                redb::write(self.draft.file()?, &self.target, &meta, finish, fill)?
+                redb::write(self.draft.writable()?, &self.target, &meta, finish, fill)?
             }
             MapClass::Cdb => write_cdb(self.cdb_writer()?, fill)?,
             #[cfg(feature = "sled")]
@@ -369,8 +370,8 @@ impl Publisher {
     ///
     /// # Errors
     /// The draft can't be opened once more.
-    pub(crate) fn cdb_writer(&self) -> Result<CdbWriter<File>, StoreError> {
-        Ok(CdbWriter::new(self.draft.file()?, &self.target))
+    pub(crate) fn cdb_writer(&self) -> Result<CdbWriter<DiskFile>, StoreError> {
+        Ok(CdbWriter::new(self.draft.writable()?, &self.target))
     }
 
     /// Takes the draft, finished by the caller, for one of so many entries.
@@ -379,8 +380,9 @@ impl Publisher {
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
+        let disk = &self.options.disk;
         let old = self.old.as_ref().zip(self.old_file.as_ref());
-        let kept_berkeley = keep_berkeley(&self.target, old)?;
+        let kept_berkeley = keep_berkeley(disk, &self.target, old)?;
         let entries = match entries {
             Some(entries) => entries,
             None => {
@@ -394,7 +396,7 @@ impl Publisher {
             .carry_owner_and_mode(self.old.as_ref(), &self.options, &self.target)?;
         self.draft.sync()?;
         self.draft.rename_to(&self.target)?;
-        sync_folder(&self.target)?;
+        sync_folder(disk.as_ref(), &self.target)?;
         Ok(Published {
             entries,
             kept_berkeley,
@@ -410,7 +412,7 @@ fn kept_by(opened: &Opened) -> Duplicates {
 }
 
 fn write_cdb(
-    mut writer: CdbWriter<File>,
+    mut writer: CdbWriter<DiskFile>,
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     let mut entries = 0;

@@ -1,5 +1,6 @@
 use super::*;
 use crate::rhs::Rhs;
+use crate::store::disk::{Disk, System};
 use crate::store::path::Safety;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -192,7 +193,7 @@ fn swapping<T>(left: &Path, right: &Path, work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let _ = draft::exchange(left, right);
+                let _ = System.exchange(left, right);
             }
         });
         let done = work();
