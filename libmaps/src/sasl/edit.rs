@@ -85,7 +85,7 @@ impl SaslDbEdit {
             edit: EditBy::Rewriting,
             ..Options::new(MapClass::Hash, program)
         };
-        let format = match store::open_for_reading(path) {
+        let format = match crate::store::open_for_reading(path) {
             Ok(file) => Some(sniff_file(&file, path)?),
             Err(_) => None,
         };
