@@ -1,8 +1,10 @@
 //! How many connections come from where: limits and counts by address.
 
 use std::collections::{HashMap, VecDeque};
+use std::fs::File;
 use std::net::IpAddr;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::os::unix::fs::FileExt;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use libmaps::site::Site;
@@ -191,10 +193,15 @@ impl RateGate {
 /// The load average of the last minute; 0 where the system does not tell.
 #[must_use]
 pub fn load_average() -> f64 {
-    std::fs::read_to_string("/proc/loadavg")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok())
-        .unwrap_or(0.0)
+    // It is asked for each message: opened once, it is read anew each time.
+    static FILE: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/loadavg").ok());
+    let mut octets = [0; 64];
+    let read = FILE
+        .as_ref()
+        .and_then(|file| file.read_at(&mut octets, 0).ok());
+    let text = read.and_then(|read| std::str::from_utf8(octets.get(..read)?).ok());
+    let first = text.and_then(|text| text.split(' ').next()?.parse().ok());
+    first.unwrap_or(0.0)
 }
 
 #[cfg(test)]
@@ -216,6 +223,14 @@ mod tests {
         assert!(throttle.admit(&site, &other).is_none(), "MaxDaemonChildren");
         drop(first);
         assert!(throttle.admit(&site, &one).is_some());
+    }
+
+    #[test]
+    fn the_load_is_what_the_system_says() {
+        let said = std::fs::read_to_string("/proc/loadavg").unwrap();
+        assert!(said.contains('.'));
+        assert!(load_average() >= 0.0);
+        assert!(load_average() < 1e6, "it can be asked again");
     }
 
     #[test]
