@@ -43,6 +43,7 @@ impl ReversePath {
 /// An address: a local part, and mostly a domain.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Address {
+    written: Box<[u8]>,
     local: Box<[u8]>,
     domain: Option<Domain>,
 }
@@ -66,6 +67,13 @@ impl Address {
     #[must_use]
     pub fn domain(&self) -> Option<&Domain> {
         self.domain.as_ref()
+    }
+
+    /// The text that this was read from. Rules that read addresses on their own read this, so that
+    /// what one rule checks is what the next one routes.
+    #[must_use]
+    pub fn written(&self) -> &[u8] {
+        &self.written
     }
 
     /// The user and the detail of `user+detail`; the detail may be empty.
@@ -173,6 +181,13 @@ impl AddressError {
     }
 }
 
+/// An address of an envelope, which is kept without its angle brackets, with them: what stands in
+/// brackets is an address from end to end, while the text before a colon may be a phrase elsewhere.
+#[must_use]
+pub fn in_brackets(bare: &[u8]) -> Vec<u8> {
+    [b"<", bare, b">"].concat()
+}
+
 /// Splits `user+detail` at the first `+`; the user is never empty.
 #[must_use]
 pub fn split_detail(local: &[u8]) -> Option<(&[u8], &[u8])> {
@@ -240,44 +255,6 @@ pub fn is_operator(octet: u8) -> bool {
     )
 }
 
-/// Removes the quotes of a local part that is one quoted token, as sendmail's `dequote` map does.
-///
-/// `None` if it is not quoted, or must stay so: what is inside would not lex.
-#[must_use]
-pub fn dequoted(local: &[u8]) -> Option<Vec<u8>> {
-    if !local.contains(&b'"') || !is_one_token(local) {
-        return None;
-    }
-    let mut plain = Vec::with_capacity(local.len());
-    let (mut escaped, mut round, mut angle) = (false, 0i32, 0i32);
-    let mut quoted = false;
-    for &octet in local {
-        if escaped {
-            escaped = false;
-            plain.push(octet);
-            continue;
-        }
-        match octet {
-            b'\\' => escaped = true,
-            b'"' => {
-                quoted = !quoted;
-                continue;
-            }
-            b'(' => round += 1,
-            b')' => round -= 1,
-            b'<' => angle += 1,
-            b'>' => angle -= 1,
-            _ => {}
-        }
-        if round < 0 || angle < 0 {
-            return None;
-        }
-        plain.push(octet);
-    }
-    let sound = round == 0 && angle == 0 && !escaped && !quoted && !plain.is_empty();
-    sound.then_some(plain)
-}
-
 /// The IP address of a bracketed literal: `[192.0.2.1]`, `[IPv6:2001:db8::1]`.
 #[must_use]
 pub fn parse_literal(domain: &[u8]) -> Option<IpAddr> {
@@ -297,8 +274,8 @@ pub fn parse_ip(text: &[u8]) -> Option<IpAddr> {
     }
 }
 
-fn parse(text: &[u8]) -> Result<Option<Address>, AddressError> {
-    let text = lex(text)?;
+fn parse(written: &[u8]) -> Result<Option<Address>, AddressError> {
+    let text = lex(written)?;
     let text = strip_route(innermost(&text)?);
     if text.is_empty() {
         return Ok(None);
@@ -320,6 +297,7 @@ fn parse(text: &[u8]) -> Result<Option<Address>, AddressError> {
         Some(Domain(domain.into()))
     };
     Ok(Some(Address {
+        written: written.into(),
         local: local.into(),
         domain,
     }))

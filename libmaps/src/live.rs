@@ -42,8 +42,9 @@ pub struct Live<T> {
     path: PathBuf,
     open: Open<T>,
     current: RwLock<(Identity, Arc<T>)>,
-    /// One refresh at a time: a slow opening holds up nobody who only wants a snapshot.
-    refreshing: Mutex<()>,
+    /// One opening at a time: it holds up nobody who only wants a snapshot, or finds that there
+    /// is nothing newer.
+    opening: Mutex<()>,
 }
 
 impl<T: std::fmt::Debug> std::fmt::Debug for Live<T> {
@@ -69,7 +70,7 @@ impl<T> Live<T> {
             current: RwLock::new((identity, Arc::new(value))),
             path,
             open: Box::new(open),
-            refreshing: Mutex::new(()),
+            opening: Mutex::new(()),
         })
     }
 
@@ -82,19 +83,14 @@ impl<T> Live<T> {
 
     /// Looks whether there is a newer file, and opens it if so.
     pub fn refresh(&self) -> Refresh {
-        let _one = self
-            .refreshing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        let known = self
-            .current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .0;
-        match Identity::of(&self.path) {
-            Ok(found) if found == known => return Refresh::Unchanged,
-            Ok(_) => {}
-            Err(e) => return Refresh::KeptOld(e),
+        if let Some(answer) = self.look() {
+            return answer;
+        }
+        let one = self.opening.lock();
+        let _one = one.unwrap_or_else(PoisonError::into_inner);
+        // Another may have opened it while we waited.
+        if let Some(answer) = self.look() {
+            return answer;
         }
         match load(&self.path, &self.open) {
             Ok((identity, value)) => {
@@ -104,6 +100,19 @@ impl<T> Live<T> {
                 Refresh::Reloaded
             }
             Err(e) => Refresh::KeptOld(e),
+        }
+    }
+
+    /// What a refresh finds where nothing is to be opened.
+    fn look(&self) -> Option<Refresh> {
+        let current = self.current.read().unwrap_or_else(PoisonError::into_inner);
+        // While it is held, its file is open and no other can have its inode.
+        let (known, _held) = (current.0, Arc::clone(&current.1));
+        drop(current);
+        match Identity::of(&self.path) {
+            Ok(found) if found == known => Some(Refresh::Unchanged),
+            Ok(_) => None,
+            Err(e) => Some(Refresh::KeptOld(e)),
         }
     }
 
@@ -146,6 +155,24 @@ mod tests {
             return Err(at(io::ErrorKind::InvalidData.into()));
         }
         Ok(Text(text, file))
+    }
+
+    #[test]
+    fn who_finds_nothing_newer_does_not_wait_for_who_opens() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m");
+        fs::write(&path, "one").unwrap();
+        let live = Live::open(&path, read).unwrap();
+        std::thread::scope(|scope| {
+            let opening = live.opening.lock().unwrap();
+            let (sent, got) = std::sync::mpsc::channel();
+            let live = &live;
+            scope.spawn(move || sent.send(matches!(live.refresh(), Refresh::Unchanged)));
+            let waited = std::time::Duration::from_secs(20);
+            let unchanged = got.recv_timeout(waited);
+            drop(opening);
+            assert_eq!(unchanged, Ok(true));
+        });
     }
 
     #[test]

@@ -46,6 +46,8 @@ pub enum MapClass {
     Cdb,
     /// A sled store (a folder); needs the cargo feature `sled`.
     Sled,
+    /// Behind a socket, asked by the socketmap protocol.
+    Socket,
     /// In memory: tests and programs that link the library.
     Memory,
 }
@@ -59,6 +61,7 @@ impl MapClass {
             MapClass::Btree => "btree",
             MapClass::Cdb => "cdb",
             MapClass::Sled => "sled",
+            MapClass::Socket => "socket",
             MapClass::Memory => "memory",
         }
     }

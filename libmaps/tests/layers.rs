@@ -19,7 +19,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["lhs", "rhs", "map"]),
     ("live", &["map"]),
     ("build", &["source", "map", "store"]),
-    ("site", &["map", "prescan", "source"]),
+    ("site", &["map", "prescan", "source", "store"]),
     ("decision", &["lhs", "rhs", "sysexits", "map"]),
     (
         "table",
@@ -31,7 +31,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "policy",
         &[
-            "address", "lhs", "reply", "rhs", "tokens", "map", "store", "site", "decision", "table",
+            "address", "lhs", "reply", "rhs", "tokens", "map", "store", "live", "site", "decision",
+            "table",
         ],
     ),
     (

@@ -52,14 +52,16 @@ if [ "$MIGRATION_INSIDE" = outside ]; then
     mount -t overlay overlay -o "lowerdir=$MACHINE/root,upperdir=$W/up,workdir=$W/work" "$W/root" || exit 2
     mount -t proc proc "$W/root/proc"
     mount --rbind /dev "$W/root/dev"
-    mkdir -p "$W/root/suite/bin" "$W/root/suite/testdata/scripts"
-    for program in $PROGRAMS; do cp "$BIN/$program" "$W/root/suite/bin/"; done
+    mkdir -p "$W/root/suite/target/release" "$W/root/suite/testdata/scripts"
+    for program in $PROGRAMS; do cp "$BIN/$program" "$W/root/suite/target/release/"; done
+    mkdir -p "$W/root/suite/bins/smtpd"
+    cp -r "$HERE/bins/smtpd/systemd" "$W/root/suite/bins/smtpd/"
     cp "$HERE/README.md" "$W/root/suite/"
     cp -r "$HERE/man" "$W/root/suite/"
     cp "$SELF" "$W/root/suite/testdata/scripts/"
     ip link set lo up
     hostname mail.example.org
-    MIGRATION_INSIDE=machine KEEP=${KEEP:-} chroot "$W/root" "/suite/testdata/scripts/$(basename "$SELF")" /suite/bin
+    MIGRATION_INSIDE=machine KEEP=${KEEP:-} chroot "$W/root" "/suite/testdata/scripts/$(basename "$SELF")" /suite/target/release
     exit
 fi
 
@@ -169,10 +171,10 @@ chapter() { # the number of a block: print it
 }
 follow() { # name, number of the block
     chapter "$2" > /tmp/block
-    check "chapter: $1" sh -c 'cd /suite/bin && test -s /tmp/block && sh -e /tmp/block'
+    check "chapter: $1" sh -c 'cd /suite/target/release && test -s /tmp/block && sh -e /tmp/block'
 }
 follow "look" 1
-check "look: no errors, TLS and logins" sh -c 'cd /suite/bin && ./mapctl check | grep -q "^no errors" && ./smtpd check | grep -qx "tls ready" && ./smtpd check | grep "auth in clear" | grep -q CRAM-MD5'
+check "look: no errors, TLS and logins" sh -c 'cd /suite/target/release && ./mapctl check | grep -q "^no errors" && ./smtpd check | grep -qx "tls ready" && ./smtpd check | grep "auth in clear" | grep -q CRAM-MD5'
 follow "stop" 2
 follow "install" 3
 check "old: the rest of its queues is still there" sh -c 'grep -rq waits-in-mqueue /var/spool/mqueue && grep -rq waits-in-client-queue /var/spool/mqueue-client'
@@ -216,7 +218,7 @@ check "cron's call of the client queue says nothing" sh -c 'test -z "$(su smmsp 
 check "Debian's mailq" sh -c 'mailq | tee /dev/stderr | grep -q late.example'
 for package in sendmail-bin sasl2-bin; do
     deb=$(ls /var/cache/apt/archives/${package}_*.deb 2>/dev/null | head -1)
-    [ -z "$deb" ] || check "an upgrade of $package leaves the programs" sh -c "dpkg -i $deb && cmp /suite/bin/makemap /usr/libexec/sendmail/makemap && cmp /suite/bin/saslpasswd2 /usr/sbin/saslpasswd2"
+    [ -z "$deb" ] || check "an upgrade of $package leaves the programs" sh -c "dpkg -i $deb && cmp /suite/target/release/makemap /usr/libexec/sendmail/makemap && cmp /suite/target/release/saslpasswd2 /usr/sbin/saslpasswd2"
 done
 check "rights after the upgrade" sh -c 'stat -L -c "%U %G %a" /usr/sbin/sendmail | tee /dev/stderr | grep -qx "root smmsp 2755"'
 

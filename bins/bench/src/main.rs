@@ -11,6 +11,7 @@
 
 mod accounts;
 mod auth;
+mod faults;
 mod import;
 mod maps;
 mod measure;
@@ -40,6 +41,7 @@ enum What {
     Maps(maps::Args),
     Import(import::Args),
     Auth(auth::Args),
+    Faults(faults::Args),
     Smtp(smtp::Args),
 }
 
@@ -48,6 +50,7 @@ fn main() -> ExitCode {
         What::Maps(args) => maps::run(&args),
         What::Import(args) => import::run(&args),
         What::Auth(args) => auth::run(&args),
+        What::Faults(args) => faults::run(&args),
         What::Smtp(args) => smtp::run(&args),
     };
     match done {

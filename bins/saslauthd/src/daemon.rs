@@ -6,10 +6,15 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::thread::JoinHandle;
 
+use confine::Reach;
+use libmaps::sasl::password::SecretBytes;
 use rustix::process::Signal;
+use tools::serve::{Access, ListenAddress, Offer, Server as Bound};
 
 use crate::cache::CredentialCache;
+use crate::dovecot::{DEFAULT_MECHANISMS, DovecotService, LIMITS};
 use crate::ffi::crypt::Crypt;
 use crate::ffi::pam::Pam;
 use crate::log::{Log, Verbosity};
@@ -20,7 +25,7 @@ use crate::mech::sasldb::SasldbChecker;
 use crate::mech::shadow::{Getpwent, ShadowChecker};
 use crate::mech::{self, Mechanism, Named, PasswordChecker, Watch};
 use crate::notify::Notifier;
-use crate::options::{self, Command, Mode, Options, below};
+use crate::options::{self, Command, Confinement, Mode, Options, below};
 use crate::pool::{MakeChecker, Pool};
 use crate::process::{
     DETACHED, THREADS_LIMIT, catch_signals, detach, leave_terminal, raise_descriptors, random_key,
@@ -28,10 +33,14 @@ use crate::process::{
 use crate::run_dir::{self, PidFile, RunDir, RunDirError};
 use crate::server::Server;
 use crate::server::service::{Service, WatchedCache};
-use crate::worker::{self, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
+use crate::starter::{self, STARTER, Starter, Stderr};
+use crate::worker::{self, By, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
 
 /// First argument of a worker process; the mechanism's name follows, then `--root DIR`.
 const WORKER: &str = "--worker";
+
+/// The store of `-a sasldb`.
+const SASLDB: &str = "/etc/sasldb2";
 
 /// Threads for `-n 0`, which lets the original start a process for each client.
 const THREADS_UNBOUNDED: usize = 32;
@@ -44,6 +53,12 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let mut args: Vec<OsString> = args.collect();
     match args.first().and_then(|a| a.to_str()) {
         Some(WORKER) => return work(args.get(1..).unwrap_or_default()),
+        Some(STARTER) => {
+            return match starter::serve(args.get(1..).unwrap_or_default()) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::from(1),
+            };
+        }
         Some(DETACHED) => {
             args.remove(0);
             return start(&program, args, Stage::Detached);
@@ -179,6 +194,10 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     let listener = dir.listen()?;
     log.info(format!("listening on socket: {}", dir.socket().display()));
 
+    // Bound while that is allowed; its threads come after all that must be alone.
+    let dovecot = bind_dovecot(options, log)?;
+    confine(mechanism, options, log);
+    let dovecot = start_dovecot(dovecot, &stop)?;
     let connections = raise_descriptors();
     let pool = Pool::start(threads(options), make).map_err(io_failed)?;
     let service = Service::new(mechanism, options.logins, cache, Arc::clone(log));
@@ -192,9 +211,88 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
         notifier.ready();
     }
     let served = server.with_notifier(notifier).run();
+    if let Some(dovecot) = dovecot {
+        // It has been told by the same signal.
+        let _ = dovecot.join();
+    }
     dir.remove(log);
     log.info(format!("master exited: {pid}"));
     served.map_err(|error| Failure::line(format!("could not wait for clients: {error}")))
+}
+
+/// Gives up what the server does not need from here on; there must be no other thread yet.
+fn confine(mechanism: Mechanism, options: &Options, log: &Log) {
+    if options.confinement == Confinement::Unconfined {
+        return;
+    }
+    let mut reach = match mechanism {
+        // Names are looked up.
+        Mechanism::Rimap => Reach::system(),
+        _ => Reach::new(),
+    };
+    if mechanism == Mechanism::Sasldb {
+        reach.read_file(&site_path(options, SASLDB));
+    }
+    // Its files are removed at the end.
+    reach.write_folder(&options.run_dir);
+    if let Some(folder) = options.dovecot.as_deref().and_then(Path::parent) {
+        reach.write_folder(folder);
+    }
+    for lacking in confine::confine(&reach).lacking {
+        log.error(format!("not confined: {lacking}"));
+    }
+}
+
+/// Binds the socket of Dovecot's protocol, if that is wanted.
+fn bind_dovecot(options: &Options, log: &Arc<Log>) -> Result<Option<Bound>, Failure> {
+    let Some(path) = &options.dovecot else {
+        return Ok(None);
+    };
+    let failed = |error: &dyn std::fmt::Display| Failure::line(format!("-D: {error}"));
+    let offered = match options.mechs.is_empty() {
+        true => DEFAULT_MECHANISMS.to_vec(),
+        false => options.mechs.clone(),
+    };
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    let realm = options.realm.clone().unwrap_or(host);
+    let store = site_path(options, SASLDB);
+    let key = SecretBytes::new(random_key().map_err(|e| failed(&e))?.to_vec());
+    let service = DovecotService::new(store, &realm, offered, key, Arc::clone(log));
+    let offer = Offer {
+        service: Arc::new(service),
+        address: ListenAddress::Unix(path.clone()),
+    };
+    // As with the socket of saslauthd's own protocol the folder decides who may ask.
+    let access = Access {
+        mode: 0o777,
+        group: None,
+        clients: Vec::new(),
+    };
+    let report = Arc::clone(log);
+    let bound = Bound::bind(
+        vec![offer],
+        &access,
+        Arc::new(move |text: &str| report.info(text)),
+    );
+    bound.map(Some).map_err(|error| failed(&error))
+}
+
+/// Starts the thread that serves it.
+fn start_dovecot(
+    server: Option<Bound>,
+    stop: &UnixStream,
+) -> Result<Option<JoinHandle<()>>, Failure> {
+    let Some(server) = server else {
+        return Ok(None);
+    };
+    let failed = |error: io::Error| Failure::line(format!("-D: {error}"));
+    let stop = stop.try_clone().map_err(failed)?;
+    let thread = std::thread::Builder::new().name("dovecot".into());
+    let started = thread.spawn(move || server.run(LIMITS, &stop));
+    started.map(Some).map_err(failed)
 }
 
 fn find_mechanism(name: &str) -> Result<Mechanism, Failure> {
@@ -224,7 +322,19 @@ fn prepare(
         if let Some(root) = &options.root {
             arguments.extend(["--root".into(), root.clone().into_os_string()]);
         }
+        let stderr = match (options.mode, log.is_verbose()) {
+            (Mode::Debug | Mode::Foreground, true) => Stderr::Shown,
+            _ => Stderr::Lost,
+        };
+        let by = match options.confinement {
+            Confinement::Confined => {
+                let starter = Starter::launch(&program, &arguments, stderr);
+                By::Starter(Arc::new(starter.map_err(|e| e.to_string())?))
+            }
+            Confinement::Unconfined => By::Ourselves,
+        };
         let recipe = Recipe {
+            by,
             program,
             arguments,
             silence_limit: SILENCE_LIMIT,
@@ -246,7 +356,7 @@ fn prepare(
             .map_err(|e| e.to_string())?;
         return Ok(Arc::new(move || Box::new(rimap.clone())));
     }
-    let path = site_path(options, "/etc/sasldb2");
+    let path = site_path(options, SASLDB);
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
     let log = Arc::clone(log);
     Ok(Arc::new(move || {

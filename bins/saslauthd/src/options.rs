@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use tools::getopt::{self, Complaint, Given, Opt, flag, long, long_value, value};
 
+use libmaps::sasl::mechanism::Mechanism;
+
 use crate::cache::CacheOptions;
+use crate::dovecot;
 use crate::mech::NAMES;
 use crate::server::service::Logins;
 
@@ -21,10 +24,11 @@ const VERSION: &str = "2.1.28";
 const DEFAULT_PROCESSES: usize = 5;
 
 /// The options that saslauthd knows.
-pub const OPTIONS: [Opt; 16] = [
+pub const OPTIONS: [Opt; 20] = [
     value(b'a', "authmech", "mechanism"),
     flag(b'c', "cache credentials"),
     flag(b'd', "stay in the foreground and tell everything"),
+    value(b'D', "path", "socket for clients of Dovecot's protocol"),
     flag(b'h', "show the usage"),
     value(b'O', "option", "option of the mechanism"),
     flag(b'l', "accepted, without effect: there is no accept lock"),
@@ -36,11 +40,14 @@ pub const OPTIONS: [Opt; 16] = [
     flag(b'T', "accepted, without effect: PAM knows the time of day"),
     flag(b'v', "show version and mechanisms"),
     flag(b'V', "log more"),
+    long_value("mechs", "LIST", "mechanisms of the socket that -D names"),
+    long_value("realm", "NAME", "realm of its logins that name none"),
     long_value("root", "DIR", "take the site's files below DIR"),
     long(
         "foreground",
         "stay in the foreground, as service managers like it",
     ),
+    long("unconfined", "keep all rights of the start"),
 ];
 
 /// How to run.
@@ -75,6 +82,24 @@ pub struct Options {
     pub logins: Logins,
     /// `--root`.
     pub root: Option<PathBuf>,
+    /// `--unconfined` or not.
+    pub confinement: Confinement,
+    /// `-D`.
+    pub dovecot: Option<PathBuf>,
+    /// `--mechs`; empty: the defaults.
+    pub mechs: Vec<Mechanism>,
+    /// `--realm`.
+    pub realm: Option<String>,
+}
+
+/// Whether the server gives up what it does not need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confinement {
+    /// It does.
+    #[default]
+    Confined,
+    /// It keeps all rights of the start.
+    Unconfined,
 }
 
 /// Whether debug lines are wanted.
@@ -138,6 +163,10 @@ struct Reading {
     processes: Option<usize>,
     with_realm: Option<()>,
     root: Option<PathBuf>,
+    confinement: Confinement,
+    dovecot: Option<PathBuf>,
+    mechs: Vec<Mechanism>,
+    realm: Option<String>,
 }
 
 impl Reading {
@@ -149,6 +178,25 @@ impl Reading {
                 let root = PathBuf::from(argument.unwrap_or_default());
                 self.root = Some(std::path::absolute(&root).unwrap_or(root));
                 return None;
+            }
+            Given::Long("unconfined", _) => {
+                self.confinement = Confinement::Unconfined;
+                return None;
+            }
+            Given::Long("realm", argument) => {
+                let realm = argument.unwrap_or_default();
+                self.realm = Some(realm.to_string_lossy().into_owned());
+                return None;
+            }
+            Given::Long("mechs", argument) => {
+                let list = argument.unwrap_or_default();
+                return match dovecot::mechanisms(&list.to_string_lossy()) {
+                    Ok(mechs) if !mechs.is_empty() => {
+                        self.mechs = mechs;
+                        None
+                    }
+                    _ => Some(Command::Fail("--mechs names no mechanism of the library")),
+                };
             }
             Given::Long(..) => {
                 self.foreground = Some(());
@@ -173,6 +221,10 @@ impl Reading {
                 });
             }
             b'O' => self.mechanism_option = Some(text()),
+            b'D' if !argument.as_bytes().starts_with(b"/") => {
+                return Some(Command::Fail("-D requires an absolute pathname"));
+            }
+            b'D' => self.dovecot = Some(PathBuf::from(argument)),
             b'm' if !argument.as_bytes().starts_with(b"/") => {
                 return Some(Command::Fail("-m requires an absolute pathname"));
             }
@@ -214,6 +266,9 @@ impl Reading {
                 logged: Some("no authentication mechanism specified"),
             };
         };
+        if self.dovecot.is_some() && !mechanism.eq_ignore_ascii_case("sasldb") {
+            return Command::Fail("-D is for the accounts of -a sasldb");
+        }
         let mode = match (self.debug, self.foreground) {
             (Some(()), _) => Mode::Debug,
             (None, Some(())) => Mode::Foreground,
@@ -240,6 +295,10 @@ impl Reading {
                 None => Logins::AsGiven,
             },
             root: self.root,
+            confinement: self.confinement,
+            dovecot: self.dovecot,
+            mechs: self.mechs,
+            realm: self.realm,
         }))
     }
 }
@@ -376,6 +435,18 @@ mod tests {
             (
                 "-s abc",
                 Command::Fail("cache size must be positive and non zero"),
+            ),
+            (
+                "-D auth -a sasldb",
+                Command::Fail("-D requires an absolute pathname"),
+            ),
+            (
+                "-D /auth -a pam",
+                Command::Fail("-D is for the accounts of -a sasldb"),
+            ),
+            (
+                "--mechs EXTERNAL -a sasldb",
+                Command::Fail("--mechs names no mechanism of the library"),
             ),
             ("-t 0", Command::Fail("cache timeout must be positive")),
             ("-t -5", Command::Fail("cache timeout must be positive")),

@@ -1,18 +1,19 @@
 //! Mechanisms in processes of their own.
 //!
 //! PAM and name service modules are C code that leaks, hangs or crashes. So
-//! they run in worker processes: this program started anew, with one end of a
-//! socket pair as its standard input. Over it go the protocol's own frames, one
+//! they run in worker processes: this program started anew by the starter, with one end of
+//! a socket pair as its standard input. Over it go the protocol's own frames, one
 //! request and one answer at a time. A worker that is silent for too long is
 //! killed, one that died is replaced at the next request, and each is replaced
 //! after [`REQUESTS_LIMIT`] requests, leaks and all.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::answer::Answer;
 use crate::frame::{Progress, ReplyReader, Request, RequestReader};
 use crate::log::Log;
 use crate::mech::PasswordChecker;
+use crate::starter::{self, Starter, Stderr};
 
 /// Requests after which a worker is replaced.
 pub const REQUESTS_LIMIT: u32 = 1000;
@@ -40,6 +42,17 @@ pub struct Recipe {
     pub requests_limit: u32,
     /// Whether debug lines tell of workers that come and go.
     pub told: Told,
+    /// Who starts them.
+    pub by: By,
+}
+
+/// Who starts workers.
+#[derive(Clone, Debug)]
+pub enum By {
+    /// The starter, as a confined server can't.
+    Starter(Arc<Starter>),
+    /// This process.
+    Ourselves,
 }
 
 /// Whether debug lines tell of workers that come and go.
@@ -61,9 +74,15 @@ pub struct WorkerChecker {
 
 #[derive(Debug)]
 struct Worker {
-    child: Child,
+    process: Process,
     socket: UnixStream,
     requests: u32,
+}
+
+#[derive(Debug)]
+enum Process {
+    Child(Child),
+    Started(u32, Arc<Starter>),
 }
 
 impl WorkerChecker {
@@ -106,26 +125,28 @@ impl WorkerChecker {
 
     fn start(&self) -> io::Result<Worker> {
         let (ours, theirs) = UnixStream::pair()?;
-        let stderr = if self.log.is_verbose() {
-            Stdio::inherit()
-        } else {
-            Stdio::null()
+        let theirs = OwnedFd::from(theirs);
+        let Recipe {
+            program, arguments, ..
+        } = &self.recipe;
+        let process = match &self.recipe.by {
+            By::Starter(starter) => Process::Started(starter.start(theirs)?, Arc::clone(starter)),
+            By::Ourselves => {
+                let stderr = match self.log.is_verbose() {
+                    true => Stderr::Shown,
+                    false => Stderr::Lost,
+                };
+                Process::Child(starter::command(program, arguments, theirs, stderr).spawn()?)
+            }
         };
-        let child = Command::new(&self.recipe.program)
-            .arg0("saslauthd")
-            .args(&self.recipe.arguments)
-            .env_remove("NOTIFY_SOCKET")
-            .stdin(Stdio::from(std::os::fd::OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(stderr)
-            .spawn()?;
         ours.set_write_timeout(Some(self.recipe.silence_limit))?;
-        self.tell(format!("forked child: {}", child.id()));
-        Ok(Worker {
-            child,
+        let worker = Worker {
+            process,
             socket: ours,
             requests: 0,
-        })
+        };
+        self.tell(format!("forked child: {}", worker.id()));
+        Ok(worker)
     }
 
     fn tell(&self, line: String) {
@@ -135,7 +156,7 @@ impl WorkerChecker {
     }
 
     fn end(&self, worker: Worker) {
-        let pid = worker.child.id();
+        let pid = worker.id();
         match worker.end() {
             Ok(status) => match status.signal() {
                 Some(libc::SIGKILL) | None => self.tell(format!("child exited: {pid}")),
@@ -179,13 +200,19 @@ impl Worker {
         }
     }
 
-    /// Kills it and waits for it; a dead one keeps the status it died with.
-    fn end(mut self) -> io::Result<ExitStatus> {
-        if let Some(status) = self.child.try_wait()? {
-            return Ok(status);
+    fn id(&self) -> u32 {
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Started(pid, _) => *pid,
         }
-        self.child.kill()?;
-        self.child.wait()
+    }
+
+    /// Kills it and waits for it; a dead one keeps the status it died with.
+    fn end(self) -> io::Result<ExitStatus> {
+        match self.process {
+            Process::Child(child) => starter::end(child),
+            Process::Started(pid, starter) => starter.end(pid),
+        }
     }
 }
 

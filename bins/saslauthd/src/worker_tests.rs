@@ -19,6 +19,7 @@ fn checker(script: &str) -> WorkerChecker {
         silence_limit: Duration::from_millis(1000),
         requests_limit: 3,
         told: Told::Yes,
+        by: By::Ourselves,
     };
     WorkerChecker::new(recipe, Arc::new(Log::new(Verbosity::Normal)))
 }
@@ -33,7 +34,7 @@ fn one_worker_answers_until_it_is_replaced() {
     let mut pids = Vec::new();
     for _ in 0..4 {
         assert_eq!(checker.check(&request("abc")), Answer::ok());
-        pids.push(checker.worker.as_ref().map(|w| w.child.id()));
+        pids.push(checker.worker.as_ref().map(|w| w.id()));
     }
     assert_eq!(pids[0], pids[1]);
     assert_eq!(pids[2], None, "replaced after three requests");

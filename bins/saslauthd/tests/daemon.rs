@@ -154,23 +154,62 @@ fn a_fifth_field_is_read_and_dropped() {
     drop(daemon);
 }
 
+/// The first process that another one has started.
+fn first_child(of: u32) -> Option<u32> {
+    let tasks = fs::read_dir(format!("/proc/{of}/task")).unwrap();
+    let lists = tasks.filter_map(|t| fs::read_to_string(t.unwrap().path().join("children")).ok());
+    let all: String = lists.collect();
+    all.split_whitespace().next().map(|p| p.parse().unwrap())
+}
+
+/// A field of a process's status.
+fn status(pid: u32, field: &str) -> String {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn the_server_is_confined_and_its_workers_are_not() {
+    let site = Site::new();
+    let daemon = site.start(&["-d", "-a", "getpwent", "-n", "1"]);
+    let dave = frame("dave", "secret", "smtp", "");
+    assert_eq!(ask(&site.socket(), &dave), b"\0\x02OK");
+    let starter = first_child(daemon.pid()).expect("a starter");
+    let worker = first_child(starter).expect("a worker process");
+    let before = status(std::process::id(), "NoNewPrivs:");
+    let (seccomp, rights) = (
+        status(daemon.pid(), "Seccomp:"),
+        status(daemon.pid(), "CapPrm:"),
+    );
+    for pid in [starter, worker] {
+        assert_eq!(status(pid, "NoNewPrivs:"), before);
+    }
+    assert_eq!(u64::from_str_radix(&rights, 16).unwrap() & !0b1110, 0);
+    let told = String::from_utf8(daemon.stop().stderr).unwrap();
+    assert!(
+        seccomp == "2" || told.contains("not confined: seccomp"),
+        "{told}"
+    );
+    let gone = || fs::metadata(format!("/proc/{starter}")).is_err();
+    assert!(eventually(gone), "the starter ends with the server");
+
+    let daemon = site.start(&["--foreground", "--unconfined", "-a", "getpwent", "-n", "1"]);
+    assert_eq!(ask(&site.socket(), &dave), b"\0\x02OK");
+    assert_eq!(status(daemon.pid(), "NoNewPrivs:"), before);
+    assert_eq!(daemon.stop().code, Some(0));
+}
+
 #[test]
 fn worker_processes_that_are_killed_are_replaced() {
     let site = Site::new();
     let daemon = site.start(&["--foreground", "-a", "getpwent", "-n", "1"]);
     let dave = frame("dave", "secret", "smtp", "");
     assert_eq!(ask(&site.socket(), &dave), b"\0\x02OK");
-    let children = format!("/proc/{0}/task", daemon.pid());
-    let worker = || {
-        let tasks = fs::read_dir(&children).unwrap();
-        let lists =
-            tasks.filter_map(|t| fs::read_to_string(t.unwrap().path().join("children")).ok());
-        let all: String = lists.collect();
-        all.split_whitespace()
-            .next()
-            .map(|p| p.parse::<i32>().unwrap())
-    };
-    let pid = worker().expect("a worker process");
+    let starter = first_child(daemon.pid()).expect("a starter");
+    let pid = first_child(starter)
+        .expect("a worker process")
+        .cast_signed();
     let pid = rustix::process::Pid::from_raw(pid).unwrap();
     rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
     assert_eq!(ask(&site.socket(), &dave), b"\0\x02OK");

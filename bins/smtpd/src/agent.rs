@@ -1,30 +1,34 @@
-//! RunAsUser: a small process that stays root and does what only root can.
+//! A small process that keeps the rights of the start and does what only they can.
 //!
-//! The server that strangers talk to runs as another user. Before it becomes that user it
-//! starts this program anew as its agent, with one socket between them, which nobody else
-//! can reach. For each piece of work the server sends one end of a fresh socket there:
+//! The server that strangers talk to can neither run programs nor open what it likes, and
+//! with RunAsUser it is another user. Before it gives that up it starts this program anew as
+//! its agent, with one socket between them, which nobody else can reach. For each piece of
+//! work the server sends one end of a fresh socket there:
 //!
 //! ```text
 //! server -> agent    length (4 octets, big-endian), request as JSON; then the text, to its end
-//! agent  -> server   length, reply as JSON
+//! agent  -> server   length, reply as JSON; where that is `Opened`, an octet with a descriptor
 //! ```
 //!
 //! The agent runs a mailer's program or this program's own file delivery, as a user who is
-//! not root, and reads a `.forward` file as its owner. It does nothing else.
+//! not root, reads a `.forward` file as its owner and opens `:include:` files. It does nothing
+//! else, but that root's own mailbox is root's to write.
 
 mod serve;
 
-use std::io::{self, IoSlice, Read, Write};
+use std::fs::File;
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
 use rustix::net::{
-    AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
 use serde::{Deserialize, Serialize};
 
@@ -60,6 +64,13 @@ pub(crate) enum Request {
         /// His group.
         gid: u32,
     },
+    /// Open an `:include:` file.
+    Include {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Read the configuration anew.
+    Reload,
 }
 
 /// What became of it.
@@ -73,6 +84,12 @@ pub(crate) enum Reply {
     Refused(String),
     /// The file can't be read now.
     Later(String),
+    /// The file is open; its descriptor follows.
+    Opened,
+    /// The system's error for the file, by number.
+    Errno(i32),
+    /// It is done.
+    Done,
 }
 
 /// The server's end of the socket.
@@ -122,9 +139,7 @@ impl Agent {
         request: &Request,
         feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Reply> {
-        let (mut stream, theirs) = UnixStream::pair()?;
-        self.pass(theirs)?;
-        write_frame(&mut stream, request)?;
+        let mut stream = self.begin(request)?;
         // A program may end without reading all of it: its exit counts.
         let fed = feed(&mut stream);
         let _ = stream.shutdown(Shutdown::Write);
@@ -140,15 +155,87 @@ impl Agent {
 }
 
 impl Agent {
-    /// Sends the agent its end of a socket.
-    fn pass(&self, theirs: UnixStream) -> io::Result<()> {
+    /// Has an `:include:` file opened. This blocks.
+    ///
+    /// # Errors
+    /// The system's error for the file; [`io::ErrorKind::WouldBlock`] where the agent can't tell.
+    pub(crate) fn open_include(&self, path: &Path) -> io::Result<File> {
+        let unknown = |why: String| io::Error::new(io::ErrorKind::WouldBlock, why);
+        let asked = || {
+            let mut stream = self.begin(&Request::Include { path: path.into() })?;
+            let reply = read_frame(&mut stream)?;
+            let file = match reply {
+                Reply::Opened => next_passed(stream.as_fd())?,
+                _ => None,
+            };
+            Ok((reply, file))
+        };
+        match asked().map_err(|error: io::Error| unknown(format!("agent: {error}")))? {
+            (Reply::Opened, Some(file)) => Ok(File::from(file)),
+            (Reply::Errno(number), _) => Err(io::Error::from_raw_os_error(number)),
+            (Reply::Refused(why), _) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
+            (Reply::Later(why), _) => Err(unknown(why)),
+            _ => Err(unknown("the agent did not understand".into())),
+        }
+    }
+
+    /// Has the agent read the configuration anew, and waits until it has.
+    ///
+    /// # Errors
+    /// Why it goes on with the old one.
+    pub(crate) fn reload(&self) -> io::Result<()> {
+        match self.run(&Request::Reload, |_| Ok(()))? {
+            Reply::Done => Ok(()),
+            Reply::Refused(why) => Err(io::Error::other(why)),
+            _ => Err(io::Error::other("the agent did not understand")),
+        }
+    }
+
+    /// Hands the agent a piece of work.
+    fn begin(&self, request: &Request) -> io::Result<UnixStream> {
+        let (mut stream, theirs) = UnixStream::pair()?;
+        pass(self.channel.as_fd(), b"work", theirs.as_fd())?;
+        write_frame(&mut stream, request)?;
+        Ok(stream)
+    }
+}
+
+/// Sends a word and a descriptor.
+fn pass(socket: BorrowedFd<'_>, word: &[u8], passed: BorrowedFd<'_>) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let passed = [passed];
+    control.push(SendAncillaryMessage::ScmRights(&passed));
+    let word = [IoSlice::new(word)];
+    rustix::net::sendmsg(socket, &word, &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+/// The next descriptor that is sent; `None` when the other end has gone.
+fn next_passed(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
+    loop {
+        let mut word = [0; 16];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut space);
-        let passed = [theirs.as_fd()];
-        control.push(SendAncillaryMessage::ScmRights(&passed));
-        let word = [IoSlice::new(b"work")];
-        rustix::net::sendmsg(&self.channel, &word, &mut control, SendFlags::NOSIGNAL)?;
-        Ok(())
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let got = rustix::net::recvmsg(
+            socket,
+            &mut [IoSliceMut::new(&mut word)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        let got = match got {
+            Err(rustix::io::Errno::INTR) => continue,
+            got => got?,
+        };
+        let passed = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        match passed {
+            Some(fd) => return Ok(Some(fd)),
+            None if got.bytes == 0 => return Ok(None),
+            None => {}
+        }
     }
 }
 

@@ -11,10 +11,10 @@ use libmaps::sysexits::SysExit;
 
 use crate::deliver::copy::write_framed_file;
 use crate::log::{Log, Target};
-use crate::server::{self, ServerError, Start};
+use crate::server::{self, Confinement, ServerError, Start};
 
 const USAGE: &str = "\
-usage: smtpd [--root DIR] [-C FILE] [-q TIME] [--log stderr|syslog|journal|json]
+usage: smtpd [--root DIR] [-C FILE] [-q TIME] [--log stderr|syslog|journal|json] [--unconfined]
        smtpd check [--root DIR] [-C FILE]
        smtpd demo [--once]";
 
@@ -57,11 +57,17 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         root: options.root,
         file: options.file,
         queue_interval: options.queue_interval,
+        confinement: options.confinement,
     };
     if options.check {
         return crate::check::check(&start);
     }
     let log = Arc::new(Log::open(options.log));
+    // Before there are threads: what is given up here, they never have.
+    let prepared = match server::prepare(start, &log) {
+        Ok(prepared) => prepared,
+        Err(error) => return failed(&log, &error),
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -72,22 +78,24 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return SysExit::OsErr.into();
         }
     };
-    let ended = runtime.block_on(server::run(start, Arc::clone(&log)));
+    let ended = runtime.block_on(server::run(prepared, Arc::clone(&log)));
     // What still waits (a slow program, a sleeping client) does not hold the end up.
     runtime.shutdown_background();
     match ended {
         Ok(()) => SysExit::Ok.into(),
-        Err(error) => {
-            log.say(crate::log::Level::Error, &error.to_string());
-            exit_of(&error).into()
-        }
+        Err(error) => failed(&log, &error),
     }
+}
+
+fn failed(log: &Log, error: &ServerError) -> ExitCode {
+    log.say(crate::log::Level::Error, &error.to_string());
+    exit_of(error).into()
 }
 
 fn exit_of(error: &ServerError) -> SysExit {
     match error {
         ServerError::Site(_) | ServerError::Faulty | ServerError::Privilege(_) => SysExit::Config,
-        ServerError::World(_) => SysExit::Config,
+        ServerError::World(_) | ServerError::Reach(_) => SysExit::Config,
         ServerError::Queue(crate::queue::QueueError::InUse(_)) => SysExit::TempFail,
         ServerError::Queue(_) => SysExit::IoErr,
         ServerError::Bind { .. } => SysExit::Unavailable,
@@ -101,6 +109,7 @@ struct Options {
     log: Target,
     check: bool,
     queue_interval: Option<Duration>,
+    confinement: Confinement,
 }
 
 impl Options {
@@ -112,6 +121,7 @@ impl Options {
             log: Target::Stderr,
             check: false,
             queue_interval: None,
+            confinement: Confinement::default(),
         };
         let mut args = args.iter();
         while let Some(arg) = args.next() {
@@ -134,6 +144,7 @@ impl Options {
             };
             match word {
                 "check" => options.check = true,
+                "--unconfined" => options.confinement = Confinement::Unconfined,
                 "--root" => options.root = Some(value()?.into()),
                 "-C" => options.file = Some(value()?.into()),
                 "-q" => {

@@ -18,7 +18,7 @@ use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::queue::Departure;
 use crate::session::{Action, Ahead, Answer, Channel, Chunk, Refusal, Session};
-use crate::throttle::Held;
+use crate::throttle::{Held, Place};
 use crate::wire::{Line, Wire};
 use crate::world::World;
 
@@ -39,6 +39,8 @@ pub struct Accepted {
     pub client: SocketAddr,
     /// Its first octets, if any were read already.
     pub first: Vec<u8>,
+    /// Its place among the sessions.
+    pub place: Place,
 }
 
 /// Longest wait for the last reply to be taken.
@@ -53,6 +55,7 @@ struct Connection {
     phase: watch::Receiver<Phase>,
     chunks: Option<message::Incoming>,
     departure: Departure,
+    place: Place,
     _held: Held,
 }
 
@@ -64,6 +67,7 @@ pub async fn serve(
     phase: watch::Receiver<Phase>,
 ) {
     let departure = departure(&world, &daemon, &accepted).await;
+    let place = accepted.place;
     let mut wire = Wire::new(accepted.stream);
     wire.put_back(&accepted.first);
     let (held, load) = world.throttle.enter(accepted.client.ip());
@@ -82,7 +86,9 @@ pub async fn serve(
         };
         let config = tls.config(|text| world.log.say(Level::Error, text));
         let patience = patience(world.site.options.timeouts.starttls);
-        if let Err(error) = wire.start_tls(config, patience).await {
+        place.begin();
+        let done = place.wait(patience, wire.start_tls(config)).await;
+        if let Err(error) = done.and_then(|done| done) {
             let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
             return world.log.say(Level::Warning, &text);
         }
@@ -108,6 +114,7 @@ pub async fn serve(
         phase,
         chunks: None,
         departure,
+        place,
         _held: held,
     };
     if connection.pause_for_greeting().await {
@@ -187,9 +194,7 @@ impl Connection {
     /// that does not write.
     async fn flush(&mut self) -> std::io::Result<()> {
         let patience = patience(self.world.site.options.timeouts.command);
-        tokio::time::timeout(patience, self.wire.flush())
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
+        self.place.wait(patience, self.wire.flush()).await?
     }
 
     /// Does one action; the next one, or the end.
@@ -205,7 +210,10 @@ impl Connection {
             }
             Action::After(wait, action) => {
                 self.flush().await?;
-                tokio::time::sleep(wait).await;
+                // Who is made to wait keeps others waiting, too.
+                self.place.begin();
+                let hour = Duration::from_secs(3600);
+                self.place.wait(hour, tokio::time::sleep(wait)).await?;
                 *action
             }
             Action::Upgrade(reply) => {
@@ -281,8 +289,9 @@ impl Connection {
     async fn awaited_line(&mut self, limit: usize) -> std::io::Result<Result<Line, Reply>> {
         let patience = patience(self.world.site.options.timeouts.command);
         let idle = !self.session.in_transaction();
+        self.place.begin();
         let line = tokio::select! {
-            line = tokio::time::timeout(patience, self.wire.line(limit)) => Some(line),
+            line = self.place.wait(patience, self.wire.line(limit)) => Some(line),
             _ = ending(&mut self.phase), if idle => None,
         };
         Ok(match line {
@@ -302,7 +311,9 @@ impl Connection {
         let tls = world.tls.as_ref()?;
         let config = tls.config(|text| world.log.say(Level::Error, text));
         let patience = patience(world.site.options.timeouts.starttls);
-        if let Err(error) = self.wire.start_tls(config, patience).await {
+        self.place.begin();
+        let done = self.place.wait(patience, self.wire.start_tls(config)).await;
+        if let Err(error) = done.and_then(|done| done) {
             let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
             world.log.say(Level::Warning, &text);
             return None;

@@ -46,7 +46,6 @@ pub struct Consultant {
     client: facts::Session,
     bindings: Vec<ChannelBinding>,
     facts: Facts,
-    known: usize,
     snapshot: Snapshot,
     exchange: Option<Exchange>,
     /// Set where everything is refused before policy is asked.
@@ -90,7 +89,6 @@ impl Consultant {
             client,
             bindings: Vec::new(),
             facts: Facts::new(),
-            known: 0,
             snapshot,
             exchange: None,
             refused: None,
@@ -252,10 +250,7 @@ impl Consultant {
 
     async fn sender(&mut self, path: &Path, params: &MailParams) -> Answer {
         self.snapshot = self.world.snapshot();
-        if self.known > MAX_FACTS {
-            self.facts = Facts::new();
-            self.known = 0;
-        }
+        self.forget_facts();
         if let Some(refused) = self.world.overload() {
             return Answer::Refused(refused);
         }
@@ -283,7 +278,16 @@ impl Consultant {
         (ruling.outcome == Outcome::Accept).then(|| author.into())
     }
 
+    /// Forgets what DNS said where that has become much: a client names as many domains as
+    /// it likes.
+    fn forget_facts(&mut self) {
+        if self.facts.count() > MAX_FACTS {
+            self.facts = Facts::new();
+        }
+    }
+
     async fn recipient(&mut self, path: &Path) -> Answer {
+        self.forget_facts();
         let address = match Address::parse(path.asked()) {
             Ok(address) => address,
             Err(error) => return Answer::Refused(not_an_address(&error)),
@@ -373,7 +377,6 @@ impl Consultant {
                     .unwrap_or(facts::Answer::Temporary)
             };
             self.facts.add(need, answer);
-            self.known += 1;
         }
     }
 }

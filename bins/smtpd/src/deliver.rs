@@ -13,6 +13,7 @@ mod expand;
 pub mod file;
 pub(crate) mod forward_file;
 mod frame;
+pub(crate) mod include_file;
 mod lmtp;
 pub mod outcome;
 pub(crate) mod program;

@@ -31,6 +31,7 @@ pub mod own_program;
 pub mod privilege;
 pub mod proxy;
 pub mod queue;
+pub mod reach;
 pub mod relay;
 pub mod resolver;
 pub mod sendmail;

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use libmaps::site::Site;
 use libmaps::site::model::{DaemonOptions, Family};
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use socket2::{Domain, Socket, Type};
+use tokio::net::TcpStream;
 use tokio::sync::watch;
 
 use crate::connection::{Accepted, Phase, serve};
@@ -17,7 +18,7 @@ use crate::log::{Level, Log};
 use crate::privilege;
 use crate::proxy::{self, Header};
 use crate::server::{ServerError, current};
-use crate::throttle::Slot;
+use crate::throttle::Place;
 use crate::world::World;
 
 /// Length of a listener's queue where the site does not say.
@@ -28,7 +29,7 @@ const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 /// A bound listener.
 pub(crate) struct Bound {
     /// Its socket.
-    pub(crate) listener: TcpListener,
+    pub(crate) listener: std::net::TcpListener,
     /// The daemon's name.
     pub(crate) name: String,
     daemon: usize,
@@ -40,8 +41,16 @@ pub(crate) async fn listen(
     world: Arc<RwLock<Arc<World>>>,
     phase: watch::Receiver<Phase>,
 ) {
+    let own = bound.listener.try_clone();
+    let listener = match own.and_then(tokio::net::TcpListener::from_std) {
+        Ok(listener) => listener,
+        Err(error) => {
+            let text = format!("daemon {}: {error}", bound.name);
+            return current(&world).log.say(Level::Error, &text);
+        }
+    };
     loop {
-        let accepted = bound.listener.accept().await;
+        let accepted = listener.accept().await;
         let (stream, client) = match accepted {
             Ok(accepted) => accepted,
             Err(error) => {
@@ -52,18 +61,18 @@ pub(crate) async fn listen(
                 continue;
             }
         };
-        let (world, daemon, slot) = loop {
+        let (world, daemon, place) = loop {
             let world = current(&world);
             let Some(daemon) = bound.daemon_in(&world) else {
                 break (world, None, None);
             };
             // MaxDaemonChildren and children=: later clients wait in the kernel's queue.
-            if let Some(slot) = world.throttle.admit(&world.site, &daemon.options) {
-                break (world, Some(daemon), Some(slot));
+            if let Some(place) = world.throttle.admit(&world.site, &daemon.options) {
+                break (world, Some(daemon), Some(place));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
-        let (Some(daemon), Some(slot)) = (daemon, slot) else {
+        let (Some(daemon), Some(place)) = (daemon, place) else {
             let text = format!(
                 "rejecting connections on daemon {}: not configured",
                 bound.name
@@ -82,7 +91,7 @@ pub(crate) async fn listen(
             continue;
         }
         let _ = stream.set_nodelay(true);
-        tokio::spawn(welcome(world, daemon, stream, client, slot, phase.clone()));
+        tokio::spawn(welcome(world, daemon, stream, client, place, phase.clone()));
     }
 }
 
@@ -104,13 +113,18 @@ async fn welcome(
     daemon: Arc<Daemon>,
     stream: TcpStream,
     client: SocketAddr,
-    slot: Slot,
+    place: Place,
     phase: watch::Receiver<Phase>,
 ) {
     let client = SocketAddr::new(client.ip().to_canonical(), client.port());
     let accepted = if is_balancer(&daemon, client.ip()) {
         match tokio::time::timeout(PROXY_PATIENCE, behind(stream, client)).await {
-            Ok(Some(accepted)) => accepted,
+            Ok(Some((stream, client, first))) => Accepted {
+                stream,
+                client,
+                first,
+                place,
+            },
             _ => {
                 let text = format!("rejecting {client}: a listed proxy without PROXY header");
                 return world.log.say(Level::Warning, &text);
@@ -121,10 +135,10 @@ async fn welcome(
             stream,
             client,
             first: Vec::new(),
+            place,
         }
     };
     serve(world, daemon, accepted, phase).await;
-    drop(slot);
 }
 
 /// `Proxy=` of DAEMON_OPTIONS lists balancers as addresses or `address/bits`, separated by `;`.
@@ -159,7 +173,11 @@ fn network_has(network: &str, addr: IpAddr) -> bool {
     }
 }
 
-async fn behind(stream: TcpStream, balancer: SocketAddr) -> Option<Accepted> {
+/// Reads a balancer's header: the client, and what it has sent already.
+async fn behind(
+    stream: TcpStream,
+    balancer: SocketAddr,
+) -> Option<(TcpStream, SocketAddr, Vec<u8>)> {
     let mut first = Vec::new();
     loop {
         let mut buffer = [0u8; 512];
@@ -175,11 +193,7 @@ async fn behind(stream: TcpStream, balancer: SocketAddr) -> Option<Accepted> {
                 Header::Local => balancer,
                 Header::Client(client) => client,
             };
-            return Some(Accepted {
-                stream,
-                client,
-                first: first.split_off(octets),
-            });
+            return Some((stream, client, first.split_off(octets)));
         }
     }
 }
@@ -237,7 +251,7 @@ fn bind_daemon(
     site: &Site,
     options: &DaemonOptions,
     passed: &mut Vec<std::net::TcpListener>,
-) -> io::Result<TcpListener> {
+) -> io::Result<std::net::TcpListener> {
     if options.family == Family::Local {
         return Err(io::Error::other("Family=local is not served here"));
     }
@@ -259,27 +273,27 @@ fn bind_daemon(
     if let Some(at) = found.or_else(|| passed.iter().position(on_port)) {
         let listener = passed.swap_remove(at);
         listener.set_nonblocking(true)?;
-        return TcpListener::from_std(listener);
+        return Ok(listener);
     }
-    let socket = match addr {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
+    let socket = Socket::new(Domain::for_address(addr), Type::STREAM, None)?;
     if addr.is_ipv6() {
         // Alone, an IPv6 listener takes IPv4 clients too; beside an IPv4 one it must not.
         let mut others = site.daemons.iter();
         let beside = others.any(|o| o.family == Family::Inet && o.port_number() == Some(port));
-        socket2::SockRef::from(&socket).set_only_v6(beside)?;
+        socket.set_only_v6(beside)?;
     }
     if let Some(octets) = options.buffer_octets("SendBufSize") {
-        socket.set_send_buffer_size(octets)?;
+        socket.set_send_buffer_size(octets as usize)?;
     }
     if let Some(octets) = options.buffer_octets("ReceiveBufSize") {
-        socket.set_recv_buffer_size(octets)?;
+        socket.set_recv_buffer_size(octets as usize)?;
     }
-    socket.set_reuseaddr(true)?;
-    socket.bind(addr)?;
-    socket.listen(options.backlog.unwrap_or(BACKLOG))
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    let backlog = options.backlog.unwrap_or(BACKLOG);
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(socket.into())
 }
 
 /// The address of a name or a number, of the daemon's family.

@@ -5,9 +5,11 @@
 //! time, not memory. Failures are counted by address and by user beyond the
 //! connection, and slow the next attempt down.
 
+mod dovecot;
 mod saslauthd;
 
 use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,6 +33,7 @@ use tokio::sync::Semaphore;
 use crate::session::Login;
 use crate::world::World;
 
+use dovecot::Dovecot;
 use saslauthd::Saslauthd;
 
 /// Failures from one address after which attempts from there are slowed down. Addresses of
@@ -55,12 +58,15 @@ pub struct Logins {
     store: Arc<Store>,
     busy: Arc<Semaphore>,
     failures: Mutex<HashMap<Who, (u32, Instant)>>,
+    names: RandomState,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+/// Whose failures are counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Who {
     Address(IpAddr),
-    User(Vec<u8>),
+    /// By a hash of his name with a secret key: a stranger says 100,000 names of kilobytes.
+    User(u64),
 }
 
 /// A store of accounts.
@@ -126,6 +132,9 @@ impl Logins {
                 PwcheckMethod::Saslauthd => {
                     checkers.push(Box::new(Saslauthd::new(site.below(&conf.saslauthd_path))));
                 }
+                PwcheckMethod::Dovecot => {
+                    checkers.push(Box::new(Dovecot::new(site.below(&conf.dovecot_path))));
+                }
             }
         }
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
@@ -143,6 +152,7 @@ impl Logins {
             }),
             busy: Arc::new(Semaphore::new(processors)),
             failures: Mutex::new(HashMap::new()),
+            names: RandomState::new(),
         })
     }
 
@@ -184,6 +194,10 @@ impl Logins {
                 || **m == Mechanism::External && tls.verify != "OK"
                 || matches!(m, Mechanism::ScramPlus(_)) && bindings.is_empty())
         })
+    }
+
+    fn user(&self, name: &[u8]) -> Who {
+        Who::User(self.names.hash_one(name))
     }
 
     fn slow_down(&self, who: &Who) -> Duration {
@@ -330,7 +344,7 @@ impl Exchange {
             ServerStep::Challenge(octets) => (Some(self), Told::Challenge(octets)),
             ServerStep::Success(login) => {
                 // A right guess must not be told by its speed.
-                tokio::time::sleep(logins.slow_down(&Who::User(login.authid.clone()))).await;
+                tokio::time::sleep(logins.slow_down(&logins.user(&login.authid))).await;
                 let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned().into();
                 let login = Login {
                     authid: text(&login.authid),
@@ -348,7 +362,7 @@ impl Exchange {
                 let why = format!("{}, user={}", failure.reason, crate::session::shown(&user));
                 if failure.kind == FailureKind::Rejected {
                     logins.failed(Who::Address(self.addr));
-                    let user = Who::User(user);
+                    let user = logins.user(&user);
                     tokio::time::sleep(logins.slow_down(&user)).await;
                     logins.failed(user);
                 }
@@ -460,4 +474,21 @@ impl PasswordChecker for ByStore {
 fn dummy_check(service: &Service, name: &[u8], password: &Password) -> bool {
     let nobody = libmaps::store::memory::MemoryMap::new("nobody", []);
     Accounts::check(&SaslDb::new(nobody), service, name, password).unwrap_or(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_remembered_of_a_stranger_has_no_size_that_he_chooses() {
+        assert!(!std::mem::needs_drop::<Who>());
+        let logins = Logins::of(&Site::default()).unwrap();
+        let long = vec![b'x'; 9_000];
+        for _ in 0..=FREE_BY_USER {
+            logins.failed(logins.user(&long));
+        }
+        assert!(!logins.slow_down(&logins.user(&long)).is_zero());
+        assert!(logins.slow_down(&logins.user(b"another")).is_zero());
+    }
 }

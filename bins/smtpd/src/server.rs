@@ -1,10 +1,11 @@
 //! The server: listeners, signals, and the end.
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
+use confine::{Reach, confine};
 use libmaps::site::Site;
 use libmaps::site::diagnostic::Severity;
 use libmaps::site::load;
@@ -16,12 +17,14 @@ use crate::agent;
 use crate::connection::Phase;
 use crate::deliver;
 use crate::drop;
-use crate::listener;
+use crate::listener::{self, Bound};
 use crate::log::{Level, Log};
 use crate::notify::{notify, reloading};
 use crate::privilege::{Becoming, raise_open_files};
 use crate::queue::{self, Queue, QueueError};
+use crate::reach;
 use crate::throttle::Throttle;
+use crate::tls::Tls;
 use crate::undone;
 use crate::world::{self, World, WorldError};
 
@@ -37,6 +40,18 @@ pub struct Start {
     pub file: Option<PathBuf>,
     /// `-q`: time between two tries of a message.
     pub queue_interval: Option<Duration>,
+    /// `--unconfined` or not.
+    pub confinement: Confinement,
+}
+
+/// Whether the server gives up what it does not need.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Confinement {
+    /// It does: an agent runs programs and opens what lies elsewhere.
+    #[default]
+    Confined,
+    /// It keeps all rights, and with them delivers by itself.
+    Unconfined,
 }
 
 /// Why the server does not run.
@@ -67,6 +82,9 @@ pub enum ServerError {
     /// RunAsUser names nobody, or the system does not let us.
     #[error("RunAsUser: {0}")]
     Privilege(String),
+    /// The configuration names folders that the confined server can't open.
+    #[error("{0} is new, and a confined server can't open it: restart the server")]
+    Reach(PathBuf),
     /// The system refused something else.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -89,30 +107,79 @@ pub fn configure(start: &Start, log: &Log) -> Result<Site, ServerError> {
     Ok(loaded.site)
 }
 
+/// A server that has all that only its start needs, and no rights any more beyond what it
+/// goes on with.
+pub struct Prepared {
+    start: Start,
+    site: Site,
+    bound: Vec<Bound>,
+    tls: Option<Arc<Tls>>,
+    reach: Option<Reach>,
+}
+
+/// Prepares a server. What it gives up is given up by this thread and by those that begin
+/// later, so there must be no other yet.
+///
+/// # Errors
+/// When the server can't start.
+pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
+    let site = configure(&start, log)?;
+    let bound = listener::bind_all(&site, log)?;
+    // What only root can read or do comes before: the drop folder, the key of TLS, the agent.
+    drop::intake::prepare(&site);
+    let tls = world::open_tls(&site, log, None);
+    let reach = give_up(&start, &site, log)?;
+    Ok(Prepared {
+        start,
+        site,
+        bound,
+        tls,
+        reach,
+    })
+}
+
+/// Starts the agent, becomes RunAsUser, and confines this process to what it returns.
+///
+/// # Errors
+/// When the agent or the user can't be had.
+pub(crate) fn give_up(start: &Start, site: &Site, log: &Log) -> Result<Option<Reach>, ServerError> {
+    let becoming = Becoming::of(site).map_err(ServerError::Privilege)?;
+    if becoming.is_some() || start.confinement == Confinement::Confined {
+        agent::start(start.root.as_deref(), start.file.as_deref())?;
+    }
+    if let Some(becoming) = becoming {
+        becoming
+            .become_him(&reach::queue(site))
+            .map_err(ServerError::Privilege)?;
+        log.say(Level::Info, &format!("running as {becoming}"));
+    }
+    if start.confinement == Confinement::Unconfined {
+        return Ok(None);
+    }
+    queue::make_folder(&reach::queue(site))?;
+    let reach = reach::of(site, start.file.as_deref());
+    let confined = confine(&reach);
+    for lacking in &confined.lacking {
+        log.say(Level::Warning, &format!("not confined: {lacking}"));
+    }
+    let text = format!("confined: {}", confined.done.join(", "));
+    log.say(Level::Info, &text);
+    Ok(Some(reach))
+}
+
 /// Runs until SIGTERM or SIGINT.
 ///
 /// # Errors
 /// When the server can't start.
-pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
-    let site = configure(&start, &log)?;
-    let bound = listener::bind_all(&site, &log)?;
-    let folder = site
-        .options
-        .queue
-        .directory
-        .clone()
-        .unwrap_or_else(|| "/var/spool/mqueue".into());
-    let folder = site.below(&folder);
-    // What only root can read or do comes before: the drop folder, the key of TLS, the agent.
-    drop::intake::prepare(&site);
-    let tls = world::open_tls(&site, &log, None);
-    if let Some(becoming) = Becoming::of(&site).map_err(ServerError::Privilege)? {
-        agent::start(start.root.as_deref(), start.file.as_deref())?;
-        becoming
-            .become_him(&folder)
-            .map_err(ServerError::Privilege)?;
-        log.say(Level::Info, &format!("running as {becoming}"));
-    }
+pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
+    let Prepared {
+        start,
+        site,
+        bound,
+        tls,
+        reach,
+    } = prepared;
+    let folder = reach::queue(&site);
     let queue = Queue::open(&folder)?;
     let window = site.options.limits.connection_rate_window.0;
     let throttle = Throttle::new(window, raise_open_files());
@@ -132,18 +199,23 @@ pub async fn run(start: Start, log: Arc<Log>) -> Result<(), ServerError> {
     for bound in bound {
         let (name, addr) = (&bound.name, bound.listener.local_addr()?);
         log.say(Level::Info, &format!("listening name={name} addr={addr}"));
-        listeners.spawn(listener::listen(
-            bound,
-            Arc::clone(&world),
-            watching.clone(),
-        ));
+        let world = Arc::clone(&world);
+        listeners.spawn(listener::listen(bound, world, watching.clone()));
     }
     drop(watching);
     // Whoever is told that we are ready may send a signal at once.
     let signals = Signals::new()?;
     log.say(Level::Info, "ready");
     notify("READY=1");
-    wait_for_signals(signals, &start, &log, &world, &queue, &throttle).await;
+    let shared = Shared {
+        start: &start,
+        reach: reach.as_ref(),
+        log: &log,
+        world: &world,
+        queue: &queue,
+        throttle: &throttle,
+    };
+    wait_for_signals(signals, shared).await;
     notify("STOPPING=1");
     log.say(Level::Info, "ending: no new connections");
     let _ = phase.send(Phase::Ending);
@@ -185,14 +257,39 @@ impl Signals {
     }
 }
 
-async fn wait_for_signals(
-    mut signals: Signals,
-    start: &Start,
-    log: &Arc<Log>,
-    world: &Arc<RwLock<Arc<World>>>,
-    queue: &Arc<Queue>,
-    throttle: &Arc<Throttle>,
-) {
+/// What a reload works on.
+#[derive(Clone, Copy)]
+struct Shared<'a> {
+    start: &'a Start,
+    reach: Option<&'a Reach>,
+    log: &'a Arc<Log>,
+    world: &'a Arc<RwLock<Arc<World>>>,
+    queue: &'a Arc<Queue>,
+    throttle: &'a Arc<Throttle>,
+}
+
+impl Shared<'_> {
+    /// The world of the configuration as it is now.
+    fn fresh(&self) -> Result<Arc<World>, ServerError> {
+        let (log, site) = (self.log, configure(self.start, self.log)?);
+        if let Some(own) = self.reach {
+            let file: Option<&Path> = self.start.file.as_deref();
+            own.covers(&reach::of_site(&site, file))
+                .map_err(ServerError::Reach)?;
+        }
+        // A certificate that can't be used now is no reason to stop offering TLS.
+        let tls = world::open_tls(&site, log, current(self.world).tls.clone());
+        let (queue, throttle) = (Arc::clone(self.queue), Arc::clone(self.throttle));
+        let fresh = World::open(site, queue, Arc::clone(log), throttle, tls)?;
+        if let Some(agent) = agent::running() {
+            agent.reload()?;
+        }
+        Ok(fresh)
+    }
+}
+
+async fn wait_for_signals(mut signals: Signals, shared: Shared<'_>) {
+    let Shared { log, world, .. } = shared;
     loop {
         tokio::select! {
             _ = signals.term.recv() => return,
@@ -200,18 +297,7 @@ async fn wait_for_signals(
             _ = signals.hangup.recv() => {}
         }
         reloading();
-        let fresh = configure(start, log).and_then(|site| {
-            // A certificate that can't be used now is no reason to stop offering TLS.
-            let tls = world::open_tls(&site, log, current(world).tls.clone());
-            Ok(World::open(
-                site,
-                Arc::clone(queue),
-                Arc::clone(log),
-                Arc::clone(throttle),
-                tls,
-            )?)
-        });
-        match fresh {
+        match shared.fresh() {
             Ok(fresh) => {
                 *world
                     .write()

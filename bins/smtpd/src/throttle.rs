@@ -1,16 +1,19 @@
 //! How many connections come from where: limits and counts by address.
 
+mod place;
+
 use std::collections::{HashMap, VecDeque};
-use std::fs::File;
 use std::net::IpAddr;
-use std::os::unix::fs::FileExt;
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use libmaps::site::Site;
 use libmaps::site::model::DaemonOptions;
 
 use crate::consult::ClientLoad;
+
+pub use place::Place;
+use place::{HURRY, Turn, hurry};
 
 /// Most addresses that are remembered.
 const MAX_ADDRESSES: usize = 100_000;
@@ -38,13 +41,19 @@ pub struct Throttle {
 struct Sessions {
     all: u64,
     by_daemon: HashMap<String, u64>,
+    /// Each with its daemon, by its number.
+    turns: HashMap<u64, (String, Arc<Turn>)>,
+    next: u64,
 }
 
-/// A session's place; dropped, it is free for another.
-#[derive(Debug)]
-pub struct Slot {
-    throttle: Arc<Throttle>,
-    daemon: String,
+impl Sessions {
+    fn leave(&mut self, daemon: &str, number: u64) {
+        self.turns.remove(&number);
+        self.all = self.all.saturating_sub(1);
+        if let Some(here) = self.by_daemon.get_mut(daemon) {
+            *here = here.saturating_sub(1);
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -75,21 +84,33 @@ impl Throttle {
     }
 
     /// A place for one more session; none while MaxDaemonChildren, the daemon's `children`
-    /// or what the limit of open files allows is reached.
+    /// or what the limit of open files allows is reached. Then clients that are slow are
+    /// timed out, so that there will be one.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, site: &Site, daemon: &DaemonOptions) -> Option<Slot> {
+    pub fn admit(self: &Arc<Self>, site: &Site, daemon: &DaemonOptions) -> Option<Place> {
         let mut sessions = self.sessions();
         let here = sessions.by_daemon.get(&daemon.name).copied().unwrap_or(0);
         let most = site.options.limits.max_daemon_children.0;
         let most = most.unwrap_or(u64::MAX).min(self.most_sessions);
-        if sessions.all >= most || daemon.children.0.is_some_and(|most| here >= most) {
+        if sessions.all >= most {
+            hurry(&sessions, None, HURRY);
+            return None;
+        }
+        if daemon.children.0.is_some_and(|most| here >= most) {
+            hurry(&sessions, Some(&daemon.name), HURRY);
             return None;
         }
         sessions.all += 1;
         sessions.by_daemon.insert(daemon.name.clone(), here + 1);
-        Some(Slot {
+        let (number, turn) = (sessions.next, Arc::new(Turn::default()));
+        sessions.next += 1;
+        let entry = (daemon.name.clone(), Arc::clone(&turn));
+        sessions.turns.insert(number, entry);
+        Some(Place {
             throttle: Arc::clone(self),
             daemon: daemon.name.clone(),
+            number,
+            turn,
         })
     }
 
@@ -146,16 +167,6 @@ impl Drop for Held {
     }
 }
 
-impl Drop for Slot {
-    fn drop(&mut self) {
-        let mut sessions = self.throttle.sessions();
-        sessions.all = sessions.all.saturating_sub(1);
-        if let Some(here) = sessions.by_daemon.get_mut(&self.daemon) {
-            *here = here.saturating_sub(1);
-        }
-    }
-}
-
 /// ConnectionRateThrottle: so many connections a second over all clients; further ones wait.
 #[derive(Debug)]
 pub struct RateGate {
@@ -190,18 +201,13 @@ impl RateGate {
     }
 }
 
-/// The load average of the last minute; 0 where the system does not tell.
+/// The load average of the last minute.
 #[must_use]
 pub fn load_average() -> f64 {
-    // It is asked for each message: opened once, it is read anew each time.
-    static FILE: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/loadavg").ok());
-    let mut octets = [0; 64];
-    let read = FILE
-        .as_ref()
-        .and_then(|file| file.read_at(&mut octets, 0).ok());
-    let text = read.and_then(|read| std::str::from_utf8(octets.get(..read)?).ok());
-    let first = text.and_then(|text| text.split(' ').next()?.parse().ok());
-    first.unwrap_or(0.0)
+    // sysinfo(2) gives it in 65,536ths, and needs no file.
+    let loads = rustix::system::sysinfo().loads;
+    #[allow(clippy::cast_precision_loss)] // Loads are small.
+    loads.first().map_or(0.0, |load| *load as f64 / 65_536.0)
 }
 
 #[cfg(test)]
@@ -223,14 +229,6 @@ mod tests {
         assert!(throttle.admit(&site, &other).is_none(), "MaxDaemonChildren");
         drop(first);
         assert!(throttle.admit(&site, &one).is_some());
-    }
-
-    #[test]
-    fn the_load_is_what_the_system_says() {
-        let said = std::fs::read_to_string("/proc/loadavg").unwrap();
-        assert!(said.contains('.'));
-        assert!(load_average() >= 0.0);
-        assert!(load_average() < 1e6, "it can be asked again");
     }
 
     #[test]

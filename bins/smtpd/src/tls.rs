@@ -6,7 +6,7 @@
 mod binding;
 pub mod client;
 mod files;
-mod names;
+pub mod names;
 mod version_one;
 
 use std::path::PathBuf;

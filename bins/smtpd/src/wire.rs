@@ -5,7 +5,6 @@ use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
-use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
@@ -167,20 +166,13 @@ impl Wire {
     /// Does the TLS handshake. What was read in clear is forgotten, never obeyed.
     ///
     /// # Errors
-    /// When it fails or takes longer than `patience`.
-    pub async fn start_tls(
-        &mut self,
-        config: Arc<ServerConfig>,
-        patience: Duration,
-    ) -> io::Result<()> {
+    /// When it fails.
+    pub async fn start_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
         self.input = Vec::new();
         let Stream::Clear(stream) = std::mem::replace(&mut self.stream, Stream::None) else {
             return Err(io::Error::other("TLS is on already"));
         };
-        let accept = TlsAcceptor::from(config).accept(stream);
-        let stream = tokio::time::timeout(patience, accept)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+        let stream = TlsAcceptor::from(config).accept(stream).await?;
         self.stream = Stream::Tls(Box::new(stream));
         Ok(())
     }

@@ -164,9 +164,7 @@ impl Consultant {
                     None => Answer::NotFound,
                 },
             },
-            Need::Addresses(_) if self.switch.asks_dns() => {
-                by_resolver(name, |address| address.ip().to_string())
-            }
+            Need::Addresses(_) if self.switch.asks_dns() => addresses_of(name),
             // The system's resolver knows no MX records; they count only where they are given.
             _ => Answer::NotFound,
         }
@@ -239,6 +237,11 @@ fn found(name: Option<impl AsRef<str>>) -> Answer {
         Some(name) => Answer::Found(vec![name.as_ref().as_bytes().into()]),
         None => Answer::NotFound,
     }
+}
+
+/// The addresses of a name, as dotted text, by the system's resolver.
+pub(crate) fn addresses_of(name: &str) -> Answer {
+    by_resolver(name, |address| address.ip().to_string())
 }
 
 /// Asks the system's resolver.

@@ -23,5 +23,6 @@ pub mod report;
 pub mod sasl_site;
 pub mod sasldblistusers2;
 pub mod saslpasswd2;
+pub mod serve;
 pub mod source_lines;
 pub mod target;

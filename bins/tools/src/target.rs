@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use libmaps::map::{Map, MapName, StoreError};
 use libmaps::store::class::{ClassWord, Reads};
 use libmaps::store::lock::wait_for_writers;
-use libmaps::store::path::{Access, Safety, Shape, check_shape};
+use libmaps::store::path::{Access, Safety, Shape, open_checked};
 use libmaps::store::{self, Opened};
 
 use crate::report::{complain, octets};
@@ -54,17 +54,14 @@ impl Target {
     /// # Errors
     /// As [`Target::open`].
     pub fn opened(&self, safety: Safety, trusted: Option<u32>) -> Result<Opened, StoreError> {
-        let checked = check_shape(
-            &self.path,
-            Shape::of(self.row.class),
-            Access::Read,
-            safety,
-            trusted,
-        )?;
+        let shape = Shape::of(self.row.class);
+        let (checked, file) = open_checked(&self.path, shape, Access::Read, safety, trusted)?;
         for warning in &checked.warnings {
             complain(&[warning.as_bytes()]);
         }
-        let file = store::open_for_reading(&checked.path)?;
+        let Some(file) = file else {
+            return Err(StoreError::Missing { path: checked.path });
+        };
         wait_for_writers(&file, &self.path)?;
         let opened = store::open_file(file, &self.path, self.map_name())?;
         if self.row.reads == Reads::TheClass {

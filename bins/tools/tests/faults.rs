@@ -1,7 +1,7 @@
 //! Whatever befalls a writer, the map is the old one or the new one, whole.
 //!
 //! `testdata/scripts/kill-loop` runs the kills a thousand times on a larger map;
-//! `testdata/scripts/inject` tries every system call, with strace(1).
+//! `bench faults publish` tries every system call, with strace(1).
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -18,13 +18,14 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::map::{MapClass, MapName, StoreError};
+use crate::map::{MapClass, StoreError};
 use crate::source::map::{Grammar, Line, Lines, SourceLine};
 use crate::source::{ParseError, ParseErrorKind};
+use crate::store::CdbWriter;
+use crate::store::disk::{DiskFile, patiently};
 use crate::store::duplicate::{Keep, OLD_ENTRY};
 use crate::store::path::folder_of;
 use crate::store::publish::{Check, Filled, OnDuplicate, Options, Published, Publisher};
-use crate::store::{self, CdbWriter};
 use record::Record;
 use runs::Runs;
 
@@ -68,7 +69,7 @@ enum Taken {
     /// On their way to a store that wants them sorted.
     Runs(Runs),
     /// In the draft already.
-    Cdb(CdbWriter<File>),
+    Cdb(CdbWriter<DiskFile>),
 }
 
 /// What came of a build.
@@ -116,7 +117,7 @@ impl Builder {
             started: Instant::now(),
         };
         if start == Start::FromOld {
-            let old = store::open_any(target, MapName::new(class, target))?.into_map();
+            let old = builder.publisher.old_map(target)?.into_map();
             for entry in old.iter() {
                 let entry = entry?;
                 builder.put(entry.lhs.as_bytes(), entry.rhs.as_bytes(), OLD_ENTRY)?;
@@ -348,12 +349,14 @@ impl Report {
 
 /// A file in `folder` that has no name and goes with the program.
 fn unnamed(folder: &Path) -> io::Result<File> {
-    OpenOptions::new()
-        .read(true)
-        .write(true)
-        .mode(0o600)
-        .custom_flags(libc::O_TMPFILE)
-        .open(folder)
+    patiently(|| {
+        OpenOptions::new()
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .custom_flags(libc::O_TMPFILE)
+            .open(folder)
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 use super::*;
 use crate::map::MapClass;
+use crate::store;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
 

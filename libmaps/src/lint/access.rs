@@ -240,9 +240,10 @@ impl Lint<'_> {
 /// A reply code and text.
 fn is_reply(rhs: &str) -> bool {
     let rhs = rhs.trim_start_matches('"');
-    let (code, text) = rhs.split_at(rhs.len().min(3));
+    let Some((code, text)) = rhs.split_at_checked(3) else {
+        return false;
+    };
     matches!(code.as_bytes().first(), Some(b'4' | b'5'))
-        && code.len() == 3
         && code.bytes().all(|b| b.is_ascii_digit())
         && text.starts_with([' ', ':'])
 }

@@ -94,3 +94,21 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn an_rhs_of_other_alphabets_is_told_of_like_any_other() {
+    let (site, users) = (crate::site::Site::default(), Users::parse(b""));
+    for rhs in [
+        "R\u{e2}LAY",
+        "\u{e9}\u{e9}",
+        "4\u{e9}0 x",
+        "R\u{fffd}LAY",
+        "45\u{e9}",
+    ] {
+        let text = format!("Connect:192.0.2.9\t{rhs}\n");
+        let found = source(Kind::Access, Path::new("x"), text.as_bytes(), &site, &users);
+        let found: Vec<String> = found.unwrap().iter().map(ToString::to_string).collect();
+        assert_eq!(found.len(), 1, "{rhs}: {found:?}");
+        assert!(found[0].contains("is none of OK RELAY"), "{found:?}");
+    }
+}

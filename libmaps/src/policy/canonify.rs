@@ -4,13 +4,22 @@
 //! `@here:user@other`, `"user@other"@here`) is brought to what it will be
 //! delivered as, so that a relay check sees the true destination.
 
-use crate::address::{Address, AddressError, dequoted, is_one_token, unquoted};
-use crate::decision::{Found, Step, Trace};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::address::{Address, unquoted};
+use crate::decision::{Found, Trace};
+use crate::map::Map;
 use crate::site::model::Bang;
 use crate::table::access::{Tag, With};
-use crate::table::verdict::Verdict;
+use crate::table::domaintable::DomainTable;
+use crate::table::verdict::{Refusal, Verdict};
+use crate::tokens::{self, TokenError, tidy};
 
-use super::facts::{Answer, Need};
+use super::facts::{Answer, Facts, Need};
+use super::route::canonify::{Addressing, Host, HostNames};
+use super::route::parse::{Resolved, Step};
+use super::route::tables::RouteTables;
+use super::route::{self, dequote};
 use super::{Halt, Scene, ends_in};
 
 /// How often an address may turn out to name this host, and be looked into again.
@@ -52,7 +61,7 @@ impl Canonical {
 /// What stops canonicalisation.
 pub(super) enum Trouble {
     /// Not an address after all.
-    Address(AddressError),
+    Refused(Refusal),
     /// No answer yet, or no map.
     Halt(Halt),
 }
@@ -63,30 +72,29 @@ impl<T: Into<Halt>> From<T> for Trouble {
     }
 }
 
-impl From<AddressError> for Trouble {
-    fn from(error: AddressError) -> Self {
-        Trouble::Address(error)
+impl From<route::parse::Refusal> for Trouble {
+    fn from(refusal: route::parse::Refusal) -> Self {
+        let shown = |text: &[u8]| String::from_utf8_lossy(text).into_owned();
+        let at = refusal.status.as_deref().map(shown).unwrap_or_default();
+        Trouble::Refused(Refusal::new(&at, &shown(&refusal.text)))
+    }
+}
+
+impl From<TokenError> for Trouble {
+    fn from(error: TokenError) -> Self {
+        Trouble::Refused(Refusal::new("5.1.3", &format!("553 {error}")))
     }
 }
 
 /// CanonAddr: the address in canonical form; what is routed through this host is taken for where it goes.
+///
+/// The reading is that of `route`, so that what is checked is what is delivered.
 pub(super) fn canon_addr(
     scene: &Scene<'_>,
     trace: &mut Trace,
     address: &Address,
 ) -> Result<Canonical, Trouble> {
-    let mut address = address.clone();
-    for _ in 0..MAX_ROUNDS {
-        let canonical = focus(scene, trace, &address)?;
-        let Some(inner) = inner_address(scene, &canonical)? else {
-            return Ok(canonical);
-        };
-        match inner {
-            Inner::Is(canonical) => return Ok(canonical),
-            Inner::Again(next) => address = next,
-        }
-    }
-    Err(AddressError::Route.into())
+    canonical_of(scene, trace, &tidy(address.written())?)
 }
 
 /// ParseRecipient: CanonAddr, and hosts that are relayed to are looked through as well.
@@ -95,191 +103,105 @@ pub(super) fn parse_recipient(
     trace: &mut Trace,
     address: &Address,
 ) -> Result<Canonical, Trouble> {
-    let mut address = address.clone();
+    let mut text = tidy(address.written())?;
     for _ in 0..MAX_ROUNDS {
-        let mut canonical = canon_addr(scene, trace, &address)?;
+        let mut canonical = canonical_of(scene, trace, &text)?;
         let Some(domain) = &canonical.domain else {
             return Ok(canonical);
         };
-        if let Some(plain) = dequoted(&canonical.local) {
-            canonical.local = plain;
+        if tokens::is_single(&canonical.local) {
+            canonical.local = dequote(&canonical.local);
         }
         if !has_route(scene, &canonical.local) || !relays_to(scene, trace, domain)? {
             return Ok(canonical);
         }
-        address = Address::parse(&bracketed(&canonical.local))?;
+        text = canonical.local;
     }
-    Err(AddressError::Route.into())
+    Err(Trouble::Refused(Refusal::new(
+        "5.1.3",
+        "553 Invalid route address",
+    )))
 }
 
-/// What a local part of this host turns out to be.
-enum Inner {
-    Is(Canonical),
-    Again(Address),
-}
-
-/// Parse0, second half: is there an address in the local part of an address of this host?
-fn inner_address(scene: &Scene<'_>, canonical: &Canonical) -> Result<Option<Inner>, Trouble> {
-    let local_host = match &canonical.domain {
-        None => true,
-        Some(domain) => {
-            canonical.fixed == Fixed::Yes && scene.site().classes.local_hosts.contains(domain)
+/// CanonAddr of a text in tidy spelling.
+fn canonical_of(scene: &Scene<'_>, trace: &mut Trace, text: &[u8]) -> Result<Canonical, Trouble> {
+    let names = KnownNames {
+        facts: scene.facts,
+        asked: Mutex::new(Vec::new()),
+    };
+    let tables: RouteTables<Arc<dyn Map>> = RouteTables {
+        domaintable: scene.policy.maps.domaintable.clone().map(DomainTable::of),
+        ..RouteTables::default()
+    };
+    let addressing = Addressing {
+        site: scene.site(),
+        tables: &tables,
+        names: &names,
+        daemon_flags: &scene.session.daemon_flags,
+    };
+    let step = addressing.canon_addr(text, trace);
+    let asked = names.asked.into_inner();
+    for (host, known) in asked.unwrap_or_else(PoisonError::into_inner) {
+        let answer = known?;
+        trace.fact("canonical name", &host, shown_answer(&host, answer));
+    }
+    let mailbox = match step? {
+        Step::Go(mailbox) => mailbox,
+        Step::Done(Resolved::Error(refusal)) => return Err(refusal.into()),
+        // Nobody, or an address that leads on for ever.
+        Step::Done(Resolved::Triple(_)) => {
+            let refusal = Refusal::new("5.1.3", "553 Invalid route address");
+            return Err(Trouble::Refused(refusal));
         }
     };
-    if !local_host {
-        return Ok(None);
-    }
-    let plain = dequoted(&canonical.local);
-    let local = plain.as_deref().unwrap_or(&canonical.local);
-    if has_route(scene, local) {
-        return Ok(Some(Inner::Again(Address::parse(&bracketed(local))?)));
-    }
-    Ok(plain.map(|local| {
-        Inner::Is(Canonical {
-            local,
-            domain: canonical.domain.clone(),
-            fixed: canonical.fixed,
-        })
-    }))
-}
-
-/// Ruleset 3: finds the domain, and Canonify2 makes it canonical.
-fn focus(scene: &Scene<'_>, trace: &mut Trace, address: &Address) -> Result<Canonical, Trouble> {
-    if let Some(domain) = address.domain() {
-        return canonify2(scene, trace, address.local(), domain.as_bytes());
-    }
-    let local = address.local();
-    if scene.site().features.nouucp.is_none()
-        && let Some((host, user)) = split_bang(local)
-    {
-        if user.is_empty() || host.is_empty() {
-            return Err(AddressError::NoUser.into());
+    let (domain, fixed) = match mailbox.host {
+        None | Some(Host::Here) => (None, Fixed::No),
+        Some(Host::Name { text, canonical }) => {
+            let fixed = if canonical { Fixed::Yes } else { Fixed::No };
+            (Some(text), fixed)
         }
-        let mut domain = host.to_vec();
-        if !is_dotted(host) {
-            domain.extend_from_slice(b".UUCP");
-        }
-        return canonify2(scene, trace, user, &domain);
-    }
-    if scene.site().features.nopercenthack.is_none() {
-        let percent = unquoted(local).filter(|&(_, octet)| octet == b'%').last();
-        if let Some((at, _)) = percent {
-            let user = local.get(..at).unwrap_or_default();
-            let host = local.get(at + 1..).unwrap_or_default();
-            if user.is_empty() {
-                return Err(AddressError::NoUser.into());
-            }
-            if host.is_empty() {
-                let again = Address::parse(&bracketed(user))?;
-                return focus(scene, trace, &again);
-            }
-            return canonify2(scene, trace, user, host);
-        }
-    }
+    };
     Ok(Canonical {
-        local: local.to_vec(),
-        domain: None,
-        fixed: Fixed::No,
+        local: mailbox.local,
+        domain,
+        fixed,
     })
 }
 
-/// Canonify2 (ruleset 96).
-fn canonify2(
-    scene: &Scene<'_>,
-    trace: &mut Trace,
-    local: &[u8],
-    domain: &[u8],
-) -> Result<Canonical, Trouble> {
-    let site = scene.site();
-    let done = |domain: &[u8], fixed| Canonical {
-        local: local.to_vec(),
-        domain: Some(trimmed(domain).to_vec()),
-        fixed,
-    };
-    let here = site.host_name.as_bytes();
-    if is_localhost(scene, domain) {
-        return Ok(done(here, Fixed::Yes));
-    }
-    if domain.first() == Some(&b'[') {
-        let own = site.classes.local_hosts.contains(domain);
-        return Ok(if own {
-            done(here, Fixed::Yes)
-        } else {
-            done(domain, Fixed::No)
-        });
-    }
-    let mapped;
-    let mut domain = domain;
-    if let Some(table) = &scene.policy.maps.domaintable
-        && let Some(rhs) = table.get(trace, domain, Step::Domain)?
-    {
-        mapped = rhs.into_bytes();
-        domain = &mapped;
-    }
-    if site.features.nouucp.is_none()
-        && let Some(host) = strip_suffix(domain, b".UUCP")
-    {
-        if site.relays.uucp.is_none()
-            && site.features.nocanonify.is_none()
-            && let Some(name) = host_name(scene, trace, host)?
-        {
-            return Ok(done(&name, Fixed::Yes));
-        }
-        return Ok(done(domain, Fixed::Yes));
-    }
-    let dotted = domain.last() == Some(&b'.');
-    if dotted || ends_in(&site.classes.pseudo_domains, domain) {
-        return Ok(done(domain, Fixed::Yes));
-    }
-    let (domain, mut fixed) = ask_name(scene, trace, domain)?;
-    let classes = &site.classes;
-    let features = &site.features;
-    let in_class = |class, entire: bool| {
-        if entire {
-            ends_in(class, &domain)
-        } else {
-            class.contains(&domain)
-        }
-    };
-    if fixed == Fixed::No
-        && (classes.local_hosts.contains(&domain)
-            || in_class(&classes.masquerade_domains, site.masquerade.entire_domain)
-            || features.virtusertable.is_some()
-                && in_class(&classes.virtual_hosts, features.virtuser_entire_domain)
-            || features.genericstable.is_some()
-                && in_class(&classes.generics_domains, features.generics_entire_domain))
-    {
-        fixed = Fixed::Yes;
-    }
-    Ok(done(&domain, fixed))
+/// Names out of the facts; what was asked is kept, and so is that an answer is lacking.
+struct KnownNames<'a> {
+    facts: &'a Facts,
+    asked: Mutex<Vec<Asked<'a>>>,
 }
 
-/// The part of Canonify2 that may ask the resolver.
-fn ask_name(
-    scene: &Scene<'_>,
-    trace: &mut Trace,
-    domain: &[u8],
-) -> Result<(Vec<u8>, Fixed), Trouble> {
-    let site = scene.site();
-    let as_is = |fixed| Ok((domain.to_vec(), fixed));
-    let asks = match &site.features.nocanonify {
-        Some(nocanonify) => {
-            ends_in(&site.classes.canonify_domains, domain)
-                || scene.session.daemon_flag("c")
-                || !is_dotted(domain) && nocanonify.canonify_hosts
-        }
-        None => !scene.session.daemon_flag("CC"),
-    };
-    if !asks {
-        return as_is(if is_dotted(domain) {
-            Fixed::Yes
-        } else {
-            Fixed::No
-        });
+/// A host, and what is known of it.
+type Asked<'a> = (Box<[u8]>, Result<&'a Answer, Need>);
+
+impl HostNames for KnownNames<'_> {
+    fn canonical(&self, host: &[u8]) -> Option<Vec<u8>> {
+        let answer = self.facts.get(Need::Host(host.into()));
+        let name = answer.as_ref().ok().and_then(|answer| name_in(answer));
+        let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        asked.push((host.into(), answer));
+        name
     }
-    match host_name(scene, trace, domain)? {
-        Some(name) => Ok((name, Fixed::Yes)),
-        None => as_is(Fixed::No),
+}
+
+/// The canonical name that an answer gives.
+fn name_in(answer: &Answer) -> Option<Vec<u8>> {
+    match answer {
+        Answer::Found(names) => names.first().map(|name| trimmed(name).to_vec()),
+        Answer::NotFound | Answer::Temporary => None,
+    }
+}
+
+/// The answer about a host, as a trace shows it.
+fn shown_answer(host: &[u8], answer: &Answer) -> Found {
+    match (name_in(answer), answer) {
+        (Some(name), _) if name.eq_ignore_ascii_case(host) => Found::Yes,
+        (Some(name), _) => Found::Text(String::from_utf8_lossy(&name).into()),
+        (None, Answer::Temporary) => Found::Text("no answer now".into()),
+        (None, _) => Found::Nothing,
     }
 }
 
@@ -290,18 +212,8 @@ pub(super) fn host_name(
     host: &[u8],
 ) -> Result<Option<Vec<u8>>, Halt> {
     let answer = scene.facts.get(Need::Host(host.into()))?;
-    let name = match answer {
-        Answer::Found(names) => names.first().map(|name| trimmed(name).to_vec()),
-        Answer::NotFound | Answer::Temporary => None,
-    };
-    let found = match (&name, answer) {
-        (Some(name), _) if name.eq_ignore_ascii_case(host) => Found::Yes,
-        (Some(name), _) => Found::Text(String::from_utf8_lossy(name).into()),
-        (None, Answer::Temporary) => Found::Text("no answer now".into()),
-        (None, _) => Found::Nothing,
-    };
-    trace.fact("canonical name", host, found);
-    Ok(name)
+    trace.fact("canonical name", host, shown_answer(host, answer));
+    Ok(name_in(answer))
 }
 
 /// Whether the domain is one that recipients may be relayed to: class R, class m, the access map, MX.
@@ -369,13 +281,7 @@ pub(super) fn is_localhost(scene: &Scene<'_>, domain: &[u8]) -> bool {
 
 /// Whether a token of the local part names another host: class O.
 fn has_route(scene: &Scene<'_>, local: &[u8]) -> bool {
-    let features = &scene.site().features;
-    unquoted(local).any(|(_, octet)| match octet {
-        b'@' => true,
-        b'%' => features.nopercenthack.is_none(),
-        b'!' => features.nouucp.is_none(),
-        _ => false,
-    })
+    route::parse::leads_on(scene.site(), local)
 }
 
 /// Whether FEATURE(nouucp, reject) or FEATURE(nopercenthack, reject) has a word to say about a local part,
@@ -392,19 +298,6 @@ pub(super) fn rejected_route(scene: &Scene<'_>, local: &[u8]) -> Option<&'static
     None
 }
 
-fn split_bang(local: &[u8]) -> Option<(&[u8], &[u8])> {
-    let bang = unquoted(local).find(|&(_, octet)| octet == b'!')?.0;
-    Some((local.get(..bang)?, local.get(bang + 1..)?))
-}
-
-fn bracketed(local: &[u8]) -> Vec<u8> {
-    [b"<", local, b">"].concat()
-}
-
-fn is_dotted(domain: &[u8]) -> bool {
-    !is_one_token(domain) && domain.contains(&b'.')
-}
-
 /// Without the dots at its end.
 fn trimmed(mut domain: &[u8]) -> &[u8] {
     while let Some(rest) = domain.strip_suffix(b".") {
@@ -419,10 +312,4 @@ fn trimmed(mut domain: &[u8]) -> &[u8] {
 fn strip_prefix<'a>(text: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
     let (head, tail) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(tail)
-}
-
-fn strip_suffix<'a>(text: &'a [u8], suffix: &[u8]) -> Option<&'a [u8]> {
-    let at = text.len().checked_sub(suffix.len())?;
-    let (head, tail) = text.split_at_checked(at)?;
-    (tail.eq_ignore_ascii_case(suffix) && !head.is_empty()).then_some(head)
 }

@@ -48,7 +48,7 @@ pub(super) fn basic_check_mail(scene: &Scene<'_>, trace: &mut Trace) -> Result<F
     };
     let canonical = match canon_addr(scene, trace, sender) {
         Ok(canonical) => canonical,
-        Err(Trouble::Address(error)) => return Ok(Flow::not_an_address(error)),
+        Err(Trouble::Refused(why)) => return Ok(Flow::Stop(Outcome::Refuse(why))),
         Err(Trouble::Halt(halt)) => return Err(halt),
     };
     if let Some(rhs) = look_up(scene, trace, &canonical)? {

@@ -15,7 +15,8 @@ use super::check_relay::basic_check_relay;
 use super::facts::{Answer, Facts, Need, Session};
 use super::relay_ok::{Relaying, relay_ok, relays};
 use super::{
-    Flow, Halt, Policy, Ruling, Scene, ends_in, map_unavailable, refusal, rule, starts_in, tls,
+    Flow, Halt, Outcome, Policy, Ruling, Scene, ends_in, map_unavailable, refusal, rule, starts_in,
+    tls,
 };
 
 /// Decides at RCPT.
@@ -98,7 +99,7 @@ fn friend_or_hater(
     };
     let canonical = match canon_addr(scene, trace, recipient) {
         Ok(canonical) => canonical,
-        Err(Trouble::Address(_)) => return Ok(None),
+        Err(Trouble::Refused(_)) => return Ok(None),
         Err(Trouble::Halt(halt)) => return Err(halt),
     };
     let local = canonical.local.as_slice();
@@ -176,7 +177,7 @@ fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<
     };
     let mut recipient = match parsed {
         Ok(canonical) => canonical,
-        Err(Trouble::Address(error)) => return Ok(Recipient::Stop(Flow::not_an_address(error))),
+        Err(Trouble::Refused(why)) => return Ok(Recipient::Stop(Flow::Stop(Outcome::Refuse(why)))),
         Err(Trouble::Halt(halt)) => return Err(halt),
     };
     best_mx_is_local(scene, trace, &mut recipient)?;

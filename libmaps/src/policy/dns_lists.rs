@@ -48,7 +48,7 @@ fn by_sender(scene: &Scene<'_>, trace: &mut Trace, list: &DnsList) -> Result<Flo
     };
     let canonical = match canon_addr(scene, trace, sender) {
         Ok(canonical) => canonical,
-        Err(Trouble::Address(_)) => return Ok(Flow::Continue),
+        Err(Trouble::Refused(_)) => return Ok(Flow::Continue),
         Err(Trouble::Halt(halt)) => return Err(halt),
     };
     let (Some(domain), Fixed::Yes) = (&canonical.domain, canonical.fixed) else {

@@ -18,6 +18,9 @@ struct Files(HashMap<String, Include>);
 
 impl Includes for Files {
     fn read(&self, path: &Path) -> io::Result<Include> {
+        if let Some(number) = path.to_str().unwrap().strip_prefix("/errno/") {
+            return Err(io::Error::from_raw_os_error(number.parse().unwrap()));
+        }
         let found = self.0.get(path.to_str().unwrap());
         found.cloned().ok_or(io::ErrorKind::NotFound.into())
     }
@@ -48,6 +51,15 @@ fn with_expander(
     files: &Files,
     expand: impl FnOnce(&Expander<'_, MemoryMap, MemoryMap>) -> Result<Expansion, LookupError>,
 ) -> Expansion {
+    try_with_expander(site, entries, files, expand).unwrap()
+}
+
+fn try_with_expander(
+    site: &Site,
+    entries: Vec<Entry>,
+    files: &Files,
+    expand: impl FnOnce(&Expander<'_, MemoryMap, MemoryMap>) -> Result<Expansion, LookupError>,
+) -> Result<Expansion, LookupError> {
     let tables: RouteTables<MemoryMap> = RouteTables::default();
     let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]).unwrap();
     let users = Users::parse(b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\n");
@@ -62,7 +74,27 @@ fn with_expander(
         users: &users,
         includes: files,
     };
-    expand(&expander).unwrap()
+    expand(&expander)
+}
+
+#[test]
+fn a_list_that_nobody_can_open_just_now_lets_its_mail_wait() {
+    let site = crate::policy::route::tests::site();
+    for (number, waits) in [
+        (libc::EMFILE, true),
+        (libc::ENFILE, true),
+        (libc::EIO, true),
+        (libc::EAGAIN, true),
+        (libc::ENOENT, false),
+        (libc::EACCES, false),
+    ] {
+        let path = format!(":include:/errno/{number}");
+        let entries = vec![Entry::new("list", path.as_str())];
+        let expanded = try_with_expander(&site, entries, &Files::default(), |expander| {
+            expander.expand(b"list")
+        });
+        assert_eq!(expanded.is_err(), waits, "{number}");
+    }
 }
 
 fn expand(aliases: &[(&str, &str)], files: &Files, list: &str) -> (Vec<String>, Vec<String>) {

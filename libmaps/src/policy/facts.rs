@@ -56,6 +56,12 @@ impl Facts {
         Facts::default()
     }
 
+    /// How many answers are known.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.known.len()
+    }
+
     /// Adds an answer; a later one to the same question replaces the earlier.
     pub fn add(&mut self, need: Need, answer: Answer) {
         match self.known.iter_mut().find(|(known, _)| same(known, &need)) {

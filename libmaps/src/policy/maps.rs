@@ -8,6 +8,7 @@ use crate::map::{Map, MapClass, MapName, StoreError};
 use crate::policy::route::tables::RouteTables;
 use crate::site::model::{MapSpec, Site};
 use crate::store::path::with_suffix;
+use crate::store::socketmap::{Address, DEFAULT_PATIENCE, SocketMap};
 use crate::table::access::AccessMap;
 use crate::table::aliases::AliasTable;
 use crate::table::domaintable::DomainTable;
@@ -111,11 +112,32 @@ pub fn file_of(site: &Site, spec: &MapSpec) -> Option<(MapClass, PathBuf)> {
     ))
 }
 
-/// Opens one map; `None` for an optional one that is missing, and for classes that are no files of entries.
+/// The map behind a socket that a site names; `None` for other classes.
+///
+/// # Errors
+/// When its address is none.
+pub fn remote_of(spec: &MapSpec) -> Result<Option<SocketMap>, StoreError> {
+    if !spec.is_remote() {
+        return Ok(None);
+    }
+    let text = spec.path.to_string_lossy();
+    let name = Some(spec.name.as_str()).filter(|name| !name.is_empty());
+    let address = Address::parse(&text, name).map_err(|fault| StoreError::Unsupported {
+        path: spec.path.clone(),
+        why: fault.to_string(),
+    })?;
+    let patience = spec.patience().unwrap_or(DEFAULT_PATIENCE);
+    Ok(Some(SocketMap::new(address, patience)))
+}
+
+/// Opens one map; `None` for an optional one that is missing, and for classes that have no entries.
 ///
 /// # Errors
 /// When it can't be opened.
 pub fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreError> {
+    if let Some(map) = remote_of(spec)? {
+        return Ok(Some(Traced::new(Arc::new(map))));
+    }
     let Some((class, path)) = file_of(site, spec) else {
         return Ok(None);
     };

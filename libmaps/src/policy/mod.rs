@@ -23,6 +23,7 @@ pub mod check_relay;
 pub mod dns_lists;
 pub mod expand;
 pub mod facts;
+pub mod live_maps;
 pub mod maps;
 pub mod relay_ok;
 pub mod rewrite;
@@ -114,10 +115,6 @@ impl Flow {
 
     fn refuse(at: &str, text: &str) -> Self {
         Flow::Stop(Outcome::refuse(at, text))
-    }
-
-    fn not_an_address(error: AddressError) -> Self {
-        Flow::Stop(Outcome::not_an_address(error))
     }
 }
 

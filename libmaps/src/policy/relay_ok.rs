@@ -115,7 +115,7 @@ fn by_sender(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     };
     let sender = match canon_addr(scene, trace, sender) {
         Ok(canonical) => canonical,
-        Err(Trouble::Address(_)) => return Ok(false),
+        Err(Trouble::Refused(_)) => return Ok(false),
         Err(Trouble::Halt(halt)) => return Err(halt),
     };
     let Canonical {

@@ -9,6 +9,8 @@ mod strip;
 mod syntax;
 pub mod tables;
 
+pub(crate) use syntax::dequote;
+
 use crate::decision::{Decision, LookupError, Trace};
 use crate::map::Map;
 use crate::policy::rewrite::AddressRole;

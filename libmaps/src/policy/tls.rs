@@ -14,7 +14,7 @@ use crate::table::verdict::is_word;
 use super::canonify::{Trouble, canon_addr};
 use super::check_relay::leading_number;
 use super::facts::{Facts, Session};
-use super::{Flow, Halt, Policy, Ruling, Scene, rule};
+use super::{Flow, Halt, Outcome, Policy, Ruling, Scene, rule};
 
 /// Decides about the client's TLS: after STARTTLS, and at each MAIL whether there is TLS or not.
 ///
@@ -84,7 +84,7 @@ pub fn tls_rcpt(
         };
         let recipient = match canon_addr(scene, trace, recipient) {
             Ok(canonical) => canonical,
-            Err(Trouble::Address(error)) => return Ok(Flow::not_an_address(error)),
+            Err(Trouble::Refused(why)) => return Ok(Flow::Stop(Outcome::Refuse(why))),
             Err(Trouble::Halt(halt)) => return Err(halt),
         };
         let local = recipient.local.as_slice();

@@ -26,6 +26,9 @@ pub const DEFAULT_SASLDB: &str = "/etc/sasldb2";
 /// `saslauthd_path` when no file says: the socket itself.
 pub const DEFAULT_SASLAUTHD: &str = "/var/run/saslauthd/mux";
 
+/// `dovecot_path` when no file says: the socket of Dovecot's own clients.
+pub const DEFAULT_DOVECOT: &str = "/run/dovecot/auth-client";
+
 /// The largest file that is read, in octets.
 const MAX_FILE_OCTETS: u64 = 1024 * 1024;
 const FIRST_LOG_LEVEL: u8 = 1;
@@ -38,6 +41,8 @@ pub enum PwcheckMethod {
     Auxprop,
     /// The daemon of that name.
     Saslauthd,
+    /// Dovecot, by its authentication socket.
+    Dovecot,
 }
 
 /// Whether passwords also become an `authPassword`.
@@ -64,6 +69,8 @@ pub struct Conf {
     pub sasldb_path: PathBuf,
     /// `saslauthd_path`, not yet below a root.
     pub saslauthd_path: PathBuf,
+    /// `dovecot_path`, not yet below a root.
+    pub dovecot_path: PathBuf,
     /// `scram_iteration_counter`, 4096 at least.
     pub scram_iterations: u32,
     /// `scram_secret_generate`.
@@ -92,6 +99,7 @@ impl Default for Conf {
             mech_list: None,
             sasldb_path: DEFAULT_SASLDB.into(),
             saslauthd_path: DEFAULT_SASLAUTHD.into(),
+            dovecot_path: DEFAULT_DOVECOT.into(),
             scram_iterations: MIN_ITERATIONS,
             scram_secrets: ScramSecrets::Omit,
             log_level: FIRST_LOG_LEVEL,
@@ -256,6 +264,7 @@ impl Conf {
             "mech_list" => self.mech_list = Some(words().map(str::to_owned).collect()),
             "sasldb_path" => self.sasldb_path = value.into(),
             "saslauthd_path" => self.saslauthd_path = value.into(),
+            "dovecot_path" => self.dovecot_path = value.into(),
             "scram_iteration_counter" => match value.parse::<u32>() {
                 Ok(n) if (MIN_ITERATIONS..=MAX_ITERATIONS).contains(&n) => {
                     self.scram_iterations = n
@@ -295,6 +304,7 @@ impl Conf {
             match word.to_ascii_lowercase().as_str() {
                 "auxprop" => self.pwcheck_method.push(PwcheckMethod::Auxprop),
                 "saslauthd" => self.pwcheck_method.push(PwcheckMethod::Saslauthd),
+                "dovecot" => self.pwcheck_method.push(PwcheckMethod::Dovecot),
                 _ => unknown.push(word),
             }
         }

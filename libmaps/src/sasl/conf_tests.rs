@@ -19,17 +19,23 @@ fn warnings(text: &str) -> Vec<String> {
 #[test]
 fn every_option() {
     let conf = parse(
-        "# comment\n\n  PWCheck_Method:  saslauthd auxprop  \nauxprop_plugin: sql sasldb\n\
+        "# comment\n\n  PWCheck_Method:  saslauthd dovecot auxprop  \nauxprop_plugin: sql sasldb\n\
          mech_list: PLAIN,login\tCRAM-MD5\nsasldb_path:/tmp/db\nsaslauthd_path: /run/mux\n\
+         dovecot_path: /run/auth\n\
          scram_iteration_counter: 10000\nscram_secret_generate: On\nlog_level: 7\r\n",
     );
     let want = Conf {
         path: Some("S.conf".into()),
-        pwcheck_method: vec![PwcheckMethod::Saslauthd, PwcheckMethod::Auxprop],
+        pwcheck_method: vec![
+            PwcheckMethod::Saslauthd,
+            PwcheckMethod::Dovecot,
+            PwcheckMethod::Auxprop,
+        ],
         auxprop: Auxprop::Sasldb,
         mech_list: Some(vec!["PLAIN".into(), "login".into(), "CRAM-MD5".into()]),
         sasldb_path: "/tmp/db".into(),
         saslauthd_path: "/run/mux".into(),
+        dovecot_path: "/run/auth".into(),
         scram_iterations: 10000,
         scram_secrets: ScramSecrets::Generate,
         log_level: 7,

@@ -58,6 +58,31 @@ fn accounts_of_every_age() {
     );
 }
 
+/// A wrong password costs the same for every account and for none, so that time tells
+/// nobody which accounts there are.
+#[test]
+fn a_wrong_password_costs_as_many_hashes_for_nobody() {
+    let salts = Salts::random().unwrap();
+    let ours = Secrets::derive(&user("ours"), &password("pw"), &Recipe::default(), &salts).unwrap();
+    let scram = Secrets::derive_scram(&password("pw"), &Recipe::default(), &salts);
+    let auth = scram.to_auth_password().unwrap();
+    let db = db(&[
+        ("ours", HASHED_PASSWORD, ours.to_text().expose()),
+        ("clear", USER_PASSWORD, b"pw"),
+        ("scram", AUTH_PASSWORD, auth.expose()),
+        ("empty", USER_PASSWORD, b""),
+    ]);
+    let computed = || crate::sasl::secret::argon2id_computed();
+    // SASLprep changes the second, which is then tried both ways.
+    for (wrong, want) in [("wrong", 1), ("wro\u{aa}ng", 2)] {
+        for name in ["ours", "clear", "scram", "empty", "nobody"] {
+            let before = computed();
+            assert!(!db.verify(&user(name), &password(wrong)).unwrap(), "{name}");
+            assert_eq!(computed() - before, want, "{name}, {wrong}");
+        }
+    }
+}
+
 #[test]
 fn hashes_are_listed_as_the_password_they_replace() {
     let db = db(&[

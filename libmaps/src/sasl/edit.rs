@@ -4,7 +4,7 @@
 //! was removed. The first write to a store of Cyrus SASL turns its clear-text
 //! passwords into hashes; the publisher keeps a Berkeley DB file beside the new one.
 
-use std::fs::File;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -13,12 +13,11 @@ use super::key::{AUTH_PASSWORD, HASHED_PASSWORD, USER_PASSWORD, UserId};
 use super::password::Password;
 use super::secret::{Recipe, Salts, Secrets};
 use crate::lhs::Lhs;
-use crate::map::{Entry, MapClass, MapName, StoreError};
+use crate::map::{Entry, Map, MapClass, StoreError};
 use crate::rhs::Rhs;
 use crate::store::path::Safety;
 use crate::store::publish::{EditBy, OnDuplicate, Options, Published, Publisher};
 use crate::store::sniff::{Format, sniff_file};
-use crate::store::{self, Opened};
 
 /// The mode of a new sasldb2, before the umask: its group may use it.
 const NEW_MODE: u32 = 0o660;
@@ -86,7 +85,7 @@ impl SaslDbEdit {
             edit: EditBy::Rewriting,
             ..Options::new(MapClass::Hash, program)
         };
-        let format = match File::open(path) {
+        let format = match crate::store::open_for_reading(path) {
             Ok(file) => Some(sniff_file(&file, path)?),
             Err(_) => None,
         };
@@ -95,9 +94,8 @@ impl SaslDbEdit {
             Some(Format::Empty) => Publisher::create(path, options)?,
             _ => Publisher::edit(path, options)?,
         };
-        let name = MapName::new(MapClass::Hash, path);
-        let made_by = match store::open_any(path, name) {
-            Ok(Opened::Redb(map)) if map.meta().options == DESCRIBED => MadeBy::Us,
+        let made_by = match publisher.base_described() {
+            Some(DESCRIBED) => MadeBy::Us,
             _ => MadeBy::Others,
         };
         Ok(SaslDbEdit { publisher, made_by })
@@ -163,28 +161,11 @@ impl SaslDbEdit {
     /// # Errors
     /// The old store can't be read.
     pub fn clear_text_accounts(&self) -> Result<Vec<(UserId, Password)>, SaslDbError> {
-        let mut found = Vec::new();
         let foreign = self.made_by == MadeBy::Others;
-        let Some(base) = self.publisher.base().filter(|_| foreign) else {
-            return Ok(found);
-        };
-        for record in SaslDb::new(base).records() {
-            let record = match record {
-                Ok(record) => record,
-                // Such records are none of ours; they are carried over as they are.
-                Err(SaslDbError::BadRecord { .. }) => continue,
-                Err(error) => return Err(error),
-            };
-            if record.property == USER_PASSWORD
-                && base
-                    .get(record.user.lhs(HASHED_PASSWORD).as_bytes())?
-                    .is_none()
-                && let Ok(password) = Password::new(record.value.expose().to_vec())
-            {
-                found.push((record.user, password));
-            }
+        match self.publisher.base().filter(|_| foreign) {
+            Some(base) => clear_text_accounts(base),
+            None => Ok(Vec::new()),
         }
-        Ok(found)
     }
 
     /// Puts a hashed account in the place of a clear-text one; its other properties stay.
@@ -213,27 +194,48 @@ impl SaslDbEdit {
     }
 }
 
-/// Hashes the clear-text passwords of a store of Cyrus SASL that has just been
-/// converted; says how many. A store of ours stays as it is.
+/// The accounts that have a password in clear text, and no hash of it.
+fn clear_text_accounts(base: &dyn Map) -> Result<Vec<(UserId, Password)>, SaslDbError> {
+    let mut found = Vec::new();
+    for record in SaslDb::new(base).records() {
+        let record = match record {
+            Ok(record) => record,
+            // Such records are none of ours; they are carried over as they are.
+            Err(SaslDbError::BadRecord { .. }) => continue,
+            Err(error) => return Err(error),
+        };
+        if record.property == USER_PASSWORD
+            && base
+                .get(record.user.lhs(HASHED_PASSWORD).as_bytes())?
+                .is_none()
+            && let Ok(password) = Password::new(record.value.expose().to_vec())
+        {
+            found.push((record.user, password));
+        }
+    }
+    Ok(found)
+}
+
+/// What is to stand in the place of each record of a clear-text password: the LHS of that
+/// record, and the record of its hashes.
 ///
 /// # Errors
-/// Any of them leaves the store as it was.
-pub fn hash_clear_text(
-    path: &Path,
-    program: &str,
+/// The store can't be read, or a hash not made.
+pub fn hashed_records(
+    map: &dyn Map,
     recipe: &Recipe,
     progress: &(dyn Fn(usize) + Sync),
-) -> Result<usize, SaslDbError> {
-    let mut edit = SaslDbEdit::begin(path, program)?;
-    let clear = edit.clear_text_accounts()?;
-    if clear.is_empty() {
-        return Ok(0);
-    }
-    for account in derive_all(&clear, recipe, Keep::Hashes, progress)? {
-        edit.convert(&account)?;
-    }
-    edit.publish()?;
-    Ok(clear.len())
+) -> Result<BTreeMap<Lhs, Entry>, SaslDbError> {
+    let clear = clear_text_accounts(map)?;
+    let hashed = derive_all(&clear, recipe, Keep::Hashes, progress)?;
+    let records = hashed.into_iter().map(|NewAccount { user, secrets }| {
+        let record = Entry {
+            lhs: user.lhs(HASHED_PASSWORD),
+            rhs: Rhs::from(secrets.to_record().expose()),
+        };
+        (user.lhs(USER_PASSWORD), record)
+    });
+    Ok(records.collect())
 }
 
 /// Derives the secrets of many accounts on all cores, in the order given;

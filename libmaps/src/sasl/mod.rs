@@ -6,6 +6,7 @@
 
 pub mod conf;
 pub mod db;
+pub mod dovecot;
 pub mod edit;
 mod hash;
 pub mod import;

@@ -345,7 +345,7 @@ impl Check<'_> {
         for (what, map) in maps {
             let there = self.site.below(&map.path).exists()
                 || self.site.below(&with_suffix(&map.path)).exists();
-            if !there && !map.optional {
+            if !there && !map.optional && !map.is_remote() {
                 let path = map.path.display();
                 let text = format!(
                     "{what}: {path} is not there, and without -o it must be; build it with makemap"

@@ -167,6 +167,10 @@ impl Site {
             .aliases
             .split(',')
             .filter_map(|text| alias_file(text.trim()))
+            .enumerate()
+            .map(|(number, map)| AliasFile {
+                map: map.named(&format!("Alias{number}")),
+            })
             .collect()
     }
 }
@@ -195,7 +199,7 @@ pub fn below(root: Option<&Path>, path: &Path) -> PathBuf {
     full
 }
 
-fn alias_file(text: &str) -> Option<AliasFile> {
+fn alias_file(text: &str) -> Option<MapSpec> {
     if text.is_empty() {
         return None;
     }
@@ -207,7 +211,7 @@ fn alias_file(text: &str) -> Option<AliasFile> {
         }
         _ => MapSpec::parse(&format!("implicit {text}")),
     };
-    map.ok().map(|map| AliasFile { map })
+    map.ok()
 }
 
 #[cfg(test)]

@@ -10,8 +10,10 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::disk::{Disk, patiently};
 use crate::map::StoreError;
 
 /// How long a writer waits for another before it gives up with [`StoreError::InUse`].
@@ -23,6 +25,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 /// The right to write one map; given up when dropped.
 #[derive(Debug)]
 pub struct WriterLock {
+    disk: Arc<dyn Disk>,
     lock_path: PathBuf,
     _lock: File,
     _target: Option<File>,
@@ -33,11 +36,15 @@ impl WriterLock {
     ///
     /// # Errors
     /// [`StoreError::InUse`] after that time, and the system's own errors.
-    pub fn acquire(target: &Path, lock_path: &Path) -> Result<Self, StoreError> {
+    pub fn acquire(
+        disk: &Arc<dyn Disk>,
+        target: &Path,
+        lock_path: &Path,
+    ) -> Result<Self, StoreError> {
         let deadline = Instant::now() + PATIENCE;
         let lock = loop {
-            let file = open_lock_file(lock_path)?;
-            wait_for(|| file.try_lock(), target, deadline)?;
+            let file = open_lock_file(disk.as_ref(), lock_path)?;
+            wait_for(|| disk.try_lock(&file), target, deadline)?;
             let same = same_file(&file, lock_path);
             if same.map_err(|e| StoreError::io(lock_path, "stat", e))? {
                 break file;
@@ -45,16 +52,23 @@ impl WriterLock {
             // Its holder removed it while we waited: take part in the new one.
         };
         let mut held = WriterLock {
+            disk: Arc::clone(disk),
             lock_path: lock_path.into(),
             _lock: lock,
             _target: None,
         };
-        match File::open(target) {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
+        match patiently(|| options.open(target)) {
             Ok(file) => {
-                wait_for(|| file.try_lock(), target, deadline)?;
+                wait_for(|| disk.try_lock(&file), target, deadline)?;
                 held._target = Some(file);
             }
+            // Nothing to lock; whether a link may stand there is not asked here.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) if e.raw_os_error() == Some(libc::ELOOP) => {}
             Err(e) => return Err(StoreError::io(target, "open", e)),
         }
         Ok(held)
@@ -65,7 +79,7 @@ impl Drop for WriterLock {
     fn drop(&mut self) {
         // Removed while still locked, so that whoever opens it next makes a new
         // one or sees, in `acquire`, that the one it waited for is gone.
-        let _ = fs::remove_file(&self.lock_path);
+        let _ = self.disk.remove_file(&self.lock_path);
     }
 }
 
@@ -87,6 +101,7 @@ fn wait_for(
     loop {
         match try_lock() {
             Ok(()) => return Ok(()),
+            Err(TryLockError::Error(e)) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(TryLockError::Error(e)) => return Err(StoreError::io(target, "lock", e)),
             Err(TryLockError::WouldBlock) if Instant::now() >= deadline => {
                 return Err(StoreError::InUse {
@@ -101,21 +116,12 @@ fn wait_for(
     }
 }
 
-fn open_lock_file(path: &Path) -> Result<File, StoreError> {
-    // O_NOFOLLOW and O_NONBLOCK: in a folder that others can write to, the name
-    // may be a link or a FIFO that somebody left for us.
-    let file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .create(true)
-        .truncate(false)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|e| StoreError::io(path, "open", e))?;
-    let metadata = file
-        .metadata()
-        .map_err(|e| StoreError::io(path, "stat", e))?;
+fn open_lock_file(disk: &dyn Disk, path: &Path) -> Result<File, StoreError> {
+    // In a folder that others can write to, the name may be a link or a FIFO that somebody
+    // left for us: the one is not followed, the other not waited for.
+    let file = disk.open_or_create(path, 0o600);
+    let file = file.map_err(|e| StoreError::io(path, "open", e))?;
+    let metadata = patiently(|| file.metadata()).map_err(|e| StoreError::io(path, "stat", e))?;
     if !metadata.is_file() {
         return Err(StoreError::Unsafe {
             path: path.into(),
@@ -126,8 +132,8 @@ fn open_lock_file(path: &Path) -> Result<File, StoreError> {
 }
 
 fn same_file(file: &File, path: &Path) -> io::Result<bool> {
-    let ours = file.metadata()?;
-    match fs::symlink_metadata(path) {
+    let ours = patiently(|| file.metadata())?;
+    match patiently(|| fs::symlink_metadata(path)) {
         Ok(there) => Ok(ours.dev() == there.dev() && ours.ino() == there.ino()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(e) => Err(e),
@@ -137,18 +143,20 @@ fn same_file(file: &File, path: &Path) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::disk::System;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
     fn one_writer_at_a_time_and_no_lock_file_left() {
         let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(System);
         let (target, lock) = (dir.path().join("m.db"), dir.path().join(".m.db.lock"));
         let inside = AtomicU32::new(0);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     for _ in 0..20 {
-                        let held = WriterLock::acquire(&target, &lock).unwrap();
+                        let held = WriterLock::acquire(&disk, &target, &lock).unwrap();
                         assert_eq!(inside.fetch_add(1, Ordering::SeqCst), 0);
                         inside.fetch_sub(1, Ordering::SeqCst);
                         drop(held);
@@ -162,6 +170,7 @@ mod tests {
     #[test]
     fn a_foreign_flock_on_the_map_is_waited_for() {
         let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(System);
         let (target, lock) = (dir.path().join("m.db"), dir.path().join(".m.db.lock"));
         fs::write(&target, "old").unwrap();
         let foreign = File::open(&target).unwrap();
@@ -169,7 +178,7 @@ mod tests {
         let (sent, got) = std::sync::mpsc::channel();
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                let held = WriterLock::acquire(&target, &lock);
+                let held = WriterLock::acquire(&disk, &target, &lock);
                 sent.send(held.is_ok()).unwrap();
             });
             assert!(got.recv_timeout(Duration::from_millis(200)).is_err());

@@ -3,6 +3,7 @@
 pub mod berkeley;
 pub mod cdb;
 pub mod class;
+pub mod disk;
 pub mod duplicate;
 pub mod filter;
 pub mod lock;
@@ -14,6 +15,7 @@ pub mod redb;
 #[cfg(feature = "sled")]
 pub mod sled;
 pub mod sniff;
+pub mod socketmap;
 
 pub use berkeley::BerkeleyMap;
 pub use cdb::{CdbMap, CdbWriter};
@@ -22,6 +24,7 @@ pub use redb::RedbMap;
 #[cfg(feature = "sled")]
 pub use sled::SledMap;
 pub use sniff::{Format, SNIFF_OCTETS, sniff};
+pub use socketmap::SocketMap;
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,6 +43,8 @@ pub enum Opened {
     Berkeley(BerkeleyMap),
     /// A constant database.
     Cdb(CdbMap),
+    /// A map behind a socket: lookups only.
+    Socket(Box<SocketMap>),
     /// A sled store.
     #[cfg(feature = "sled")]
     Sled(SledMap),
@@ -53,6 +58,7 @@ impl Opened {
             Opened::Redb(map) => map,
             Opened::Berkeley(map) => Box::new(map),
             Opened::Cdb(map) => Box::new(map),
+            Opened::Socket(map) => map,
             #[cfg(feature = "sled")]
             Opened::Sled(map) => Box::new(map),
         }
@@ -80,6 +86,7 @@ impl Opened {
             Opened::Redb(map) => map.meta().duplicates == redb::Duplicates::Kept,
             Opened::Berkeley(map) => map.keeps_duplicates(),
             Opened::Cdb(_) => true,
+            Opened::Socket(_) => false,
             #[cfg(feature = "sled")]
             Opened::Sled(_) => false,
         }
@@ -92,6 +99,7 @@ impl Opened {
             Opened::Redb(map) => map.meta().class,
             Opened::Berkeley(map) => map.class(),
             Opened::Cdb(_) => MapClass::Cdb,
+            Opened::Socket(_) => MapClass::Socket,
             #[cfg(feature = "sled")]
             Opened::Sled(_) => MapClass::Sled,
         }
@@ -155,9 +163,8 @@ pub fn open_for_reading(path: &Path) -> Result<File, StoreError> {
         .custom_flags(libc::O_NONBLOCK)
         .open(path)
         .map_err(|e| StoreError::io(path, "open", e))?;
-    let metadata = file
-        .metadata()
-        .map_err(|e| StoreError::io(path, "stat", e))?;
+    let metadata =
+        disk::patiently(|| file.metadata()).map_err(|e| StoreError::io(path, "stat", e))?;
     let folder_map = cfg!(feature = "sled") && metadata.is_dir();
     if !metadata.is_file() && !folder_map {
         return Err(StoreError::Unsafe {

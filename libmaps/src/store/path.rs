@@ -5,12 +5,13 @@
 //! root is warned of folders on the way that others can write to.
 
 use std::ffi::OsStr;
-use std::fs::{self, Metadata};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use super::disk::patiently;
 use crate::map::{MapClass, StoreError};
 
 /// Which checks a caller asks for.
@@ -75,6 +76,8 @@ pub struct Checked {
 }
 
 const EXEC_BITS: u32 = 0o111;
+/// How often a file may be replaced while it is looked at: an honest writer renames once.
+const MAX_REPLACED: u32 = 100;
 
 /// Checks `path` as `safefile` does. To root, files of the `trusted` user are as its own.
 ///
@@ -103,7 +106,7 @@ pub fn check_shape(
 ) -> Result<Checked, StoreError> {
     let who = Identity::effective(safety, trusted);
     let warnings = check_folders(path, &who)?;
-    let link = match fs::symlink_metadata(path) {
+    let link = match patiently(|| fs::symlink_metadata(path)) {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == io::ErrorKind::NotFound && access == Access::Write => {
             check_folder_writable(path, &who)?;
@@ -136,6 +139,55 @@ pub fn check_shape(
     })
 }
 
+/// As [`check_shape`], and opens the very file that was checked, if there is one: one that
+/// took its place meanwhile is checked in its turn, and a link is never followed here.
+///
+/// # Errors
+/// As [`check`]; [`StoreError::Unsafe`] for a file that is replaced again and again.
+pub fn open_checked(
+    path: &Path,
+    shape: Shape,
+    access: Access,
+    safety: Safety,
+    trusted: Option<u32>,
+) -> Result<(Checked, Option<File>), StoreError> {
+    for _ in 0..MAX_REPLACED {
+        let checked = check_shape(path, shape, access, safety, trusted)?;
+        let Some(metadata) = &checked.metadata else {
+            return Ok((checked, None));
+        };
+        if let Some(file) = open_same(&checked.path, metadata)? {
+            return Ok((checked, Some(file)));
+        }
+    }
+    refuse(path, "The file is replaced again and again")
+}
+
+/// The file at `path` if it is the one that was looked at.
+fn open_same(path: &Path, seen: &Metadata) -> Result<Option<File>, StoreError> {
+    let mut options = OpenOptions::new();
+    options.read(true);
+    options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+    let file = match options.open(path) {
+        Ok(file) => file,
+        // A link, a socket, or nothing any more.
+        Err(e)
+            if matches!(
+                e.raw_os_error(),
+                Some(libc::ELOOP | libc::ENXIO | libc::ENOENT)
+            ) =>
+        {
+            return Ok(None);
+        }
+        Err(e) => return Err(StoreError::io(path, "open", e)),
+    };
+    let opened = file
+        .metadata()
+        .map_err(|e| StoreError::io(path, "stat", e))?;
+    let same = (opened.dev(), opened.ino()) == (seen.dev(), seen.ino());
+    Ok(same.then_some(file))
+}
+
 fn refuse<T>(path: &Path, why: &'static str) -> Result<T, StoreError> {
     Err(StoreError::Unsafe {
         path: path.into(),
@@ -155,7 +207,9 @@ fn follow(
     if safety == Safety::Strict {
         return refuse(path, "Symbolic links not allowed");
     }
-    match fs::canonicalize(path).and_then(|real| fs::metadata(&real).map(|m| (real, Some(m)))) {
+    let real = patiently(|| fs::canonicalize(path));
+    let found = real.and_then(|real| patiently(|| fs::metadata(&real)).map(|m| (real, Some(m))));
+    match found {
         Ok(found) => Ok(found),
         Err(e)
             if e.kind() == io::ErrorKind::NotFound
@@ -221,7 +275,8 @@ fn check_folder(
 
 fn check_folder_writable(path: &Path, who: &Identity) -> Result<(), StoreError> {
     let folder = folder_of(path);
-    let metadata = fs::metadata(&folder).map_err(|e| StoreError::io(path, "open", e))?;
+    let metadata =
+        patiently(|| fs::metadata(&folder)).map_err(|e| StoreError::io(path, "open", e))?;
     if !who.has(&metadata, 0o3) {
         return Err(denied(path));
     }
@@ -238,7 +293,7 @@ fn check_folders(path: &Path, who: &Identity) -> Result<Vec<String>, StoreError>
         if component == Component::ParentDir {
             continue;
         }
-        let metadata = match fs::metadata(&prefix) {
+        let metadata = match patiently(|| fs::metadata(&prefix)) {
             Ok(metadata) => metadata,
             Err(e) => return Err(StoreError::io(path, "open", e)),
         };

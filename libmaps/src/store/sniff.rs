@@ -7,6 +7,7 @@ use std::path::Path;
 
 use super::berkeley::is_berkeley;
 use super::cdb::Header;
+use super::disk::patiently;
 use crate::map::StoreError;
 
 /// As many octets of a file as [`sniff`] looks at.
@@ -57,7 +58,7 @@ pub fn sniff(first: &[u8], file_octets: u64) -> Format {
 /// It cannot be read.
 pub fn sniff_file(file: &File, path: &Path) -> Result<Format, StoreError> {
     let at = |e| StoreError::io(path, "read", e);
-    let len = file.metadata().map_err(at)?.len();
+    let len = patiently(|| file.metadata()).map_err(at)?.len();
     let mut first = [0; SNIFF_OCTETS];
     let mut got = 0;
     while let Some(room) = first.get_mut(got..)

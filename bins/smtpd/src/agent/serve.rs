@@ -1,22 +1,26 @@
 //! The agent's side: what it is asked, and what it does not do.
 
-use std::io::{self, IoSliceMut};
-use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 
+use libmaps::policy::expand::include::is_readable_by_all;
+use libmaps::policy::maps::file_of;
 use libmaps::site::Site;
 use libmaps::site::load;
 use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
-use super::{Reply, Request, read_frame, write_frame};
-use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes};
+use super::{Reply, Request, next_passed, pass, read_frame, write_frame};
+use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
+use crate::deliver::forward_file::{Unread, read_trusted};
 use crate::deliver::program::{self, Program, RunAs};
 use crate::own_program;
 use crate::privilege::ids_of;
@@ -27,27 +31,26 @@ const MAX_JOBS: usize = 64;
 /// Serves until the server's end is closed: what is being done is finished.
 #[must_use]
 pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
-    let site = match load::load(root, file) {
-        Ok(loaded) if !loaded.has_errors() => loaded.site,
-        Ok(_) => return SysExit::Config.into(),
-        Err(error) => {
-            eprintln!("smtpd: agent: {error}");
+    let allowed = match Allowed::read(root, file) {
+        Ok(allowed) => RwLock::new(Arc::new(allowed)),
+        Err(why) => {
+            eprintln!("smtpd: agent: {why}");
             return SysExit::Config.into();
         }
     };
     stay_through_signals();
-    let allowed = match Allowed::of(&site) {
-        Ok(allowed) => Arc::new(allowed),
-        Err(error) => {
-            eprintln!("smtpd: agent: /etc/passwd: {error}");
-            return SysExit::OsErr.into();
-        }
-    };
+    // It holds other users' mail for a moment.
+    let _ = confine::hide_memory();
+    let place = Arc::new(Place {
+        root: root.map(Path::to_path_buf),
+        file: file.map(Path::to_path_buf),
+        allowed,
+    });
     let jobs = Arc::new(Jobs::default());
     let channel = io::stdin();
     loop {
-        let stream = match next(channel.as_fd()) {
-            Ok(Some(stream)) => stream,
+        let stream = match next_passed(channel.as_fd()) {
+            Ok(Some(passed)) => UnixStream::from(passed),
             Ok(None) => break,
             Err(error) => {
                 eprintln!("smtpd: agent: {error}");
@@ -55,53 +58,58 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
             }
         };
         let job = jobs.begin();
-        let allowed = Arc::clone(&allowed);
+        let place = Arc::clone(&place);
         std::thread::spawn(move || {
             let _job = job;
             // A server that has gone has nobody to tell.
-            let _ = work(stream, &allowed);
+            let _ = work(stream, &place);
         });
     }
     jobs.wait();
     SysExit::Ok.into()
 }
 
-/// The next piece of work; `None` when the server has gone.
-fn next(channel: BorrowedFd<'_>) -> io::Result<Option<UnixStream>> {
-    loop {
-        let mut word = [0; 16];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = rustix::net::recvmsg(
-            channel,
-            &mut [IoSliceMut::new(&mut word)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        );
-        let got = match got {
-            Err(rustix::io::Errno::INTR) => continue,
-            got => got?,
-        };
-        let passed = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        match passed {
-            Some(fd) => return Ok(Some(UnixStream::from(fd))),
-            None if got.bytes == 0 => return Ok(None),
-            None => {}
-        }
+/// Where the configuration is, and what it allows.
+struct Place {
+    root: Option<PathBuf>,
+    file: Option<PathBuf>,
+    allowed: RwLock<Arc<Allowed>>,
+}
+
+impl Place {
+    fn allowed(&self) -> Arc<Allowed> {
+        Arc::clone(&self.allowed.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn reload(&self) -> Result<(), String> {
+        let fresh = Allowed::read(self.root.as_deref(), self.file.as_deref())?;
+        *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        Ok(())
     }
 }
 
-fn work(mut stream: UnixStream, allowed: &Allowed) -> io::Result<()> {
+fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
     let request: Request = read_frame(&mut stream)?;
+    let allowed = place.allowed();
     let reply = match request {
-        Request::Run { uid: 0, .. } | Request::Forward { uid: 0, .. } => {
+        Request::Reload => match place.reload() {
+            Ok(()) => Reply::Done,
+            Err(why) => Reply::Refused(why),
+        },
+        Request::Include { path } => match open_include(&path, &allowed) {
+            Ok(file) => {
+                write_frame(&mut stream, &Reply::Opened)?;
+                return pass(stream.as_fd(), b"f", file.as_fd());
+            }
+            Err(reply) => reply,
+        },
+        Request::Run { uid, .. } | Request::Forward { uid, .. }
+            if uid == 0 && allowed.rights == Rights::Root && !allowed.roots_own(&request) =>
+        {
             Reply::Refused("nothing is done as root; give root an alias".into())
         }
         Request::Run { uid, gid, .. } | Request::Forward { uid, gid, .. }
-            if !allowed.group(uid, gid) =>
+            if allowed.rights == Rights::Root && !allowed.group(uid, gid) =>
         {
             Reply::Refused(format!("group {gid} is not one of user {uid}"))
         }
@@ -122,19 +130,53 @@ fn work(mut stream: UnixStream, allowed: &Allowed) -> io::Result<()> {
                 path,
                 args,
                 folder,
-                run_as: Some(RunAs { uid, gid }),
+                run_as: (allowed.rights == Rights::Root).then_some(RunAs { uid, gid }),
             };
             Reply::Ended(program::run(program, |input| {
                 io::copy(&mut text, input).map(drop)
             }))
+        }
+        Request::Forward { path, uid, .. } if allowed.rights == Rights::Own => {
+            match read_trusted(&path, uid) {
+                Ok(text) => Reply::File(text),
+                Err(Unread::Untrusted(why)) => Reply::Refused(why),
+                Err(Unread::Later(why)) => Reply::Later(why),
+            }
         }
         Request::Forward { path, uid, gid } => forward(&path, uid, gid),
     };
     write_frame(&mut stream, &reply)
 }
 
+/// Opens a list for the server: one that anybody may read, one that is not root's (as its
+/// owner the server may do what it likes through us anyway), and of root's others only what
+/// an alias names as a list.
+fn open_include(path: &Path, allowed: &Allowed) -> Result<File, Reply> {
+    let errno = |error: io::Error| match error.raw_os_error() {
+        Some(number) => Reply::Errno(number),
+        None => Reply::Later(error.to_string()),
+    };
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path)
+        .map_err(errno)?;
+    let metadata = file.metadata().map_err(errno)?;
+    let free = allowed.rights == Rights::Own
+        || metadata.uid() != 0
+        || (metadata.mode() & 0o004 != 0 && is_readable_by_all(path));
+    if free || allowed.is_listed(path).map_err(Reply::Later)? {
+        return Ok(file);
+    }
+    Err(Reply::Refused("no alias of this site names it".into()))
+}
+
 /// Reads the file in a process that is its owner's.
 fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
+    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
+    if std::fs::symlink_metadata(path).is_err_and(|error| absent.contains(&error.kind())) {
+        return Reply::File(None);
+    }
     let output = own_program::path().and_then(|program| {
         Command::new(program)
             .args(["read-forward", &uid.to_string()])
@@ -159,32 +201,115 @@ fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
     }
 }
 
+/// The rights that the agent has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Rights {
+    /// Root's: it becomes whoever is concerned.
+    Root,
+    /// An ordinary user's: all is done as that user.
+    Own,
+}
+
 /// What may be done: the site's mailers and our own file delivery may be run, and a user has
 /// his own group. A server that was taken over must not get at more through the agent.
 struct Allowed {
+    rights: Rights,
+    site: Site,
     mailers: Vec<PathBuf>,
     users: Users,
-    /// DefaultUser.
-    default: Option<(u32, u32)>,
+    /// DefaultUser and RunAsUser.
+    named: [Option<(u32, u32)>; 2],
     mail_folder: PathBuf,
 }
 
 impl Allowed {
-    fn of(site: &Site) -> io::Result<Self> {
-        let mailers = site.mailers.defined.iter();
+    fn read(root: Option<&Path>, file: Option<&Path>) -> Result<Self, String> {
+        let loaded = load::load(root, file).map_err(|error| error.to_string())?;
+        match loaded.has_errors() {
+            true => Err("the configuration has errors".into()),
+            false => Allowed::of(loaded.site).map_err(|error| format!("/etc/passwd: {error}")),
+        }
+    }
+
+    fn of(site: Site) -> io::Result<Self> {
+        let mailers = site.mailers.defined.iter().map(|m| PathBuf::from(&m.path));
         Ok(Allowed {
-            mailers: mailers.map(|m| PathBuf::from(&m.path)).collect(),
-            users: Users::of(site)?,
-            default: ids_of(site, site.options.files.default_user.trim()).ok(),
+            rights: match rustix::process::geteuid().is_root() {
+                true => Rights::Root,
+                false => Rights::Own,
+            },
+            mailers: mailers.chain([shell_of(&site)]).collect(),
+            users: Users::of(&site)?,
+            named: [
+                &site.options.files.default_user,
+                &site.options.files.run_as_user,
+            ]
+            .map(|name| ids_of(&site, name.trim()).ok()),
             mail_folder: site.below(Path::new(MAIL_FOLDER)),
+            site,
         })
     }
 
-    /// The group of the user, that of the mailboxes, or DefaultUser's.
+    /// What is done as root after all: root's mailbox and DeadLetterDrop are written, and
+    /// root's `.forward` is read.
+    fn roots_own(&self, request: &Request) -> bool {
+        let is_root = |name: &str| {
+            let user = self.users.get(name).ok().flatten();
+            user.is_some_and(|user| user.uid == 0)
+        };
+        match request {
+            Request::Run { path, args, .. } if own_program::is(path) => {
+                let [verb, how, lock, file] = args.as_slice() else {
+                    return false;
+                };
+                let file = Path::new(file);
+                let name = file.file_name().and_then(|name| name.to_str());
+                let dead_letters = self.site.options.delivery.dead_letter_drop.as_ref();
+                match (verb.as_str(), how.as_str(), lock.as_str()) {
+                    ("deliver-file", "append", "dotlock") => {
+                        file.parent() == Some(&self.mail_folder) && name.is_some_and(is_root)
+                    }
+                    ("deliver-file", "append", "fcntl") => {
+                        dead_letters.is_some_and(|path| self.site.below(path) == file)
+                    }
+                    _ => false,
+                }
+            }
+            Request::Forward { path, .. } => {
+                let user = self.users.by_uid(0).ok().flatten();
+                user.is_some_and(|user| *path == self.site.below(&user.home).join(".forward"))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an alias names this file as a list.
+    fn is_listed(&self, path: &Path) -> Result<bool, String> {
+        for file in self.site.alias_files() {
+            let Some((_, map)) = file_of(&self.site, &file.map) else {
+                continue;
+            };
+            let map = match libmaps::store::open(&map) {
+                Ok(map) => map,
+                Err(libmaps::map::StoreError::Missing { .. }) => continue,
+                Err(error) => return Err(error.to_string()),
+            };
+            for entry in map.iter() {
+                let entry = entry.map_err(|error| error.to_string())?;
+                if lists(&self.site, entry.rhs.as_bytes()).any(|list| list == path) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The group of the user, that of the mailboxes, DefaultUser's or RunAsUser's.
     fn group(&self, uid: u32, gid: u32) -> bool {
         let own = self.users.by_uid(uid).ok().flatten().map(|user| user.gid);
         own == Some(gid)
-            || self.default == Some((uid, gid))
+            || (uid, gid) == (0, 0)
+            || self.named.contains(&Some((uid, gid)))
             || group_of_mailboxes(&self.mail_folder) == Some(gid)
     }
 
@@ -194,6 +319,23 @@ impl Allowed {
         }
         self.mailers.iter().any(|mailer| mailer == path)
     }
+}
+
+/// The files that an alias names as lists.
+fn lists<'a>(site: &'a Site, rhs: &'a [u8]) -> impl Iterator<Item = PathBuf> + 'a {
+    const MARK: &[u8] = b":include:";
+    let marks = rhs.windows(MARK.len()).enumerate();
+    let starts = marks.filter(|(_, word)| word.eq_ignore_ascii_case(MARK));
+    starts.map(|(at, _)| {
+        let rest = rhs
+            .get(at + MARK.len()..)
+            .unwrap_or_default()
+            .trim_ascii_start();
+        let ends = |c: &u8| matches!(c, b',' | b'"' | b'>' | 0) || c.is_ascii_whitespace();
+        let end = rest.iter().position(ends).unwrap_or(rest.len());
+        let name = rest.get(..end).unwrap_or_default();
+        site.below(Path::new(std::ffi::OsStr::from_bytes(name)))
+    })
 }
 
 /// Counts what is being done.

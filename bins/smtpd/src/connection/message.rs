@@ -35,14 +35,13 @@ impl Connection {
         let mut incoming = self.incoming().await;
         let patience = patience(self.world.site.options.timeouts.data_block);
         let (mut decoder, mut text) = (BodyDecoder::new(), Vec::new());
+        self.place.begin();
         loop {
             if !self.wire.has_more() {
-                let filled = tokio::time::timeout(patience, self.wire.fill()).await;
-                match filled {
-                    Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                    Ok(filled) => filled?,
-                    Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
-                };
+                match self.place.wait(patience, self.wire.fill()).await?? {
+                    0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                    octets => self.place.received(octets),
+                }
             }
             text.clear();
             let (taken, step) = decoder.push(self.wire.pending(), &mut text);
@@ -71,6 +70,7 @@ impl Connection {
             None => self.incoming().await,
         };
         let mut left = octets;
+        self.place.begin();
         while left > 0 {
             let here = self.piece_of(left).await?;
             let text = self.wire.pending().get(..here).unwrap_or_default().to_vec();
@@ -90,11 +90,10 @@ impl Connection {
     async fn piece_of(&mut self, left: u64) -> std::io::Result<usize> {
         let patience = patience(self.world.site.options.timeouts.data_block);
         if !self.wire.has_more() {
-            match tokio::time::timeout(patience, self.wire.fill()).await {
-                Ok(Ok(0)) => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-                Ok(filled) => filled?,
-                Err(_) => return Err(std::io::ErrorKind::TimedOut.into()),
-            };
+            match self.place.wait(patience, self.wire.fill()).await?? {
+                0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
+                octets => self.place.received(octets),
+            }
         }
         let left = usize::try_from(left).unwrap_or(usize::MAX);
         Ok(self.wire.pending().len().min(left))

@@ -5,7 +5,6 @@ use std::sync::{Mutex, PoisonError};
 
 use libmaps::decision::LookupError;
 use libmaps::map::{Entries, Map, MapName, StoreError};
-use libmaps::policy::expand::include::SiteIncludes;
 use libmaps::policy::expand::{Expander, Expansion, State};
 use libmaps::policy::facts::{Answer as Found, Facts, Need};
 use libmaps::policy::route::canonify::{Addressing, HostNames};
@@ -13,7 +12,9 @@ use libmaps::reply::{Reply, Status};
 use libmaps::rhs::Rhs;
 use libmaps::table::aliases::AliasTable;
 use libmaps::table::verdict::Refusal;
+use tokio::sync::Semaphore;
 
+use crate::deliver::include_file::ServerIncludes;
 use crate::session::{Answer, Fate, Path, shown};
 use crate::world::World;
 
@@ -169,7 +170,7 @@ impl Consultant {
                 },
                 aliases: &aliases,
                 users: &world.users,
-                includes: &SiteIncludes { site: &world.site },
+                includes: &ServerIncludes { site: &world.site },
             };
             expander.expand(path.asked())
         })
@@ -194,6 +195,7 @@ impl Consultant {
     }
 
     async fn expansion(&mut self, text: &[u8]) -> Result<Expansion, LookupError> {
+        self.forget_facts();
         self.snapshot = self.world.snapshot();
         let world = std::sync::Arc::clone(&self.world);
         let snapshot = self.snapshot.clone();
@@ -209,7 +211,7 @@ impl Consultant {
                 },
                 aliases: &aliases,
                 users: &world.users,
-                includes: &SiteIncludes { site: &world.site },
+                includes: &ServerIncludes { site: &world.site },
             };
             expander.expand(text)
         })
@@ -219,6 +221,7 @@ impl Consultant {
 
     /// VRFY: the user, or that there is none.
     pub(super) async fn verify(&mut self, text: &[u8]) -> Reply {
+        self.forget_facts();
         self.snapshot = self.world.snapshot();
         let path = Path::from(text);
         if let Err(Answer::Refused(refused)) = self.route_check(&path).await {
@@ -256,6 +259,11 @@ impl Consultant {
 
     /// EXPN: everybody behind an alias.
     pub(super) async fn expand(&mut self, text: &[u8]) -> Reply {
+        // A list of 100,000 takes memory while it is expanded: one at a time.
+        static ONE: Semaphore = Semaphore::const_new(1);
+        let Ok(_one) = ONE.acquire().await else {
+            return unavailable();
+        };
         let expansion = match self.expansion(text).await {
             Ok(expansion) => expansion,
             Err(error) => return lookup_failed(&error),

@@ -156,7 +156,6 @@ impl Consultant {
         while let Some(done) = asked.join_next().await {
             if let Ok((need, answer)) = done {
                 self.facts.add(need, answer);
-                self.known += 1;
             }
         }
     }

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libmaps::policy::rewrite::AddressRole;
+use libmaps::site::Site;
 use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
 
@@ -118,8 +119,11 @@ async fn job(
     let mailer = site.mailers.get(&site.mailers.local);
     match (site.features.local, mailer) {
         (LocalDelivery::Lmtp, Some(mailer)) => lmtp_job(world, mailer, target, sender),
-        // OSTYPE(linux) names procmail whether or not it is installed.
-        (LocalDelivery::Procmail, Some(mailer)) if Path::new(&mailer.path).exists() => {
+        // OSTYPE(linux) names procmail whether or not it is installed. Root's mail goes to the
+        // mailbox: no program is run as root by the server's word.
+        (LocalDelivery::Procmail, Some(mailer))
+            if Path::new(&mailer.path).exists() && (user.uid != 0 || !serves_by_agent()) =>
+        {
             Ok(procmail_job(mailer, target, &user, front))
         }
         _ => Ok(mailbox_job(world, &user, front)),
@@ -189,22 +193,26 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
 /// A command: by smrsh where the site wants it, else by sh.
 fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
     let site = &world.site;
-    let shell = match &site.features.smrsh {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        Some(_) => "/usr/lib/sm.bin/smrsh".into(),
-        None => "/bin/sh".into(),
-    };
     let command = target.user.shown();
     let command = command.trim_start_matches('|').trim().to_owned();
     Ok(Job::Run {
         program: Program {
-            path: shell,
+            path: shell_of(site),
             args: vec!["-c".into(), command],
             folder: home_of(world, target),
             run_as: Some(run_as(world, target)?),
         },
         front,
     })
+}
+
+/// What runs commands.
+pub(crate) fn shell_of(site: &Site) -> PathBuf {
+    match &site.features.smrsh {
+        Some(path) if !path.is_empty() => PathBuf::from(path),
+        Some(_) => "/usr/lib/sm.bin/smrsh".into(),
+        None => "/bin/sh".into(),
+    }
 }
 
 fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
@@ -344,7 +352,13 @@ impl Job {
 }
 
 /// Writes to a file as its user: by a process of our own where we are root, else here.
-fn by_helper(run_as: RunAs, words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
+pub(super) fn by_helper(
+    run_as: RunAs,
+    words: &[&str],
+    path: &Path,
+    text: Text,
+    front: &Front,
+) -> Outcome {
     if !is_root() {
         return here(words, path, text, front);
     }
@@ -409,11 +423,15 @@ fn write_file(words: &[&str], path: &Path, text: &mut dyn io::Read) -> io::Resul
     }
 }
 
+fn serves_by_agent() -> bool {
+    crate::agent::running().is_some()
+}
+
 /// Whether programs can run as other users: by our own rights or the agent's.
 #[allow(unsafe_code)] // geteuid(2) has no safe form in std.
 fn is_root() -> bool {
     // SAFETY: takes nothing, cannot fail.
-    crate::agent::running().is_some() || unsafe { libc::geteuid() == 0 }
+    serves_by_agent() || unsafe { libc::geteuid() == 0 }
 }
 
 impl Program {

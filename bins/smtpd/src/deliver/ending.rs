@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use libmaps::site::model::options::PrivacyFlag;
 
-use super::file::{self, Locking};
-use super::text::{self, Front};
+use super::copy::by_helper;
+use super::outcome::{Fate, Outcome};
+use super::program::RunAs;
+use super::text::Front;
 use crate::clock::{Civil, now_unix};
 use crate::dsn::{
     self, Action, Audience, Clerk, Form, Kind, Late, Notice, Plan, ShowActual, Written,
@@ -75,17 +77,27 @@ async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) {
         Front::mailbox(&envelope.sender.shown(), now_unix()),
     );
     let text = world.queue.text(&envelope.id);
-    let saved = tokio::task::spawn_blocking(move || -> io::Result<()> {
-        let mut letter = Vec::new();
-        let text = text.map_err(io::Error::other)?;
-        text::write(text.into_reader(), &front, &mut letter)?;
-        file::append(&path, Locking::Fcntl, letter.as_slice())
+    let saved = tokio::task::spawn_blocking(move || match text {
+        Ok(text) => by_helper(
+            RunAs::ourselves(),
+            &["append", "fcntl"],
+            &path,
+            text,
+            &front,
+        ),
+        Err(error) => Outcome::deferred(error.to_string()),
     });
-    match saved.await.map_err(io::Error::other) {
-        Ok(Ok(())) => world
+    let outcome = saved.await.map_err(|error| error.to_string());
+    let saved = match outcome {
+        Ok(outcome) if outcome.fate == Fate::Sent => Ok(()),
+        Ok(outcome) => Err(outcome.text),
+        Err(error) => Err(error),
+    };
+    match saved {
+        Ok(()) => world
             .log
             .about(Level::Notice, &envelope.id, "saved in DeadLetterDrop"),
-        Ok(Err(error)) | Err(error) => {
+        Err(error) => {
             let text = format!("DeadLetterDrop: {error}");
             world.log.about(Level::Error, &envelope.id, &text);
         }

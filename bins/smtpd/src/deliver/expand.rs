@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use libmaps::address::in_brackets;
 use libmaps::decision::LookupError;
-use libmaps::policy::expand::include::SiteIncludes;
 use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
 use libmaps::policy::facts::Facts;
 use libmaps::policy::route::MailerTriple;
@@ -19,6 +19,7 @@ use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedTarget};
 use crate::world::World;
 
 use super::forward_file::{Unread, forward_list};
+use super::include_file::ServerIncludes;
 
 /// Most users whose `.forward` files one message goes through.
 const MAX_FORWARDS: usize = 1000;
@@ -136,11 +137,11 @@ async fn expansion(
             },
             aliases: &aliases,
             users: &world.users,
-            includes: &SiteIncludes { site: &world.site },
+            includes: &ServerIncludes { site: &world.site },
         };
         match user {
             Some(user) => expander.expand_for(user, list),
-            None => expander.expand(list),
+            None => expander.expand(&in_brackets(list)),
         }
     })
     .await;

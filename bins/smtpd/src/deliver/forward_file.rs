@@ -61,6 +61,11 @@ fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
     let Some(agent) = agent::running() else {
         return read_trusted(path, user.uid);
     };
+    // Most users have none, which costs no process where we can see it.
+    let seen = std::fs::symlink_metadata(path).map_err(|error| error.raw_os_error());
+    if let Err(Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG)) = seen {
+        return Ok(None);
+    }
     let request = Request::Forward {
         path: path.into(),
         uid: user.uid,
@@ -70,7 +75,7 @@ fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
         Ok(Reply::File(text)) => Ok(text),
         Ok(Reply::Refused(why)) => Err(Unread::Untrusted(why)),
         Ok(Reply::Later(why)) => Err(Unread::Later(why)),
-        Ok(Reply::Ended(_)) => Err(Unread::Later("the agent did not understand".into())),
+        Ok(_) => Err(Unread::Later("the agent did not understand".into())),
         Err(error) => Err(Unread::Later(format!("agent: {error}"))),
     }
 }

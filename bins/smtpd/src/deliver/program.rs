@@ -27,6 +27,16 @@ pub(crate) struct RunAs {
     pub(crate) gid: u32,
 }
 
+impl RunAs {
+    /// As whom this process runs.
+    pub(crate) fn ourselves() -> Self {
+        RunAs {
+            uid: rustix::process::geteuid().as_raw(),
+            gid: rustix::process::getegid().as_raw(),
+        }
+    }
+}
+
 /// A program to run.
 #[derive(Debug)]
 pub(crate) struct Program {
@@ -124,7 +134,7 @@ fn by_agent(
     match agent.run(&request, feed) {
         Ok(Reply::Ended(outcome)) => outcome,
         Ok(Reply::Refused(why)) => Outcome::deferred(why),
-        Ok(Reply::File(_) | Reply::Later(_)) => Outcome::deferred("the agent did not understand"),
+        Ok(_) => Outcome::deferred("the agent did not understand"),
         Err(error) => Outcome::deferred(format!("agent: {error}")),
     }
 }

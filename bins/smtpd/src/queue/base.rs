@@ -3,19 +3,18 @@
 //! It is behind the journal: it takes in what a file of the journal holds in one
 //! transaction, and says up to which frame it has.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
+use libmaps::store::disk::Disk;
 use redb::{
     Database, ReadTransaction, ReadableDatabase, ReadableTable, Table, TableDefinition,
     WriteTransaction,
 };
 
 use super::change::Piece;
+use super::database::open_when_free;
 use super::error::{QueueError, is_io};
 use super::layer::{Changed, Delta, Layer};
 
@@ -25,17 +24,10 @@ const META: TableDefinition<'_, &str, u64> = TableDefinition::new("meta");
 const PROGRESS: TableDefinition<'_, (&str, u32), &[u8]> = TableDefinition::new("progress");
 /// The row of `meta` with the number of the last frame that was taken in.
 const TAKEN: &str = "taken";
-/// Pages of the store that are kept in memory; redb's own limit is a gigabyte.
-const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
-/// How long a store that is in use is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 /// The format that this program writes.
 pub(super) const FORMAT: u64 = 3;
 /// Formats without `progress`, and without a journal, which this program takes over.
 const FORMATS_BEFORE: [u64; 2] = [1, 2];
-
-/// Opens the database of this file.
-pub(super) type Opener = fn(&Path) -> Result<Database, redb::DatabaseError>;
 
 /// The open database. One process has it at a time.
 ///
@@ -44,7 +36,7 @@ pub(super) type Opener = fn(&Path) -> Result<Database, redb::DatabaseError>;
 #[derive(Debug)]
 pub(super) struct Base {
     path: PathBuf,
-    opener: Opener,
+    disk: Arc<dyn Disk>,
     /// `None` where it could not be opened anew yet.
     database: RwLock<Option<Database>>,
     failed: AtomicBool,
@@ -66,12 +58,11 @@ type Rows<'a> = Table<'a, (&'static str, u32), &'static [u8]>;
 
 impl Base {
     /// Opens or makes the database of this file, repairing what a crash left.
-    pub(super) fn open(path: PathBuf, opener: Opener) -> Result<Self, QueueError> {
-        let database = open_when_free(&path, opener)?;
-        let _ = fs::set_permissions(&path, fs::Permissions::from_mode(0o600));
+    pub(super) fn open(path: PathBuf, disk: Arc<dyn Disk>) -> Result<Self, QueueError> {
+        let database = open_when_free(&disk, &path)?;
         let base = Base {
             path,
-            opener,
+            disk,
             database: RwLock::new(Some(database)),
             failed: AtomicBool::new(false),
         };
@@ -98,7 +89,7 @@ impl Base {
         }
         // The old one holds the lock of the file.
         *database = None;
-        *database = Some(open_when_free(&self.path, self.opener)?);
+        *database = Some(open_when_free(&self.disk, &self.path)?);
         self.failed.store(false, Ordering::Release);
         Ok(())
     }
@@ -275,36 +266,5 @@ impl Base {
                 source,
             }
         })
-    }
-}
-
-/// Opens or makes a database of the disk.
-pub(super) fn create(path: &Path) -> Result<Database, redb::DatabaseError> {
-    Database::builder()
-        .set_cache_size(MAX_CACHE_OCTETS)
-        .create(path)
-}
-
-/// Opens the store. A server that was killed may have left a child that was just being
-/// started and still has the file, for the blink of an eye: that is waited for.
-fn open_when_free(path: &Path, opener: Opener) -> Result<Database, QueueError> {
-    let until = Instant::now() + LOCK_PATIENCE;
-    loop {
-        match opener(path) {
-            Ok(database) => return Ok(database),
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => {
-                std::thread::sleep(Duration::from_millis(50));
-            }
-            Err(redb::DatabaseError::DatabaseAlreadyOpen) => {
-                return Err(QueueError::InUse(path.into()));
-            }
-            Err(other) => {
-                return Err(QueueError::Store {
-                    path: path.into(),
-                    action: "open",
-                    source: Box::new(other.into()),
-                });
-            }
-        }
     }
 }

@@ -164,7 +164,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    fn is_client(&self) -> bool {
+    pub(super) fn is_client(&self) -> bool {
         *self == Origin::Client
     }
 }

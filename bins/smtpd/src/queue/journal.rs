@@ -11,10 +11,10 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use redb::StorageBackend;
+use libmaps::store::disk::{Disk, DiskFile};
 
 use super::change::{Change, decode};
 use super::error::QueueError;
@@ -27,48 +27,11 @@ const MAX_OCTETS: u64 = 64 * 1024 * 1024;
 /// Files that are kept to be written over.
 const SPARE: usize = 2;
 
-/// Opens or makes a file of the journal.
-pub(super) type Opener = fn(&Path) -> io::Result<Box<dyn StorageBackend>>;
-
-/// Opens or makes a file of the disk. The lock of the database keeps others away.
-pub(super) fn open_file(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
-    let mut options = fs::OpenOptions::new();
-    options.read(true).write(true).create(true).truncate(false);
-    let file = options.mode(0o600).open(path)?;
-    Ok(Box::new(Plain(file)))
-}
-
-/// A file as it is.
-#[derive(Debug)]
-struct Plain(fs::File);
-
-impl StorageBackend for Plain {
-    fn len(&self) -> io::Result<u64> {
-        Ok(self.0.metadata()?.len())
-    }
-
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.0.read_exact_at(out, offset)
-    }
-
-    fn set_len(&self, octets: u64) -> io::Result<()> {
-        self.0.set_len(octets)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.0.write_all_at(data, offset)
-    }
-}
-
 /// The journal of a queue.
 #[derive(Debug)]
 pub(super) struct Journal {
     folder: PathBuf,
-    opener: Opener,
+    disk: Arc<dyn Disk>,
     /// The file that is being written.
     current: Option<Segment>,
     /// Files that the database has not taken in yet, with the number of their last frame.
@@ -98,13 +61,13 @@ impl Journal {
     /// the database has, in order.
     pub(super) fn open(
         folder: &Path,
-        opener: Opener,
+        disk: Arc<dyn Disk>,
         taken: u64,
         mut each: impl FnMut(Change),
     ) -> Result<Self, QueueError> {
         let mut journal = Journal {
             folder: folder.into(),
-            opener,
+            disk,
             current: None,
             full: Vec::new(),
             spare: Vec::new(),
@@ -152,9 +115,14 @@ impl Journal {
     }
 
     fn open_file(&self, path: &Path) -> Result<Segment, QueueError> {
-        (self.opener)(path)
-            .and_then(|file| Segment::new(path.into(), file))
+        self.make_segment(path)
             .map_err(QueueError::io(path, "open"))
+    }
+
+    /// Opens or makes a file. The lock of the database keeps others away.
+    fn make_segment(&self, path: &Path) -> io::Result<Segment> {
+        let file = self.disk.open_or_create(path, 0o600)?;
+        Segment::new(path.into(), DiskFile::new(Arc::clone(&self.disk), file))
     }
 
     /// Shows the changes of a file from the next frame on. From `limit` on, another file has
@@ -250,20 +218,21 @@ impl Journal {
             if segment.begin(self.generation, self.next).is_ok() {
                 return Ok(segment);
             }
-            // A place of the disk that fails is not asked again.
-            let _ = fs::remove_file(&segment.path);
+            // A place of the disk that fails is not asked again. Its header may come up after a
+            // crash all the same, and must then be older than the one of the next file.
+            self.generation += 1;
+            let _ = self.disk.remove_file(&segment.path);
         }
         let path = self.folder.join(self.name.to_string());
-        let begun = (self.opener)(&path).and_then(|file| {
-            let mut segment = Segment::new(path.clone(), file)?;
+        let begun = self.make_segment(&path).and_then(|mut segment| {
             segment.begin(self.generation, self.next)?;
-            fs::File::open(&self.folder)?.sync_all()?;
+            self.disk.sync_folder(&self.folder)?;
             Ok(segment)
         });
         match &begun {
             Ok(_) => self.name += 1,
             Err(_) => {
-                let _ = fs::remove_file(&path);
+                let _ = self.disk.remove_file(&path);
             }
         }
         begun
@@ -298,7 +267,7 @@ impl Journal {
             } else if self.spare.len() < SPARE && segment.shrink(FULL_OCTETS).is_ok() {
                 self.spare.push(segment);
             } else {
-                let _ = fs::remove_file(&segment.path);
+                let _ = self.disk.remove_file(&segment.path);
             }
         }
     }
@@ -307,7 +276,7 @@ impl Journal {
     pub(super) fn remove(self) {
         let full = self.full.into_iter().map(|(segment, _)| segment);
         for segment in self.current.into_iter().chain(full).chain(self.spare) {
-            let _ = fs::remove_file(&segment.path);
+            let _ = self.disk.remove_file(&segment.path);
         }
     }
 }

@@ -1,17 +1,19 @@
 //! The journal on a disk that loses power: whatever of the unsynced sectors it has kept, what
 //! was answered with success is there, in order, and of the rest at most the last, whole.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard};
 
+use libmaps::store::disk::{Disk, System};
 use proptest::prelude::*;
-use redb::StorageBackend;
 
 use super::change::Change;
 use super::error::QueueError;
-use super::journal::{Journal, open_file};
+use super::journal::Journal;
 use super::segment::FRAME_OCTETS;
 
 const SECTOR: usize = 512;
@@ -24,58 +26,71 @@ enum Deed {
     Sync,
 }
 
-thread_local! {
-    /// All that was done, in order.
-    static DEEDS: RefCell<Vec<(PathBuf, Deed)>> = const { RefCell::new(Vec::new()) };
-    /// Syncs up to the next one that fails.
-    static FAILS: RefCell<Option<usize>> = const { RefCell::new(None) };
+/// A disk whose story is written down.
+#[derive(Debug, Default)]
+struct Told {
+    story: Mutex<Story>,
 }
 
-/// A file whose story is written down.
-#[derive(Debug)]
-struct Told(PathBuf, Box<dyn StorageBackend>);
+#[derive(Debug, Default)]
+struct Story {
+    /// All that was done, in order.
+    deeds: Vec<(PathBuf, Deed)>,
+    /// Syncs up to the next one that fails.
+    fails: Option<usize>,
+    /// Files by their inodes.
+    names: HashMap<u64, PathBuf>,
+}
 
 impl Told {
-    fn open(path: &Path) -> io::Result<Box<dyn StorageBackend>> {
-        Ok(Box::new(Told(path.into(), open_file(path)?)))
+    fn story(&self) -> MutexGuard<'_, Story> {
+        self.story.lock().unwrap()
     }
 
-    fn tell(&self, deed: Deed) {
-        DEEDS.with_borrow_mut(|deeds| deeds.push((self.0.clone(), deed)));
+    fn tell(&self, file: &File, deed: Deed) {
+        let inode = file.metadata().unwrap().ino();
+        let mut story = self.story();
+        let path = story.names[&inode].clone();
+        story.deeds.push((path, deed));
     }
 }
 
-impl StorageBackend for Told {
-    fn len(&self) -> io::Result<u64> {
-        self.1.len()
+impl Disk for Told {
+    fn open_or_create(&self, path: &Path, mode: u32) -> io::Result<File> {
+        let file = System.open_or_create(path, mode)?;
+        let inode = file.metadata()?.ino();
+        self.story().names.insert(inode, path.into());
+        Ok(file)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.1.read(offset, out)
+    fn set_len(&self, file: &File, octets: u64) -> io::Result<()> {
+        self.tell(file, Deed::Length(octets));
+        System.set_len(file, octets)
     }
 
-    fn set_len(&self, octets: u64) -> io::Result<()> {
-        self.tell(Deed::Length(octets));
-        self.1.set_len(octets)
-    }
-
-    fn sync_data(&self) -> io::Result<()> {
-        let fails = FAILS.with_borrow_mut(|left| {
-            let now = *left == Some(0);
-            *left = left.and_then(|left| left.checked_sub(1));
+    fn sync_data(&self, file: &File) -> io::Result<()> {
+        let fails = {
+            let mut story = self.story();
+            let now = story.fails == Some(0);
+            story.fails = story.fails.and_then(|left| left.checked_sub(1));
             now
-        });
+        };
         if fails {
             return Err(io::Error::other("the disk is gone"));
         }
-        self.tell(Deed::Sync);
-        self.1.sync_data()
+        self.tell(file, Deed::Sync);
+        System.sync_data(file)
     }
 
-    fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        self.tell(Deed::Write(offset, data.into()));
-        self.1.write(offset, data)
+    fn write_all_at(&self, file: &File, octets: &[u8], offset: u64) -> io::Result<()> {
+        self.tell(file, Deed::Write(offset, octets.into()));
+        System.write_all_at(file, octets, offset)
     }
+}
+
+/// A journal of the system's disk.
+fn open(folder: &Path, taken: u64, each: impl FnMut(Change)) -> Result<Journal, QueueError> {
+    Journal::open(folder, Arc::new(System), taken, each)
 }
 
 /// What the disk has after power was lost at this deed: everything synced, and of the rest
@@ -130,7 +145,7 @@ fn frame(number: u64, octets: usize) -> (Vec<u8>, Change) {
 
 fn replay(folder: &Path, taken: u64) -> Result<Vec<Change>, QueueError> {
     let mut found = Vec::new();
-    Journal::open(folder, open_file, taken, |change| found.push(change))?;
+    open(folder, taken, |change| found.push(change))?;
     Ok(found)
 }
 
@@ -158,10 +173,10 @@ proptest! {
     #[test]
     fn a_crash_loses_nothing_that_was_answered(steps in steps(), seed in any::<u64>()) {
         let folder = tempfile::tempdir().unwrap();
-        DEEDS.with_borrow_mut(Vec::clear);
-        FAILS.with_borrow_mut(|fails| *fails = None);
-        let deeds_so_far = || DEEDS.with_borrow(Vec::len);
-        let mut journal = Journal::open(folder.path(), Told::open, 0, |_| {}).unwrap();
+        let disk = Arc::new(Told::default());
+        let deeds_so_far = || disk.story().deeds.len();
+        let told = Arc::clone(&disk) as Arc<dyn Disk>;
+        let mut journal = Journal::open(folder.path(), told, 0, |_| {}).unwrap();
         let (mut all, mut taken) = (Vec::new(), 0);
         // How many deeds there were when so many frames were durable, and so many taken.
         let mut promised = vec![(0, 0, 0)];
@@ -180,11 +195,11 @@ proptest! {
                     journal.end_file();
                     journal.taken(taken);
                 }
-                Step::SyncFails => FAILS.with_borrow_mut(|fails| *fails = Some(1)),
+                Step::SyncFails => disk.story().fails = Some(1),
             }
             promised.push((deeds_so_far(), all.len(), taken));
         }
-        let deeds = DEEDS.with_borrow(Clone::clone);
+        let deeds = disk.story().deeds.clone();
         let mut random = seed | 1;
         let mut coin = || {
             random ^= random << 13;
@@ -209,7 +224,7 @@ proptest! {
 #[test]
 fn what_is_missing_in_the_middle_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::open(folder.path(), open_file, 0, |_| {}).unwrap();
+    let mut journal = open(folder.path(), 0, |_| {}).unwrap();
     for number in 0..4 {
         journal.append(&mut frame(number, 10).0).unwrap();
         if number % 2 == 1 {
@@ -245,7 +260,7 @@ fn what_is_missing_in_the_middle_is_an_error() {
 #[test]
 fn what_stood_in_a_file_before_comes_up_no_more() {
     let folder = tempfile::tempdir().unwrap();
-    let mut journal = Journal::open(folder.path(), open_file, 0, |_| {}).unwrap();
+    let mut journal = open(folder.path(), 0, |_| {}).unwrap();
     // Frames of one length: an old one stands exactly where the next is expected.
     for number in 0..4 {
         journal.append(&mut frame(number, 10).0).unwrap();

@@ -8,6 +8,7 @@ mod admission;
 mod base;
 mod change;
 pub mod control;
+mod database;
 mod envelope;
 mod error;
 mod id;
@@ -33,11 +34,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use libmaps::store::disk::{Disk, System};
 use tokio::sync::{Notify as Wake, oneshot};
 
 use change::Change;
 use index::Index;
-use store::{Disk, Store};
+use store::Store;
 use writer::{Request, Writer};
 
 pub use change::Body;
@@ -52,9 +54,18 @@ pub use selection::{Condition, Field, Want, selects};
 pub use spool::Spool;
 pub use store::Text;
 
+/// Makes the folder of a queue, where it is not there.
+///
+/// # Errors
+/// When it can't be made.
+pub fn make_folder(folder: &Path) -> Result<(), QueueError> {
+    store::make_folder(&System, folder)
+}
+
 /// The queue. Dropping the last handle closes the store cleanly.
 #[derive(Debug)]
 pub struct Queue {
+    disk: Arc<dyn Disk>,
     store: Arc<Store>,
     index: Mutex<Index>,
     changes: Mutex<Option<mpsc::Sender<Request>>>,
@@ -71,11 +82,15 @@ impl Queue {
     /// # Errors
     /// When another server has it, or it can't be read or made.
     pub fn open(folder: &Path) -> Result<Arc<Self>, QueueError> {
-        Queue::open_on(folder, Disk::default())
+        Queue::open_on(folder, Arc::new(System))
     }
 
-    fn open_on(folder: &Path, disk: Disk) -> Result<Arc<Self>, QueueError> {
-        let (store, journal) = Store::open(folder, disk)?;
+    /// As [`Queue::open`], on another disk.
+    ///
+    /// # Errors
+    /// As [`Queue::open`].
+    pub fn open_on(folder: &Path, disk: Arc<dyn Disk>) -> Result<Arc<Self>, QueueError> {
+        let (store, journal) = Store::open(folder, &disk)?;
         let store = Arc::new(store);
         let mut index = Index::default();
         store.load(|envelope| index.put(envelope))?;
@@ -83,6 +98,7 @@ impl Queue {
         let writer = Writer::start(Arc::clone(&store), journal, receiver)
             .map_err(QueueError::io(folder, "start the writer of"))?;
         Ok(Arc::new(Queue {
+            disk,
             store,
             index: Mutex::new(index),
             changes: Mutex::new(Some(sender)),
@@ -108,7 +124,7 @@ impl Queue {
     /// Where the text of a message goes while it is received.
     #[must_use]
     pub fn spool(&self, id: &str) -> Spool {
-        Spool::new(self.store.incoming(id))
+        Spool::new(Arc::clone(&self.disk), self.store.incoming(id))
     }
 
     /// Adds a message; when this returns it is durable.

@@ -12,9 +12,10 @@
 
 use std::hash::Hasher;
 use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use redb::StorageBackend;
+use libmaps::store::disk::DiskFile;
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 const MAGIC: &[u8; 8] = b"SMTPDJ1\n";
@@ -28,7 +29,7 @@ const STEP_OCTETS: u64 = 256 * 1024;
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
-    file: Box<dyn StorageBackend>,
+    file: DiskFile,
     head: Head,
     /// Where the next frame goes.
     end: u64,
@@ -57,8 +58,8 @@ pub(super) enum Unwritten {
 
 impl Segment {
     /// A file that has no header yet, or one that does not count.
-    pub(super) fn new(path: PathBuf, file: Box<dyn StorageBackend>) -> io::Result<Self> {
-        let length = file.len()?;
+    pub(super) fn new(path: PathBuf, file: DiskFile) -> io::Result<Self> {
+        let length = file.file().metadata()?.len();
         Ok(Segment {
             path,
             file,
@@ -74,7 +75,7 @@ impl Segment {
             return Ok(None);
         }
         let mut octets = [0; HEADER_OCTETS];
-        self.file.read(0, &mut octets)?;
+        self.file.file().read_exact_at(&mut octets, 0)?;
         self.end = HEADER_OCTETS as u64;
         let head = Head::decode(&octets);
         self.head = head.unwrap_or_default();
@@ -88,13 +89,13 @@ impl Segment {
             return Ok(None);
         };
         let mut start = [0; FRAME_OCTETS];
-        self.file.read(self.end, &mut start)?;
+        self.file.file().read_exact_at(&mut start, self.end)?;
         let (number, length) = (number_at(&start, 0), number_at(&start, 8));
         if length > room {
             return Ok(None);
         }
         let mut frame = vec![0; FRAME_OCTETS + usize::try_from(length).unwrap_or(usize::MAX)];
-        self.file.read(self.end, &mut frame)?;
+        self.file.file().read_exact_at(&mut frame, self.end)?;
         if start.get(16..) != Some(check_of_frame(&self.head.key, &frame).as_slice()) {
             return Ok(None);
         }
@@ -116,7 +117,7 @@ impl Segment {
             first,
             key,
         };
-        self.file.write(0, &head.encode())?;
+        self.file.write_all_at(&head.encode(), 0)?;
         self.length = self.length.max(HEADER_OCTETS as u64);
         self.file.sync_data()?;
         self.head = head;
@@ -139,9 +140,9 @@ impl Segment {
             let whole = usize::try_from(end - self.end).unwrap_or(usize::MAX);
             frame.resize(whole, 0);
         }
-        if let Err(error) = self.file.write(self.end, frame) {
+        if let Err(error) = self.file.write_all_at(frame, self.end) {
             // It was not accepted, so it should not come up after a crash.
-            let _ = self.file.write(self.end, &[0; FRAME_OCTETS]);
+            let _ = self.file.write_all_at(&[0; FRAME_OCTETS], self.end);
             return Err(Unwritten::Write(error));
         }
         self.length = self.length.max(end);
@@ -157,12 +158,6 @@ impl Segment {
             self.length = octets;
         }
         Ok(())
-    }
-}
-
-impl Drop for Segment {
-    fn drop(&mut self) {
-        let _ = self.file.close();
     }
 }
 

@@ -1,10 +1,11 @@
 //! The text of a message while it is received: in memory while it is small, in a file
 //! beyond that.
 
-use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use libmaps::store::disk::{Disk, DiskFile};
 
 use super::Body;
 
@@ -14,16 +15,18 @@ const MAX_SMALL_OCTETS: usize = 64 * 1024;
 /// A message text on its way in. Dropped unfinished, it leaves nothing behind.
 #[derive(Debug)]
 pub struct Spool {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     small: Vec<u8>,
-    file: Option<File>,
+    file: Option<DiskFile>,
     octets: u64,
     kept: bool,
 }
 
 impl Spool {
-    pub(super) fn new(path: PathBuf) -> Self {
+    pub(super) fn new(disk: Arc<dyn Disk>, path: PathBuf) -> Self {
         Spool {
+            disk,
             path,
             small: Vec::new(),
             file: None,
@@ -44,11 +47,8 @@ impl Spool {
             return Ok(());
         }
         if self.file.is_none() {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&self.path)?;
+            let file = self.disk.create(&self.path, 0o600)?;
+            let mut file = DiskFile::new(Arc::clone(&self.disk), file);
             file.write_all(&self.small)?;
             self.small = Vec::new();
             self.file = Some(file);
@@ -73,7 +73,7 @@ impl Spool {
         match self.file.take() {
             None => Ok(Body::Small(std::mem::take(&mut self.small))),
             Some(file) => {
-                file.sync_all()?;
+                file.sync()?;
                 self.kept = true;
                 Ok(Body::Large)
             }
@@ -90,7 +90,7 @@ impl Spool {
 impl Drop for Spool {
     fn drop(&mut self) {
         if self.file.is_some() || (!self.kept && self.octets > MAX_SMALL_OCTETS as u64) {
-            let _ = std::fs::remove_file(&self.path);
+            let _ = self.disk.remove_file(&self.path);
         }
     }
 }

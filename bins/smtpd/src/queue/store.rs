@@ -15,40 +15,23 @@
 use std::collections::HashSet;
 use std::fs;
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use libmaps::store::disk::Disk;
 use serde::de::DeserializeOwned;
 
-use super::base::{self, Base};
+use super::base::Base;
 use super::change::{Change, Piece, Text as Place};
 use super::envelope::Envelope;
 use super::error::QueueError;
-use super::journal::{self, Journal};
+use super::journal::Journal;
 use super::layer::{Delta, Layer};
-
-/// How the files of the queue are opened.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Disk {
-    /// The database.
-    pub(super) database: base::Opener,
-    /// A file of the journal.
-    pub(super) journal: journal::Opener,
-}
-
-impl Default for Disk {
-    fn default() -> Self {
-        Disk {
-            database: base::create,
-            journal: journal::open_file,
-        }
-    }
-}
 
 /// The open store.
 #[derive(Debug)]
 pub(super) struct Store {
+    disk: Arc<dyn Disk>,
     folder: PathBuf,
     base: Base,
     layers: RwLock<Layers>,
@@ -66,7 +49,7 @@ struct Layers {
 impl Store {
     /// Opens or makes the queue of this folder, repairing what a crash left: the database
     /// takes in what the journal has.
-    pub(super) fn open(folder: &Path, disk: Disk) -> Result<(Self, Journal), QueueError> {
+    pub(super) fn open(folder: &Path, disk: &Arc<dyn Disk>) -> Result<(Self, Journal), QueueError> {
         let journals = folder.join("journal");
         for folder in [
             folder,
@@ -74,16 +57,20 @@ impl Store {
             &folder.join("incoming"),
             &journals,
         ] {
-            make_folder(folder)?;
+            make_folder(disk.as_ref(), folder)?;
         }
-        let base = Base::open(folder.join("queue.redb"), disk.database)?;
+        let base = Base::open(folder.join("queue.redb"), Arc::clone(disk))?;
         let mut layer = Layer::default();
         let taken = base.taken()?;
-        let journal = Journal::open(&journals, disk.journal, taken, |change| layer.apply(change))?;
+        let journal = Journal::open(&journals, Arc::clone(disk), taken, |change| {
+            layer.apply(change)
+        })?;
         if journal.last() > taken {
             base.take_in(&layer, journal.last())?;
         }
+        keep_names(disk.as_ref(), folder)?;
         let store = Store {
+            disk: Arc::clone(disk),
             folder: folder.into(),
             base,
             layers: RwLock::default(),
@@ -102,10 +89,10 @@ impl Store {
             Ok(())
         })?;
         for id in orphans {
-            let _ = fs::remove_file(self.large(&id));
+            let _ = self.disk.remove_file(&self.large(&id));
         }
         for id in self.files_in("incoming")? {
-            let _ = fs::remove_file(self.incoming(&id));
+            let _ = self.disk.remove_file(&self.incoming(&id));
         }
         Ok(())
     }
@@ -127,7 +114,9 @@ impl Store {
         for change in changes {
             if let Change::Add(id, _, Place::Large) = change {
                 let (from, to) = (self.incoming(id), self.large(id));
-                fs::rename(&from, &to).map_err(QueueError::io(to, "rename"))?;
+                self.disk
+                    .rename(&from, &to)
+                    .map_err(QueueError::io(to, "rename"))?;
                 placed = true;
             }
         }
@@ -137,7 +126,7 @@ impl Store {
     /// Makes the names of placed texts durable.
     pub(super) fn sync_large(&self) -> Result<(), QueueError> {
         let folder = self.folder.join("large");
-        let synced = fs::File::open(&folder).and_then(|f| f.sync_all());
+        let synced = self.disk.sync_folder(&folder);
         synced.map_err(QueueError::io(folder, "fsync"))
     }
 
@@ -155,7 +144,7 @@ impl Store {
             }
         }
         for id in gone {
-            let _ = fs::remove_file(self.large(&id));
+            let _ = self.disk.remove_file(&self.large(&id));
         }
     }
 
@@ -245,8 +234,8 @@ impl Store {
     /// nobody can tell, they stay until the next start.
     pub(super) fn discard(&self, id: &str) {
         if matches!(self.envelope(id), Err(QueueError::Unknown(_))) {
-            let _ = fs::remove_file(self.incoming(id));
-            let _ = fs::remove_file(self.large(id));
+            let _ = self.disk.remove_file(&self.incoming(id));
+            let _ = self.disk.remove_file(&self.large(id));
         }
     }
 
@@ -293,12 +282,47 @@ impl Text {
     }
 }
 
-fn make_folder(path: &Path) -> Result<(), QueueError> {
-    let made = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(path);
-    made.map_err(QueueError::io(path, "make folder"))
+/// Makes the folder of a queue, where it is not there.
+pub(super) fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = path.parent() {
+        make_folder(disk, above)?;
+    }
+    match disk.create_folder(path, 0o700) {
+        Err(source) if !path.is_dir() => Err(QueueError::Io {
+            path: path.into(),
+            action: "make folder",
+            source,
+        }),
+        _ => keep_name(disk, path),
+    }
+}
+
+/// Makes the names of the queue's folders and of its database durable: what stands in a file
+/// is safe only if its name is. Whoever made them may have been killed before it came to that.
+fn keep_names(disk: &dyn Disk, folder: &Path) -> Result<(), QueueError> {
+    keep_name(disk, &folder.join("large"))?;
+    keep_name(disk, folder)
+}
+
+fn keep_name(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
+    let above = match path.parent() {
+        Some(above) if above.as_os_str().is_empty() => Path::new("."),
+        Some(above) => above,
+        None => return Ok(()),
+    };
+    match disk.sync_folder(above) {
+        Ok(()) => Ok(()),
+        // A user's own queue may stand in a folder that he can't read.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        Err(source) => Err(QueueError::Io {
+            path: above.into(),
+            action: "fsync",
+            source,
+        }),
+    }
 }
 
 fn parse<T: DeserializeOwned>(id: &str, json: &[u8]) -> Result<T, QueueError> {

@@ -371,80 +371,155 @@ async fn what_became_of_a_copy_is_there_after_a_crash() {
     assert_eq!(queue.envelope("a").unwrap(), again);
 }
 
-/// Whether [`FullDisk`] has no room.
-static FULL: std::sync::atomic::AtomicBool = std::sync::atomic::AtomicBool::new(false);
+#[tokio::test]
+async fn a_queue_whose_making_was_broken_off_is_made_anew() {
+    for left in [vec![], vec![0; 320], vec![0; 1 << 20]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("queue.redb"), &left).unwrap();
+        let queue = Queue::open(dir.path()).unwrap();
+        add(&queue, "a", b"1").await;
+        drop(queue);
+        assert_eq!(Queue::open(dir.path()).unwrap().len(), 1);
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(dir.path().join("queue.redb"), [7; 4096]).unwrap();
+    assert!(
+        Queue::open(dir.path()).is_err(),
+        "it may be somebody's mail"
+    );
+}
 
-/// A file on a disk that is full at times.
+/// Notes which folders are synced.
+#[derive(Debug, Default)]
+struct Folders(std::sync::Mutex<Vec<std::path::PathBuf>>);
+
+impl Disk for Folders {
+    fn sync_folder(&self, path: &Path) -> std::io::Result<()> {
+        self.0.lock().unwrap().push(path.into());
+        System.sync_folder(path)
+    }
+}
+
+#[test]
+fn the_names_of_a_queue_are_durable_before_it_takes_mail() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = dir.path().join("var/queue");
+    // The second one finds everything there, perhaps left by one that was killed.
+    for _ in 0..2 {
+        let disk = Arc::new(Folders::default());
+        drop(Queue::open_on(&folder, Arc::clone(&disk) as Arc<dyn Disk>).unwrap());
+        let synced = disk.0.lock().unwrap();
+        for path in [folder.clone(), dir.path().join("var")] {
+            assert!(synced.contains(&path), "{}: {synced:?}", path.display());
+        }
+    }
+}
+
+/// A disk that fails from one of the next syncs on.
 #[derive(Debug)]
-struct FullDisk(Box<dyn redb::StorageBackend>);
+struct FailingSyncs {
+    left: std::sync::atomic::AtomicUsize,
+}
+
+impl Disk for FailingSyncs {
+    fn sync_data(&self, file: &std::fs::File) -> std::io::Result<()> {
+        let left = |left: usize| left.checked_sub(1);
+        match self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
+        {
+            Ok(_) => System.sync_data(file),
+            Err(_) => Err(std::io::Error::from_raw_os_error(libc::EIO)),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_notice_of_a_commit_that_was_broken_off_stays_with_its_message() {
+    for syncs in 0..5 {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = Arc::new(FailingSyncs {
+            left: usize::MAX.into(),
+        });
+        let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
+        add(&queue, "a", b"1").await;
+        assert!(queue.take_due(0).is_some());
+        let mut told = queue.envelope("a").unwrap();
+        told.warned = true;
+        let notice = Envelope {
+            origin: Origin::Notice,
+            ..envelope("n")
+        };
+        disk.left.store(syncs, Ordering::SeqCst);
+        let notices = vec![(notice, Body::Small(b"text".to_vec()))];
+        let _ = queue.settle(&told, notices).await;
+        disk.left.store(usize::MAX, Ordering::SeqCst);
+        add(&queue, "other", b"2").await;
+        let is_told = queue.envelope("a").unwrap() == told;
+        assert_eq!(is_told, queue.envelope("n").is_ok(), "after {syncs} syncs");
+    }
+}
+
+/// A disk that is full at times.
+#[derive(Debug, Default)]
+struct FullDisk {
+    full: std::sync::atomic::AtomicBool,
+    forgotten: AtomicUsize,
+}
 
 impl FullDisk {
-    fn open(path: &Path) -> Result<redb::Database, redb::DatabaseError> {
-        let mut options = std::fs::OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false);
-        let file = redb::backends::FileBackend::new(options.open(path)?)?;
-        redb::Database::builder().create_with_backend(FullDisk(Box::new(file)))
-    }
-
-    fn open_file(path: &Path) -> std::io::Result<Box<dyn redb::StorageBackend>> {
-        FullDisk::check()?;
-        Ok(Box::new(FullDisk(journal::open_file(path)?)))
-    }
-
-    fn check() -> std::io::Result<()> {
-        match FULL.load(Ordering::SeqCst) {
+    fn check(&self) -> std::io::Result<()> {
+        match self.full.load(Ordering::SeqCst) {
             true => Err(std::io::ErrorKind::StorageFull.into()),
             false => Ok(()),
         }
     }
 }
 
-impl redb::StorageBackend for FullDisk {
-    fn len(&self) -> std::io::Result<u64> {
-        self.0.len()
+impl Disk for FullDisk {
+    fn forget(&self, file: &std::fs::File) -> std::io::Result<()> {
+        self.forgotten.fetch_add(1, Ordering::SeqCst);
+        System.forget(file)
     }
 
-    fn read(&self, offset: u64, out: &mut [u8]) -> std::io::Result<()> {
-        self.0.read(offset, out)
+    fn set_len(&self, file: &std::fs::File, octets: u64) -> std::io::Result<()> {
+        self.check()?;
+        System.set_len(file, octets)
     }
 
-    fn set_len(&self, len: u64) -> std::io::Result<()> {
-        FullDisk::check()?;
-        self.0.set_len(len)
+    fn sync_data(&self, file: &std::fs::File) -> std::io::Result<()> {
+        self.check()?;
+        System.sync_data(file)
     }
 
-    fn sync_data(&self) -> std::io::Result<()> {
-        FullDisk::check()?;
-        self.0.sync_data()
-    }
-
-    fn write(&self, offset: u64, data: &[u8]) -> std::io::Result<()> {
-        FullDisk::check()?;
-        self.0.write(offset, data)
-    }
-
-    fn close(&self) -> std::io::Result<()> {
-        self.0.close()
+    fn write_all_at(
+        &self,
+        file: &std::fs::File,
+        octets: &[u8],
+        offset: u64,
+    ) -> std::io::Result<()> {
+        self.check()?;
+        System.write_all_at(file, octets, offset)
     }
 }
 
 #[tokio::test]
 async fn a_full_disk_is_forgotten_when_it_has_room_again() {
     let dir = tempfile::tempdir().unwrap();
-    let disk = Disk {
-        database: FullDisk::open,
-        journal: FullDisk::open_file,
-    };
-    let queue = Queue::open_on(dir.path(), disk).unwrap();
+    let disk = Arc::new(FullDisk::default());
+    let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
     add(&queue, "one", b"hello").await;
-    FULL.store(true, Ordering::SeqCst);
+    assert_eq!(disk.forgotten.load(Ordering::SeqCst), 1);
+    disk.full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
         let refused = queue.add(envelope("two"), Body::Small(b"x".to_vec())).await;
         assert!(matches!(*refused.unwrap_err(), QueueError::Io { .. }));
     }
     assert_eq!(queue.len(), 1);
-    FULL.store(false, Ordering::SeqCst);
+    disk.full.store(false, Ordering::SeqCst);
     assert_eq!(text_of(&queue, "one"), b"hello");
+    // What the system remembers of a file that could not be synced is not believed.
+    assert!(disk.forgotten.load(Ordering::SeqCst) > 1);
     add(&queue, "two", b"again").await;
     assert_eq!(queue.envelope("one").unwrap(), envelope("one"));
     assert_eq!(text_of(&queue, "two"), b"again");

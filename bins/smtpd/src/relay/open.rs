@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
+use libmaps::address::{Address, in_brackets};
 use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::{Outcome as Ruled, Policy, Ruling, srv_features, tls, try_tls};
 use libmaps::site::model::{ClientOptions, Family, Mailer};
@@ -124,7 +125,7 @@ impl Opener<'_> {
         let Some(addr) = link.addr else {
             return Ok(());
         };
-        let recipient = libmaps::address::Address::parse(recipient).map_err(|why| {
+        let recipient = Address::parse(&in_brackets(recipient)).map_err(|why| {
             Failure::permanent(
                 "5.1.3",
                 format!("TLS_Rcpt can't judge the recipient: {why}"),

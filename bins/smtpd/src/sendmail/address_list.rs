@@ -6,7 +6,7 @@
 
 /// The addresses of a list, in order; what is empty is left out.
 #[must_use]
-pub(super) fn addresses(list: &[u8]) -> Vec<Vec<u8>> {
+pub fn addresses(list: &[u8]) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
     let mut current = Element::default();
     let mut octets = list.iter().copied().peekable();
@@ -61,7 +61,7 @@ pub(super) fn addresses(list: &[u8]) -> Vec<Vec<u8>> {
 
 /// Whether a list that was typed has nothing but blanks between its addresses.
 #[must_use]
-pub(super) fn is_plain(list: &[u8]) -> bool {
+pub fn is_plain(list: &[u8]) -> bool {
     !list.iter().any(|c| b",;<>()\"\\:".contains(c))
 }
 

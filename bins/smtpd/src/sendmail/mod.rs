@@ -4,7 +4,7 @@
 //! set-group-ID bit serves that alone: whatever names a file of the caller's, and every mode
 //! that sends nothing, runs with the caller's own rights.
 
-mod address_list;
+pub mod address_list;
 pub mod args;
 mod collect;
 mod daemon;

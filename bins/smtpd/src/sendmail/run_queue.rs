@@ -6,7 +6,7 @@
 use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, RwLock};
 
@@ -20,13 +20,13 @@ use super::daemon;
 use super::queue_order::Order;
 use super::scene::read_site;
 use super::submit::say;
-use crate::agent;
 use crate::deliver;
 use crate::drop::intake::{self, Intake};
 use crate::log::{Log, Target};
-use crate::privilege::Becoming;
 use crate::queue::control::{Line, Request, ask};
 use crate::queue::{Condition, Queue, QueueError, selects};
+use crate::reach;
+use crate::server::{self, Confinement, ServerError, Start};
 use crate::throttle::Throttle;
 use crate::world::{self, World};
 
@@ -41,7 +41,7 @@ const NOT_ALLOWED: &str = "Program mode requires special privileges, e.g., root 
 /// When the configuration or the queue can't be read, or the caller may not.
 pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Refusal> {
     let site = read_site(line)?;
-    let folder = folder_of(&site);
+    let folder = reach::queue(&site);
     let conditions = &line.queue.conditions;
     let request = match conditions.as_slice() {
         [] => Request::Run,
@@ -69,11 +69,6 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Re
         );
     }
     Ok(exit)
-}
-
-fn folder_of(site: &Site) -> PathBuf {
-    let directory = site.options.queue.directory.clone();
-    site.below(&directory.unwrap_or_else(|| "/var/spool/mqueue".into()))
 }
 
 /// Whether the queue is ours to open; one that is not there may be made.
@@ -134,7 +129,7 @@ pub fn run_once(args: &[OsString]) -> ExitCode {
 }
 
 fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<SysExit, Refusal> {
-    let folder = folder_of(&site);
+    let folder = reach::queue(&site);
     intake::prepare(&site);
     let target = match line.talk {
         Talk::Verbose => Target::Stderr,
@@ -142,7 +137,7 @@ fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<
     };
     let log = Arc::new(Log::open(target));
     let tls = world::open_tls(&site, &log, None);
-    become_run_as_user(line, &site, &folder)?;
+    give_up(line, &site, &log)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build();
@@ -164,15 +159,20 @@ fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<
     ran
 }
 
-/// RunAsUser, as the server does it.
-fn become_run_as_user(line: &CommandLine, site: &Site, folder: &Path) -> Result<(), Refusal> {
-    let failed = |e: String| Refusal::new(SysExit::Config, e);
-    if let Some(becoming) = Becoming::of(site).map_err(failed)? {
-        let started = agent::start(line.root.as_deref(), line.config.as_deref());
-        started.map_err(|e| Refusal::new(SysExit::OsErr, e.to_string()))?;
-        becoming.become_him(folder).map_err(failed)?;
+/// RunAsUser and confinement, as the server does it.
+fn give_up(line: &CommandLine, site: &Site, log: &Log) -> Result<(), Refusal> {
+    let start = Start {
+        root: line.root.clone(),
+        file: line.config.clone(),
+        queue_interval: None,
+        confinement: Confinement::Confined,
+    };
+    match server::give_up(&start, site, log) {
+        Ok(_) => Ok(()),
+        Err(ServerError::Queue(error)) => Err(not_opened(&reach::queue(site), &error)),
+        Err(ServerError::Io(error)) => Err(Refusal::new(SysExit::OsErr, error.to_string())),
+        Err(error) => Err(Refusal::new(SysExit::Config, error.to_string())),
     }
-    Ok(())
 }
 
 fn not_opened(folder: &Path, error: &QueueError) -> Refusal {

@@ -24,8 +24,8 @@ use crate::drop::file::DropWriter;
 use crate::drop::submission::{Protocol, Sender, SetBy, Spoken, Submission, Wanted};
 use crate::queue::Octets;
 use crate::session::{
-    Action, Ahead, Answer, AuthDemand, Bounces, Channel, Fate, Hello, MessageEnd, Names, Offer,
-    Offers, Path, Peer, Question, Rules, Session, Welcome,
+    Action, Ahead, Answer, AuthDemand, Bounces, Channel, Chunk, Fate, Hello, MessageEnd, Names,
+    Offer, Offers, Path, Peer, Question, Rules, Session, Welcome,
 };
 
 /// What `submit.mc` sets for every session of a submission program.
@@ -117,7 +117,15 @@ impl Talk<'_> {
                 self.put(&reply)?;
                 return Ok(None);
             }
-            // Neither STARTTLS nor CHUNKING is offered, so the session asks for neither.
+            // CHUNKING is not offered: a chunk is read only to be thrown away.
+            Action::ReadChunk {
+                octets,
+                chunk: Chunk::Refused(reply),
+            } => {
+                io::copy(&mut (&mut *self.input).take(octets), &mut io::sink())?;
+                self.session.on_answer(Answer::Refused(reply))
+            }
+            // Nor is STARTTLS, so the session asks for neither.
             Action::Upgrade(_) | Action::ReadChunk { .. } => return Ok(None),
         }))
     }

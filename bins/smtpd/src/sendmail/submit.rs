@@ -4,6 +4,7 @@ use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use libmaps::address::in_brackets;
 use libmaps::map::Map;
 use libmaps::policy::route::MailerTriple;
 use libmaps::policy::route::canonify::{Addressing, NoNames};
@@ -181,7 +182,7 @@ pub(super) fn fault(site: &Site, address: &[u8]) -> Option<(SysExit, String)> {
         names: &NoNames,
         daemon_flags: "",
     };
-    let triple = addressing.route(address).ok()?.outcome;
+    let triple = addressing.route(&in_brackets(address)).ok()?.outcome;
     // A site without MAILER(smtp) and the like is the server's affair.
     (triple.is_error() && triple.host.starts_with(b"5.1.")).then(|| refusal_of(&triple))
 }

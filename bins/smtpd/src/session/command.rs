@@ -71,17 +71,21 @@ pub(super) fn rest(line: &[u8]) -> &[u8] {
     rest.trim_ascii_start()
 }
 
-/// Whether a session's first line is a browser's, or an open proxy's.
+/// What requests of HTTP begin with (RFC 9110 section 9, RFC 5789), and those of FTP and POP.
+const FOREIGN: [&[u8]; 10] = [
+    b"get", b"post", b"connect", b"user", b"put", b"head", b"delete", b"options", b"trace",
+    b"patch",
+];
+
+/// Whether a line is a browser's, or an open proxy's. In the body of its request a stranger
+/// may have put commands of SMTP, so nothing behind such a line is obeyed.
 pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
-    [&b"get"[..], b"post", b"connect", b"user"]
-        .iter()
-        .any(|word| {
-            line.split_at_checked(word.len())
-                .is_some_and(|(head, tail)| {
-                    head.eq_ignore_ascii_case(word)
-                        && tail.first().is_some_and(u8::is_ascii_whitespace)
-                })
-        })
+    FOREIGN.iter().any(|word| {
+        line.split_at_checked(word.len())
+            .is_some_and(|(head, tail)| {
+                head.eq_ignore_ascii_case(word) && tail.first().is_some_and(u8::is_ascii_whitespace)
+            })
+    })
 }
 
 /// Client text for a reply: control octets and the eighth bit taken off, long

@@ -7,10 +7,14 @@ use libmaps::reply::Reply;
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::path::{self, Path};
-use super::transaction::{Fate, Introduced, Recipient, Transaction};
+use super::transaction::{Fate, Introduced, Recipient, Recipients, Transaction};
 use super::{
     Action, Answer, MailParams, Question, RcptParams, Session, State, after, param, replies,
 };
+
+/// Most recipients of a message where the site does not say. A client that has more sends
+/// them in another transaction (RFC 5321 section 4.5.3.1.10).
+const MAX_RECIPIENTS: usize = 10_000;
 
 impl Session {
     pub(super) fn mail(&mut self, argument: &[u8]) -> Action {
@@ -60,7 +64,7 @@ impl Session {
         self.transaction = Some(Box::new(Transaction {
             sender: path,
             params,
-            recipients: Vec::new(),
+            recipients: Recipients::default(),
             fate: fate.and(self.fate.clone()),
             attempted: 0,
             introduced: match self.helo {
@@ -80,8 +84,11 @@ impl Session {
         let Some(transaction) = &self.transaction else {
             return Action::Reply(replies::need_mail_before_rcpt());
         };
-        let most = self.rules.max_recipients;
-        if most > 0 && transaction.recipients.len() >= most {
+        let most = match self.rules.max_recipients {
+            0 => MAX_RECIPIENTS,
+            most => most,
+        };
+        if transaction.recipients.len() >= most {
             return Action::Reply(replies::too_many_recipients());
         }
         let read = path::parse(argument, "to").and_then(|(path, parameters)| {
@@ -131,9 +138,7 @@ impl Session {
         };
         transaction.attempted += 1;
         let text = format!("{}... Recipient ok{later}", path.shown());
-        if !transaction.recipients.iter().any(|r| r.path == path) {
-            transaction.recipients.push(Recipient { path, params });
-        }
+        transaction.recipients.add(Recipient { path, params });
         Action::Reply(replies::say(250, (2, 1, 5), text))
     }
 

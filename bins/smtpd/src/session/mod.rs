@@ -279,7 +279,6 @@ pub struct Session {
     bad_commands: u32,
     bad_recipients: u32,
     failed_logins: u32,
-    lines: u32,
 }
 
 impl Session {
@@ -303,7 +302,6 @@ impl Session {
             bad_commands: 0,
             bad_recipients: 0,
             failed_logins: 0,
-            lines: 0,
         };
         (session, Action::Consult(Question::Client))
     }
@@ -343,8 +341,8 @@ impl Session {
         if line.len() > MAX_COMMAND_OCTETS && verb != Verb::Auth {
             return self.close(replies::command_too_long(&self.rules.hostname, &self.peer));
         }
-        self.lines = self.lines.saturating_add(1);
-        if self.lines == 1 && command::is_foreign_protocol(line) {
+        // On any line: the first under TLS is not the first of the session.
+        if command::is_foreign_protocol(line) {
             return self.close(replies::open_proxy(&self.rules.hostname, &self.peer));
         }
         if line.contains(&0) {
@@ -371,9 +369,13 @@ impl Session {
             Verb::Auth => self.auth(command::rest(line)),
             Verb::StartTls => self.starttls(argument, ahead),
             Verb::Unimplemented => Action::Reply(replies::unimplemented(&echo(line))),
-            Verb::Bdat | Verb::Unknown => {
-                self.bad_command(replies::unrecognized(&echo(line.trim_ascii())))
+            // The octets that follow must not be read as commands. Whoever did not ask what
+            // is offered gets them taken away, as where it is.
+            Verb::Bdat => {
+                let reply = replies::unrecognized(&echo(line.trim_ascii()));
+                self.refuse_chunk(argument, reply)
             }
+            Verb::Unknown => self.bad_command(replies::unrecognized(&echo(line.trim_ascii()))),
         }
     }
 
@@ -476,9 +478,7 @@ impl Session {
         let reply = self.null.clone()?;
         match verb {
             Verb::Quit | Verb::Helo | Verb::Ehlo | Verb::Noop | Verb::Rset | Verb::Unknown => None,
-            Verb::Bdat if self.offers.has(Offer::Chunking) => {
-                Some(self.refuse_chunk(argument, reply))
-            }
+            Verb::Bdat => Some(self.refuse_chunk(argument, reply)),
             _ => Some(self.bad_command(reply)),
         }
     }

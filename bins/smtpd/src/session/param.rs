@@ -272,11 +272,9 @@ fn by(value: &[u8], min: i64) -> Result<(i64, ByMode), Reply> {
         }
         Some(b'r') => Ok((seconds, ByMode::Return)),
         Some(b'n') => Ok((seconds, ByMode::Notify)),
-        other => {
-            let letter = mode
-                .first()
-                .filter(|_| other.is_some())
-                .map_or('?', |c| char::from(c & 0x7f));
+        _ => {
+            // An octet of the client's: a line end with the eighth bit set is none in a reply.
+            let letter = echo(mode.get(..1).unwrap_or(b"?"));
             Err(bad(501, (5, 5, 2), format!("illegal by-mode '{letter}'")))
         }
     }
@@ -349,4 +347,24 @@ fn unrecognized(key: &[u8]) -> Reply {
 
 fn bad(code: u16, (class, subject, detail): (u8, u16, u16), text: impl Into<String>) -> Reply {
     Reply::new(code, Some(Status::new(class, subject, detail)), text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_octet_of_a_by_mode_makes_a_line_of_its_own() {
+        for octet in 0..=u8::MAX {
+            let value = [b"1;", [octet].as_slice()].concat();
+            if let Err(reply) = by(&value, 0) {
+                let text = reply.to_string();
+                assert!(
+                    !text.trim_end().chars().any(|c| c.is_control() && c != '\t'),
+                    "{text:?}"
+                );
+            }
+        }
+        assert!(by(b"1;", 0).is_err());
+    }
 }

@@ -4,8 +4,7 @@
 //! comments balance; what the address means is decided by policy. Everything
 //! within `<>`, quotes or a comment may hold blanks, as in sendmail.
 
-use std::ops::Range;
-
+use libmaps::address::in_brackets;
 use libmaps::reply::{Reply, Status};
 
 use super::command::echo;
@@ -17,8 +16,8 @@ const MAX_TOKEN_OCTETS: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
     written: Box<[u8]>,
-    /// The innermost angle brackets and what stands in them; all of it where there are none.
-    asked: Range<usize>,
+    /// What stands in the innermost angle brackets, or all of it where there are none, in brackets.
+    asked: Box<[u8]>,
 }
 
 impl Path {
@@ -28,23 +27,21 @@ impl Path {
         &self.written
     }
 
-    /// The innermost angle brackets and what stands in them, or all of it where there are
-    /// none; brackets in quotes and comments are none. This is what policy is asked about.
+    /// What stands in the innermost angle brackets, or all of it where there are none, within
+    /// brackets; those in quotes and comments are none. This is what policy is asked about.
     #[must_use]
     pub fn asked(&self) -> &[u8] {
-        self.written.get(self.asked.clone()).unwrap_or_default()
+        &self.asked
     }
 
     /// The same without the brackets, which is what the queue holds; empty for the null sender.
     /// It is the one reading of the path, so that no address is checked and another one used.
     #[must_use]
     pub fn bare(&self) -> &[u8] {
-        let asked = self.asked();
-        let inner = match asked.strip_prefix(b"<") {
-            Some(inner) => inner.strip_suffix(b">").unwrap_or(inner),
-            None => asked,
-        };
-        inner.trim_ascii()
+        let inner = self.asked.strip_prefix(b"<");
+        inner
+            .and_then(|inner| inner.strip_suffix(b">"))
+            .unwrap_or_default()
     }
 
     /// Whether this is the null sender, `<>`.
@@ -67,9 +64,9 @@ impl From<&[u8]> for Path {
         for (at, &octet) in octets.iter().enumerate() {
             match octet {
                 _ if hidden.has(octet) => {}
-                b'<' => from = at,
+                b'<' => from = at + 1,
                 b'>' => {
-                    to = at + 1;
+                    to = at;
                     break;
                 }
                 _ => {}
@@ -77,7 +74,7 @@ impl From<&[u8]> for Path {
         }
         Path {
             written: octets.into(),
-            asked: from..to,
+            asked: in_brackets(octets.get(from..to).unwrap_or_default().trim_ascii()).into(),
         }
     }
 }

@@ -99,7 +99,7 @@ pub struct Rules {
     pub auth: AuthDemand,
     /// Largest message in octets; 0 is no limit.
     pub max_message_octets: u64,
-    /// Recipients of one message; 0 is no limit.
+    /// Recipients of one message; 0 is 10,000.
     pub max_recipients: usize,
     /// Refused recipients after which each RCPT waits a second; 0 is never.
     pub bad_rcpt_throttle: u32,

@@ -1,5 +1,7 @@
 //! A mail transaction: MAIL to the end of DATA.
 
+use std::collections::HashSet;
+
 use super::param::{MailParams, RcptParams};
 use super::path::Path;
 
@@ -36,6 +38,31 @@ pub struct Recipient {
     pub params: RcptParams,
 }
 
+/// The recipients accepted so far, each once.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub struct Recipients {
+    all: Vec<Recipient>,
+    /// Their paths: looking through all of them for each would take a client's square.
+    known: HashSet<Path>,
+}
+
+impl Recipients {
+    /// Adds one, unless its path is there already.
+    pub(super) fn add(&mut self, recipient: Recipient) {
+        if self.known.insert(recipient.path.clone()) {
+            self.all.push(recipient);
+        }
+    }
+}
+
+impl std::ops::Deref for Recipients {
+    type Target = [Recipient];
+
+    fn deref(&self) -> &[Recipient] {
+        &self.all
+    }
+}
+
 /// The envelope while it is being told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transaction {
@@ -44,7 +71,7 @@ pub struct Transaction {
     /// The parameters of MAIL.
     pub params: MailParams,
     /// The recipients accepted so far.
-    pub recipients: Vec<Recipient>,
+    pub recipients: Recipients,
     /// What happens to the message.
     pub fate: Fate,
     /// How many recipients were asked for and not refused by policy: the Received

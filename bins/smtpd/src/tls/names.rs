@@ -35,7 +35,7 @@ pub(super) fn cipher(suite: Option<SupportedCipherSuite>) -> (&'static str, u32)
 }
 
 /// Fills in what the certificate says of its holder and its issuer.
-pub(super) fn describe(certificate: &[u8], tls: &mut facts::Tls) {
+pub fn describe(certificate: &[u8], tls: &mut facts::Tls) {
     let Ok((_, parsed)) = x509_parser::parse_x509_certificate(certificate) else {
         return;
     };

@@ -12,6 +12,7 @@ mod anything;
 mod certificates;
 mod changes;
 mod client;
+mod confinement;
 #[path = "../live/name_server.rs"]
 mod name_server;
 mod saslauthd;

@@ -1,13 +1,14 @@
 //! `mapctl convert`.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::{self, Write};
-use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
 use libmaps::build::{Builder, Start};
-use libmaps::map::{Map, MapClass, StoreError};
+use libmaps::lhs::Lhs;
+use libmaps::map::{Entry, Map, MapClass, StoreError};
 use libmaps::sasl::key::USER_PASSWORD;
 use libmaps::sasl::secret::Recipe;
 use libmaps::sasl::{UserId, edit};
@@ -39,6 +40,7 @@ pub(crate) struct ConvertArgs {
 pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
     let from = Named::parse(&args.from)?;
     let to = Named::parse(&args.to)?;
+    to.expect_file()?;
     let Some(row) = to.row else {
         let text = format!("{}: say its class, as in hash:{0}", to.name.display());
         return Err(Failure::Other(SysExit::Usage, text));
@@ -65,21 +67,22 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         ..Options::new(row.class, &format!("mapctl {VERSION}"))
     };
     let mut builder = Builder::open(to.path(), Start::Empty, options)?;
+    let hashed = match row.class {
+        MapClass::Hash | MapClass::Btree => hashed(old.as_ref())?,
+        // A class that saslpasswd2 does not write keeps its passwords as they are.
+        _ => BTreeMap::new(),
+    };
     let mut progress = Progress::new("convert", None);
-    let (mut read, mut passwords) = (0, 0);
+    let mut read = 0;
     for entry in old.iter() {
         let entry = entry?;
         read += 1;
-        let key = UserId::parse(entry.lhs.as_bytes());
-        passwords += u64::from(key.is_some_and(|(_, property)| property == USER_PASSWORD));
         progress.at(read);
+        let entry = hashed.get(&entry.lhs).unwrap_or(&entry);
         builder.put(entry.lhs.as_bytes(), entry.rhs.as_bytes(), read)?;
     }
-    let (published, _) = builder.publish_checked(&mut |new| compare(old.as_ref(), new, read))?;
-    if passwords > 0 && matches!(row.class, MapClass::Hash | MapClass::Btree) {
-        drop(progress);
-        hash_passwords(to.path(), passwords)?;
-    }
+    let mut check = |new: &dyn Map| compare(old.as_ref(), &hashed, new, read);
+    let (published, _) = builder.publish_checked(&mut check)?;
     let kept = published.kept_berkeley.map(|p| p.display().to_string());
     let mut out = io::stdout().lock();
     match style {
@@ -109,18 +112,27 @@ fn trusted_user() -> Option<u32> {
     config.as_ref().and_then(Config::trusted_uid)
 }
 
-/// A sasldb2: its clear-text passwords become hashes, as at the first write by saslpasswd2.
-fn hash_passwords(path: &Path, count: u64) -> Result<(), Failure> {
+/// The passwords in clear text of a sasldb2 become hashes, as at the first write by saslpasswd2,
+/// and before anything is written.
+fn hashed(old: &dyn Map) -> Result<BTreeMap<Lhs, Entry>, Failure> {
+    let mut passwords = 0;
+    for entry in old.iter() {
+        let key = entry?.lhs;
+        let key = UserId::parse(key.as_bytes());
+        passwords += u64::from(key.is_some_and(|(_, property)| property == USER_PASSWORD));
+    }
+    if passwords == 0 {
+        return Ok(BTreeMap::new());
+    }
     let recipe = Recipe {
         server_realms: vec![host_realm().into_bytes()],
         ..Recipe::default()
     };
-    let bar = Mutex::new(Progress::new("hash", Some(count)));
-    edit::hash_clear_text(path, &format!("mapctl {VERSION}"), &recipe, &|done| {
+    let bar = Mutex::new(Progress::new("hash", Some(passwords)));
+    edit::hashed_records(old, &recipe, &|done| {
         let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
         bar.at(done as u64);
     })
-    .map(drop)
     .map_err(|e| Failure::Other(SysExit::IoErr, e.to_string()))
 }
 
@@ -131,8 +143,14 @@ fn same_file(a: &Named, b: &Named) -> bool {
     }
 }
 
-/// Every entry of the old map is in the new one, and there are as many.
-fn compare(old: &dyn Map, new: &dyn Map, read: u64) -> Result<(), StoreError> {
+/// Every entry of the old map is in the new one, or what stands in its place, and there are as
+/// many.
+fn compare(
+    old: &dyn Map,
+    hashed: &BTreeMap<Lhs, Entry>,
+    new: &dyn Map,
+    read: u64,
+) -> Result<(), StoreError> {
     let differs = |why: String| StoreError::Corrupt {
         path: new.name().path.clone(),
         page: None,
@@ -140,6 +158,7 @@ fn compare(old: &dyn Map, new: &dyn Map, read: u64) -> Result<(), StoreError> {
     };
     for entry in old.iter() {
         let entry = entry?;
+        let entry = hashed.get(&entry.lhs).unwrap_or(&entry);
         if !new.get_all(entry.lhs.as_bytes())?.contains(&entry.rhs) {
             return Err(differs(format!("the new map lacks {}", entry.lhs)));
         }

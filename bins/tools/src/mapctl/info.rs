@@ -51,13 +51,16 @@ pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
             lines.push(("format", "cdb".into()));
             lines.push(("entries", count(map)?.into()));
         }
+        Opened::Socket(_) => lines.push(("format", "behind a socket".into())),
         _ => {}
     }
-    let metadata =
-        std::fs::metadata(named.path()).map_err(|e| StoreError::io(named.path(), "stat", e))?;
-    lines.push(("octets", metadata.len().into()));
-    lines.push(("octets_on_disk", (metadata.blocks() * 512).into()));
-    lines.push(("mode", format!("{:04o}", metadata.mode() & 0o7777).into()));
+    if !matches!(opened, Opened::Socket(_)) {
+        let metadata =
+            std::fs::metadata(named.path()).map_err(|e| StoreError::io(named.path(), "stat", e))?;
+        lines.push(("octets", metadata.len().into()));
+        lines.push(("octets_on_disk", (metadata.blocks() * 512).into()));
+        lines.push(("mode", format!("{:04o}", metadata.mode() & 0o7777).into()));
+    }
     let mut out = io::stdout().lock();
     match style {
         Style::Json => {

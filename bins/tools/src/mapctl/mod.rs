@@ -13,6 +13,7 @@ mod name;
 mod query;
 mod queue;
 mod rewrite;
+mod serve;
 mod site;
 
 use std::ffi::OsString;
@@ -62,6 +63,8 @@ enum Command {
     Expand(expand::ExpandArgs),
     /// Show what an address becomes in a header or an envelope.
     Rewrite(rewrite::RewriteArgs),
+    /// Answer other mail programs: lookups and decisions.
+    Serve(Box<serve::ServeArgs>),
     /// Show the mail queue, and hold, release or remove what is in it.
     Queue(queue::QueueArgs),
     /// Try the tools on a sample site in a temporary folder.
@@ -149,6 +152,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Expand(args) => expand::expand(&args, style),
         Command::Rewrite(args) => rewrite::rewrite(&args, style),
         Command::Ask(args) => ask::ask(&args, io::stdin().lock(), io::stdout().lock()),
+        Command::Serve(args) => serve::serve(*args),
         Command::Queue(args) => queue::queue(&args, style),
         Command::Demo(args) => demo::demo(&args),
         Command::Completions { shell } => {

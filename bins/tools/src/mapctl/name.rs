@@ -5,10 +5,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use libmaps::map::{Map, MapName, StoreError};
+use libmaps::policy::maps::remote_of;
 use libmaps::site::model::MapSpec;
 use libmaps::site::{self, Site};
 use libmaps::store::class::{ClassWord, Reads};
 use libmaps::store::lock::wait_for_writers;
+use libmaps::store::socketmap::{Address, DEFAULT_PATIENCE, SocketMap};
 use libmaps::store::{self, Opened};
 use libmaps::sysexits::SysExit;
 
@@ -52,6 +54,13 @@ impl SiteArgs {
             let text = format!("{word}: the site's configuration has no such map");
             return Err(Failure::Other(SysExit::Config, text));
         };
+        if spec.is_remote() {
+            let fault = |error: StoreError| Failure::Other(SysExit::Config, error.to_string());
+            let Some(map) = remote_of(&spec).map_err(fault)? else {
+                return Ok(None);
+            };
+            return Ok(Some((spec.class.clone(), map.address().to_string().into())));
+        }
         Ok(Some((spec.class.clone(), loaded.site.below(&spec.path))))
     }
 }
@@ -78,6 +87,8 @@ pub(crate) struct Named {
     pub(crate) name: OsString,
     /// The file: the name with the class's suffix, unless there is only one without it.
     pub(crate) path: PathBuf,
+    /// Where the map is a server's: `socketmap:unix:/path:name`.
+    socket: Option<Address>,
 }
 
 impl Named {
@@ -101,6 +112,9 @@ impl Named {
         let (row, name) = match (before, colon) {
             (Some(word), Some(at)) if !word.contains(&b'/') => {
                 let word = String::from_utf8_lossy(word);
+                if matches!(&*word, "socket" | "socketmap") {
+                    return Named::remote(octets.get(at + 1..).unwrap_or_default());
+                }
                 let row = ClassWord::find(&word).ok_or_else(|| {
                     let text = format!("{word}: no class of maps; see makemap -l");
                     Failure::Other(SysExit::Usage, text)
@@ -118,11 +132,45 @@ impl Named {
             true => bare,
             false => full,
         };
-        Ok(Named { row, name, path })
+        Ok(Named {
+            row,
+            name,
+            path,
+            socket: None,
+        })
+    }
+
+    fn remote(address: &[u8]) -> Result<Self, Failure> {
+        let text = String::from_utf8_lossy(address).into_owned();
+        let parsed = Address::parse(&text, None);
+        let address = parsed.map_err(|fault| {
+            Failure::Other(SysExit::Usage, format!("socketmap:{text}: {fault}"))
+        })?;
+        Ok(Named {
+            row: None,
+            path: PathBuf::from(&text),
+            name: text.into(),
+            socket: Some(address),
+        })
+    }
+
+    /// Refuses a map behind a socket, which can't be written.
+    pub(crate) fn expect_file(&self) -> Result<(), Failure> {
+        match &self.socket {
+            None => Ok(()),
+            Some(address) => {
+                let text = format!("socketmap:{address}: a map behind a socket can't be written");
+                Err(Failure::Other(SysExit::Usage, text))
+            }
+        }
     }
 
     /// Opens the map for reading; the class must be the one that was named, if one was.
     pub(crate) fn open(&self) -> Result<Opened, StoreError> {
+        if let Some(address) = &self.socket {
+            let map = SocketMap::new(address.clone(), DEFAULT_PATIENCE);
+            return Ok(Opened::Socket(Box::new(map)));
+        }
         let class = self
             .row
             .map_or(libmaps::map::MapClass::Hash, |row| row.class);

@@ -6,16 +6,17 @@ mod terminal;
 mod transfer;
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use libmaps::map::StoreError;
 use libmaps::sasl::conf::{Auxprop, Conf, DEFAULT_SASLDB, ScramSecrets};
 use libmaps::sasl::edit::{AuthPassword, Keep};
 use libmaps::sasl::password::PasswordError;
 use libmaps::sasl::secret::Recipe;
-use libmaps::sasl::{Password, UserId};
+use libmaps::sasl::{Password, SaslDbError, UserId};
 
 use crate::alias_config::reason;
 use crate::getopt::{Given, Opt, flag, long, long_value, value};
@@ -220,7 +221,13 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(program, SaslCode::Fail, &error.to_string()),
+        Err(error) => {
+            // The original does not say which file; where the disk fails, scripts want to know.
+            if is_of_the_disk(&error) && !io::stderr().is_terminal() {
+                say(program, &error.to_string());
+            }
+            fail(program, SaslCode::Fail, &error.to_string())
+        }
     }
 }
 
@@ -276,6 +283,16 @@ fn read_password(program: &str, typed: &Typed) -> Result<Password, ExitCode> {
             code(SaslCode::Fail)
         }
     })
+}
+
+/// Whether the disk failed, and not somebody's rights or words.
+fn is_of_the_disk(error: &SaslDbError) -> bool {
+    match error {
+        SaslDbError::Store(StoreError::Io { source, .. }) => {
+            source.kind() != io::ErrorKind::PermissionDenied
+        }
+        _ => false,
+    }
 }
 
 /// The original's line, and the reason where reasons go.

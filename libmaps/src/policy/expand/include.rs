@@ -1,6 +1,6 @@
 //! `:include:` files: lists of addresses outside of the alias file.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
@@ -90,6 +90,16 @@ impl Includes for SiteIncludes<'_> {
                 Some(libc::ELOOP) => io::Error::other("Symbolic links not allowed"),
                 _ => error,
             })?;
+        Include::of(file, &path)
+    }
+}
+
+impl Include {
+    /// What is in the file that was opened at `path`, where links were not followed.
+    ///
+    /// # Errors
+    /// As [`Includes::read`].
+    pub fn of(file: File, path: &Path) -> io::Result<Self> {
         let status = file.metadata()?;
         if !status.is_file() {
             return Err(io::Error::other("Regular files only"));
@@ -114,10 +124,16 @@ impl Includes for SiteIncludes<'_> {
             },
             readers: match status.mode() & 0o004 {
                 0 => Readers::Some,
-                _ => who_enters(&path),
+                _ => who_enters(path),
             },
         })
     }
+}
+
+/// Whether everybody gets to this file through the folders above it.
+#[must_use]
+pub fn is_readable_by_all(path: &Path) -> bool {
+    who_enters(path) == Readers::Everybody
 }
 
 /// Who gets to a file through the folders above it.
@@ -165,6 +181,31 @@ fn without_comment(line: &[u8]) -> &[u8] {
         Some(at) => line.get(..at).unwrap_or_default().trim_ascii_end(),
         None => line,
     }
+}
+
+/// Whether the same may go well later, so that nobody's mail comes back for it: the errors
+/// of sendmail's transienterror(), and whatever says that nobody can tell now.
+pub(super) fn is_transient(error: &io::Error) -> bool {
+    let kinds = [
+        io::ErrorKind::WouldBlock,
+        io::ErrorKind::TimedOut,
+        io::ErrorKind::Interrupted,
+        io::ErrorKind::OutOfMemory,
+    ];
+    let numbers = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::EIO,
+        libc::ESTALE,
+        libc::ENETDOWN,
+        libc::ENETUNREACH,
+        libc::EHOSTDOWN,
+        libc::EHOSTUNREACH,
+        libc::ECONNREFUSED,
+        libc::ENOSPC,
+    ];
+    kinds.contains(&error.kind()) || error.raw_os_error().is_some_and(|n| numbers.contains(&n))
 }
 
 /// As sendmail words the errors of the system.

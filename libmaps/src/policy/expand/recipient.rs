@@ -12,7 +12,7 @@ use crate::site::users::User;
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
-use super::include::{Owner, Writers, lines, words};
+use super::include::{Owner, Writers, is_transient, lines, words};
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
 /// An expansion at work.
@@ -393,6 +393,10 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         let include = match (self.expander.includes.read(Path::new(&*path)), above) {
             (Ok(include), None) => include,
             (Ok(include), Some(uid)) if include.is_open_to(uid) => include,
+            (Err(error), _) if is_transient(&error) => {
+                let path = Path::new(&*path);
+                return Err(LookupError::Store(StoreError::io(path, "read", error)));
+            }
             // Not even whether it is there.
             (_, Some(_)) => {
                 let why = format!("Cannot open {path}: Not a file of the list's owner");

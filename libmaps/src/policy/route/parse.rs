@@ -4,6 +4,7 @@ use crate::decision::{Found, LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::canonify::{Addressing, Canonical, Host, Mailbox, is_literal, suffix_in};
 use crate::policy::route::syntax::{dequote, syntax_error};
+use crate::site::Site;
 use crate::table::virtusertable::{Rewrite, dotted_status};
 use crate::tokens::{self, tidy, tokens};
 
@@ -107,6 +108,18 @@ impl<M: Map> Addressing<'_, M> {
         self.parse1(mailbox, left, trace)
     }
 
+    /// `CanonAddr`: an address (in tidy spelling) with this host taken off, as a relay check sees it
+    /// and as [`parse`](Self::parse) goes on with it.
+    ///
+    /// # Errors
+    /// When the domaintable can't be read.
+    pub(crate) fn canon_addr(&self, text: &[u8], trace: &mut Trace) -> Result<Step, LookupError> {
+        match self.canonify_tidy(text, trace)? {
+            Canonical::Mailbox(mailbox) => self.parse0(mailbox, MAX_LEVELS, trace),
+            other => self.parse_within(other, MAX_LEVELS, trace).map(Step::Done),
+        }
+    }
+
     /// Reads an address and resolves it, some levels deeper.
     pub(super) fn recurse(
         &self,
@@ -176,12 +189,7 @@ impl<M: Map> Addressing<'_, M> {
 
     /// Whether a local part holds an operator that means forwarding (class O).
     pub(crate) fn leads_on(&self, local: &[u8]) -> bool {
-        let features = &self.site.features;
-        tokens(local).any(|token| {
-            token.is(b'@')
-                || (token.is(b'%') && features.nopercenthack.is_none())
-                || (token.is(b'!') && features.nouucp.is_none())
-        })
+        leads_on(self.site, local)
     }
 
     /// `user@host.REDIRECT`: says where the user went.
@@ -435,6 +443,16 @@ impl<M: Map> Addressing<'_, M> {
         let blank = self.site.options.addresses.blank_sub.bytes().next();
         blank.unwrap_or(b' ')
     }
+}
+
+/// Whether a local part holds an operator that means forwarding (class O).
+pub(crate) fn leads_on(site: &Site, local: &[u8]) -> bool {
+    let features = &site.features;
+    tokens(local).any(|token| {
+        token.is(b'@')
+            || (token.is(b'%') && features.nopercenthack.is_none())
+            || (token.is(b'!') && features.nouucp.is_none())
+    })
 }
 
 fn ends_with(host: &[u8], label: &[u8]) -> bool {

@@ -61,7 +61,7 @@ fn stray_comma(text: &[u8]) -> bool {
 
 /// Takes quotes off where what is inside can stand without them (the dequote map): no blank,
 /// brackets and comments in pairs.
-pub(super) fn dequote(token: &[u8]) -> Vec<u8> {
+pub(crate) fn dequote(token: &[u8]) -> Vec<u8> {
     let inner = token
         .strip_prefix(b"\"")
         .and_then(|t| t.strip_suffix(b"\""));

@@ -335,6 +335,12 @@ fn scheme_of(word: &str) -> Option<(Scheme, &str)> {
     Some((scheme, rest))
 }
 
+/// How many argon2id hashes this thread has computed.
+#[cfg(test)]
+pub(crate) fn argon2id_computed() -> u32 {
+    argon2id::COMPUTED.with(std::cell::Cell::get)
+}
+
 /// A stored hash may be of the password as typed (another program's) or as prepared (ours).
 fn verify_argon2id(hash: &Argon2id, typed: &[u8]) -> Result<bool, SecretTextError> {
     let prepared = Zeroizing::new(saslprep(typed).into_owned());

@@ -178,6 +178,7 @@ impl Reader {
             Ok(map) => {
                 let text = format!("map {name} is asked by no rule");
                 self.m4.report_at(place, Severity::Note, text);
+                let map = map.named(name);
                 self.site.maps.insert(name.to_owned(), map);
             }
             Err(why) => {

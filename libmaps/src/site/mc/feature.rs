@@ -5,6 +5,7 @@ use crate::site::model::{
     AccessDb, Bang, Bcc, Control, DelayChecks, DelayMode, DnsList, DnsListAction, DnsListKind,
     GreetPause, LocalDelivery, MapSpec, NoCanonify, RelayMailFrom, ReplyText,
 };
+use crate::store::socketmap::Address;
 
 impl Reader {
     pub(super) fn feature(&mut self, call: &Call) -> Result<(), M4Error> {
@@ -169,9 +170,18 @@ impl Reader {
     pub(super) fn map_spec(&mut self, name: &str, text: &str, place: &Place) -> Option<MapSpec> {
         match MapSpec::parse(text) {
             Ok(map) => {
-                let socket = name == "sts" && map.class == "socket";
-                if map.stored().is_none() && !socket {
-                    let why = format!("FEATURE({name}): map class {} is not supported", map.class);
+                let map = map.named(line_name(name));
+                let fault = match map.stored() {
+                    Some(_) => None,
+                    None if map.is_remote() => {
+                        let address = map.path.to_string_lossy();
+                        let parsed = Address::parse(&address, Some(&map.name));
+                        parsed.err().map(|fault| format!("{address}: {fault}"))
+                    }
+                    None => Some(format!("map class {} is not supported", map.class)),
+                };
+                if let Some(fault) = fault {
+                    let why = format!("FEATURE({name}): {fault}");
                     self.m4.report_at(place, Severity::Error, why);
                 }
                 Some(map)
@@ -502,6 +512,18 @@ impl Reader {
         };
         self.m4
             .report_at(place, severity, format!("FEATURE({name}) {text}"));
+    }
+}
+
+/// The name of the `K` line that sendmail's own FEATURE makes.
+fn line_name(feature: &str) -> &str {
+    match feature {
+        "access_db" => "access",
+        "virtusertable" => "virtuser",
+        "genericstable" => "generics",
+        "uucpdomain" => "uudomain",
+        "bcc" => "bcctable",
+        other => other,
     }
 }
 

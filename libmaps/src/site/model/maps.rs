@@ -1,12 +1,16 @@
 //! How a site names its maps.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::map::{MapClass, MapName};
 
 /// A map as a FEATURE or a `K` line defines it: `hash -T<TMPF> -o /etc/mail/access`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MapSpec {
+    /// The name of its `K` line, by which the server of a `socket` map knows it: `virtuser` for
+    /// FEATURE(virtusertable). Empty where there is none.
+    pub name: String,
     /// sendmail's map class: `hash`, `btree`, `dbm`, `cdb`, `text`, `regex`, `dns`, ...
     pub class: String,
     /// `-o`: the map may be missing; it is then taken as empty.
@@ -45,6 +49,7 @@ impl MapSpec {
     #[must_use]
     pub fn new(class: &str, path: impl Into<PathBuf>) -> Self {
         MapSpec {
+            name: String::new(),
             class: class.to_owned(),
             optional: false,
             temporary_mark: None,
@@ -109,6 +114,37 @@ impl MapSpec {
         }
     }
 
+    /// The same under the name of its `K` line.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = name.to_owned();
+        self
+    }
+
+    /// Whether a socketmap server answers for the map.
+    #[must_use]
+    pub fn is_remote(&self) -> bool {
+        matches!(self.class.as_str(), "socket" | "socketmap")
+    }
+
+    /// `-d`: longest wait for an answer, in seconds or with a unit (`5`, `5s`, `1m`).
+    #[must_use]
+    pub fn patience(&self) -> Option<Duration> {
+        let text = self.flags.iter().find_map(|flag| flag.strip_prefix("-d"))?;
+        let (number, unit) = match text.find(|c: char| !c.is_ascii_digit()) {
+            Some(at) => text.split_at(at),
+            None => (text, "s"),
+        };
+        let seconds = match unit {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return None,
+        };
+        let number: u32 = number.parse().ok().filter(|number| *number > 0)?;
+        Some(Duration::from_secs(u64::from(number) * seconds))
+    }
+
     /// Class and path as traces show them.
     #[must_use]
     pub fn name(&self) -> Option<MapName> {
@@ -148,6 +184,12 @@ mod tests {
             MapSpec::parse("regex -a@ ^a -b$").unwrap().path.to_str(),
             Some("^a -b$")
         );
+        let socket = MapSpec::parse("socket -T<TMPF> -d2m unix:/run/maps").unwrap();
+        assert!(socket.is_remote() && socket.stored().is_none());
+        assert_eq!(socket.patience(), Some(Duration::from_secs(120)));
+        for none in ["socket -d0 x", "socket -d x", "socket -dx x", "socket x"] {
+            assert_eq!(MapSpec::parse(none).unwrap().patience(), None, "{none}");
+        }
         for bad in ["", "-o hash", "/etc/mail/access"] {
             assert!(MapSpec::parse(bad).is_err(), "{bad}");
         }

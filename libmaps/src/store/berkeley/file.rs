@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::fault::Fault;
 use super::meta::{META_OCTETS, META_SUM_AT, Meta, Sums};
 use super::page::{ByteOrder, Page};
+use crate::store::disk::patiently;
 
 /// The cache holds at most this many octets of pages.
 const CACHE_OCTETS: usize = 2 << 20;
@@ -33,7 +34,7 @@ pub(super) struct PageFile {
 impl PageFile {
     /// Takes an open file and reads its first page.
     pub(super) fn open(file: File) -> Result<(Self, Meta), Fault> {
-        let length = file.metadata().map_err(Fault::Io)?.len();
+        let length = patiently(|| file.metadata()).map_err(Fault::Io)?.len();
         let mut first = [0; META_OCTETS];
         let mut filled = 0;
         while let Some(rest) = first.get_mut(filled..).filter(|rest| !rest.is_empty()) {

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::{HEADER_OCTETS, PAIR_OCTETS, TABLES, hash, pair};
 use crate::map::{Entries, Entry, Map, MapName, StoreError};
 use crate::rhs::Rhs;
+use crate::store::disk::patiently;
 use crate::store::open_for_reading;
 
 /// What an iteration reads at once.
@@ -117,8 +118,7 @@ impl CdbMap {
     /// # Errors
     /// As [`CdbMap::open`].
     pub fn from_file(file: File, path: &Path, name: MapName) -> Result<Self, StoreError> {
-        let octets = file
-            .metadata()
+        let octets = patiently(|| file.metadata())
             .map_err(|error| StoreError::io(path, "stat", error))?
             .len();
         let mut first = vec![0; octets.min(HEADER_OCTETS as u64) as usize];

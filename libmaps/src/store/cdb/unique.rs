@@ -11,6 +11,7 @@ use std::os::unix::fs::FileExt;
 
 use super::writer::{Slot, table_of};
 use super::{HEADER_OCTETS, PAIR_OCTETS, pair};
+use crate::store::disk::DiskFile;
 use crate::store::duplicate::{Duplicate, Keep, OLD_ENTRY};
 
 /// What moves at once when records go.
@@ -130,7 +131,7 @@ fn read_lengths(file: &File, position: u32) -> io::Result<(u32, u32)> {
 /// Takes the records at `dropped`, which is sorted, out of the file and the slots, and gives
 /// the new end of the records; `end` is the old one.
 pub(super) fn close_up(
-    file: &File,
+    file: &DiskFile,
     dropped: &[u32],
     slots: &mut Vec<Slot>,
     end: u32,
@@ -139,7 +140,7 @@ pub(super) fn close_up(
     let mut gaps = Vec::with_capacity(dropped.len());
     let (mut gone, mut kept_to) = (0_u32, HEADER_OCTETS as u32);
     for &start in dropped {
-        let (lhs_octets, rhs_octets) = read_lengths(file, start)?;
+        let (lhs_octets, rhs_octets) = read_lengths(file.file(), start)?;
         let record = PAIR_OCTETS as u32 + lhs_octets + rhs_octets;
         shift(file, kept_to, start, gone)?;
         gone += record;
@@ -161,13 +162,13 @@ pub(super) fn close_up(
 }
 
 /// Moves the octets between two positions up by `by`.
-fn shift(file: &File, from: u32, to: u32, by: u32) -> io::Result<()> {
+fn shift(file: &DiskFile, from: u32, to: u32, by: u32) -> io::Result<()> {
     let mut window = vec![0; WINDOW_OCTETS.min((to - from) as usize)];
     let mut at = from;
     while at < to && by > 0 {
         let len = window.len().min((to - at) as usize);
         let part = window.get_mut(..len).unwrap_or_default();
-        file.read_exact_at(part, at.into())?;
+        file.file().read_exact_at(part, at.into())?;
         file.write_all_at(part, (at - by).into())?;
         at += len as u32;
     }

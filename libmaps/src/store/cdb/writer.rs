@@ -1,6 +1,5 @@
 //! Writing a cdb.
 
-use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 use std::path::PathBuf;
 
@@ -8,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{HEADER_OCTETS, PAIR_OCTETS, TABLES, hash, unique};
 use crate::map::StoreError;
+use crate::store::disk::DiskFile;
 use crate::store::duplicate::{Duplicate, Keep, OLD_ENTRY};
 
 /// Records go to the file in pieces of this size.
@@ -174,7 +174,7 @@ impl<W: Write + Seek> CdbWriter<W> {
     }
 }
 
-impl CdbWriter<File> {
+impl CdbWriter<DiskFile> {
     /// As [`CdbWriter::finish`], with only those entries of an LHS that `keep` says; gives how
     /// many entries the map holds, and the later entries of an LHS in the order of their lines.
     ///
@@ -185,7 +185,7 @@ impl CdbWriter<File> {
     pub fn finish_keeping(mut self, keep: Keep) -> Result<(u64, Vec<Duplicate>), StoreError> {
         self.write_buffer()?;
         let mut sorted = by_table(std::mem::take(&mut self.slots));
-        let found = unique::find(&self.out, &sorted, keep)
+        let found = unique::find(self.out.file(), &sorted, keep)
             .map_err(|e| StoreError::io(&self.path, "read back", e))?;
         if !found.dropped.is_empty() {
             self.position = unique::close_up(&self.out, &found.dropped, &mut sorted, self.position)

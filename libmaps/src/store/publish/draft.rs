@@ -1,20 +1,23 @@
 //! Drafts: unfinished maps beside the map they are to become.
 
 use std::ffi::OsString;
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Seek};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Options;
 use crate::map::StoreError;
+use crate::store::disk::{Disk, DiskFile, patiently};
 use crate::store::path::{Shape, folder_of};
 use crate::store::sniff::{Format, sniff_file};
 
 /// A draft on disk, removed when dropped before its rename.
 #[derive(Debug)]
 pub(super) struct Draft {
+    disk: Arc<dyn Disk>,
     path: PathBuf,
     /// The file, or the folder, open.
     file: File,
@@ -24,27 +27,25 @@ pub(super) struct Draft {
 
 impl Draft {
     /// Makes the draft; we hold the writers' lock, so a draft that is there is an orphan.
-    pub(super) fn create(path: PathBuf, shape: Shape) -> Result<Self, StoreError> {
-        match remove(&path) {
+    pub(super) fn create(
+        disk: &Arc<dyn Disk>,
+        path: PathBuf,
+        shape: Shape,
+    ) -> Result<Self, StoreError> {
+        match remove(disk.as_ref(), &path) {
             Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound => {}
             Err(e) => return Err(StoreError::io(&path, "remove", e)),
         }
         let made = match shape {
-            Shape::File => OpenOptions::new()
-                .read(true)
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .custom_flags(libc::O_NOFOLLOW)
-                .open(&path),
-            Shape::Folder => DirBuilder::new()
-                .mode(0o700)
-                .create(&path)
+            Shape::File => disk.create(&path, 0o600),
+            Shape::Folder => disk
+                .create_folder(&path, 0o700)
                 .and_then(|()| open_folder(&path)),
         };
         let file = made.map_err(|e| StoreError::io(&path, "create", e))?;
         Ok(Draft {
+            disk: Arc::clone(disk),
             path,
             file,
             shape,
@@ -56,18 +57,21 @@ impl Draft {
         &self.path
     }
 
+    /// The file, to be read.
     pub(super) fn file(&self) -> Result<File, StoreError> {
-        self.file
-            .try_clone()
-            .map_err(|e| StoreError::io(&self.path, "open", e))
+        patiently(|| self.file.try_clone()).map_err(|e| StoreError::io(&self.path, "open", e))
     }
 
-    /// Fills the draft with the octets of the file at `from`.
-    pub(super) fn copy_whole(&self, from: &Path) -> Result<(), StoreError> {
+    /// The file, to be written.
+    pub(super) fn writable(&self) -> Result<DiskFile, StoreError> {
+        Ok(DiskFile::new(Arc::clone(&self.disk), self.file()?))
+    }
+
+    /// Fills the draft with the octets of a file, which was found at `from`.
+    pub(super) fn copy_whole(&self, mut file: File, from: &Path) -> Result<(), StoreError> {
         let at = |action| move |e| StoreError::io(from, action, e);
-        let old = File::open(from).map_err(at("open"))?;
-        io::copy(&mut &old, &mut &self.file).map_err(at("copy"))?;
-        Ok(())
+        file.rewind().map_err(at("read"))?;
+        self.disk.copy(&file, &self.file).map_err(at("copy"))
     }
 
     /// Gives the draft the owner and mode of the map that it replaces, or those of a new one.
@@ -86,31 +90,26 @@ impl Draft {
         for file in parts.iter().chain([&self.file]) {
             match old {
                 Some(old) => {
-                    let mine = file.metadata().map_err(at("stat"))?;
+                    let mine = patiently(|| file.metadata()).map_err(at("stat"))?;
                     if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
-                        // An ordinary user who may write a shared map can't give the new file to
-                        // its owner; the group, which is what sharing goes by, is kept in any
-                        // case.
-                        fchown(file, Some(old.uid()), Some(old.gid()))
-                            .or_else(|_| fchown(file, None, Some(old.gid())))
-                            .map_err(at("chown"))?;
+                        give_away(self.disk.as_ref(), file, old).map_err(at("chown"))?;
                     }
                 }
                 None => {
                     if let Some(owner) = options.owner
                         && is_root()
                     {
-                        fchown(file, Some(owner), None).map_err(at("chown"))?;
+                        let given = self.disk.set_owner(file, Some(owner), None);
+                        given.map_err(at("chown"))?;
                     }
                 }
             }
-            let folder = file.metadata().map_err(at("stat"))?.is_dir();
+            let folder = patiently(|| file.metadata()).map_err(at("stat"))?.is_dir();
             let mode = match (self.shape, folder) {
                 (Shape::Folder, false) => mode & 0o666,
                 _ => mode,
             };
-            file.set_permissions(Permissions::from_mode(mode))
-                .map_err(at("chmod"))?;
+            self.disk.set_mode(file, mode).map_err(at("chmod"))?;
         }
         Ok(())
     }
@@ -138,9 +137,9 @@ impl Draft {
     pub(super) fn sync(&self) -> Result<(), StoreError> {
         let at = |e| StoreError::io(&self.path, "fsync", e);
         for part in self.parts().map_err(at)? {
-            part.sync_all().map_err(at)?;
+            self.disk.sync(&part).map_err(at)?;
         }
-        self.file.sync_all().map_err(at)
+        self.disk.sync(&self.file).map_err(at)
     }
 
     /// Makes the draft stand at `target`; what stood there is gone.
@@ -150,9 +149,9 @@ impl Draft {
         // the draft then is the old map.
         let replaces = self.shape == Shape::Folder && target.symlink_metadata().is_ok();
         if replaces {
-            exchange(&self.path, target).map_err(at)?;
+            self.disk.exchange(&self.path, target).map_err(at)?;
         } else {
-            fs::rename(&self.path, target).map_err(at)?;
+            self.disk.rename(&self.path, target).map_err(at)?;
         }
         self.renamed = !replaces;
         Ok(())
@@ -162,17 +161,25 @@ impl Draft {
 impl Drop for Draft {
     fn drop(&mut self) {
         if !self.renamed {
-            let _ = remove(&self.path);
+            let _ = remove(self.disk.as_ref(), &self.path);
         }
     }
 }
 
 /// Removes a file, or a folder with all that is in it.
-fn remove(path: &Path) -> io::Result<()> {
-    match fs::symlink_metadata(path)?.is_dir() {
-        true => fs::remove_dir_all(path),
-        false => fs::remove_file(path),
+fn remove(disk: &dyn Disk, path: &Path) -> io::Result<()> {
+    match patiently(|| fs::symlink_metadata(path))?.is_dir() {
+        true => disk.remove_folder(path),
+        false => disk.remove_file(path),
     }
+}
+
+/// Gives a file the owner and group of the old one. An ordinary user who may write a shared map
+/// can't give the new file to its owner; the group, which is what sharing goes by, is kept in
+/// any case.
+fn give_away(disk: &dyn Disk, file: &File, old: &fs::Metadata) -> io::Result<()> {
+    disk.set_owner(file, Some(old.uid()), Some(old.gid()))
+        .or_else(|_| disk.set_owner(file, None, Some(old.gid())))
 }
 
 fn open_folder(path: &Path) -> io::Result<File> {
@@ -180,19 +187,6 @@ fn open_folder(path: &Path) -> io::Result<File> {
         .read(true)
         .custom_flags(libc::O_DIRECTORY | libc::O_NOFOLLOW)
         .open(path)
-}
-
-#[allow(unsafe_code)] // renameat2 has no safe form in std
-fn exchange(a: &Path, b: &Path) -> io::Result<()> {
-    let c_string = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes());
-    let (a, b) = (c_string(a)?, c_string(b)?);
-    let cwd = libc::AT_FDCWD;
-    // SAFETY: both are C strings that live until the call is over.
-    let done = unsafe { libc::renameat2(cwd, a.as_ptr(), cwd, b.as_ptr(), libc::RENAME_EXCHANGE) };
-    match done {
-        0 => Ok(()),
-        _ => Err(io::Error::last_os_error()),
-    }
 }
 
 /// The longest file name, in octets, of the file systems in use (NAME_MAX).
@@ -214,15 +208,15 @@ pub(super) fn beside(target: &Path, suffix: &str) -> PathBuf {
 
 /// The first write to a Berkeley DB file keeps it as `NAME.bdb`; one that is there already stays.
 pub(super) fn keep_berkeley(
+    disk: &Arc<dyn Disk>,
     target: &Path,
-    old: Option<&fs::Metadata>,
+    old: Option<(&fs::Metadata, &File)>,
 ) -> Result<Option<PathBuf>, StoreError> {
-    let Some(old) = old.filter(|old| old.is_file()) else {
+    let Some((old, file)) = old.filter(|(old, _)| old.is_file()) else {
         return Ok(None);
     };
     let at = |action| move |e| StoreError::io(target, action, e);
-    let file = File::open(target).map_err(at("open"))?;
-    if sniff_file(&file, target)? != Format::Berkeley {
+    if sniff_file(file, target)? != Format::Berkeley {
         return Ok(None);
     }
     let name = target.as_os_str().as_bytes();
@@ -232,21 +226,21 @@ pub(super) fn keep_berkeley(
     if kept.symlink_metadata().is_ok() {
         return Ok(None);
     }
-    let mut copy = Draft::create(beside(&kept, ".draft"), Shape::File)?;
-    io::copy(&mut &file, &mut &copy.file).map_err(at("copy"))?;
-    if fchown(&copy.file, Some(old.uid()), Some(old.gid())).is_err() {
-        let _ = fchown(&copy.file, None, Some(old.gid()));
-    }
+    let mut copy = Draft::create(disk, beside(&kept, ".draft"), Shape::File)?;
+    let again = file.try_clone().map_err(at("open"))?;
+    copy.copy_whole(again, target)?;
+    let _ = give_away(disk.as_ref(), &copy.file, old);
     // What a Berkeley sasldb2 holds are passwords in clear text: nobody but the owner
     // needs the old file, whatever it holds.
     copy.sync()?;
     copy.rename_to(&kept)?;
+    // Before the map is replaced: a crash must not keep the one rename and lose the other.
+    sync_folder(disk.as_ref(), &kept)?;
     Ok(Some(kept))
 }
 
-pub(super) fn sync_folder(target: &Path) -> Result<(), StoreError> {
-    File::open(folder_of(target))
-        .and_then(|folder| folder.sync_all())
+pub(super) fn sync_folder(disk: &dyn Disk, target: &Path) -> Result<(), StoreError> {
+    disk.sync_folder(&folder_of(target))
         .map_err(|e| StoreError::io(target, "fsync the folder of", e))
 }
 

@@ -17,11 +17,12 @@ use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, MapName, StoreError};
+use crate::store::disk::DiskFile;
 use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
 use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
-use crate::store::{CdbWriter, Opened, Sink, open_any, open_for_reading};
+use crate::store::{CdbWriter, Opened, Sink, open_file};
 use draft::{Draft, beside, keep_berkeley, sync_folder};
 
 pub use filled::Filled;
@@ -37,6 +38,8 @@ pub struct Publisher {
     target: PathBuf,
     draft: Draft,
     old: Option<fs::Metadata>,
+    /// The old file, open: its name may stand for another one by now.
+    old_file: Option<File>,
     /// The map that is edited; `None` when a new one is made.
     base: Option<Base>,
     base_class: Option<MapClass>,
@@ -86,8 +89,7 @@ impl Publisher {
         if publisher.old.is_none() {
             return Ok(publisher);
         }
-        let name = MapName::new(publisher.options.class, target);
-        let opened = open_any(&publisher.target, name)?;
+        let opened = publisher.old_map(target)?;
         publisher.base_class = Some(opened.class());
         publisher.duplicates = kept_by(&opened);
         let base = match opened {
@@ -116,8 +118,7 @@ impl Publisher {
     pub fn extend(target: &Path, options: Options) -> Result<Self, StoreError> {
         let mut publisher = Publisher::begin(target, options)?;
         let path = publisher.target.clone();
-        let name = MapName::new(publisher.options.class, target);
-        let opened = open_any(&path, name)?;
+        let opened = publisher.old_map(target)?;
         opened.expect_class(publisher.options.class, &path)?;
         let kept = kept_by(&opened);
         if kept == Duplicates::None && publisher.options.on_duplicate == OnDuplicate::KeepAll {
@@ -130,27 +131,51 @@ impl Publisher {
         Ok(publisher)
     }
 
+    /// The old map, by the name that the caller has for it.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is none, and whatever keeps it from being read.
+    pub(crate) fn old_map(&self, target: &Path) -> Result<Opened, StoreError> {
+        let name = MapName::new(self.options.class, target);
+        open_file(self.old_file()?, &self.target, name)
+    }
+
     /// The old map, open for a rewriting edit, which reads every entry once.
     fn to_scan(&self, name: &MapName) -> Result<RedbMap, StoreError> {
+        RedbMap::open_to_scan(self.old_file()?, &self.target, name.clone())
+    }
+
+    fn old_file(&self) -> Result<File, StoreError> {
         let path = &self.target;
-        RedbMap::open_to_scan(open_for_reading(path)?, path, name.clone())
+        match &self.old_file {
+            Some(file) => file
+                .try_clone()
+                .map_err(|e| StoreError::io(path, "open", e)),
+            None => Err(StoreError::Missing { path: path.clone() }),
+        }
     }
 
     fn begin(target: &Path, options: Options) -> Result<Self, StoreError> {
         let shape = Shape::of(options.class);
-        let check = |path: &Path| {
-            path::check_shape(path, shape, Access::Write, options.safety, options.owner)
-        };
-        let checked = check(target)?;
+        let (safety, trusted) = (options.safety, options.owner);
+        let checked = path::check_shape(target, shape, Access::Write, safety, trusted)?;
         let target = checked.path;
-        let lock = WriterLock::acquire(&target, &beside(&target, ".lock"))?;
+        let lock = WriterLock::acquire(&options.disk, &target, &beside(&target, ".lock"))?;
         // Another writer may have replaced the file while we waited.
-        let old = check(&target)?.metadata;
-        let draft = Draft::create(beside(&target, ".draft"), shape)?;
+        let (again, old_file) = path::open_checked(&target, shape, Access::Write, safety, trusted)?;
+        if again.path != target {
+            return Err(StoreError::Unsafe {
+                path: target,
+                why: "Symbolic links not allowed",
+            });
+        }
+        let old = again.metadata;
+        let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
         Ok(Publisher {
             target,
             draft,
             old,
+            old_file,
             base: None,
             base_class: None,
             changes: BTreeMap::new(),
@@ -174,6 +199,16 @@ impl Publisher {
     #[must_use]
     pub fn base(&self) -> Option<&dyn Map> {
         self.base.as_ref().map(Base::map)
+    }
+
+    /// The options that the map which is edited says it was built with; `None` where it says
+    /// none, or a new one is made.
+    #[must_use]
+    pub fn base_described(&self) -> Option<&str> {
+        match &self.base {
+            Some(Base::Redb(map)) => Some(&map.meta().options),
+            _ => None,
+        }
     }
 
     /// Refuses to edit a map of another class than the administrator said.
@@ -263,8 +298,8 @@ impl Publisher {
         if let Some(Base::Redb(base)) = &self.base
             && self.options.edit == EditBy::Copying
         {
-            self.draft.copy_whole(&self.target)?;
-            redb::edit(self.draft.file()?, &self.target, base.meta(), &changes)?;
+            self.draft.copy_whole(self.old_file()?, &self.target)?;
+            redb::edit(self.draft.writable()?, &self.target, base.meta(), &changes)?;
             return self.finish(None);
         }
         let base = self.base.take();
@@ -323,7 +358,7 @@ impl Publisher {
                     EditBy::Copying => Finish::FewHoles,
                     EditBy::Rewriting => Finish::AsGrown,
                 };
-                redb::write(self.draft.file()?, &self.target, &meta, finish, fill)?
+                redb::write(self.draft.writable()?, &self.target, &meta, finish, fill)?
             }
             MapClass::Cdb => write_cdb(self.cdb_writer()?, fill)?,
             #[cfg(feature = "sled")]
@@ -345,8 +380,8 @@ impl Publisher {
     ///
     /// # Errors
     /// The draft can't be opened once more.
-    pub(crate) fn cdb_writer(&self) -> Result<CdbWriter<File>, StoreError> {
-        Ok(CdbWriter::new(self.draft.file()?, &self.target))
+    pub(crate) fn cdb_writer(&self) -> Result<CdbWriter<DiskFile>, StoreError> {
+        Ok(CdbWriter::new(self.draft.writable()?, &self.target))
     }
 
     /// Takes the draft, finished by the caller, for one of so many entries.
@@ -355,7 +390,8 @@ impl Publisher {
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
-        let kept_berkeley = keep_berkeley(&self.target, self.old.as_ref())?;
+        let old = self.old.as_ref().zip(self.old_file.as_ref());
+        let kept_berkeley = keep_berkeley(&self.options.disk, &self.target, old)?;
         let entries = match entries {
             Some(entries) => entries,
             None => {
@@ -369,7 +405,7 @@ impl Publisher {
             .carry_owner_and_mode(self.old.as_ref(), &self.options, &self.target)?;
         self.draft.sync()?;
         self.draft.rename_to(&self.target)?;
-        sync_folder(&self.target)?;
+        sync_folder(self.options.disk.as_ref(), &self.target)?;
         Ok(Published {
             entries,
             kept_berkeley,
@@ -385,7 +421,7 @@ fn kept_by(opened: &Opened) -> Duplicates {
 }
 
 fn write_cdb(
-    mut writer: CdbWriter<File>,
+    mut writer: CdbWriter<DiskFile>,
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
     let mut entries = 0;

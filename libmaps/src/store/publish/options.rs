@@ -1,8 +1,10 @@
 //! How a map is to be written, and what was written.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::map::MapClass;
+use crate::store::disk::{Disk, System};
 use crate::store::path::Safety;
 
 /// What becomes of a second value of one LHS.
@@ -50,6 +52,8 @@ pub struct Options {
     pub program: String,
     /// Whether an edit may copy the old file's pages.
     pub edit: EditBy,
+    /// What does to the disk what is to be done.
+    pub disk: Arc<dyn Disk>,
 }
 
 /// How an edit makes its draft.
@@ -76,6 +80,7 @@ impl Options {
             described: String::new(),
             program: program.into(),
             edit: EditBy::Copying,
+            disk: Arc::new(System),
         }
     }
 }

@@ -1,8 +1,10 @@
 use super::*;
 use crate::rhs::Rhs;
+use crate::store::disk::{Disk, System};
 use crate::store::path::Safety;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
+use std::sync::{Arc, Mutex};
 
 fn options() -> Options {
     Options::new(MapClass::Hash, "test 0")
@@ -183,4 +185,140 @@ fn a_reader_keeps_its_snapshot_while_writers_go_on() {
     }
     assert_eq!(held.get(b"n").unwrap(), Some(Rhs::from("0")));
     assert_eq!(dump(&target), "n=4");
+}
+
+/// Lets two names change places again and again until the work is done.
+fn swapping<T>(left: &Path, right: &Path, work: impl FnOnce() -> T) -> T {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !over.load(Ordering::Relaxed) {
+                let _ =
+                    crate::store::disk::Disk::exchange(&crate::store::disk::System, left, right);
+            }
+        });
+        let done = work();
+        over.store(true, Ordering::Relaxed);
+        done
+    })
+}
+
+#[test]
+fn a_link_put_in_the_place_of_a_map_between_check_and_use_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::create_dir(at("secret")).unwrap();
+    fs::create_dir(at("maps")).unwrap();
+    let (secret, target, other) = (at("secret/s.db"), at("maps/m.db"), at("maps/other"));
+    publish(&secret, &[("joe", "password")]);
+    let (mut done, mut refused) = (0, 0);
+    for turn in 0..100 {
+        // What was published may stand in either place, the link in the other or nowhere.
+        let _ = (fs::remove_file(&target), fs::remove_file(&other));
+        publish(&target, &[("a", "1")]);
+        symlink(&secret, &other).unwrap();
+        let edited = swapping(&target, &other, || {
+            let edit = if turn % 2 == 0 {
+                EditBy::Copying
+            } else {
+                EditBy::Rewriting
+            };
+            let options = Options { edit, ..options() };
+            let mut publisher = Publisher::edit(&target, options)?;
+            publisher.put(Entry::new("b", "2"))?;
+            publisher.publish()
+        });
+        match edited {
+            Ok(_) => done += 1,
+            Err(_) => refused += 1,
+        }
+        for name in [&target, &other] {
+            if fs::symlink_metadata(name).is_ok_and(|m| m.is_file()) {
+                assert!(
+                    !dump(name).contains("password"),
+                    "turn {turn}: {}",
+                    dump(name)
+                );
+            }
+        }
+    }
+    assert_eq!(dump(&secret), "joe=password");
+    assert!(done > 0 && refused > 0, "{done} edits, {refused} refusals");
+}
+
+#[test]
+fn a_fifo_put_in_the_place_of_a_map_holds_nobody_up() {
+    let dir = tempfile::tempdir().unwrap();
+    let (target, fifo) = (dir.path().join("m.db"), dir.path().join("fifo"));
+    let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+    assert!(made.unwrap().success());
+    for _ in 0..50 {
+        let _ = fs::remove_file(&target);
+        publish(&target, &[("a", "1")]);
+        if !fifo.exists() || fs::metadata(&fifo).unwrap().is_file() {
+            let _ = fs::remove_file(&fifo);
+            let made = std::process::Command::new("mkfifo").arg(&fifo).status();
+            assert!(made.unwrap().success());
+        }
+        let edited = swapping(&target, &fifo, || {
+            Publisher::edit(&target, options()).and_then(Publisher::publish)
+        });
+        let _ = edited;
+    }
+}
+
+/// Notes the acts that a crash must not put out of order.
+#[derive(Debug, Default)]
+struct Order(Mutex<Vec<String>>);
+
+impl Order {
+    fn note(&self, what: &str, path: &Path) {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        self.0.lock().unwrap().push(format!("{what} {name}"));
+    }
+}
+
+impl Disk for Order {
+    fn sync(&self, file: &fs::File) -> io::Result<()> {
+        self.0.lock().unwrap().push("sync".into());
+        System.sync(file)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        self.0.lock().unwrap().push("sync the folder".into());
+        System.sync_folder(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.note("rename to", to);
+        System.rename(from, to)
+    }
+}
+
+#[test]
+fn the_old_berkeley_file_is_safe_before_the_map_is_replaced() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    let testdata = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata");
+    fs::copy(testdata.join("berkeley/load-hash-p512.db"), &target).unwrap();
+    let order = Arc::new(Order::default());
+    let options = Options {
+        disk: Arc::clone(&order) as Arc<dyn Disk>,
+        ..options()
+    };
+    let mut publisher = Publisher::edit(&target, options).unwrap();
+    publisher.put(Entry::new("added", "1")).unwrap();
+    publisher.publish().unwrap();
+    assert_eq!(
+        *order.0.lock().unwrap(),
+        [
+            "sync",
+            "rename to m.bdb",
+            "sync the folder",
+            "sync",
+            "rename to m.db",
+            "sync the folder",
+        ]
+    );
 }

@@ -1,7 +1,6 @@
 //! Filling a draft: a new store from sorted entries, or a copy with a few changes.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::ops::Bound;
 use std::path::Path;
 
@@ -14,6 +13,7 @@ use crate::lhs::Lhs;
 use crate::map::StoreError;
 use crate::rhs::Rhs;
 use crate::store::Sink;
+use crate::store::disk::DiskFile;
 use crate::store::filter::{self, Filter};
 
 /// redb's cache while a draft is filled, in octets; what it writes is held by [`DraftFile`].
@@ -46,7 +46,7 @@ impl Finish {
     }
 }
 
-fn open(file: File, path: &Path, finish: Finish) -> Result<(Database, Watch), StoreError> {
+fn open(file: DiskFile, path: &Path, finish: Finish) -> Result<(Database, Watch), StoreError> {
     let (backend, watch) = DraftFile::new(file, finish.memory_octets())
         .map_err(|e| StoreError::io(path, "stat", e))?;
     let db = Builder::new()
@@ -67,7 +67,7 @@ fn begin(db: &Database, path: &Path) -> Result<WriteTransaction, StoreError> {
 /// An LHS may come several times in a row if `meta` says that duplicates are
 /// kept. `meta.entries` is counted here. Returns the number of entries.
 pub(crate) fn write(
-    file: File,
+    file: DiskFile,
     path: &Path,
     meta: &Meta,
     finish: Finish,
@@ -170,7 +170,7 @@ pub(crate) enum Change {
 
 /// Applies changes to the copy of a store in `file`; `options` and the like stay as they are.
 pub(crate) fn edit(
-    file: File,
+    file: DiskFile,
     path: &Path,
     meta: &Meta,
     changes: &BTreeMap<Lhs, Vec<Change>>,

@@ -11,7 +11,6 @@
 //! it to whoever closed the store.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -22,6 +21,7 @@ use redb::StorageBackend;
 
 use super::snapshot::overlap;
 use crate::map::StoreError;
+use crate::store::disk::{DiskFile, patiently};
 
 /// What is read and written at once, in octets.
 const CHUNK: u64 = 256 << 10;
@@ -30,7 +30,7 @@ const CHUNK: u64 = 256 << 10;
 /// whole; syncing at each of redb's commits would buy nothing.
 #[derive(Debug)]
 pub(super) struct DraftFile {
-    file: File,
+    file: DiskFile,
     watch: Watch,
     state: Mutex<Chunks>,
 }
@@ -69,9 +69,9 @@ struct Watched {
 
 impl DraftFile {
     /// The draft in `file`, with about `memory_octets` of it in memory.
-    pub(super) fn new(file: File, memory_octets: u64) -> io::Result<(Self, Watch)> {
+    pub(super) fn new(file: DiskFile, memory_octets: u64) -> io::Result<(Self, Watch)> {
         let watch = Watch::default();
-        let len = file.metadata()?.len();
+        let len = patiently(|| file.file().metadata())?.len();
         let draft = DraftFile {
             file,
             watch: watch.clone(),
@@ -123,7 +123,7 @@ fn copied(e: &io::Error) -> io::Error {
 }
 
 impl Chunks {
-    fn read(&self, file: &File, offset: u64, out: &mut [u8]) -> io::Result<()> {
+    fn read(&self, file: &DiskFile, offset: u64, out: &mut [u8]) -> io::Result<()> {
         let end = offset.saturating_add(out.len() as u64);
         if end > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -131,7 +131,7 @@ impl Chunks {
         let numbers = offset / CHUNK..end.div_ceil(CHUNK);
         let held = self.changed.range(numbers.clone()).count() as u64;
         if held < numbers.end - numbers.start {
-            file.read_exact_at(out, offset)?;
+            file.file().read_exact_at(out, offset)?;
         }
         for (number, chunk) in self.changed.range(numbers) {
             overlap(CHUNK, *number, offset, out.len(), |in_chunk, in_range| {
@@ -144,7 +144,7 @@ impl Chunks {
         Ok(())
     }
 
-    fn write(&mut self, file: &File, offset: u64, data: &[u8]) -> io::Result<()> {
+    fn write(&mut self, file: &DiskFile, offset: u64, data: &[u8]) -> io::Result<()> {
         let end = offset.saturating_add(data.len() as u64);
         if end > self.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
@@ -174,20 +174,20 @@ impl Chunks {
     }
 
     /// A chunk as the file has it; the last one is as long as the draft goes.
-    fn load(&self, file: &File, number: u64) -> io::Result<Vec<u8>> {
+    fn load(&self, file: &DiskFile, number: u64) -> io::Result<Vec<u8>> {
         let start = number * CHUNK;
         let len = CHUNK.min(self.len.saturating_sub(start));
         let mut octets = vec![0; usize::try_from(len).unwrap_or_default()];
         let there = self.written_end.saturating_sub(start).min(len);
         let there = usize::try_from(there).unwrap_or_default();
         if let Some(there) = octets.get_mut(..there) {
-            file.read_exact_at(there, start)?;
+            file.file().read_exact_at(there, start)?;
         }
         Ok(octets)
     }
 
     /// Writes the chunk that was left alone for longest where there are too many.
-    fn make_room(&mut self, file: &File) -> io::Result<()> {
+    fn make_room(&mut self, file: &DiskFile) -> io::Result<()> {
         if self.changed.len() <= self.most_chunks {
             return Ok(());
         }
@@ -200,7 +200,7 @@ impl Chunks {
         Ok(())
     }
 
-    fn write_all(&mut self, file: &File) -> io::Result<()> {
+    fn write_all(&mut self, file: &DiskFile) -> io::Result<()> {
         for (number, chunk) in &self.changed {
             file.write_all_at(&chunk.octets, number * CHUNK)?;
         }
@@ -208,7 +208,7 @@ impl Chunks {
         Ok(())
     }
 
-    fn set_len(&mut self, file: &File, len: u64) -> io::Result<()> {
+    fn set_len(&mut self, file: &DiskFile, len: u64) -> io::Result<()> {
         // The chunk that the old or the new end goes through has another length from now on.
         self.write_ends(file, self.len.min(len) / CHUNK)?;
         file.set_len(len)?;
@@ -218,7 +218,7 @@ impl Chunks {
     }
 
     /// Writes chunk `first` and forgets those behind it, which a shorter draft has no more.
-    fn write_ends(&mut self, file: &File, first: u64) -> io::Result<()> {
+    fn write_ends(&mut self, file: &DiskFile, first: u64) -> io::Result<()> {
         let ends = self.changed.split_off(&first);
         for (number, chunk) in ends.iter().take_while(|(number, _)| **number == first) {
             file.write_all_at(&chunk.octets, number * CHUNK)?;
@@ -264,12 +264,18 @@ impl StorageBackend for DraftFile {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::disk::System;
     use proptest::prelude::*;
+    use std::fs::File;
+
+    fn on_disk(file: File) -> DiskFile {
+        DiskFile::new(Arc::new(System), file)
+    }
 
     #[test]
     fn the_first_error_is_remembered() {
         let path = Path::new("m.db");
-        let (draft, watch) = DraftFile::new(tempfile::tempfile().unwrap(), 0).unwrap();
+        let (draft, watch) = DraftFile::new(on_disk(tempfile::tempfile().unwrap()), 0).unwrap();
         draft.set_len(4).unwrap();
         draft.write(0, b"text").unwrap();
         assert!(watch.check(path).is_ok());
@@ -302,7 +308,7 @@ mod tests {
         #[test]
         fn a_draft_is_what_was_written(steps in steps(), memory in 0..4 * CHUNK) {
             let file = tempfile::tempfile().unwrap();
-            let (draft, watch) = DraftFile::new(file.try_clone().unwrap(), memory).unwrap();
+            let (draft, watch) = DraftFile::new(on_disk(file.try_clone().unwrap()), memory).unwrap();
             let mut want: Vec<u8> = Vec::new();
             for step in steps {
                 match step {

@@ -26,6 +26,7 @@ use redb::{
 use crate::lhs::Lhs;
 use crate::map::{Entries, Entry, Map, MapName, Sink, StoreError};
 use crate::rhs::Rhs;
+use crate::store::disk::patiently;
 use crate::store::filter::{self, Filter};
 use resident::Residence;
 
@@ -108,7 +109,7 @@ impl RedbMap {
         cache_octets: usize,
     ) -> Result<Self, StoreError> {
         guarded(path, || {
-            let again = file.try_clone();
+            let again = patiently(|| file.try_clone());
             let again = again.map_err(|e| StoreError::io(path, "open", e))?;
             let backend =
                 snapshot::Snapshot::new(file).map_err(|e| StoreError::io(path, "open", e))?;

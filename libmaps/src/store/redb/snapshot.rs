@@ -14,6 +14,8 @@ use std::sync::{Mutex, PoisonError};
 
 use redb::StorageBackend;
 
+use crate::store::disk::patiently;
+
 const CHUNK: u64 = 4096;
 
 /// The file below and the few chunks that redb changed above it.
@@ -32,7 +34,7 @@ struct Overlay {
 
 impl Snapshot {
     pub(super) fn new(file: File) -> io::Result<Self> {
-        let len = file.metadata()?.len();
+        let len = patiently(|| file.metadata())?.len();
         Ok(Snapshot {
             file,
             state: Mutex::new(Overlay {
@@ -50,7 +52,7 @@ impl Snapshot {
     fn read_below(&self, offset: u64, mut out: &mut [u8]) -> io::Result<()> {
         let mut at = offset;
         while !out.is_empty() {
-            let got = self.file.read_at(out, at)?;
+            let got = patiently(|| self.file.read_at(out, at))?;
             if got == 0 {
                 out.fill(0);
                 return Ok(());

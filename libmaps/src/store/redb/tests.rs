@@ -1,7 +1,12 @@
 use super::*;
 use crate::map::MapClass;
+use crate::store::disk::{DiskFile, System};
 use proptest::prelude::*;
 use std::collections::BTreeMap;
+
+fn on_disk(file: File) -> DiskFile {
+    DiskFile::new(Arc::new(System), file)
+}
 
 fn meta(duplicates: Duplicates) -> Meta {
     Meta {
@@ -23,9 +28,13 @@ fn build(path: &Path, duplicates: Duplicates, entries: &[(&[u8], &[u8])]) -> u64
         .open(path)
         .unwrap();
     let finish = Finish::FewHoles;
-    write(file, path, &meta(duplicates), finish, &mut |sink| {
-        entries.iter().try_for_each(|(lhs, rhs)| sink(lhs, rhs))
-    })
+    write(
+        on_disk(file),
+        path,
+        &meta(duplicates),
+        finish,
+        &mut |sink| entries.iter().try_for_each(|(lhs, rhs)| sink(lhs, rhs)),
+    )
     .unwrap()
 }
 
@@ -88,7 +97,7 @@ fn edits_keep_the_count_and_the_filter_right() {
     changes.insert(Lhs::from("b"), vec![Change::Set(Rhs::from("3"))]);
     let old = reopen(&path).unwrap();
     let file = File::options().read(true).write(true).open(&path).unwrap();
-    edit(file, &path, old.meta(), &changes).unwrap();
+    edit(on_disk(file), &path, old.meta(), &changes).unwrap();
     let map = reopen(&path).unwrap();
     assert_eq!(map.meta().entries, 1001);
     assert_eq!(map.meta().source, None);
@@ -204,9 +213,13 @@ fn a_store_left_as_it_grew_holds_the_same() {
             .open(&path)
             .unwrap();
         let single = meta(Duplicates::None);
-        write(file, &path, &single, Finish::AsGrown, &mut |sink| {
-            (0..count).try_for_each(|n| sink(&n.to_be_bytes(), &[7; 300]))
-        })
+        write(
+            on_disk(file),
+            &path,
+            &single,
+            Finish::AsGrown,
+            &mut |sink| (0..count).try_for_each(|n| sink(&n.to_be_bytes(), &[7; 300])),
+        )
         .unwrap();
         assert!(path.metadata().unwrap().len() < most_octets, "{count}");
         let name = MapName::new(MapClass::Hash, &path);

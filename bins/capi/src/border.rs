@@ -1,0 +1,185 @@
+//! What passes the border: statuses, texts, errors, panics that must not.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, c_char, c_int};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use libmaps::store::socketmap::Reply;
+
+/// `enum maps_status`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// `MAPS_OK`.
+    Ok = 0,
+    /// `MAPS_NOTFOUND`.
+    NotFound = 1,
+    /// `MAPS_TEMP`.
+    Temp = 2,
+    /// `MAPS_PERM`.
+    Perm = 3,
+    /// `MAPS_USAGE`.
+    Usage = 4,
+}
+
+/// A status that is no success, with its text.
+pub(crate) struct Failure(pub(crate) Status, pub(crate) String);
+
+/// The call itself was wrong.
+pub(crate) fn usage(text: &str) -> Failure {
+    Failure(Status::Usage, text.to_owned())
+}
+
+thread_local! {
+    static LAST: RefCell<CString> = RefCell::new(CString::default());
+}
+
+/// Text as C has it; what follows a NUL in it is lost.
+pub(crate) fn c_text(text: &str) -> CString {
+    let whole = text.split('\0').next().unwrap_or_default();
+    CString::new(whole).unwrap_or_default()
+}
+
+fn remember(text: &str) {
+    LAST.with(|last| *last.borrow_mut() = c_text(text));
+}
+
+/// Runs the body of a function; a panic in it ends here.
+pub(crate) fn guarded(body: impl FnOnce() -> Result<Status, Failure>) -> Status {
+    let done = catch_unwind(AssertUnwindSafe(body));
+    let Failure(status, text) = match done {
+        Ok(Ok(status)) => return status,
+        Ok(Err(failure)) => failure,
+        Err(_) => Failure(Status::Temp, "a fault in libmaps itself".into()),
+    };
+    remember(&text);
+    status
+}
+
+/// Frees a handle; one that panics while it is closed is closed enough.
+///
+/// # Safety
+/// `handle` is null or came from `Box::into_raw`, and nobody uses it any more.
+pub(crate) unsafe fn free<T>(handle: *mut T) {
+    if !handle.is_null() {
+        // SAFETY: the caller's promise.
+        let owned = unsafe { Box::from_raw(handle) };
+        let _ = catch_unwind(AssertUnwindSafe(move || drop(owned)));
+    }
+}
+
+/// A text of the caller's, which is UTF-8.
+///
+/// # Safety
+/// `text` is null or ends in a NUL, and stays while the result is used.
+pub(crate) unsafe fn text<'a>(text: *const c_char, what: &str) -> Result<&'a str, Failure> {
+    if text.is_null() {
+        return Err(usage(&format!("{what} is a null pointer")));
+    }
+    // SAFETY: not null; the rest is the caller's promise.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_str()
+        .map_err(|_| usage(&format!("{what} is not UTF-8")))
+}
+
+/// A handle of the caller's.
+///
+/// # Safety
+/// `handle` is null or one of ours that was not freed.
+pub(crate) unsafe fn borrowed<'a, T>(handle: *const T, what: &str) -> Result<&'a T, Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { handle.as_ref() }.ok_or_else(|| usage(&format!("{what} is a null pointer")))
+}
+
+/// Hands a new handle out.
+///
+/// # Safety
+/// `place` is null or may be written to.
+pub(crate) unsafe fn hand_out<T>(
+    place: *mut *mut T,
+    value: T,
+    what: &str,
+) -> Result<Status, Failure> {
+    if place.is_null() {
+        return Err(usage(&format!("{what} is a null pointer")));
+    }
+    // SAFETY: not null; the rest is the caller's promise.
+    unsafe { place.write(Box::into_raw(Box::new(value))) };
+    Ok(Status::Ok)
+}
+
+/// The caller's key.
+///
+/// # Safety
+/// `key` is null, or points to so many octets that stay while the result is used.
+pub(crate) unsafe fn octets<'a>(key: *const u8, count: usize) -> Result<&'a [u8], Failure> {
+    if key.is_null() {
+        return match count {
+            0 => Ok(&[]),
+            _ => Err(usage("key is a null pointer")),
+        };
+    }
+    if count > isize::MAX.unsigned_abs() {
+        return Err(usage("key_octets is not a size"));
+    }
+    // SAFETY: not null, not longer than any object; the rest is the caller's promise.
+    Ok(unsafe { std::slice::from_raw_parts(key, count) })
+}
+
+/// Hands the value of a reply out, by malloc(3) and with a NUL at its end.
+///
+/// # Safety
+/// `value` and `value_octets` are null or may be written to.
+pub(crate) unsafe fn hand_out_reply(
+    reply: Reply,
+    value: *mut *mut c_char,
+    value_octets: *mut usize,
+) -> Result<Status, Failure> {
+    if value.is_null() {
+        return Err(usage("value is a null pointer"));
+    }
+    // SAFETY: not null; the rest is the caller's promise.
+    unsafe { value.write(std::ptr::null_mut()) };
+    let found = match reply {
+        Reply::Ok(found) => found,
+        Reply::NotFound => return Ok(Status::NotFound),
+        Reply::Temp(why) | Reply::Timeout(why) => return Err(Failure(Status::Temp, why)),
+        Reply::Perm(why) => return Err(Failure(Status::Perm, why)),
+    };
+    // SAFETY: one octet more than there are holds them and the NUL; malloc's null is looked for.
+    unsafe {
+        let copy: *mut u8 = libc::malloc(found.len() + 1).cast();
+        if copy.is_null() {
+            return Err(Failure(Status::Temp, "out of memory".into()));
+        }
+        copy.copy_from_nonoverlapping(found.as_ptr(), found.len());
+        copy.add(found.len()).write(0);
+        value.write(copy.cast());
+        if !value_octets.is_null() {
+            value_octets.write(found.len());
+        }
+    }
+    Ok(Status::Ok)
+}
+
+/// `maps_api_version`.
+#[unsafe(no_mangle)]
+pub extern "C" fn maps_api_version() -> c_int {
+    1
+}
+
+/// `maps_error`.
+#[unsafe(no_mangle)]
+pub extern "C" fn maps_error() -> *const c_char {
+    LAST.with(|last| last.borrow().as_ptr())
+}
+
+/// `maps_free`.
+///
+/// # Safety
+/// `value` is null or came from `maps_lookup` or `maps_site_lookup`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn maps_free(value: *mut c_char) {
+    // SAFETY: it came from malloc(3), as the caller promises; free(3) takes null.
+    unsafe { libc::free(value.cast()) };
+}

@@ -1,0 +1,182 @@
+//! System calls: seccomp(2).
+//!
+//! A list of what is refused, not of what is allowed: the C library and the modules of the
+//! name service call what they like, and mail must not stop when they are upgraded.
+
+use std::collections::BTreeMap;
+
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition,
+    SeccompFilter, SeccompRule, TargetArch,
+};
+
+/// Refused with EPERM, whatever their arguments.
+const REFUSED: &[i64] = &[
+    // Programs.
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    // Other processes: their memory, their descriptors.
+    libc::SYS_ptrace,
+    libc::SYS_process_vm_readv,
+    libc::SYS_process_vm_writev,
+    libc::SYS_process_madvise,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_kcmp,
+    // The kernel itself.
+    libc::SYS_kexec_load,
+    libc::SYS_init_module,
+    libc::SYS_finit_module,
+    libc::SYS_delete_module,
+    libc::SYS_bpf,
+    libc::SYS_perf_event_open,
+    libc::SYS_userfaultfd,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+    libc::SYS_reboot,
+    libc::SYS_syslog,
+    libc::SYS_acct,
+    libc::SYS_quotactl,
+    libc::SYS_swapon,
+    libc::SYS_swapoff,
+    libc::SYS_personality,
+    // Mounts and namespaces.
+    libc::SYS_mount,
+    libc::SYS_umount2,
+    libc::SYS_pivot_root,
+    libc::SYS_chroot,
+    libc::SYS_open_tree,
+    libc::SYS_move_mount,
+    libc::SYS_mount_setattr,
+    libc::SYS_fsopen,
+    libc::SYS_fsconfig,
+    libc::SYS_fsmount,
+    libc::SYS_fspick,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+    // Ways to files that are not paths.
+    libc::SYS_open_by_handle_at,
+    libc::SYS_name_to_handle_at,
+    libc::SYS_mknodat,
+    // Keys, clocks, names.
+    libc::SYS_keyctl,
+    libc::SYS_add_key,
+    libc::SYS_request_key,
+    libc::SYS_settimeofday,
+    libc::SYS_clock_settime,
+    libc::SYS_clock_adjtime,
+    libc::SYS_adjtimex,
+    libc::SYS_sethostname,
+    libc::SYS_setdomainname,
+    libc::SYS_vhangup,
+    // Other users.
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setreuid,
+    libc::SYS_setregid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_setfsuid,
+    libc::SYS_setfsgid,
+    libc::SYS_setgroups,
+    libc::SYS_capset,
+];
+
+/// Those that only this architecture has.
+#[cfg(target_arch = "x86_64")]
+const REFUSED_HERE: &[i64] = &[
+    libc::SYS_fork,
+    libc::SYS_vfork,
+    libc::SYS_mknod,
+    libc::SYS_iopl,
+    libc::SYS_ioperm,
+    libc::SYS_modify_ldt,
+    libc::SYS_kexec_file_load,
+    libc::SYS_lookup_dcookie,
+    libc::SYS_uselib,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const REFUSED_HERE: &[i64] = &[];
+
+/// On x86-64 the same calls have second numbers, of the x32 ABI.
+#[cfg(target_arch = "x86_64")]
+const SECOND_NUMBERS: &[i64] = &[0, 0x4000_0000];
+#[cfg(not(target_arch = "x86_64"))]
+const SECOND_NUMBERS: &[i64] = &[0];
+
+/// Calls whose numbers in the x32 ABI are others altogether: execve, ptrace, kexec_load,
+/// process_vm_readv, process_vm_writev, execveat.
+#[cfg(target_arch = "x86_64")]
+const X32_ONLY: &[i64] = &[
+    0x4000_0208,
+    0x4000_0209,
+    0x4000_0210,
+    0x4000_021b,
+    0x4000_021c,
+    0x4000_0221,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const X32_ONLY: &[i64] = &[];
+
+/// Families of sockets that are let through: mail, DNS, the log, and how the C library asks
+/// for the addresses of this host.
+const FAMILIES: [i32; 4] = [
+    libc::AF_UNIX,
+    libc::AF_INET,
+    libc::AF_INET6,
+    libc::AF_NETLINK,
+];
+
+/// Restricts this thread; says how.
+pub(crate) fn restrict() -> Result<String, String> {
+    let programs = programs().map_err(|error| error.to_string())?;
+    for program in &programs {
+        seccompiler::apply_filter(program).map_err(|error| error.to_string())?;
+    }
+    Ok("system calls by seccomp".into())
+}
+
+fn programs() -> Result<[BpfProgram; 2], BackendError> {
+    let arch: TargetArch = std::env::consts::ARCH.try_into()?;
+    let mut refused: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    let mut missing: BTreeMap<i64, Vec<SeccompRule>> = BTreeMap::new();
+    for second in SECOND_NUMBERS {
+        for call in REFUSED.iter().chain(REFUSED_HERE) {
+            refused.insert(call + second, Vec::new());
+        }
+        refused.insert(libc::SYS_clone + second, vec![no_thread()?]);
+        refused.insert(libc::SYS_socket + second, vec![other_family()?]);
+        // Its arguments are in memory, which a filter can't read. The C library takes
+        // clone(2) where this call is missing.
+        missing.insert(libc::SYS_clone3 + second, Vec::new());
+    }
+    refused.extend(X32_ONLY.iter().map(|call| (*call, Vec::new())));
+    let filter = |rules, errno: i32| {
+        let refusal = SeccompAction::Errno(errno.unsigned_abs());
+        SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch)?.try_into()
+    };
+    Ok([
+        filter(missing, libc::ENOSYS)?,
+        filter(refused, libc::EPERM)?,
+    ])
+}
+
+/// A clone(2) that is no thread of this process.
+fn no_thread() -> Result<SeccompRule, BackendError> {
+    let mask = u64::from(libc::CLONE_THREAD.unsigned_abs());
+    let bit = SeccompCmpOp::MaskedEq(mask);
+    SeccompRule::new(vec![SeccompCondition::new(
+        0,
+        SeccompCmpArgLen::Qword,
+        bit,
+        0,
+    )?])
+}
+
+fn other_family() -> Result<SeccompRule, BackendError> {
+    let not = |family: i32| {
+        let family = u64::from(family.unsigned_abs());
+        SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
+    };
+    SeccompRule::new(FAMILIES.map(not).into_iter().collect::<Result<_, _>>()?)
+}

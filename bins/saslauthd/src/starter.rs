@@ -1,0 +1,252 @@
+//! The starter: a small process that keeps the rights of the start, and with them starts
+//! and ends worker processes.
+//!
+//! The server that strangers talk to is confined and can start nothing. So before that it
+//! starts this program anew as its starter, with one socket between them:
+//!
+//! ```text
+//! server -> starter    `S`, four octets of nothing, and a descriptor: start a worker on it
+//!                      `E` and a process number (4 octets, big-endian): end that worker
+//! starter -> server    `O` and the process number, or the status it ended with (wait(2))
+//!                      `F` and the number of the system's error
+//! ```
+//!
+//! It starts one program with one command line, and ends what it has started. When the
+//! server's end closes it ends, and its workers with it.
+
+use std::collections::HashMap;
+use std::ffi::OsString;
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::AtomicBool;
+
+use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+};
+
+/// First argument of the starter; how its workers speak to standard error follows, then the
+/// arguments of a worker.
+pub(crate) const STARTER: &str = "--starter";
+
+/// What workers write to standard error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stderr {
+    /// It is seen.
+    Shown,
+    /// It is lost.
+    Lost,
+}
+
+impl Stderr {
+    fn word(self) -> &'static str {
+        match self {
+            Stderr::Shown => "shown",
+            Stderr::Lost => "lost",
+        }
+    }
+
+    fn of(word: &OsString) -> Self {
+        match word == "shown" {
+            true => Stderr::Shown,
+            false => Stderr::Lost,
+        }
+    }
+
+    fn stdio(self) -> Stdio {
+        match self {
+            Stderr::Shown => Stdio::inherit(),
+            Stderr::Lost => Stdio::null(),
+        }
+    }
+}
+
+/// How a worker is started: with the socket as its standard input.
+pub(crate) fn command(
+    program: &PathBuf,
+    arguments: &[OsString],
+    socket: OwnedFd,
+    stderr: Stderr,
+) -> Command {
+    let mut command = Command::new(program);
+    command
+        .arg0("saslauthd")
+        .args(arguments)
+        .env_remove("NOTIFY_SOCKET")
+        .stdin(Stdio::from(socket))
+        .stdout(Stdio::null())
+        .stderr(stderr.stdio());
+    command
+}
+
+/// The server's end of the starter.
+#[derive(Debug)]
+pub struct Starter {
+    channel: Mutex<OwnedFd>,
+}
+
+impl Starter {
+    /// Starts the starter of these workers, with the rights that this process has now.
+    ///
+    /// # Errors
+    /// It can't be started.
+    pub fn launch(program: &PathBuf, arguments: &[OsString], stderr: Stderr) -> io::Result<Self> {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )?;
+        let mut all = vec![OsString::from(STARTER), stderr.word().into()];
+        all.extend_from_slice(arguments);
+        // Its end is seen by the socket; init waits for it when the server has gone.
+        command(program, &all, theirs, stderr).spawn()?;
+        Ok(Starter {
+            channel: Mutex::new(ours),
+        })
+    }
+
+    /// Starts a worker on this socket; its process number.
+    ///
+    /// # Errors
+    /// It can't be started, or the starter has gone.
+    pub fn start(&self, socket: OwnedFd) -> io::Result<u32> {
+        self.ask(b'S', 0, Some(socket.as_fd()))
+    }
+
+    /// Ends a worker, if it has not ended by itself; how it ended.
+    ///
+    /// # Errors
+    /// It is not known, or the starter has gone.
+    pub fn end(&self, worker: u32) -> io::Result<ExitStatus> {
+        let status = self.ask(b'E', worker, None)?;
+        Ok(ExitStatus::from_raw(status.cast_signed()))
+    }
+
+    fn ask(&self, verb: u8, number: u32, fd: Option<BorrowedFd<'_>>) -> io::Result<u32> {
+        let channel = self.channel.lock().map_err(|_| io::ErrorKind::BrokenPipe)?;
+        send(channel.as_fd(), verb, number, fd)?;
+        match receive(channel.as_fd())? {
+            Some((b'O', number, _)) => Ok(number),
+            Some((b'F', number, _)) => Err(io::Error::from_raw_os_error(number.cast_signed())),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+}
+
+/// The life of the starter; the arguments are those after `--starter`.
+///
+/// # Errors
+/// The socket fails.
+pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
+    let program = std::env::current_exe()?;
+    let (stderr, arguments) = args.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let stderr = Stderr::of(stderr);
+    // A service manager, and a terminal, send their signals to it too; it ends with the
+    // server. Handlers, unlike `SIG_IGN`, are not inherited by workers.
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP] {
+        signal_hook::flag::register(signal, Arc::new(AtomicBool::new(false)))?;
+    }
+    let channel = io::stdin();
+    let mut workers: HashMap<u32, Child> = HashMap::new();
+    while let Some((verb, number, fd)) = receive(channel.as_fd())? {
+        let done = match (verb, fd) {
+            (b'S', Some(socket)) => {
+                command(&program, arguments, socket, stderr)
+                    .spawn()
+                    .map(|child| {
+                        let pid = child.id();
+                        workers.insert(pid, child);
+                        pid
+                    })
+            }
+            (b'E', _) => match workers.remove(&number) {
+                Some(child) => end(child).map(|status| status.into_raw().cast_unsigned()),
+                None => Err(Errno::SRCH.into()),
+            },
+            _ => Err(Errno::INVAL.into()),
+        };
+        match done {
+            Ok(number) => send(channel.as_fd(), b'O', number, None)?,
+            Err(error) => {
+                let number = error.raw_os_error().unwrap_or(libc::EIO);
+                send(channel.as_fd(), b'F', number.cast_unsigned(), None)?;
+            }
+        }
+    }
+    for child in workers.into_values() {
+        let _ = end(child);
+    }
+    Ok(())
+}
+
+/// Kills it and waits for it; a dead one keeps the status it died with.
+pub(crate) fn end(mut child: Child) -> io::Result<ExitStatus> {
+    if let Some(status) = child.try_wait()? {
+        return Ok(status);
+    }
+    child.kill()?;
+    child.wait()
+}
+
+fn send(
+    channel: BorrowedFd<'_>,
+    verb: u8,
+    number: u32,
+    fd: Option<BorrowedFd<'_>>,
+) -> io::Result<()> {
+    let [a, b, c, d] = number.to_be_bytes();
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let passed = fd.map(|fd| [fd]);
+    if let Some(passed) = &passed {
+        control.push(SendAncillaryMessage::ScmRights(passed));
+    }
+    let word = [verb, a, b, c, d];
+    loop {
+        let sent = rustix::net::sendmsg(
+            channel,
+            &[IoSlice::new(&word)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        );
+        match sent {
+            Err(Errno::INTR) => {}
+            sent => return Ok(sent.map(drop)?),
+        }
+    }
+}
+
+type Word = (u8, u32, Option<OwnedFd>);
+
+/// The next word; `None` when the other end has gone.
+fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Word>> {
+    loop {
+        let mut word = [0; 5];
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let got = rustix::net::recvmsg(
+            channel,
+            &mut [IoSliceMut::new(&mut word)],
+            &mut control,
+            RecvFlags::CMSG_CLOEXEC,
+        );
+        let got = match got {
+            Err(Errno::INTR) => continue,
+            got => got?,
+        };
+        let fd = control.drain().find_map(|message| match message {
+            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+            _ => None,
+        });
+        let [verb, a, b, c, d] = word;
+        return Ok((got.bytes > 0).then(|| (verb, u32::from_be_bytes([a, b, c, d]), fd)));
+    }
+}

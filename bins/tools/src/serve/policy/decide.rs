@@ -1,0 +1,301 @@
+//! From a request to an action: the rulesets of the moment, on the newest maps.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use libmaps::address::AddressError;
+use libmaps::decision::{Decision, Probe, Trace};
+use libmaps::map::StoreError;
+use libmaps::policy::facts::{self, Answer, Facts, Login, Need, Resolve, Session, Tls};
+use libmaps::policy::live_maps::{LiveMaps, at_once};
+use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, check_relay, tls};
+use libmaps::site::Site;
+use libmaps::site::machine::domain_literal;
+
+use super::PolicyRequest;
+use crate::ask::Story;
+use crate::consult::addresses_of;
+
+/// How much of each decision is logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Decisions against a client, with what decided.
+    Refusals,
+    /// Every decision, with every probe.
+    Everything,
+}
+
+/// The decisions of a site.
+pub struct PolicyService {
+    site: Arc<Site>,
+    maps: LiveMaps,
+    verbosity: Verbosity,
+    report: fn(&str),
+}
+
+/// A decision, and why.
+#[derive(Clone, Debug)]
+pub struct Judgement {
+    /// What is to happen.
+    pub outcome: Outcome,
+    /// The ruleset that says so.
+    pub ruleset: &'static str,
+    /// The last probe that found something.
+    pub because: Option<String>,
+    /// Whether the recipient was judged, and relaying with it.
+    pub judged: Judged,
+    /// Every probe, a line each.
+    pub trace: String,
+}
+
+/// How far a session has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judged {
+    /// The client, and perhaps the sender.
+    Client,
+    /// The recipient, too.
+    Recipient,
+}
+
+/// A ruleset's part in an answer.
+struct Ruled {
+    ruleset: &'static str,
+    decision: Decision<Outcome>,
+}
+
+impl PolicyService {
+    /// The decisions of this site.
+    ///
+    /// # Errors
+    /// When a map that must be there can't be opened: without it strangers would be let in.
+    pub fn of(site: Arc<Site>, verbosity: Verbosity, report: fn(&str)) -> Result<Self, StoreError> {
+        Ok(PolicyService {
+            maps: LiveMaps::open(&site, &at_once)?,
+            site,
+            verbosity,
+            report,
+        })
+    }
+
+    /// Says it where this service's words go.
+    pub(super) fn report(&self, text: &str) {
+        (self.report)(text);
+    }
+
+    /// What Postfix is to do: the value of `action=`.
+    #[must_use]
+    pub fn action(&self, request: &PolicyRequest) -> String {
+        let judgement = self.judge(request);
+        let permitted = request.get("policy_context") == "permit";
+        let action = match &judgement.outcome {
+            Outcome::Refuse(refusal) => {
+                let reply = refusal.reply();
+                let text = reply.lines.join(" ");
+                match (reply.code / 100, reply.status) {
+                    (4 | 5, Some(status)) => format!("{} {status} {text}", reply.code),
+                    (4 | 5, None) => format!("{} {text}", reply.code),
+                    _ => format!("451 4.3.0 {text}"),
+                }
+            }
+            Outcome::Discard => "DISCARD by the access map".to_owned(),
+            Outcome::Quarantine(why) => format!("HOLD {why}"),
+            Outcome::Accept | Outcome::Delayed => match judgement.judged {
+                Judged::Recipient if permitted => "OK".to_owned(),
+                _ => "DUNNO".to_owned(),
+            },
+        };
+        self.log(request, &action, &judgement);
+        action
+    }
+
+    /// What is to happen to a client, sender or recipient, and why.
+    #[must_use]
+    pub fn judge(&self, request: &PolicyRequest) -> Judgement {
+        let rulings = self.rulings(request);
+        let weight = |ruled: &&Ruled| match ruled.decision.outcome {
+            Outcome::Refuse(_) => 3,
+            Outcome::Discard => 2,
+            Outcome::Quarantine(_) => 1,
+            Outcome::Accept | Outcome::Delayed => 0,
+        };
+        // The first of the gravest counts, as in a session.
+        let gravest = rulings.iter().rev().max_by_key(weight);
+        let last = gravest.and_then(|ruled| ruled.probes().iter().rfind(|probe| probe.hit()));
+        let lines = rulings.iter().flat_map(|ruled| {
+            let line = |probe| printable(&format!("{}: {probe}", ruled.ruleset));
+            ruled.probes().iter().map(line)
+        });
+        Judgement {
+            outcome: gravest.map_or(Outcome::Accept, |ruled| ruled.decision.outcome.clone()),
+            ruleset: gravest.map_or("", |ruled| ruled.ruleset),
+            because: last.map(|probe| printable(&probe.to_string())),
+            judged: match rulings.iter().any(|ruled| ruled.ruleset == "check_rcpt") {
+                true => Judged::Recipient,
+                false => Judged::Client,
+            },
+            trace: lines.collect::<Vec<_>>().join("\n"),
+        }
+    }
+
+    /// The rulesets that the moment asks for, in the order of a session.
+    fn rulings(&self, request: &PolicyRequest) -> Vec<Ruled> {
+        let maps = self.maps.snapshot(|error| {
+            (self.report)(&format!("policy: map kept as it was: {error}"));
+        });
+        let policy = Policy {
+            site: &self.site,
+            maps: &maps,
+        };
+        let (sender, recipient) = (request.get("sender"), request.get("recipient"));
+        let story = Story::new(self.session(request), sender, recipient, String::new());
+        let session = &story.session;
+        let mut known = Facts::new();
+        let mut rulings = Vec::new();
+        let mut rule = |ruleset, ask: &dyn Fn(&Facts) -> Ruling| {
+            let decision = facts::settle(&mut known, |need| self.resolve(need), ask);
+            rulings.push(Ruled { ruleset, decision });
+        };
+        let moment = request.get("protocol_state");
+        if !matches!(moment, "CONNECT" | "HELO" | "EHLO" | "MAIL" | "RCPT") {
+            return rulings;
+        }
+        rule("check_relay", &|facts| {
+            check_relay::check_relay(policy, session, facts)
+        });
+        if !session.tls.version.is_empty() {
+            rule("tls_client", &|facts| {
+                tls::tls_client(policy, session, facts)
+            });
+        }
+        if !matches!(moment, "MAIL" | "RCPT") {
+            return rulings;
+        }
+        match &story.from {
+            Ok(_) => rule("check_mail", &|facts| {
+                check_mail::check_mail(policy, session, facts)
+            }),
+            Err(error) => rule("check_mail", &|_| Ok(no_address(*error))),
+        }
+        if moment != "RCPT" {
+            return rulings;
+        }
+        match &story.to {
+            Some(Ok(to)) => rule("check_rcpt", &|facts| {
+                check_rcpt::check_rcpt(policy, session, facts, to)
+            }),
+            Some(Err(error)) => rule("check_rcpt", &|_| Ok(no_address(*error))),
+            None => rule("check_rcpt", &|_| {
+                let outcome = Outcome::refuse("nouser", "553 User address required");
+                Ok(Decision::new(outcome, Trace::new()))
+            }),
+        }
+        rulings
+    }
+
+    /// What the request says, in sendmail's words.
+    fn session(&self, request: &PolicyRequest) -> Session {
+        let known =
+            |name: &str| Some(request.get(name)).filter(|v| !v.is_empty() && *v != "unknown");
+        let compressed = self.site.options.addresses.compressed_ipv6;
+        let address = request.get("client_address").parse::<IpAddr>().ok();
+        let literal = address.map_or(String::new(), |ip| domain_literal(ip, compressed));
+        let verified = known("client_name");
+        let reverse = known("reverse_client_name").or(verified);
+        Session {
+            client_addr: literal.trim_matches(['[', ']']).to_owned(),
+            client_name: verified.map_or_else(|| literal.clone(), str::to_owned),
+            client_ptr: reverse.unwrap_or_default().to_owned(),
+            client_resolve: match (verified, reverse) {
+                (Some(_), _) => Resolve::Ok,
+                (None, Some(_)) => Resolve::Forged,
+                (None, None) => Resolve::Fail,
+            },
+            helo: request.get("helo_name").to_owned(),
+            login: known("sasl_username").map(|authid| Login {
+                mechanism: request.get("sasl_method").to_ascii_uppercase(),
+                authid: authid.to_owned(),
+                author: String::new(),
+                bits: 0,
+            }),
+            tls: tls_of(request),
+            ..Session::default()
+        }
+    }
+
+    /// DNS lists are asked by the system's resolver. Whether a sender's domain exists is for
+    /// Postfix's reject_unknown_sender_domain, which knows MX records; here it is believed.
+    fn resolve(&self, need: &Need) -> Answer {
+        match need {
+            Need::Host(name) => Answer::Found(vec![name.clone()]),
+            Need::Addresses(name) => match std::str::from_utf8(name) {
+                Ok(name) => addresses_of(name),
+                Err(_) => Answer::NotFound,
+            },
+            _ => Answer::NotFound,
+        }
+    }
+
+    fn log(&self, request: &PolicyRequest, action: &str, judgement: &Judgement) {
+        let everything = self.verbosity == Verbosity::Everything;
+        if !everything && matches!(action, "DUNNO" | "OK") {
+            return;
+        }
+        let because = judgement.because.as_ref();
+        let line = format!(
+            "policy client={}[{}] from=<{}> to=<{}> ruleset={} action=\"{action}\"{}",
+            request.get("client_name"),
+            request.get("client_address"),
+            request.get("sender"),
+            request.get("recipient"),
+            judgement.ruleset,
+            because.map_or(String::new(), |probe| format!(" because=\"{probe}\"")),
+        );
+        (self.report)(&printable(&line));
+        if everything {
+            for probe in judgement.trace.lines() {
+                (self.report)(&format!("policy   {probe}"));
+            }
+        }
+    }
+}
+
+impl Ruled {
+    fn probes(&self) -> &[Probe] {
+        self.decision.trace.probes()
+    }
+}
+
+fn no_address(error: AddressError) -> Decision<Outcome> {
+    Decision::new(Outcome::not_an_address(error), Trace::new())
+}
+
+/// Postfix tells subject and issuer of a certificate only where it has verified it. Distinguished
+/// names it does not tell, so nobody relays by a `CERTIssuer:` entry.
+fn tls_of(request: &PolicyRequest) -> Tls {
+    let version = request.get("encryption_protocol");
+    if version.is_empty() {
+        return Tls::default();
+    }
+    let certificate = ["ccert_fingerprint", "ccert_pubkey_fingerprint"];
+    let shown = certificate.iter().any(|name| !request.get(name).is_empty());
+    let verify = match (request.get("ccert_subject"), shown) {
+        ("", false) => "NO",
+        ("", true) => "FAIL",
+        _ => "OK",
+    };
+    Tls {
+        version: version.to_owned(),
+        cipher: request.get("encryption_cipher").to_owned(),
+        bits: request.get("encryption_keysize").parse().unwrap_or(0),
+        verify: verify.to_owned(),
+        cn_subject: request.get("ccert_subject").to_owned(),
+        cn_issuer: request.get("ccert_issuer").to_owned(),
+        ..Tls::default()
+    }
+}
+
+fn printable(text: &str) -> String {
+    text.chars()
+        .map(|c| if c.is_control() { '?' } else { c })
+        .collect()
+}

@@ -1,0 +1,171 @@
+//! Whole searches by the socketmap protocol: what sendmail's rules make of an address, as
+//! Postfix can use it.
+//!
+//! Postfix asks a socketmap for whole addresses only, never for a domain or a name alone.
+//! These maps search as the rules do, so that catch-alls, details, `%1` and parent domains
+//! count there, too.
+//!
+//! | name | key | value |
+//! |---|---|---|
+//! | `search-virtusertable` | an address of ours | what stands for it; nothing for `error:` of 5yz |
+//! | `search-aliases` | a local address | its alias, where that is a list of addresses |
+//! | `search-mailertable` | an address or a domain | `transport:nexthop` of Postfix's transport(5) |
+
+use std::sync::Arc;
+
+use libmaps::decision::{LookupError, Trace};
+use libmaps::policy::maps::Maps;
+use libmaps::site::Site;
+use libmaps::site::model::Class;
+use libmaps::store::socketmap::Reply;
+use libmaps::table::aliases::{Separator, addresses};
+use libmaps::table::mailertable::MailerSpec;
+use libmaps::table::verdict::Refusal;
+use libmaps::table::virtusertable::Rewrite;
+
+/// What is searched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Search {
+    VirtUserTable,
+    Aliases,
+    MailerTable,
+}
+
+impl Search {
+    /// The names of all of them.
+    pub(super) const ALL: [(&'static str, Search); 3] = [
+        ("search-aliases", Search::Aliases),
+        ("search-mailertable", Search::MailerTable),
+        ("search-virtusertable", Search::VirtUserTable),
+    ];
+
+    /// Whether the site has what is searched.
+    pub(super) fn is_there(self, site: &Site) -> bool {
+        match self {
+            Search::VirtUserTable => site.features.virtusertable.is_some(),
+            Search::Aliases => !site.alias_files().is_empty(),
+            Search::MailerTable => site.features.mailertable.is_some(),
+        }
+    }
+
+    /// The reply for a key.
+    pub(super) fn answer(self, site: &Arc<Site>, maps: &Maps, key: &[u8]) -> Reply {
+        let key = key.to_ascii_lowercase();
+        let found = match self {
+            Search::VirtUserTable => virtual_user(site, maps, &key),
+            Search::Aliases => alias(site, maps, &key),
+            Search::MailerTable => transport(maps, &key),
+        };
+        found.unwrap_or_else(|error| Reply::Temp(error.to_string()))
+    }
+}
+
+fn virtual_user(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
+    let Some((local, domain)) = parts(key) else {
+        return Ok(Reply::NotFound);
+    };
+    let classes = &site.classes;
+    let ours = classes.local_hosts.contains(domain)
+        || match site.features.virtuser_entire_domain {
+            true => has_domain_of(&classes.virtual_hosts, domain),
+            false => classes.virtual_hosts.contains(domain),
+        };
+    let table = maps.route_tables().virtusertable;
+    let Some(table) = table.filter(|_| ours) else {
+        return Ok(Reply::NotFound);
+    };
+    Ok(match table.rewrite(local, domain, &mut Trace::new())? {
+        None => Reply::NotFound,
+        // `error:nouser` without a text is a refusal, too.
+        Some(Rewrite::Address(address)) if is_error(&address) => Reply::NotFound,
+        Some(Rewrite::Address(address)) => Reply::Ok(address),
+        Some(Rewrite::Refused { status, text }) => refused(&status, &text),
+    })
+}
+
+fn is_error(rhs: &[u8]) -> bool {
+    let head = rhs.get(..6);
+    rhs.is_empty() || head.is_some_and(|head| head.eq_ignore_ascii_case(b"error:"))
+}
+
+/// Whether the domain or a parent of it is in the class.
+fn has_domain_of(class: &Class, domain: &[u8]) -> bool {
+    let dots = domain
+        .iter()
+        .enumerate()
+        .filter(|(_, octet)| **octet == b'.');
+    let parents = dots.filter_map(|(at, _)| domain.get(at + 1..));
+    std::iter::once(domain)
+        .chain(parents)
+        .any(|name| class.contains(name))
+}
+
+/// For good: there is no such user. For now: nobody can tell.
+fn refused(status: &[u8], text: &[u8]) -> Reply {
+    let lossy = |octets| String::from_utf8_lossy(octets).into_owned();
+    let refusal = Refusal::new(&lossy(status), &lossy(text));
+    match refusal.is_temporary() {
+        true => Reply::Temp(refusal.reply().lines.join(" ")),
+        false => Reply::NotFound,
+    }
+}
+
+/// A program, a file or a list of a file is for a local delivery agent, and no address.
+fn alias(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
+    let name = match parts(key) {
+        Some((local, domain)) if site.classes.local_hosts.contains(domain) => local,
+        Some(_) => return Ok(Reply::NotFound),
+        None => key,
+    };
+    let Some(targets) = maps.alias_table()?.targets(name, &mut Trace::new())? else {
+        return Ok(Reply::NotFound);
+    };
+    let agents = |target: &[u8]| {
+        let target = target.strip_prefix(b"\"").unwrap_or(target);
+        matches!(target.first(), Some(b'|' | b'/' | b'\\'))
+            || target
+                .get(..9)
+                .is_some_and(|head| head.eq_ignore_ascii_case(b":include:"))
+    };
+    let for_agents = addresses(&targets, Separator::Comma).any(agents);
+    Ok(match for_agents {
+        true => Reply::NotFound,
+        false => Reply::Ok(targets),
+    })
+}
+
+/// sendmail's mailers for SMTP are Postfix's transport `smtp`; others keep their names.
+fn transport(maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
+    let domain = parts(key).map_or(key, |(_, domain)| domain);
+    let Some(table) = maps.route_tables().mailertable else {
+        return Ok(Reply::NotFound);
+    };
+    let Some(rhs) = table.find(domain, &mut Trace::new())? else {
+        return Ok(Reply::NotFound);
+    };
+    Ok(match MailerSpec::parse(&rhs) {
+        MailerSpec::Nowhere => Reply::NotFound,
+        MailerSpec::Error { status, text } => {
+            let status = status.filter(|s| s.first().is_some_and(u8::is_ascii_digit));
+            let status = status.unwrap_or(b"5.0.0");
+            Reply::Ok([b"error:", status, b" ", text].concat())
+        }
+        MailerSpec::Local(_) => Reply::Ok(b"local:".to_vec()),
+        MailerSpec::Host(host) => Reply::Ok([b"relay:", host].concat()),
+        MailerSpec::Mailer { mailer, host, .. } => {
+            let smtp: [&[u8]; 5] = [b"smtp", b"esmtp", b"smtp8", b"dsmtp", b"relay"];
+            let transport = match smtp.iter().any(|name| mailer.eq_ignore_ascii_case(name)) {
+                true => &b"smtp"[..],
+                false => mailer,
+            };
+            Reply::Ok([transport, b":", host].concat())
+        }
+    })
+}
+
+/// Local part and domain of an address, at its last `@`.
+fn parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
+    let at = key.iter().rposition(|octet| *octet == b'@')?;
+    let (local, domain) = (key.get(..at)?, key.get(at + 1..)?);
+    (!local.is_empty() && !domain.is_empty()).then_some((local, domain))
+}

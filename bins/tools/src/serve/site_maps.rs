@@ -1,0 +1,297 @@
+//! The maps of a site by name, as the socketmap service answers for them.
+//!
+//! Only maps are served that the site's configuration names, or the command line. A client
+//! can't name a file. Logins for other servers are served only where that is wanted: not
+//! the map of FEATURE(authinfo), and no `AuthInfo:` entry of any other.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use libmaps::map::{Map, MapClass, StoreError};
+use libmaps::policy::live_maps::{LiveMap, LiveMaps, at_once};
+use libmaps::rhs::Rhs;
+use libmaps::site::Site;
+use libmaps::site::model::MapSpec;
+use libmaps::store::socketmap::{Reply, Request};
+
+use super::search::Search;
+
+/// What entries with logins in them begin with, folded.
+const SECRET_TAG: &[u8] = b"authinfo:";
+/// Octets of `OK ` before a value.
+const STATUS_OCTETS: usize = 3;
+
+/// Whether logins for other servers are served.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Logins {
+    /// They are not.
+    Kept,
+    /// They are.
+    Served,
+}
+
+/// Where it is told that a map can't be read, or can be again.
+pub type Report = fn(&str);
+
+/// The maps, by name.
+pub struct SiteMaps {
+    site: Arc<Site>,
+    /// The same maps once more, for whole searches.
+    searched: LiveMaps,
+    searches: Vec<(&'static str, Search)>,
+    served: BTreeMap<String, Served>,
+    logins: Logins,
+    report: Report,
+    max_reply_octets: usize,
+}
+
+/// What answers to a name: one map, or the alias files in their order.
+struct Served {
+    maps: Vec<Arc<Watched>>,
+}
+
+struct Watched {
+    name: String,
+    map: LiveMap,
+    keys: Keys,
+    /// The last error that was reported.
+    said: Mutex<Option<String>>,
+}
+
+/// How keys are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Keys {
+    /// In lower case, as maps are built.
+    Folded,
+    /// As they are: the map was built with `-f`.
+    AsGiven,
+}
+
+impl SiteMaps {
+    /// The maps of a site, by our names and by those of sendmail's own `K` lines, and more
+    /// by names of their own. A map that can't be opened is told to `report` and looked for
+    /// at each request.
+    ///
+    /// # Errors
+    /// When a map is named in a way that can't be.
+    pub fn of(
+        site: &Arc<Site>,
+        more: &[(String, MapSpec)],
+        logins: Logins,
+        max_reply_octets: usize,
+        report: Report,
+    ) -> Result<Self, StoreError> {
+        let searches = Search::ALL.into_iter();
+        let mut maps = SiteMaps {
+            site: Arc::clone(site),
+            searched: LiveMaps::watch(site, &at_once)?,
+            searches: searches
+                .filter(|(_, search)| search.is_there(site))
+                .collect(),
+            served: BTreeMap::new(),
+            logins,
+            report,
+            max_reply_octets,
+        };
+        for (name, spec) in &site.maps {
+            if let Some(map) = Watched::of(site, name, spec)? {
+                maps.add(&[name], &map);
+            }
+        }
+        let features = &site.features;
+        let tables: [(&[&str], Option<&MapSpec>); 6] = [
+            (
+                &["access"],
+                features.access.as_ref().map(|access| &access.map),
+            ),
+            (&["mailertable"], features.mailertable.as_ref()),
+            (
+                &["virtusertable", "virtuser"],
+                features.virtusertable.as_ref(),
+            ),
+            (
+                &["genericstable", "generics"],
+                features.genericstable.as_ref(),
+            ),
+            (&["domaintable"], features.domaintable.as_ref()),
+            (
+                &["authinfo"],
+                features
+                    .authinfo
+                    .as_ref()
+                    .filter(|_| logins == Logins::Served),
+            ),
+        ];
+        for (names, spec) in tables {
+            if let (Some(name), Some(spec)) = (names.first(), spec)
+                && let Some(map) = Watched::of(site, name, spec)?
+            {
+                maps.add(names, &map);
+            }
+        }
+        let mut aliases = Vec::new();
+        for mut file in site.alias_files() {
+            file.map.optional = true;
+            if let Some(map) = Watched::of(site, &file.map.name, &file.map)? {
+                maps.add(&[&file.map.name], &map);
+                aliases.push(map);
+            }
+        }
+        if !aliases.is_empty() {
+            let served = Served { maps: aliases };
+            maps.served.insert("aliases".into(), served);
+        }
+        for (name, spec) in more {
+            if let Some(map) = Watched::of(site, name, spec)? {
+                maps.add(&[name], &map);
+            }
+        }
+        Ok(maps)
+    }
+
+    fn add(&mut self, names: &[&str], map: &Arc<Watched>) {
+        for name in names {
+            let maps = vec![Arc::clone(map)];
+            self.served
+                .insert(name.to_ascii_lowercase(), Served { maps });
+        }
+    }
+
+    /// The names that are answered for, in order.
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.served.keys().map(String::as_str)
+    }
+
+    /// Looks whether each map can be opened, and reports those that can't.
+    pub fn look_over(&self) {
+        for map in self.served.values().flat_map(|served| &served.maps) {
+            let _ = map.current(self.report);
+        }
+    }
+
+    /// Says it where this service's words go.
+    pub(super) fn report(&self, text: &str) {
+        (self.report)(text);
+    }
+
+    /// The reply to a request.
+    #[must_use]
+    pub fn answer(&self, request: &Request<'_>) -> Reply {
+        let name = String::from_utf8_lossy(request.map).to_ascii_lowercase();
+        if let Some((_, search)) = self.searches.iter().find(|(known, _)| *known == name) {
+            return self.search(*search, request.key);
+        }
+        let Some(served) = self.served.get(&name) else {
+            let shown: String = name.chars().filter(|c| !c.is_control()).collect();
+            return Reply::Perm(format!("{shown}: no such map here"));
+        };
+        for map in &served.maps {
+            match map.get(request.key, self.report) {
+                Ok(None) => {}
+                Ok(Some(_)) if self.logins == Logins::Kept && is_secret(request.key) => {
+                    return Reply::Perm("an entry with a login, which is not served".into());
+                }
+                Ok(Some(value)) => return self.value(value),
+                Err(error) => return failure(&error),
+            }
+        }
+        Reply::NotFound
+    }
+
+    /// A search needs each map that it may ask: without one nobody can tell.
+    fn search(&self, search: Search, key: &[u8]) -> Reply {
+        let mut broken = None;
+        let maps = self
+            .searched
+            .snapshot(|error| broken = Some(error.to_string()));
+        match (search.answer(&self.site, &maps, key), broken) {
+            (Reply::Ok(value), _) => self.value(Rhs::from(value)),
+            (Reply::NotFound, Some(why)) => Reply::Temp(why),
+            (reply, _) => reply,
+        }
+    }
+
+    /// A value that is too long for the client is an error; half of it would be a lie.
+    fn value(&self, value: Rhs) -> Reply {
+        let octets = value.as_bytes();
+        let octets = octets.strip_suffix(b"\0").unwrap_or(octets);
+        let whole = octets.len() + STATUS_OCTETS;
+        if whole > self.max_reply_octets {
+            let most = self.max_reply_octets;
+            return Reply::Perm(format!("a value of {whole} octets; --max-reply is {most}"));
+        }
+        Reply::Ok(octets.to_vec())
+    }
+}
+
+fn is_secret(key: &[u8]) -> bool {
+    let head = key.get(..SECRET_TAG.len());
+    head.is_some_and(|head| head.eq_ignore_ascii_case(SECRET_TAG))
+}
+
+/// A map that can't be read is never "not found".
+fn failure(error: &StoreError) -> Reply {
+    match error {
+        StoreError::Io { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+            Reply::Timeout(error.to_string())
+        }
+        _ => Reply::Temp(error.to_string()),
+    }
+}
+
+impl Watched {
+    fn of(site: &Site, name: &str, spec: &MapSpec) -> Result<Option<Arc<Self>>, StoreError> {
+        let map = LiveMap::of(site, spec, &at_once)?;
+        let watched = |map| Watched {
+            name: name.to_owned(),
+            map,
+            keys: match spec.keep_case {
+                true => Keys::AsGiven,
+                false => Keys::Folded,
+            },
+            said: Mutex::new(None),
+        };
+        Ok(map.map(|map| Arc::new(watched(map))))
+    }
+
+    /// The newest map that can be read; none where it may be missing, and is.
+    fn current(&self, report: Report) -> Result<Option<Arc<dyn Map>>, StoreError> {
+        let fresh = self.map.refresh();
+        let text = fresh.as_ref().err().map(ToString::to_string);
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if *said != text {
+            match &text {
+                Some(text) => report(&format!("map {}: {text}", self.name)),
+                None => report(&format!("map {}: readable again", self.name)),
+            }
+            *said = text;
+        }
+        drop(said);
+        match (self.map.current(), fresh) {
+            (Some(map), _) => Ok(Some(map)),
+            (None, Err(error)) => Err(error),
+            (None, Ok(())) => Ok(None),
+        }
+    }
+
+    fn get(&self, key: &[u8], report: Report) -> Result<Option<Rhs>, StoreError> {
+        let Some(map) = self.current(report)? else {
+            return Ok(None);
+        };
+        let folded;
+        let key = match self.keys {
+            Keys::AsGiven => key,
+            Keys::Folded => {
+                folded = key.to_ascii_lowercase();
+                &folded
+            }
+        };
+        let found = map.get(key)?;
+        // newaliases, and makemap -N, end keys in NUL.
+        if found.is_none() && map.name().class != MapClass::Socket {
+            return map.get(&[key, b"\0"].concat());
+        }
+        Ok(found)
+    }
+}

@@ -1,0 +1,237 @@
+//! The site's maps, live: a snapshot for each transaction or request.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::decision::Traced;
+use crate::live::{Live, Refresh};
+use crate::map::{Map, MapName, StoreError};
+use crate::policy::maps::{Maps, file_of, remote_of};
+use crate::site::model::{MapSpec, Site};
+use crate::store::SocketMap;
+
+/// How a map behind a socket is asked; a program that must not wait wraps it.
+pub type Remote<'a> = &'a dyn Fn(SocketMap) -> Arc<dyn Map>;
+
+/// Asks a map behind a socket on the spot.
+#[must_use]
+pub fn at_once(map: SocketMap) -> Arc<dyn Map> {
+    Arc::new(map)
+}
+
+/// The maps of a site.
+pub struct LiveMaps {
+    access: Option<LiveMap>,
+    authinfo: Option<LiveMap>,
+    mailertable: Option<LiveMap>,
+    virtusertable: Option<LiveMap>,
+    genericstable: Option<LiveMap>,
+    domaintable: Option<LiveMap>,
+    aliases: Vec<LiveMap>,
+}
+
+impl LiveMaps {
+    /// Opens every map of the site.
+    ///
+    /// # Errors
+    /// When a map that is not optional can't be opened.
+    pub fn open(site: &Site, remote: Remote<'_>) -> Result<Self, StoreError> {
+        let maps = LiveMaps::watch(site, remote)?;
+        for map in maps.all() {
+            map.refresh()?;
+        }
+        Ok(maps)
+    }
+
+    /// Watches every map of the site, without looking whether they can be opened.
+    ///
+    /// # Errors
+    /// When the site names a map in a way that can't be.
+    pub fn watch(site: &Site, remote: Remote<'_>) -> Result<Self, StoreError> {
+        let features = &site.features;
+        let start = |spec: Option<&MapSpec>| match spec {
+            Some(spec) => LiveMap::of(site, spec, remote),
+            None => Ok(None),
+        };
+        let mut aliases = Vec::new();
+        for mut file in site.alias_files() {
+            // A host without a built alias file still takes mail for its users, as sendmail's does.
+            file.map.optional = true;
+            aliases.extend(LiveMap::of(site, &file.map, remote)?);
+        }
+        Ok(LiveMaps {
+            access: start(features.access.as_ref().map(|access| &access.map))?,
+            authinfo: start(features.authinfo.as_ref())?,
+            mailertable: start(features.mailertable.as_ref())?,
+            virtusertable: start(features.virtusertable.as_ref())?,
+            genericstable: start(features.genericstable.as_ref())?,
+            domaintable: start(features.domaintable.as_ref())?,
+            aliases,
+        })
+    }
+
+    fn all(&self) -> impl Iterator<Item = &LiveMap> {
+        let tables = [
+            &self.access,
+            &self.authinfo,
+            &self.mailertable,
+            &self.virtusertable,
+            &self.genericstable,
+            &self.domaintable,
+        ];
+        tables.into_iter().flatten().chain(&self.aliases)
+    }
+
+    /// Looks for newer maps, and takes a snapshot. A map that can't be read keeps its
+    /// last good content; each such error is handed to `report`.
+    pub fn snapshot(&self, mut report: impl FnMut(&StoreError)) -> Maps {
+        let mut take = |map: &LiveMap| {
+            if let Err(error) = map.refresh() {
+                report(&error);
+            }
+            map.current().map(Traced::new)
+        };
+        let mut table = |map: &Option<LiveMap>| map.as_ref().and_then(&mut take);
+        Maps {
+            access: table(&self.access),
+            authinfo: table(&self.authinfo),
+            mailertable: table(&self.mailertable),
+            virtusertable: table(&self.virtusertable),
+            genericstable: table(&self.genericstable),
+            domaintable: table(&self.domaintable),
+            aliases: self.aliases.iter().filter_map(&mut take).collect(),
+        }
+    }
+}
+
+/// A map that is open, and watched.
+type Opened = Live<Arc<dyn Map>>;
+
+/// A map of the site: a file that others replace, or a server behind a socket.
+pub struct LiveMap(Kind);
+
+enum Kind {
+    File {
+        name: MapName,
+        path: PathBuf,
+        presence: Presence,
+        live: Mutex<Option<Arc<Opened>>>,
+    },
+    Remote(Arc<dyn Map>),
+}
+
+/// Whether a map must be there at the start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Presence {
+    Needed,
+    Optional,
+}
+
+impl LiveMap {
+    /// The map that a site names so; `None` for classes that have no entries. Nothing is opened yet.
+    ///
+    /// # Errors
+    /// When the address of a map behind a socket is none.
+    pub fn of(site: &Site, spec: &MapSpec, remote: Remote<'_>) -> Result<Option<Self>, StoreError> {
+        if let Some(map) = remote_of(spec)? {
+            return Ok(Some(LiveMap(Kind::Remote(remote(map)))));
+        }
+        let presence = match spec.optional {
+            true => Presence::Optional,
+            false => Presence::Needed,
+        };
+        let file = file_of(site, spec).map(|(class, path)| Kind::File {
+            name: MapName::new(class, &spec.path),
+            path,
+            presence,
+            live: Mutex::new(None),
+        });
+        Ok(file.map(LiveMap))
+    }
+
+    /// Opens the map if it is not open, or a newer one if there is one.
+    ///
+    /// # Errors
+    /// When it can't be read: what was open before stays. A missing optional map is none.
+    pub fn refresh(&self) -> Result<(), StoreError> {
+        let Kind::File {
+            name,
+            path,
+            presence,
+            live,
+        } = &self.0
+        else {
+            return Ok(());
+        };
+        let open = live.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(open) = open {
+            return match open.refresh() {
+                Refresh::KeptOld(error) => Err(error),
+                _ => Ok(()),
+            };
+        }
+        match Live::open(path.clone(), opener(name.clone())) {
+            Ok(opened) => {
+                let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
+                *live = Some(Arc::new(opened));
+                Ok(())
+            }
+            Err(StoreError::Missing { .. }) if *presence == Presence::Optional => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The map as it is; `None` where it never could be opened.
+    #[must_use]
+    pub fn current(&self) -> Option<Arc<dyn Map>> {
+        match &self.0 {
+            Kind::Remote(map) => Some(Arc::clone(map)),
+            Kind::File { live, .. } => {
+                let live = live.lock().unwrap_or_else(PoisonError::into_inner);
+                let live = live.as_ref()?;
+                Some((*live.snapshot()).clone())
+            }
+        }
+    }
+}
+
+fn opener(name: MapName) -> impl Fn(&Path) -> Result<Arc<dyn Map>, StoreError> + Send + Sync {
+    move |path| {
+        let opened = crate::store::open_any(path, name.clone())?;
+        Ok(Arc::from(opened.into_map()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::{Entry, MapClass};
+    use crate::store::publish::{Options, Publisher};
+
+    #[test]
+    fn a_cdb_map_is_looked_for_in_its_own_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t.cdb");
+        let options = Options::new(MapClass::Cdb, "test");
+        let mut publisher = Publisher::create(&path, options).unwrap();
+        publisher.put(Entry::new("a.example", "smtp:[b]")).unwrap();
+        publisher.publish().unwrap();
+        let site = Site::default();
+        let spec = MapSpec::new("cdb", dir.path().join("t"));
+        let map = LiveMap::of(&site, &spec, &at_once).unwrap().unwrap();
+        map.refresh().unwrap();
+        let found = map.current().unwrap().get(b"a.example").unwrap();
+        assert_eq!(found.unwrap().as_bytes(), b"smtp:[b]");
+    }
+
+    #[test]
+    fn a_missing_map_is_an_error_unless_it_is_optional() {
+        let site = Site::default();
+        for (text, fails) in [("hash /nowhere/m", true), ("hash -o /nowhere/m", false)] {
+            let spec = MapSpec::parse(text).unwrap();
+            let map = LiveMap::of(&site, &spec, &at_once).unwrap().unwrap();
+            assert_eq!(map.refresh().is_err(), fails, "{text}");
+            assert!(map.current().is_none());
+        }
+    }
+}
