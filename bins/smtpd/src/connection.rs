@@ -250,29 +250,18 @@ impl Connection {
             self.flush().await?;
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let patience = patience(self.world.site.options.timeouts.command);
-        let idle = !self.session.in_transaction();
         let limit = self.session.line_limit();
-        self.place.begin();
-        let line = tokio::select! {
-            line = self.place.wait(patience, self.wire.line(limit)) => Some(line),
-            _ = ending(&mut self.phase), if idle => None,
+        let line = match self.wire.ready_line(limit) {
+            Some(line) => line,
+            None => match self.awaited_line(limit).await? {
+                Ok(line) => line,
+                Err(reply) => {
+                    self.put(&reply);
+                    return Ok(None);
+                }
+            },
         };
-        let Some(line) = line else {
-            let reply = self.shutting_down();
-            self.put(&reply);
-            return Ok(None);
-        };
-        let Ok(line) = line else {
-            let text = format!(
-                "{} Timeout waiting for input from {}",
-                self.host(),
-                self.session.peer()
-            );
-            self.put(&reply(421, (4, 4, 2), text));
-            return Ok(None);
-        };
-        Ok(match line? {
+        Ok(match line {
             Line::Line(line) => {
                 if !self.session.in_transaction() {
                     self.chunks = None;
@@ -291,6 +280,27 @@ impl Connection {
                     self.world.log.say(Level::Info, &text);
                 }
                 None
+            }
+        })
+    }
+
+    /// Waits for a line; or the last reply, where the client takes too long over it or the
+    /// server ends.
+    async fn awaited_line(&mut self, limit: usize) -> std::io::Result<Result<Line, Reply>> {
+        let patience = patience(self.world.site.options.timeouts.command);
+        let idle = !self.session.in_transaction();
+        self.place.begin();
+        let line = tokio::select! {
+            line = self.place.wait(patience, self.wire.line(limit)) => Some(line),
+            _ = ending(&mut self.phase), if idle => None,
+        };
+        Ok(match line {
+            None => Err(self.shutting_down()),
+            Some(Ok(line)) => Ok(line?),
+            Some(Err(_)) => {
+                let (host, peer) = (self.host(), self.session.peer());
+                let text = format!("{host} Timeout waiting for input from {peer}");
+                Err(reply(421, (4, 4, 2), text))
             }
         })
     }

@@ -95,6 +95,13 @@ impl Wire {
         .await
     }
 
+    /// A line of at most `limit` octets, if one has come already. A bare LF ends a command
+    /// line too.
+    pub fn ready_line(&mut self, limit: usize) -> Option<Line> {
+        let end = self.input.iter().position(|c| *c == b'\n')?;
+        Some(self.take_line(end, limit))
+    }
+
     /// A line of at most `limit` octets. A bare LF ends a command line too.
     ///
     /// # Errors
@@ -104,16 +111,8 @@ impl Wire {
         loop {
             let fresh = self.input.get(searched..).unwrap_or_default();
             if let Some(at) = fresh.iter().position(|c| *c == b'\n') {
-                let end = searched + at;
-                let mut line = self.input.get(..end).unwrap_or_default().to_vec();
-                self.take(end + 1);
-                if line.last() == Some(&b'\r') {
-                    line.pop();
-                }
-                if overlong || line.len() > limit {
-                    return Ok(Line::TooLong);
-                }
-                return Ok(Line::Line(line));
+                let line = self.take_line(searched + at, limit);
+                return Ok(if overlong { Line::TooLong } else { line });
             }
             searched = self.input.len();
             if searched > limit + 2 {
@@ -124,6 +123,19 @@ impl Wire {
             if self.fill().await? == 0 {
                 return Ok(Line::Gone);
             }
+        }
+    }
+
+    /// Takes the line whose LF is at `end`.
+    fn take_line(&mut self, end: usize, limit: usize) -> Line {
+        let mut line = self.input.get(..end).unwrap_or_default().to_vec();
+        self.take(end + 1);
+        if line.last() == Some(&b'\r') {
+            line.pop();
+        }
+        match line.len() > limit {
+            true => Line::TooLong,
+            false => Line::Line(line),
         }
     }
 

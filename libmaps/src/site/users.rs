@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 use crate::site::model::{Site, below};
 
@@ -85,16 +85,48 @@ impl Users {
         match self {
             Users::Listed(users) => Ok(users.contains_key(name)),
             Users::File(file) => Ok(file.users()?.contains_key(name)),
-            Users::System => Ok(system_user(name)?.is_some()),
+            // A name that the file has needs no other service, and most names are there.
+            Users::System => Ok(stands_in_file(name) || system_user(name)?.is_some()),
         }
     }
 }
 
+/// Whether the system's passwd file has the name, and the name services ask that file: then
+/// the user exists, whatever other services say.
+fn stands_in_file(name: &str) -> bool {
+    static SERVICES: LazyLock<Option<Watched<bool>>> =
+        LazyLock::new(|| Watched::open("/etc/nsswitch.conf".into(), asks_file).ok());
+    static USERS: LazyLock<Option<PasswdFile>> =
+        LazyLock::new(|| PasswdFile::open("/etc/passwd".into()).ok());
+    let (Some(services), Some(users)) = (&*SERVICES, &*USERS) else {
+        return false;
+    };
+    services.now().is_ok_and(|asks| *asks)
+        && users.users().is_ok_and(|users| users.contains_key(name))
+}
+
+/// Whether nsswitch.conf(5) has `files` asked for users, and nothing done but to ask on.
+fn asks_file(text: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(text);
+    let line = text
+        .lines()
+        .find_map(|line| line.trim_start().strip_prefix("passwd:"));
+    let line = line
+        .and_then(|line| line.split('#').next())
+        .unwrap_or_default();
+    !line.contains('[') && line.split_whitespace().any(|word| word == "files")
+}
+
 /// A passwd file and what it said when it was read last.
 #[derive(Debug)]
-pub struct PasswdFile {
+pub struct PasswdFile(Watched<HashMap<String, User>>);
+
+/// A file, read anew when it has changed.
+#[derive(Debug)]
+struct Watched<T> {
     path: PathBuf,
-    read: Mutex<(Seen, Arc<HashMap<String, User>>)>,
+    parse: fn(&[u8]) -> T,
+    read: Mutex<(Seen, Arc<T>)>,
 }
 
 /// What tells a file from what stood there before.
@@ -109,20 +141,32 @@ struct Seen {
 impl PasswdFile {
     /// Reads the file.
     fn open(path: PathBuf) -> io::Result<Self> {
-        let seen = Seen::of(&path)?;
-        let users = Arc::new(listed(&std::fs::read(&path)?));
-        Ok(PasswdFile {
-            path,
-            read: Mutex::new((seen, users)),
-        })
+        Watched::open(path, listed).map(PasswdFile)
     }
 
     /// The users as they are now. A file that has gone is an error, never "no such user".
     fn users(&self) -> io::Result<Arc<HashMap<String, User>>> {
+        self.0.now()
+    }
+}
+
+impl<T> Watched<T> {
+    fn open(path: PathBuf, parse: fn(&[u8]) -> T) -> io::Result<Self> {
+        let seen = Seen::of(&path)?;
+        let read = Arc::new(parse(&std::fs::read(&path)?));
+        Ok(Watched {
+            path,
+            parse,
+            read: Mutex::new((seen, read)),
+        })
+    }
+
+    /// What it says now.
+    fn now(&self) -> io::Result<Arc<T>> {
         let seen = Seen::of(&self.path)?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.0 != seen {
-            *read = (seen, Arc::new(listed(&std::fs::read(&self.path)?)));
+            *read = (seen, Arc::new((self.parse)(&std::fs::read(&self.path)?)));
         }
         Ok(Arc::clone(&read.1))
     }
@@ -199,13 +243,13 @@ fn system_entry(
     use std::os::unix::ffi::OsStrExt;
 
     // Entries larger than this are not users one delivers to.
-    let mut buffer = vec![0 as libc::c_char; 64 * 1024];
+    let mut buffer: Vec<libc::c_char> = Vec::with_capacity(64 * 1024);
     let mut entry = std::mem::MaybeUninit::<libc::passwd>::uninit();
     let mut found: *mut libc::passwd = std::ptr::null_mut();
     let code = ask(
         entry.as_mut_ptr(),
         buffer.as_mut_ptr(),
-        buffer.len(),
+        buffer.capacity(),
         &raw mut found,
     );
     if found.is_null() {
@@ -273,7 +317,23 @@ mod tests {
     }
 
     #[test]
+    fn services_that_ask_the_file() {
+        for (text, wanted) in [
+            ("group: x\npasswd:         files systemd\n", true),
+            (" passwd: sss files # all\n", true),
+            ("passwd: sss [SUCCESS=return] files\n", false),
+            ("passwd: ldap # files\n", false),
+            ("passwd: compat\n", false),
+            ("# passwd: files\n", false),
+        ] {
+            assert_eq!(asks_file(text.as_bytes()), wanted, "{text}");
+        }
+    }
+
+    #[test]
     fn the_system_knows_root_and_not_nonsense() {
+        assert!(Users::System.has("root").unwrap());
+        assert!(!Users::System.has("no-such-user-here").unwrap());
         assert_eq!(Users::System.get("root").unwrap().map(|u| u.uid), Some(0));
         assert_eq!(Users::System.get("no-such-user-here").unwrap(), None);
         assert_eq!(Users::System.get("with\0nul").unwrap(), None);

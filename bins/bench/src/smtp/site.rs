@@ -41,8 +41,9 @@ pub(super) fn lay_out(root: &Path, role: Role, port: u16, more: &str) -> io::Res
         Role::Tls => "define(`confSERVER_CERT', `/etc/mail/server.crt')dnl\n\
              define(`confSERVER_KEY', `/etc/mail/server.key')dnl\n"
             .to_owned(),
+        // Named with its mailer: this host itself is no smart host.
         Role::Relaying(port) => format!(
-            "define(`confRELAY_MAILER', `relay')dnl\ndefine(`SMART_HOST', `[127.0.0.1]')dnl\n\
+            "define(`SMART_HOST', `relay:[127.0.0.1]')dnl\n\
              define(`RELAY_MAILER_ARGS', `TCP $h {port}')dnl\n"
         ),
     };

@@ -46,6 +46,8 @@ pub(super) struct Writer {
     /// The number of the last frame that the database has.
     taken: u64,
     frame: Vec<u8>,
+    /// How many requests the last group had.
+    company: usize,
 }
 
 /// Another thread, in which the database takes in what is leaving.
@@ -87,6 +89,7 @@ impl Writer {
             },
             state: State::Idle,
             frame: Vec::new(),
+            company: 0,
         };
         named("queue").spawn(move || writer.run(&requests))
     }
@@ -95,6 +98,10 @@ impl Writer {
         while let Ok(first) = requests.recv() {
             let mut octets = octets_of(&first);
             let mut group = vec![first];
+            // Where several came together before, more are on their way: they may come first.
+            if self.company > 1 {
+                std::thread::yield_now();
+            }
             while group.len() < MAX_GROUP
                 && octets < MAX_GROUP_OCTETS
                 && let Ok(next) = requests.try_recv()
@@ -102,6 +109,7 @@ impl Writer {
                 octets += octets_of(&next);
                 group.push(next);
             }
+            self.company = group.len();
             match self.make_room() {
                 Ok(()) => self.write(group),
                 Err(error) => answer(group, &Err(error)),

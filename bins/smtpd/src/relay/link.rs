@@ -5,7 +5,6 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libmaps::policy::facts;
@@ -35,9 +34,6 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(10);
 
-/// Numbers connections.
-static NUMBER: AtomicU64 = AtomicU64::new(0);
-
 /// A connection.
 pub struct Link {
     /// The client on it.
@@ -48,7 +44,6 @@ pub struct Link {
     /// Where it leads; nothing for a socket of this machine.
     pub addr: Option<SocketAddr>,
     uses: u32,
-    number: u64,
     /// When the reply must be there that is waited for, and how many came before it.
     deadline: Option<(u64, Instant)>,
 }
@@ -152,7 +147,6 @@ impl Link {
             tls: facts::Tls::default(),
             addr,
             uses: 0,
-            number: NUMBER.fetch_add(1, Ordering::Relaxed),
             deadline: None,
         }
     }
@@ -166,12 +160,6 @@ impl Link {
     /// Counts a transaction.
     pub fn used(&mut self) {
         self.uses += 1;
-    }
-
-    /// Its number among all connections.
-    #[must_use]
-    pub fn number(&self) -> u64 {
-        self.number
     }
 
     /// Acts until somebody else has to.

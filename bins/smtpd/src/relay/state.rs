@@ -24,12 +24,32 @@ const MAX_HOSTS: usize = 10_000;
 const MAX_IDLE: Duration = Duration::from_secs(120);
 /// Transactions of one connection; some servers have had enough then.
 const MAX_USES: u32 = 100;
+/// Beyond those that the site has kept, connections are kept this long: while there is much
+/// mail for a host, each delivery finds one.
+const BRIEFLY: Duration = Duration::from_secs(2);
+/// Most of those.
+const MOST_BRIEFLY: usize = 100;
 
 /// Shared by all deliveries.
 #[derive(Default)]
 pub struct RelayState {
     hosts: Mutex<HashMap<SocketAddr, HostStatus>>,
-    idle: Mutex<Vec<Idle>>,
+    idle: Mutex<IdleLinks>,
+}
+
+/// Connections at rest, in the order in which they came to it.
+#[derive(Default)]
+struct IdleLinks {
+    all: Vec<Idle>,
+    reaper: Reaper,
+}
+
+/// Whether a task waits to close those that have rested long enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Reaper {
+    #[default]
+    None,
+    Waits,
 }
 
 /// What is known about an address.
@@ -54,8 +74,7 @@ struct Trouble {
 struct Idle {
     key: Key,
     link: Box<Link>,
-    since: Instant,
-    number: u64,
+    until: Instant,
 }
 
 /// What a connection can be used for again.
@@ -76,7 +95,7 @@ impl RelayState {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn idle(&self) -> MutexGuard<'_, Vec<Idle>> {
+    fn idle(&self) -> MutexGuard<'_, IdleLinks> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -163,45 +182,56 @@ impl RelayState {
     /// An idle connection.
     pub fn take(&self, key: &Key) -> Option<Box<Link>> {
         let mut idle = self.idle();
-        let at = idle.iter().rposition(|i| i.key == *key)?;
-        Some(idle.remove(at).link)
+        let at = idle.all.iter().rposition(|i| i.key == *key)?;
+        Some(idle.all.remove(at).link)
     }
 
-    /// Keeps a connection for a while; the oldest goes where there are more than `most`.
+    /// Keeps a connection for a while: `most` of them for `longest`, some more for a moment.
     pub fn keep(self: &Arc<Self>, key: Key, link: Box<Link>, most: usize, longest: Duration) {
         if most == 0 || longest.is_zero() || link.uses() >= MAX_USES {
             tokio::spawn(link.close());
             return;
         }
-        let number = link.number();
-        let since = Instant::now();
-        let dropped = {
-            let mut idle = self.idle();
-            idle.push(Idle {
-                key,
-                link,
-                since,
-                number,
-            });
-            (idle.len() > most).then(|| idle.remove(0).link)
-        };
-        if let Some(link) = dropped {
-            tokio::spawn(link.close());
+        let mut idle = self.idle();
+        if idle.all.len() >= most.saturating_add(MOST_BRIEFLY) {
+            tokio::spawn(idle.all.remove(0).link.close());
         }
-        let state = Arc::clone(self);
-        tokio::spawn(async move {
-            tokio::time::sleep(longest.min(MAX_IDLE)).await;
-            let found = {
-                let mut idle = state.idle();
-                let at = idle
-                    .iter()
-                    .position(|i| i.number == number && i.since == since);
-                at.map(|at| idle.remove(at).link)
-            };
-            if let Some(link) = found {
-                link.close().await;
-            }
+        let longest = match idle.all.len() < most {
+            true => longest.min(MAX_IDLE),
+            false => longest.min(BRIEFLY),
+        };
+        idle.all.push(Idle {
+            key,
+            link,
+            until: Instant::now() + longest,
         });
+        if idle.reaper == Reaper::None {
+            idle.reaper = Reaper::Waits;
+            tokio::spawn(Arc::clone(self).reap());
+        }
+    }
+
+    /// Closes connections that have rested long enough, until none is left.
+    async fn reap(self: Arc<Self>) {
+        loop {
+            let now = Instant::now();
+            let next = {
+                let mut idle = self.idle();
+                for done in idle.all.extract_if(.., |i| i.until <= now) {
+                    tokio::spawn(done.link.close());
+                }
+                let next = idle.all.iter().map(|i| i.until).min();
+                if next.is_none() {
+                    idle.reaper = Reaper::None;
+                }
+                next
+            };
+            match next {
+                // One that is kept meanwhile may be done earlier, by a moment.
+                Some(until) => tokio::time::sleep_until(until.min(now + BRIEFLY).into()).await,
+                None => return,
+            }
+        }
     }
 }
 

@@ -132,6 +132,20 @@ fn connections_are_used_again() {
 }
 
 #[test]
+fn much_mail_for_a_host_needs_few_connections() {
+    const MESSAGES: usize = 200;
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&to_sink(&sink, ""));
+    let mut client = Client::connect(site.port);
+    for _ in 0..MESSAGES {
+        client.send("joe@a.example", &["x@b.example"], "text");
+    }
+    sink.take(MESSAGES);
+    let connections = sink.connections();
+    assert!(connections < MESSAGES / 2, "{connections} connections");
+}
+
+#[test]
 fn an_idle_connection_that_broke_is_replaced() {
     let sink = Sink::start(Habits {
         replies: vec![("RSET", "#CLOSE")],

@@ -176,10 +176,10 @@ pub(crate) fn find_user(users: &Users, name: &[u8]) -> Result<Option<String>, Lo
     };
     let lower = name.to_ascii_lowercase();
     for name in [name, &lower] {
-        let found = users.get(name).map_err(|error| {
+        let found = users.has(name).map_err(|error| {
             LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
         })?;
-        if found.is_some() {
+        if found {
             return Ok(Some(name.to_owned()));
         }
         if name == lower {
