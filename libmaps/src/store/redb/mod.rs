@@ -19,8 +19,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use redb::{
-    Builder, MultimapTableDefinition, ReadOnlyDatabase, ReadOnlyMultimapTable, ReadOnlyTable,
-    ReadableDatabase, ReadableTable, TableDefinition,
+    Builder, ConcurrencyMode, MultimapTableDefinition, ReadOnlyDatabase, ReadOnlyMultimapTable,
+    ReadOnlyTable, ReadableDatabase, ReadableTable, TableDefinition,
 };
 
 use crate::lhs::Lhs;
@@ -115,6 +115,9 @@ impl RedbMap {
                 snapshot::Snapshot::new(file).map_err(|e| StoreError::io(path, "open", e))?;
             let db = Builder::new()
                 .set_cache_size(cache_octets)
+                // Beside a writer of another process, who isn't there, a reader does not load
+                // what tells free pages from others: most of what opening a store would cost.
+                .set_concurrency_mode(ConcurrencyMode::SingleWriter)
                 .open_read_only_with_backend(backend)
                 .map_err(|e| from_redb(path, e))?;
             let read = db.begin_read().map_err(|e| from_redb(path, e))?;

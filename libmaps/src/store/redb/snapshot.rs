@@ -1,15 +1,17 @@
 //! A published store seen by redb: the file as it is.
 //!
-//! redb's own read-only opening holds flock(2) on the file for as long as the
+//! redb's own read-only opening holds locks on the file for as long as the
 //! snapshot lives. A published file is never changed, so no lock is needed,
 //! and without one a writer that must wait for *foreign* locks is not held up
-//! by our own readers.
+//! by our own readers. So every lock that redb asks for is granted, and nobody
+//! else has one.
 
 use std::fs::File;
 use std::io;
+use std::ops::Bound;
 use std::os::unix::fs::FileExt;
 
-use redb::StorageBackend;
+use redb::{BackendError, StorageBackend};
 
 use crate::store::disk::patiently;
 
@@ -46,6 +48,30 @@ impl StorageBackend for Snapshot {
 
     fn write(&self, _offset: u64, _data: &[u8]) -> io::Result<()> {
         Err(io::ErrorKind::ReadOnlyFilesystem.into())
+    }
+
+    fn try_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn try_lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(true)
+    }
+
+    fn lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn lock_shared_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn unlock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<(), BackendError> {
+        Ok(())
+    }
+
+    fn query_lock_range(&self, _: Bound<u64>, _: Bound<u64>) -> Result<bool, BackendError> {
+        Ok(false)
     }
 }
 
