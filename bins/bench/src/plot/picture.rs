@@ -1,7 +1,7 @@
 //! A picture of lines over logarithmic axes, as SVG.
 
 /// The picture's size, and where its field stands in it, in pixels.
-const WIDTH: f64 = 760.0;
+const WIDTH: f64 = 820.0;
 const HEIGHT: f64 = 420.0;
 const LEFT: f64 = 74.0;
 const RIGHT: f64 = 540.0;
