@@ -11,16 +11,21 @@
 
 mod accounts;
 mod auth;
+mod decisions;
 mod faults;
+mod fixed;
 mod import;
+mod lookups;
 mod maps;
 mod measure;
 mod peers;
+mod plot;
 mod report;
 mod saslauthd;
 mod setting;
 mod smtp;
 mod source;
+mod stores;
 mod tree;
 mod turns;
 
@@ -39,19 +44,27 @@ struct Cli {
 #[derive(Debug, clap::Subcommand)]
 enum What {
     Maps(maps::Args),
+    Lookups(lookups::Args),
+    Decisions(decisions::Args),
+    Fixed(fixed::Args),
     Import(import::Args),
     Auth(auth::Args),
     Faults(faults::Args),
     Smtp(smtp::Args),
+    Plot(plot::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().what {
         What::Maps(args) => maps::run(&args),
+        What::Lookups(args) => lookups::run(&args),
+        What::Decisions(args) => decisions::run(&args),
+        What::Fixed(args) => fixed::run(&args),
         What::Import(args) => import::run(&args),
         What::Auth(args) => auth::run(&args),
         What::Faults(args) => faults::run(&args),
         What::Smtp(args) => smtp::run(&args),
+        What::Plot(args) => plot::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

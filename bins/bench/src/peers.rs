@@ -64,14 +64,24 @@ impl Peers {
         })
     }
 
+    /// Whether there shall be any.
+    ///
+    /// # Errors
+    /// There shall not; the text is the reason for leaving one out.
+    pub(crate) fn wanted(&self) -> Result<(), String> {
+        match self.wanted {
+            true => Ok(()),
+            false => Err("peers are left out".into()),
+        }
+    }
+
     /// The program `name` of the peer `package`.
     ///
     /// # Errors
     /// It is not there; the text is the reason for leaving the peer out.
     pub(crate) fn find(&self, package: &str, name: &str) -> Result<Peer, String> {
-        if !self.wanted {
-            return Err(format!("{package}'s {name}: peers are left out"));
-        }
+        self.wanted()
+            .map_err(|why| format!("{package}'s {name}: {why}"))?;
         let unpacked = self.root.as_ref().and_then(|root| {
             let root = root.join(package);
             let program = UNPACKED

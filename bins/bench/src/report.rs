@@ -268,6 +268,7 @@ impl Subject {
         json!({
             "title": self.title,
             "sizes": self.sizes,
+            "figure": self.rows.first().and_then(|row| Some(row.figures().first()?.name)),
             "rows": rows.collect::<Vec<_>>(),
             "targets": targets.collect::<Vec<_>>(),
         })

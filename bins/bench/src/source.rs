@@ -11,7 +11,7 @@ fn scattered(n: u32) -> u32 {
 }
 
 /// The LHS of the access entry of this number.
-fn access_lhs(n: u32) -> String {
+pub(crate) fn access_lhs(n: u32) -> String {
     let x = scattered(n);
     let [a, b, c, d] = x.to_be_bytes();
     match n % 4 {
@@ -22,17 +22,21 @@ fn access_lhs(n: u32) -> String {
     }
 }
 
+/// The RHS of the access entry of this number.
+pub(crate) fn access_rhs(n: u32) -> &'static str {
+    match n % 7 {
+        0 => "OK",
+        1 => "RELAY",
+        2 => "ERROR:5.7.1:550 No mail from there",
+        _ => "REJECT",
+    }
+}
+
 /// Writes so many access entries.
 pub(crate) fn access(path: &Path, entries: u32) -> io::Result<()> {
     let mut out = BufWriter::new(File::create(path)?);
     for n in 0..entries {
-        let rhs = match n % 7 {
-            0 => "OK",
-            1 => "RELAY",
-            2 => "ERROR:5.7.1:550 No mail from there",
-            _ => "REJECT",
-        };
-        writeln!(out, "{}\t{rhs}", access_lhs(n))?;
+        writeln!(out, "{}\t{}", access_lhs(n), access_rhs(n))?;
     }
     out.flush()
 }

@@ -1,11 +1,12 @@
 //! Logins: the library's SASL mechanisms with the site's accounts behind them.
 //!
 //! Each step runs on a thread of its own kind, since hashing takes long by design;
-//! only as many run at once as there are processors, so a flood of logins costs
-//! time, not memory. Failures are counted by address and by user beyond the
-//! connection, and slow the next attempt down.
+//! only as many hash at once as there are processors, so a flood of logins costs
+//! time, not memory; and those who wait for saslauthd hold up nobody else. Failures are
+//! counted by address and by user beyond the connection, and slow the next attempt down.
 
 mod dovecot;
+mod gate;
 mod saslauthd;
 
 use std::collections::HashMap;
@@ -34,6 +35,7 @@ use crate::session::Login;
 use crate::world::World;
 
 use dovecot::Dovecot;
+use gate::Gate;
 use saslauthd::Saslauthd;
 
 /// Failures from one address after which attempts from there are slowed down. Addresses of
@@ -45,6 +47,8 @@ const FREE_BY_USER: u32 = 100;
 const FORGET_AFTER: Duration = Duration::from_secs(900);
 /// Longest slow-down of one attempt.
 const MAX_SLOW_DOWN: Duration = Duration::from_secs(30);
+/// Most steps of logins at one time, nearly all of which wait for saslauthd or a processor.
+const MAX_AT_ONCE: usize = 64;
 /// Most addresses and users whose failures are remembered.
 const MAX_REMEMBERED: usize = 100_000;
 
@@ -78,6 +82,7 @@ struct Store {
     live: Mutex<Option<Arc<Live<Accounted>>>>,
     auxprop: Auxprop,
     checkers: Vec<Box<dyn PasswordChecker>>,
+    hashing: Arc<Gate>,
 }
 
 /// Why logins could not be set up.
@@ -122,11 +127,13 @@ impl Logins {
             .filter(listed)
             .collect();
         let path = site.below(&conf.sasldb_path);
+        let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let hashing = Arc::new(Gate::new(processors));
         let mut checkers: Vec<Box<dyn PasswordChecker>> = Vec::new();
         for method in &conf.pwcheck_method {
             match method {
                 PwcheckMethod::Auxprop if conf.auxprop == Auxprop::Sasldb => {
-                    checkers.push(Box::new(ByStore(path.clone())));
+                    checkers.push(Box::new(ByStore(path.clone(), Arc::clone(&hashing))));
                 }
                 PwcheckMethod::Auxprop => {}
                 PwcheckMethod::Saslauthd => {
@@ -137,7 +144,6 @@ impl Logins {
                 }
             }
         }
-        let processors = std::thread::available_parallelism().map_or(2, usize::from);
         Ok(Logins {
             service: Arc::new(service),
             offered,
@@ -149,8 +155,9 @@ impl Logins {
                 live: Mutex::new(None),
                 auxprop: conf.auxprop,
                 checkers,
+                hashing,
             }),
-            busy: Arc::new(Semaphore::new(processors)),
+            busy: Arc::new(Semaphore::new(MAX_AT_ONCE)),
             failures: Mutex::new(HashMap::new()),
             names: RandomState::new(),
         })
@@ -444,6 +451,7 @@ impl Accounts for Store {
         name: &[u8],
         password: &Password,
     ) -> Result<bool, AccountsError> {
+        let _place = self.hashing.enter();
         match self.db()? {
             Some(db) => Accounts::check(&*db, service, name, password),
             None => Ok(false),
@@ -453,7 +461,7 @@ impl Accounts for Store {
 
 /// `pwcheck_method: auxprop`: the store itself, opened for each check so that the
 /// newest is asked.
-struct ByStore(PathBuf);
+struct ByStore(PathBuf, Arc<Gate>);
 
 impl PasswordChecker for ByStore {
     fn check(
@@ -462,6 +470,7 @@ impl PasswordChecker for ByStore {
         name: &[u8],
         password: &Password,
     ) -> Result<bool, AccountsError> {
+        let _place = self.1.enter();
         match SaslDb::open(&self.0) {
             Ok(db) => Accounts::check(&db, service, name, password),
             Err(StoreError::Missing { .. }) => Ok(dummy_check(service, name, password)),

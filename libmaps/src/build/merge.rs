@@ -1,6 +1,5 @@
 //! Merging sorted runs, on a thread of its own where there is much.
 
-use std::cmp::Ordering;
 use std::io;
 use std::sync::mpsc;
 
@@ -23,34 +22,75 @@ pub(super) enum Source {
 }
 
 impl Source {
-    fn head(&self) -> Option<Record<'_>> {
+    /// The octets from the record in front on.
+    fn rest(&self) -> &[u8] {
         match self {
-            Source::Memory { octets, at } => Record::split(octets.get(*at..)?).map(|(r, _)| r),
-            Source::Spilled(run) => run.head(),
+            Source::Memory { octets, at } => octets.get(*at..).unwrap_or_default(),
+            Source::Spilled(run) => run.rest(),
         }
     }
 
-    fn advance(&mut self) -> io::Result<()> {
+    /// Goes on to the next record, behind one of so many octets.
+    fn advance(&mut self, len: usize) -> io::Result<()> {
         match self {
-            Source::Memory { octets, at } => {
-                let rest = octets
-                    .get(*at..)
-                    .and_then(Record::split)
-                    .map(|(_, rest)| rest);
-                *at = octets.len() - rest.map_or(0, <[u8]>::len);
+            Source::Memory { at, .. } => {
+                *at += len;
                 Ok(())
             }
-            Source::Spilled(run) => run.advance(),
+            Source::Spilled(run) => run.advance(len),
         }
     }
 }
 
+/// The record in front of a source, taken apart once: where its parts stand in the source.
+#[derive(Clone, Copy, Debug)]
+struct Head {
+    line: u64,
+    lhs_at: usize,
+    rhs_at: usize,
+    end: usize,
+}
+
+impl Head {
+    fn of(source: &Source) -> Option<Self> {
+        let octets = source.rest();
+        let (record, rest) = Record::split(octets)?;
+        let end = octets.len() - rest.len();
+        let rhs_at = end - record.rhs.len();
+        Some(Head {
+            line: record.line,
+            lhs_at: rhs_at - record.lhs.len(),
+            rhs_at,
+            end,
+        })
+    }
+
+    fn record<'a>(&self, source: &'a Source) -> Record<'a> {
+        let octets = source.rest();
+        Record {
+            line: self.line,
+            lhs: octets.get(self.lhs_at..self.rhs_at).unwrap_or_default(),
+            rhs: octets.get(self.rhs_at..self.end).unwrap_or_default(),
+        }
+    }
+}
+
+/// What sources that have ended sort by: behind all others, for which no number is too large.
+const ENDED: Prefix = Prefix::MAX;
+
 /// A merge of sorted sources; of equal LHSs the earlier source comes first.
+///
+/// A tournament: each inner node of a tree over the sources holds the source that lost there,
+/// so that the next least record is found with one comparison a level.
 pub(super) struct Merge {
     sources: Vec<Source>,
-    /// A binary heap of source numbers, the least head on top.
-    heap: Vec<usize>,
+    heads: Vec<Option<Head>>,
+    /// The beginning of each head's LHS.
     prefixes: Vec<Prefix>,
+    /// Node 1 is the root; the children of node n are 2n and 2n+1, and source n is the leaf
+    /// behind all nodes.
+    losers: Vec<usize>,
+    winner: usize,
 }
 
 impl Merge {
@@ -60,75 +100,98 @@ impl Merge {
                 run.begin()?;
             }
         }
+        let count = sources.len();
         let mut merge = Merge {
-            prefixes: sources
-                .iter()
-                .map(|s| s.head().map_or((0, 0), |r| prefix_of(r.lhs)))
-                .collect(),
-            heap: (0..sources.len())
-                .filter(|n| sources.get(*n).is_some_and(|s| s.head().is_some()))
-                .collect(),
+            heads: vec![None; count],
+            prefixes: vec![ENDED; count],
+            losers: vec![0; count],
+            winner: 0,
             sources,
         };
-        for at in (0..merge.heap.len() / 2).rev() {
-            merge.sift_down(at);
+        for n in 0..count {
+            merge.take_head(n);
         }
+        // Who wins at each node, leaves included.
+        let mut winners: Vec<usize> = (0..count).map(|n| n.saturating_sub(count)).collect();
+        winners.extend(0..count);
+        for node in (1..count).rev() {
+            let (Some(&left), Some(&right)) = (winners.get(2 * node), winners.get(2 * node + 1))
+            else {
+                continue;
+            };
+            let (winner, loser) = match merge.comes_first(right, left) {
+                true => (right, left),
+                false => (left, right),
+            };
+            if let (Some(w), Some(l)) = (winners.get_mut(node), merge.losers.get_mut(node)) {
+                (*w, *l) = (winner, loser);
+            }
+        }
+        merge.winner = winners.get(1).copied().unwrap_or(0);
         Ok(merge)
     }
 
-    fn compare(&self, a: usize, b: usize) -> Ordering {
-        let prefix = |n: usize| self.prefixes.get(n);
-        let lhs = |n: usize| self.sources.get(n).and_then(Source::head).map(|r| r.lhs);
-        prefix(a)
-            .cmp(&prefix(b))
-            .then_with(|| lhs(a).cmp(&lhs(b)))
-            .then(a.cmp(&b))
-    }
-
-    fn sift_down(&mut self, mut at: usize) {
-        loop {
-            let mut least = at;
-            for child in [2 * at + 1, 2 * at + 2] {
-                if let (Some(c), Some(l)) = (self.heap.get(child), self.heap.get(least))
-                    && self.compare(*c, *l) == Ordering::Less
-                {
-                    least = child;
-                }
-            }
-            if least == at {
-                return;
-            }
-            self.heap.swap(at, least);
-            at = least;
+    /// Takes apart what is in front of source `n` now.
+    fn take_head(&mut self, n: usize) {
+        let head = self.sources.get(n).and_then(Head::of);
+        let prefix = match (head, self.sources.get(n)) {
+            (Some(head), Some(source)) => prefix_of(head.record(source).lhs),
+            _ => ENDED,
+        };
+        if let (Some(h), Some(p)) = (self.heads.get_mut(n), self.prefixes.get_mut(n)) {
+            (*h, *p) = (head, prefix);
         }
     }
 
-    /// The source whose head is the least of all.
-    fn top(&self) -> Option<usize> {
-        self.heap.first().copied()
+    fn record(&self, n: usize) -> Option<Record<'_>> {
+        let head = self.heads.get(n)?.as_ref()?;
+        Some(head.record(self.sources.get(n)?))
+    }
+
+    fn comes_first(&self, a: usize, b: usize) -> bool {
+        let prefix = |n: usize| self.prefixes.get(n).copied().unwrap_or(ENDED);
+        let (left, right) = (prefix(a), prefix(b));
+        match left == right {
+            false => left < right,
+            true => self.comes_first_of_equals(a, b),
+        }
+    }
+
+    #[cold]
+    fn comes_first_of_equals(&self, a: usize, b: usize) -> bool {
+        match (self.record(a), self.record(b)) {
+            (Some(left), Some(right)) => left.lhs.cmp(right.lhs).then(a.cmp(&b)).is_lt(),
+            (left, _) => left.is_some(),
+        }
     }
 
     /// The least record.
     pub(super) fn head(&self) -> Option<Record<'_>> {
-        self.sources.get(self.top()?)?.head()
+        self.record(self.winner)
     }
 
     pub(super) fn advance(&mut self) -> io::Result<()> {
-        let Some(top) = self.top() else { return Ok(()) };
-        let mut ended = true;
-        if let Some(source) = self.sources.get_mut(top) {
-            source.advance()?;
-            if let Some(record) = source.head() {
-                ended = false;
-                if let Some(slot) = self.prefixes.get_mut(top) {
-                    *slot = prefix_of(record.lhs);
+        let mut winner = self.winner;
+        let Some(Some(head)) = self.heads.get(winner).copied() else {
+            return Ok(());
+        };
+        if let Some(source) = self.sources.get_mut(winner) {
+            source.advance(head.end)?;
+        }
+        self.take_head(winner);
+        let mut node = (self.sources.len() + winner) / 2;
+        while node > 0 {
+            if let Some(loser) = self.losers.get(node).copied()
+                && self.comes_first(loser, winner)
+            {
+                if let Some(slot) = self.losers.get_mut(node) {
+                    *slot = winner;
                 }
+                winner = loser;
             }
+            node /= 2;
         }
-        if ended {
-            self.heap.swap_remove(0);
-        }
-        self.sift_down(0);
+        self.winner = winner;
         Ok(())
     }
 

@@ -58,15 +58,16 @@ fn put_number(out: &mut Vec<u8>, mut number: u64) {
     out.push(number as u8);
 }
 
-/// The first 16 octets of an LHS as two numbers that sort the same; equal ones decide nothing.
-pub(super) type Prefix = (u64, u64);
+/// The first 16 octets of an LHS as a number that sorts the same; equal ones decide nothing.
+pub(super) type Prefix = u128;
 
 pub(super) fn prefix_of(lhs: &[u8]) -> Prefix {
-    let mut octets = [0; 16];
-    let len = lhs.len().min(octets.len());
-    if let (Some(to), Some(from)) = (octets.get_mut(..len), lhs.get(..len)) {
-        to.copy_from_slice(from);
+    if let Some(whole) = lhs.first_chunk() {
+        return u128::from_be_bytes(*whole);
     }
-    let whole = u128::from_be_bytes(octets);
-    ((whole >> 64) as u64, whole as u64)
+    let mut octets = [0; 16];
+    if let Some(to) = octets.get_mut(..lhs.len()) {
+        to.copy_from_slice(lhs);
+    }
+    u128::from_be_bytes(octets)
 }

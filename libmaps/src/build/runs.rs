@@ -23,11 +23,19 @@ use crate::store::duplicate::{Duplicate, Keep};
 /// items: so much stays in a processor's cache while it is sorted.
 const CHUNK_OCTETS: usize = 2 << 20;
 
-/// Where an entry stands in its chunk, with the beginning of its LHS for fast comparisons.
+/// Where an entry stands in its chunk, with the beginning of its LHS for fast comparisons, in
+/// two halves so that an item is no larger than it need be.
 #[derive(Clone, Copy, Debug)]
 struct Item {
-    prefix: Prefix,
+    prefix: (u64, u64),
     at: u32,
+    len: u32,
+}
+
+impl Item {
+    fn prefix(&self) -> Prefix {
+        Prefix::from(self.prefix.0) << 64 | Prefix::from(self.prefix.1)
+    }
 }
 
 #[derive(Debug, Default)]
@@ -51,30 +59,35 @@ impl Chunk {
             && (self.octets.len().saturating_add(octets) > CHUNK_OCTETS || items > CHUNK_OCTETS)
     }
 
-    /// The octets from an item's record on.
-    fn from(&self, item: &Item) -> &[u8] {
-        self.octets.get(item.at as usize..).unwrap_or_default()
+    fn octets_of(&self, item: &Item) -> &[u8] {
+        let at = item.at as usize;
+        let octets = self.octets.get(at..at + item.len as usize);
+        octets.unwrap_or_default()
     }
 
     fn lhs(&self, item: &Item) -> &[u8] {
-        Record::split(self.from(item)).map_or(&[], |(r, _)| r.lhs)
+        Record::split(self.octets_of(item)).map_or(&[], |(r, _)| r.lhs)
     }
 
-    /// The records in LHS order, those of one LHS in the order in which they came.
-    fn sorted(mut self) -> Vec<u8> {
+    /// The records in LHS order, those of one LHS in the order in which they came. The chunk is
+    /// empty then, with its memory.
+    fn sort(&mut self) -> Vec<u8> {
         let mut items = std::mem::take(&mut self.items);
-        items.sort_unstable_by(|a, b| {
-            a.prefix
-                .cmp(&b.prefix)
-                .then_with(|| self.lhs(a).cmp(self.lhs(b)))
-                .then(a.at.cmp(&b.at))
-        });
+        // Numbers sort without a jump that a processor has to guess; what they leave undecided
+        // is decided after that.
+        items.sort_unstable_by_key(Item::prefix);
+        for equals in items.chunk_by_mut(|a, b| a.prefix == b.prefix) {
+            if equals.len() > 1 {
+                equals.sort_unstable_by(|a, b| self.lhs(a).cmp(self.lhs(b)).then(a.at.cmp(&b.at)));
+            }
+        }
         let mut sorted = Vec::with_capacity(self.octets.len());
         for item in &items {
-            let from = self.from(item);
-            let len = Record::split(from).map_or(0, |(_, rest)| from.len() - rest.len());
-            sorted.extend_from_slice(from.get(..len).unwrap_or_default());
+            sorted.extend_from_slice(self.octets_of(item));
         }
+        items.clear();
+        self.items = items;
+        self.octets.clear();
         sorted
     }
 
@@ -86,7 +99,8 @@ impl Chunk {
 
 /// A sorted run: in memory, or written to a file.
 enum Run {
-    Sorting(JoinHandle<Vec<u8>>),
+    /// The sorted records to come, and the chunk, empty.
+    Sorting(JoinHandle<(Vec<u8>, Chunk)>),
     Sorted(Vec<u8>),
     Spilled(SpilledRun),
 }
@@ -97,6 +111,8 @@ pub(super) type MakeSpill = Box<dyn FnMut() -> io::Result<File>>;
 /// Entries on their way to a store.
 pub(super) struct Runs {
     chunk: Chunk,
+    /// Chunks that were sorted: memory that is used again is faster than new.
+    spare: Vec<Chunk>,
     runs: Vec<Run>,
     budget_octets: usize,
     make_spill: MakeSpill,
@@ -107,6 +123,7 @@ impl Runs {
     pub(super) fn new(budget_octets: usize, make_spill: MakeSpill) -> Self {
         Runs {
             chunk: Chunk::with_room(),
+            spare: Vec::new(),
             runs: Vec::new(),
             budget_octets,
             make_spill,
@@ -124,19 +141,23 @@ impl Runs {
             .ok()
             .filter(|_| u32::try_from(octets).is_ok())
             .ok_or(io::ErrorKind::FileTooLarge)?;
-        self.chunk.items.push(Item {
-            prefix: prefix_of(record.lhs),
-            at,
-        });
         record.write(&mut self.chunk.octets);
+        let prefix = prefix_of(record.lhs);
+        self.chunk.items.push(Item {
+            prefix: ((prefix >> 64) as u64, prefix as u64),
+            at,
+            len: (self.chunk.octets.len() - at as usize) as u32,
+        });
         Ok(())
     }
 
     fn end_chunk(&mut self) -> io::Result<()> {
-        let chunk = std::mem::replace(&mut self.chunk, Chunk::with_room());
+        self.take_sorted()?;
+        let next = self.spare.pop().unwrap_or_else(Chunk::with_room);
+        let mut chunk = std::mem::replace(&mut self.chunk, next);
         let sorting = std::thread::Builder::new()
             .name("sort".into())
-            .spawn(move || chunk.sorted())?;
+            .spawn(move || (chunk.sort(), chunk))?;
         self.runs.push(Run::Sorting(sorting));
         let in_memory = self
             .runs
@@ -149,6 +170,21 @@ impl Runs {
         Ok(())
     }
 
+    /// Takes what the sorting threads have finished.
+    fn take_sorted(&mut self) -> io::Result<()> {
+        for run in &mut self.runs {
+            if matches!(run, Run::Sorting(handle) if handle.is_finished()) {
+                let finished = std::mem::replace(run, Run::Sorted(Vec::new()));
+                if let Run::Sorting(handle) = finished {
+                    let (sorted, chunk) = joined(handle)?;
+                    *run = Run::Sorted(sorted);
+                    spared(&mut self.spare, chunk);
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Merges the runs that are in memory to one in the spill file.
     fn spill_runs(&mut self) -> io::Result<()> {
         let mut sources = Vec::new();
@@ -156,10 +192,11 @@ impl Runs {
             match run {
                 Run::Spilled(run) => self.runs.push(Run::Spilled(run)),
                 Run::Sorted(octets) => sources.push(Source::Memory { octets, at: 0 }),
-                Run::Sorting(handle) => sources.push(Source::Memory {
-                    octets: joined(handle)?,
-                    at: 0,
-                }),
+                Run::Sorting(handle) => {
+                    let (octets, chunk) = joined(handle)?;
+                    spared(&mut self.spare, chunk);
+                    sources.push(Source::Memory { octets, at: 0 });
+                }
             }
         }
         if self.spill.is_none() {
@@ -190,15 +227,15 @@ impl Runs {
         sink: &mut Sink<'_>,
     ) -> Result<Vec<Duplicate>, StoreError> {
         let is_small = self.runs.is_empty() && self.chunk.octets.len() < BATCH_OCTETS;
-        let last = std::mem::take(&mut self.chunk).sorted();
-        self.runs.push(Run::Sorted(last));
+        self.runs.push(Run::Sorted(self.chunk.sort()));
+        (self.chunk, self.spare) = Default::default();
         let mut sources = Vec::new();
         for run in self.runs {
             let source = match run {
                 Run::Spilled(run) => Source::Spilled(run),
                 Run::Sorted(octets) => Source::Memory { octets, at: 0 },
                 Run::Sorting(handle) => Source::Memory {
-                    octets: joined(handle).map_err(on_io)?,
+                    octets: joined(handle).map_err(on_io)?.0,
                     at: 0,
                 },
             };
@@ -219,11 +256,19 @@ impl Runs {
             Run::Sorted(sorted) => sorted.capacity(),
             Run::Spilled(_) => 0,
         });
-        runs.sum::<usize>() + self.chunk.memory()
+        let spare: usize = self.spare.iter().map(Chunk::memory).sum();
+        runs.sum::<usize>() + self.chunk.memory() + spare
     }
 }
 
-fn joined(handle: JoinHandle<Vec<u8>>) -> io::Result<Vec<u8>> {
+/// Keeps a chunk, but for one that a large entry made large.
+fn spared(spare: &mut Vec<Chunk>, chunk: Chunk) {
+    if chunk.octets.capacity() <= 2 * CHUNK_OCTETS {
+        spare.push(chunk);
+    }
+}
+
+fn joined(handle: JoinHandle<(Vec<u8>, Chunk)>) -> io::Result<(Vec<u8>, Chunk)> {
     handle
         .join()
         .map_err(|_| io::Error::other("a sorting thread stopped"))

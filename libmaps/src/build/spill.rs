@@ -72,9 +72,13 @@ impl SpilledRun {
         self.end
     }
 
-    /// The record in front; `None` before [`SpilledRun::begin`] and after the last one.
-    pub(super) fn head(&self) -> Option<Record<'_>> {
-        Record::split(self.window.get(self.head..)?).map(|(record, _)| record)
+    /// What is in the window from the record in front on.
+    pub(super) fn rest(&self) -> &[u8] {
+        self.window.get(self.head..).unwrap_or_default()
+    }
+
+    fn has_no_whole_record(&self) -> bool {
+        Record::split(self.rest()).is_none()
     }
 
     /// Reads the first record in.
@@ -82,13 +86,10 @@ impl SpilledRun {
         self.refill()
     }
 
-    /// Goes on to the next record.
-    pub(super) fn advance(&mut self) -> io::Result<()> {
-        let window = self.window.get(self.head..).unwrap_or_default();
-        if let Some((_, rest)) = Record::split(window) {
-            self.head = self.window.len() - rest.len();
-        }
-        if self.head().is_none() && self.at < self.end {
+    /// Goes on to the next record, behind one of so many octets.
+    pub(super) fn advance(&mut self, len: usize) -> io::Result<()> {
+        self.head += len;
+        if self.has_no_whole_record() && self.at < self.end {
             self.refill()?;
         }
         Ok(())
@@ -98,7 +99,7 @@ impl SpilledRun {
     fn refill(&mut self) -> io::Result<()> {
         self.window.drain(..self.head);
         self.head = 0;
-        while self.head().is_none() && self.at < self.end {
+        while self.has_no_whole_record() && self.at < self.end {
             let kept = self.window.len();
             let left = usize::try_from(self.end - self.at).unwrap_or(usize::MAX);
             self.window.resize(kept + left.min(WINDOW_OCTETS), 0);

@@ -168,7 +168,7 @@ fn open_same(path: &Path, seen: &Metadata) -> Result<Option<File>, StoreError> {
     let mut options = OpenOptions::new();
     options.read(true);
     options.custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-    let file = match options.open(path) {
+    let file = match patiently(|| options.open(path)) {
         Ok(file) => file,
         // A link, a socket, or nothing any more.
         Err(e)
@@ -181,9 +181,7 @@ fn open_same(path: &Path, seen: &Metadata) -> Result<Option<File>, StoreError> {
         }
         Err(e) => return Err(StoreError::io(path, "open", e)),
     };
-    let opened = file
-        .metadata()
-        .map_err(|e| StoreError::io(path, "stat", e))?;
+    let opened = patiently(|| file.metadata()).map_err(|e| StoreError::io(path, "stat", e))?;
     let same = (opened.dev(), opened.ino()) == (seen.dev(), seen.ino());
     Ok(same.then_some(file))
 }

@@ -83,6 +83,10 @@ pub fn under_kills(fire: &Fire, pauses: Pauses) -> io::Result<Totals> {
     let waiting = field.drain(&fire.programs)?;
     let mut totals = field.close(kills)?;
     totals.waiting = waiting;
+    for left in field.site.left_over()? {
+        totals.losses.push(format!("{left} is left over"));
+        totals.lost += 1;
+    }
     Ok(totals)
 }
 

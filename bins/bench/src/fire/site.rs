@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use libmaps::map::{Entry, MapClass, StoreError};
 use libmaps::store::publish::{Options, Publisher};
@@ -95,6 +96,25 @@ impl Site {
     /// The folder of the queue.
     pub(super) fn queue(&self) -> PathBuf {
         self.root.join("var/spool/mqueue")
+    }
+
+    /// Texts of messages that are no longer in the queue, or never were. The server removes
+    /// one a moment after its message.
+    pub(super) fn left_over(&self) -> io::Result<Vec<String>> {
+        let mut left = Vec::new();
+        for _ in 0..100 {
+            left.clear();
+            for folder in ["incoming", "large"] {
+                for entry in fs::read_dir(self.queue().join(folder))? {
+                    left.push(format!("{folder}/{}", entry?.file_name().display()));
+                }
+            }
+            if left.is_empty() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(left)
     }
 
     /// How many messages are in the queue.

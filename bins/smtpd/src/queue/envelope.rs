@@ -164,7 +164,7 @@ pub enum Origin {
 }
 
 impl Origin {
-    pub(super) fn is_client(&self) -> bool {
+    fn is_client(&self) -> bool {
         *self == Origin::Client
     }
 }

@@ -89,3 +89,34 @@ fn a_storm_of_logins() {
         assert!(reply.starts_with("535 5.7.0 "), "{reply}");
     }
 }
+
+/// A saslauthd that is slow with everybody: it answers nobody before eight have asked.
+#[test]
+fn logins_that_wait_for_saslauthd_hold_up_nobody() {
+    use std::io::{Read, Write};
+    let site = Site::new("define(`confAUTH_MECHANISMS', `PLAIN')dnl");
+    site.write(
+        "etc/sasl2/Sendmail.conf",
+        "pwcheck_method: saslauthd\nsaslauthd_path: /run/mux\n",
+    );
+    std::fs::create_dir_all(site.path("run")).unwrap();
+    let listener = std::os::unix::net::UnixListener::bind(site.path("run/mux")).unwrap();
+    std::thread::spawn(move || {
+        let mut asking: Vec<_> = (0..8).map(|_| listener.accept().unwrap().0).collect();
+        for stream in &mut asking {
+            let _ = stream.read(&mut [0; 512]);
+            let _ = stream.write_all(b"\0\x02NO");
+        }
+    });
+    let server = site.start();
+    let mut storm: Vec<Client> = (0..8)
+        .map(|_| Client::hello(server.only_port()).0)
+        .collect();
+    for client in &mut storm {
+        client.send(b"AUTH PLAIN AG5vYm9keQB3cm9uZw==\r\n");
+    }
+    for client in &mut storm {
+        let reply = client.reply();
+        assert!(reply.starts_with("535 5.7.0 "), "{reply}");
+    }
+}

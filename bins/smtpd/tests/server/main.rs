@@ -25,5 +25,6 @@ mod logging;
 mod mail;
 mod proxy;
 mod run_as;
+mod socket_maps;
 mod tls;
 mod wire;

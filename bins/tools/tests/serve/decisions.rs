@@ -91,6 +91,23 @@ fn what_postfix_is_told() {
             "client_name=www.bank.example encryption_protocol=TLSv1.3 encryption_keysize=128 sender=a@x.example recipient=b@example.org",
             "503 5.7.0 not authenticated",
         ),
+        // Who it is must be known: mail of this host itself may go anywhere.
+        (
+            "RCPT",
+            "client_address=unknown sender=a@x.example recipient=b@far.example policy_context=permit",
+            "451 4.3.5 The request names no client_address",
+        ),
+        (
+            "RCPT",
+            "client_address= sender=a@x.example recipient=b@far.example policy_context=permit",
+            "451 4.3.5 The request names no client_address",
+        ),
+        (
+            "CONNECT",
+            "client_address=unix:/x",
+            "451 4.3.5 The request names no client_address",
+        ),
+        ("MAIL", "sender=grün@good.example", "550 5.7.1 not you"),
         // Nothing of ours to say.
         (
             "DATA",

@@ -70,7 +70,7 @@ impl Draft {
     /// Fills the draft with the octets of a file, which was found at `from`.
     pub(super) fn copy_whole(&self, mut file: File, from: &Path) -> Result<(), StoreError> {
         let at = |action| move |e| StoreError::io(from, action, e);
-        file.rewind().map_err(at("read"))?;
+        patiently(|| file.rewind()).map_err(at("read"))?;
         self.disk.copy(&file, &self.file).map_err(at("copy"))
     }
 

@@ -390,8 +390,9 @@ impl Publisher {
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
+        let disk = &self.options.disk;
         let old = self.old.as_ref().zip(self.old_file.as_ref());
-        let kept_berkeley = keep_berkeley(&self.options.disk, &self.target, old)?;
+        let kept_berkeley = keep_berkeley(disk, &self.target, old)?;
         let entries = match entries {
             Some(entries) => entries,
             None => {

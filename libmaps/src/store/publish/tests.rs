@@ -194,8 +194,7 @@ fn swapping<T>(left: &Path, right: &Path, work: impl FnOnce() -> T) -> T {
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !over.load(Ordering::Relaxed) {
-                let _ =
-                    crate::store::disk::Disk::exchange(&crate::store::disk::System, left, right);
+                let _ = System.exchange(left, right);
             }
         });
         let done = work();

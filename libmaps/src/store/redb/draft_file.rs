@@ -1,9 +1,10 @@
 //! A draft seen by redb: large pieces of it in memory, and its first failure remembered.
 //!
-//! redb writes page by page, and many pages twice: first with their entries,
-//! then with the checksums of what stands below them. So pages are gathered in
-//! chunks, which go to the file when they outgrow their memory and when the
-//! store is closed.
+//! redb writes page by page, and some pages twice: first with their entries,
+//! then with the checksums of what stands below them. So new pages are gathered
+//! in chunks, which go to the file when they outgrow their memory and when the
+//! store is closed. What is written again to a chunk that is in the file goes
+//! there at once: that is a page here and there.
 //!
 //! redb writes once more when a store is closed, and a close has no result: a
 //! failure there would be lost and a store published that was not closed
@@ -19,7 +20,6 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use redb::StorageBackend;
 
-use super::snapshot::overlap;
 use crate::map::StoreError;
 use crate::store::disk::{DiskFile, patiently};
 
@@ -35,16 +35,18 @@ pub(super) struct DraftFile {
     state: Mutex<Chunks>,
 }
 
-/// The chunks that were changed and are not in the file yet.
+/// The chunks that are new and not in the file yet.
 #[derive(Debug)]
 struct Chunks {
     /// The length of the draft; the file has it too.
     len: u64,
-    /// Where the octets that were ever written end: behind them the file has zeros.
-    written_end: u64,
+    /// The chunks before this one were in the file from the beginning.
+    first_new: u64,
     changed: BTreeMap<u64, Chunk>,
     /// The chunks that were written to at any time.
     written: BTreeSet<u64>,
+    /// Memory of a chunk that went to the file, for the next one: that is faster than new memory.
+    spare: Vec<u8>,
     most_chunks: usize,
     /// Counts the writes, to tell which chunk was left alone for longest.
     clock: u64,
@@ -77,9 +79,10 @@ impl DraftFile {
             watch: watch.clone(),
             state: Mutex::new(Chunks {
                 len,
-                written_end: len,
+                first_new: len.div_ceil(CHUNK),
                 changed: BTreeMap::new(),
                 written: BTreeSet::new(),
+                spare: Vec::new(),
                 most_chunks: usize::try_from(memory_octets / CHUNK).unwrap_or(usize::MAX),
                 clock: 0,
             }),
@@ -100,11 +103,12 @@ impl DraftFile {
 }
 
 impl Watch {
-    /// Whether the file is more than half as long again as what was written to it.
+    /// Whether the file is more than twice as long as what was written to it: redb doubles it
+    /// when it is full, and what nothing was written to takes no place on the disk.
     pub(super) fn is_mostly_holes(&self) -> bool {
         let len = self.0.len.load(Ordering::Relaxed);
         let written = self.0.written_octets.load(Ordering::Relaxed);
-        len > written.saturating_add(written / 2)
+        len > written.saturating_mul(2)
     }
 
     /// The first error, if there was one, as one of the file at `path`.
@@ -134,7 +138,7 @@ impl Chunks {
             file.file().read_exact_at(out, offset)?;
         }
         for (number, chunk) in self.changed.range(numbers) {
-            overlap(CHUNK, *number, offset, out.len(), |in_chunk, in_range| {
+            overlap(*number, offset, out.len(), |in_chunk, in_range| {
                 if let (Some(from), Some(to)) = (chunk.octets.get(in_chunk), out.get_mut(in_range))
                 {
                     to.copy_from_slice(from);
@@ -150,16 +154,20 @@ impl Chunks {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         for number in offset / CHUNK..end.div_ceil(CHUNK) {
-            self.clock += 1;
-            let touched = self.clock;
             if !self.changed.contains_key(&number) {
-                let octets = self.load(file, number)?;
-                self.written.insert(number);
+                let is_new = self.written.insert(number) && number >= self.first_new;
+                if !is_new {
+                    self.write_through(file, number, offset, data)?;
+                    continue;
+                }
+                let octets = self.zeros(number);
+                let touched = self.clock;
                 self.changed.insert(number, Chunk { octets, touched });
             }
+            self.clock += 1;
             if let Some(chunk) = self.changed.get_mut(&number) {
-                chunk.touched = touched;
-                overlap(CHUNK, number, offset, data.len(), |in_chunk, in_range| {
+                chunk.touched = self.clock;
+                overlap(number, offset, data.len(), |in_chunk, in_range| {
                     if let (Some(to), Some(from)) =
                         (chunk.octets.get_mut(in_chunk), data.get(in_range))
                     {
@@ -169,21 +177,32 @@ impl Chunks {
             }
             self.make_room(file)?;
         }
-        self.written_end = self.written_end.max(end);
         Ok(())
     }
 
-    /// A chunk as the file has it; the last one is as long as the draft goes.
-    fn load(&self, file: &DiskFile, number: u64) -> io::Result<Vec<u8>> {
-        let start = number * CHUNK;
-        let len = CHUNK.min(self.len.saturating_sub(start));
-        let mut octets = vec![0; usize::try_from(len).unwrap_or_default()];
-        let there = self.written_end.saturating_sub(start).min(len);
-        let there = usize::try_from(there).unwrap_or_default();
-        if let Some(there) = octets.get_mut(..there) {
-            file.file().read_exact_at(there, start)?;
-        }
-        Ok(octets)
+    /// Writes what of `data` lies in a chunk that is in the file.
+    fn write_through(
+        &self,
+        file: &DiskFile,
+        number: u64,
+        offset: u64,
+        data: &[u8],
+    ) -> io::Result<()> {
+        let mut done = Ok(());
+        overlap(number, offset, data.len(), |_, in_range| {
+            let at = offset + in_range.start as u64;
+            done = file.write_all_at(data.get(in_range).unwrap_or_default(), at);
+        });
+        done
+    }
+
+    /// A chunk that nothing was written to; the last one is as long as the draft goes.
+    fn zeros(&mut self, number: u64) -> Vec<u8> {
+        let len = CHUNK.min(self.len.saturating_sub(number * CHUNK));
+        let mut octets = std::mem::take(&mut self.spare);
+        octets.clear();
+        octets.resize(usize::try_from(len).unwrap_or_default(), 0);
+        octets
     }
 
     /// Writes the chunk that was left alone for longest where there are too many.
@@ -196,7 +215,9 @@ impl Chunks {
             return Ok(());
         };
         file.write_all_at(&chunk.octets, number * CHUNK)?;
-        self.changed.remove(&number);
+        if let Some(chunk) = self.changed.remove(&number) {
+            self.spare = chunk.octets;
+        }
         Ok(())
     }
 
@@ -213,7 +234,6 @@ impl Chunks {
         self.write_ends(file, self.len.min(len) / CHUNK)?;
         file.set_len(len)?;
         self.len = len;
-        self.written_end = self.written_end.min(len);
         Ok(())
     }
 
@@ -224,6 +244,24 @@ impl Chunks {
             file.write_all_at(&chunk.octets, number * CHUNK)?;
         }
         Ok(())
+    }
+}
+
+/// Calls `f` with the part that a range covers of chunk `number`, and the part of the range.
+fn overlap(
+    number: u64,
+    offset: u64,
+    len: usize,
+    f: impl FnOnce(std::ops::Range<usize>, std::ops::Range<usize>),
+) {
+    let start = number * CHUNK;
+    let from = offset.max(start);
+    let to = (offset + len as u64).min(start + CHUNK);
+    if from < to {
+        f(
+            (from - start) as usize..(to - start) as usize,
+            (from - offset) as usize..(to - offset) as usize,
+        );
     }
 }
 

@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use redb::{
-    Builder, Database, MultimapTableDefinition, ReadOnlyMultimapTable, ReadOnlyTable,
+    Builder, MultimapTableDefinition, ReadOnlyDatabase, ReadOnlyMultimapTable, ReadOnlyTable,
     ReadableDatabase, ReadableTable, TableDefinition,
 };
 
@@ -65,7 +65,7 @@ pub struct RedbMap {
 /// The open store.
 struct Store {
     table: Table,
-    db: Database,
+    db: ReadOnlyDatabase,
     /// The same file once more, to read all entries without driving pages out of the cache.
     file: File,
 }
@@ -113,12 +113,9 @@ impl RedbMap {
             let again = again.map_err(|e| StoreError::io(path, "open", e))?;
             let backend =
                 snapshot::Snapshot::new(file).map_err(|e| StoreError::io(path, "open", e))?;
-            let mut builder = Builder::new();
-            builder
+            let db = Builder::new()
                 .set_cache_size(cache_octets)
-                .set_repair_callback(|session| session.abort());
-            let db = builder
-                .create_with_backend(backend)
+                .open_read_only_with_backend(backend)
                 .map_err(|e| from_redb(path, e))?;
             let read = db.begin_read().map_err(|e| from_redb(path, e))?;
             let meta = read.open_table(META).map_err(|e| from_redb(path, e))?;

@@ -2,6 +2,7 @@ use super::*;
 use crate::map::MapClass;
 use crate::store::disk::{DiskFile, System};
 use proptest::prelude::*;
+use redb::Database;
 use std::collections::BTreeMap;
 
 fn on_disk(file: File) -> DiskFile {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use libmaps::address::AddressError;
+use libmaps::address::{Address, AddressError, ReversePath};
 use libmaps::decision::{Decision, Probe, Trace};
 use libmaps::map::StoreError;
 use libmaps::policy::facts::{self, Answer, Facts, Login, Need, Resolve, Session, Tls};
@@ -13,7 +13,6 @@ use libmaps::site::Site;
 use libmaps::site::machine::domain_literal;
 
 use super::PolicyRequest;
-use crate::ask::Story;
 use crate::consult::addresses_of;
 
 /// How much of each decision is logged.
@@ -147,8 +146,13 @@ impl PolicyService {
             maps: &maps,
         };
         let (sender, recipient) = (request.get("sender"), request.get("recipient"));
-        let story = Story::new(self.session(request), sender, recipient, String::new());
-        let session = &story.session;
+        let from = ReversePath::parse(sender.as_bytes());
+        let mut session = self.session(request);
+        session.sender_text = format!("<{sender}>");
+        if let Ok(path) = &from {
+            session.sender = path.clone();
+        }
+        let session = &session;
         let mut known = Facts::new();
         let mut rulings = Vec::new();
         let mut rule = |ruleset, ask: &dyn Fn(&Facts) -> Ruling| {
@@ -157,6 +161,14 @@ impl PolicyService {
         };
         let moment = request.get("protocol_state");
         if !matches!(moment, "CONNECT" | "HELO" | "EHLO" | "MAIL" | "RCPT") {
+            return rulings;
+        }
+        // Without an address it would be mail of this host itself, which may go anywhere.
+        if session.client_addr.is_empty() {
+            let outcome = Outcome::refuse("4.3.5", "451 The request names no client_address");
+            rule("request", &|_| {
+                Ok(Decision::new(outcome.clone(), Trace::new()))
+            });
             return rulings;
         }
         rule("check_relay", &|facts| {
@@ -170,7 +182,7 @@ impl PolicyService {
         if !matches!(moment, "MAIL" | "RCPT") {
             return rulings;
         }
-        match &story.from {
+        match &from {
             Ok(_) => rule("check_mail", &|facts| {
                 check_mail::check_mail(policy, session, facts)
             }),
@@ -179,15 +191,15 @@ impl PolicyService {
         if moment != "RCPT" {
             return rulings;
         }
-        match &story.to {
-            Some(Ok(to)) => rule("check_rcpt", &|facts| {
-                check_rcpt::check_rcpt(policy, session, facts, to)
-            }),
-            Some(Err(error)) => rule("check_rcpt", &|_| Ok(no_address(*error))),
-            None => rule("check_rcpt", &|_| {
+        match (recipient, Address::parse(recipient.as_bytes())) {
+            ("", _) => rule("check_rcpt", &|_| {
                 let outcome = Outcome::refuse("nouser", "553 User address required");
                 Ok(Decision::new(outcome, Trace::new()))
             }),
+            (_, Ok(to)) => rule("check_rcpt", &|facts| {
+                check_rcpt::check_rcpt(policy, session, facts, &to)
+            }),
+            (_, Err(error)) => rule("check_rcpt", &|_| Ok(no_address(error))),
         }
         rulings
     }
