@@ -15,7 +15,7 @@ use crate::turns::{self, Contender};
 const MESSAGE_OCTETS: usize = 1024;
 
 /// What one session does in a turn.
-type Work = fn(&Running, usize, Duration) -> io::Result<(u64, f64)>;
+pub(super) type Work = fn(&Running, usize, Duration) -> io::Result<(u64, f64)>;
 
 /// Messages of 1 KiB over connections that stay.
 pub(super) fn reused(bench: &Bench, report: &mut Report) -> io::Result<()> {

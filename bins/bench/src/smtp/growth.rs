@@ -1,10 +1,9 @@
 //! How cost grows: more sessions, larger messages.
 
 use std::io;
-use std::time::Duration;
 
-use super::accept::{accept, measure};
-use super::server::{Role, Running, Server};
+use super::accept::{Work, accept, measure};
+use super::server::{Role, Server};
 use crate::report::{Report, Subject, Whose};
 use crate::setting::{Bench, Extent};
 use crate::turns::{self, Contender};
@@ -53,7 +52,6 @@ fn sessions(bench: &Bench, servers: &[Server], report: &mut Report) -> io::Resul
 }
 
 fn octets(bench: &Bench, servers: &[Server], report: &mut Report) -> io::Result<()> {
-    type Work = fn(&Running, usize, Duration) -> io::Result<(u64, f64)>;
     const KIB: usize = 1024;
     const MIB: usize = 1024 * KIB;
     let sizes: [(usize, Work); 6] = [

@@ -61,6 +61,9 @@ enum Part {
     Growth,
 }
 
+/// Measures a part.
+type Measure = fn(&Bench, &mut Report) -> io::Result<()>;
+
 /// Measures, and prints tables.
 ///
 /// # Errors
@@ -69,7 +72,7 @@ pub(crate) fn run(args: &Args) -> io::Result<()> {
     let bench = args.setting.open()?;
     site::many_files()?;
     let mut report = Report::default();
-    let parts: [(Part, fn(&Bench, &mut Report) -> io::Result<()>); 7] = [
+    let parts: [(Part, Measure); 7] = [
         (Part::Accept, accept::reused),
         (Part::New, accept::new_each),
         (Part::Connect, accept::connections),

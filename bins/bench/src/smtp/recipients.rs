@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::accept::measure;
+use super::accept::{Work, measure};
 use super::client::{Client, repeat};
 use super::server::{Role, Running, Server};
 use super::site::virtual_user;
@@ -24,7 +24,7 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> io::Result<()> {
         rows: Vec::new(),
         targets: Vec::new(),
     };
-    let groups: [(u64, f64, fn(&Running, usize, Duration) -> _); 2] = [
+    let groups: [(u64, f64, Work); 2] = [
         (1, 4.0, |server, _, time| answers(server, 1, time)),
         (50, 10.0, |server, _, time| answers(server, 50, time)),
     ];
