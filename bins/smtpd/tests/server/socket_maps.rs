@@ -75,8 +75,8 @@ fn what_the_server_of_a_map_says_counts() {
     // Without a server of the maps nobody can tell.
     let server = site.start();
     let (mut client, _) = Client::hello(server.only_port());
-    let mut say = |line: &str| client.say(line).get(..9).unwrap_or_default().to_owned();
-    assert_eq!(say("MAIL FROM:<a@b.example>"), "451 4.3.0");
+    let reply = client.say("MAIL FROM:<a@b.example>");
+    assert!(reply.starts_with("451 4.3.0"), "{reply}");
     let replies = [
         ("access from:spam.example", "OK ERROR:5.7.1:550 We know you"),
         ("access from:odd.example", "TEMP out of order"),
@@ -88,6 +88,8 @@ fn what_the_server_of_a_map_says_counts() {
         ),
     ];
     let _told = serve(&socket, &replies);
+    let (mut client, _) = Client::hello(server.only_port());
+    let mut say = |line: &str| client.say(line).get(..9).unwrap_or_default().to_owned();
     for (from, want) in [
         ("a@spam.example", "550 5.7.1"),
         ("a@odd.example", "451 4.3.0"),

@@ -137,7 +137,8 @@ fn inet(host: &str, port: &str) -> Result<Endpoint, AddressFault> {
     let port = port
         .parse()
         .map_err(|_| AddressFault("expected a port number"))?;
-    if host.is_empty() || host.contains(['/', ' ']) {
+    let fits = |octet: u8| octet.is_ascii_alphanumeric() || b"-._:%".contains(&octet);
+    if host.is_empty() || !host.bytes().all(fits) {
         return Err(AddressFault("expected a host"));
     }
     Ok(Endpoint::Inet(host.to_owned(), port))
@@ -195,6 +196,8 @@ mod tests {
             ("inet:99999@127.0.0.1", Some("a")),
             ("inet:1@", Some("a")),
             ("inet:host:port:name", None),
+            ("inet:ine\nt:1@h:1:name", None),
+            ("inet:1@a@b", Some("a")),
             ("tcp:1@host", Some("a")),
             (long.as_str(), Some("a")),
         ] {
