@@ -50,6 +50,12 @@ pub enum MapClass {
     Socket,
     /// In memory: tests and programs that link the library.
     Memory,
+    /// Shared by hosts through PostgreSQL; what is read is a replica, a redb map.
+    Pgsql,
+    /// Shared by hosts through Redis or Valkey; what is read is a replica, a redb map.
+    Redis,
+    /// Shared by hosts through LDAP; what is read is a replica, a redb map.
+    Ldap,
 }
 
 impl MapClass {
@@ -63,6 +69,9 @@ impl MapClass {
             MapClass::Sled => "sled",
             MapClass::Socket => "socket",
             MapClass::Memory => "memory",
+            MapClass::Pgsql => "pgsql",
+            MapClass::Redis => "redis",
+            MapClass::Ldap => "ldap",
         }
     }
 }
@@ -249,6 +258,16 @@ pub enum StoreError {
         /// The limit.
         why: String,
     },
+    /// The engine that hosts share the map by could not be asked, or refused.
+    #[error("{}: {why}", path.display())]
+    Engine {
+        /// The map's connection file, or its replica.
+        path: PathBuf,
+        /// What went wrong, with the engine's own words.
+        why: String,
+        /// What a program ends with: 75 where waiting may help.
+        exit: SysExit,
+    },
     /// The operating system refused.
     #[error("{}: cannot {action} it: {}", path.display(), io_reason(source))]
     Io {
@@ -299,6 +318,7 @@ impl StoreError {
             | StoreError::Unsupported { path, .. }
             | StoreError::Unsafe { path, .. }
             | StoreError::TooLarge { path, .. }
+            | StoreError::Engine { path, .. }
             | StoreError::Io { path, .. } => path,
         }
     }
@@ -315,7 +335,8 @@ impl StoreError {
             StoreError::Unsafe { why, .. } => (*why).into(),
             StoreError::Foreign { why, .. }
             | StoreError::Unsupported { why, .. }
-            | StoreError::TooLarge { why, .. } => why.clone(),
+            | StoreError::TooLarge { why, .. }
+            | StoreError::Engine { why, .. } => why.clone(),
             StoreError::Io { source, .. } => io_reason(source),
         }
     }
@@ -330,6 +351,7 @@ impl StoreError {
             StoreError::Unsupported { .. } => SysExit::Config,
             StoreError::Foreign { .. } | StoreError::Unsafe { .. } => SysExit::CantCreate,
             StoreError::TooLarge { .. } => SysExit::DataErr,
+            StoreError::Engine { exit, .. } => *exit,
             StoreError::Io { source, .. } => match source.kind() {
                 io::ErrorKind::PermissionDenied => SysExit::Config,
                 _ => SysExit::IoErr,
@@ -343,6 +365,7 @@ impl StoreError {
     pub fn is_temporary(&self) -> bool {
         match self {
             StoreError::InUse { .. } => true,
+            StoreError::Engine { exit, .. } => *exit == SysExit::TempFail,
             StoreError::Io { source, .. } => source.kind() != io::ErrorKind::PermissionDenied,
             _ => false,
         }

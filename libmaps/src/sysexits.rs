@@ -70,6 +70,13 @@ impl SysExit {
         self as u8
     }
 
+    /// The one of this number.
+    #[must_use]
+    pub fn of_code(code: i32) -> Option<Self> {
+        let mut all = SysExit::ALL.into_iter();
+        all.find(|exit| i32::from(exit.code()) == code)
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_temporary(self) -> bool {

@@ -16,7 +16,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("prescan", &[]),
     ("source", &["lhs", "rhs", "sysexits", "prescan"]),
     ("map", &["lhs", "rhs", "sysexits"]),
-    ("store", &["lhs", "rhs", "map"]),
+    ("store", &["lhs", "rhs", "sysexits", "map"]),
     ("live", &["map"]),
     ("build", &["source", "map", "store"]),
     ("site", &["map", "prescan", "source", "store"]),

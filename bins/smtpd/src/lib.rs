@@ -19,6 +19,7 @@ pub mod deliver;
 pub mod demo;
 pub mod drop;
 pub mod dsn;
+pub mod follower;
 pub mod header;
 pub mod listener;
 pub mod log;

@@ -29,6 +29,7 @@ use libmaps::sasl::mechanism::{
 use libmaps::sasl::password::{Password, SecretBytes};
 use libmaps::sasl::secret::Secrets;
 use libmaps::site::Site;
+use libmaps::store::shared::Connection;
 use tokio::sync::Semaphore;
 
 use crate::session::Login;
@@ -127,6 +128,9 @@ impl Logins {
             .filter(listed)
             .collect();
         let path = site.below(&conf.sasldb_path);
+        // Accounts that hosts share are read from their replica; a connection file that is wrong
+        // is told when it is opened as a map.
+        let path = Connection::readable(&path, site.root.as_deref()).unwrap_or(path);
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         let hashing = Arc::new(Gate::new(processors));
         let mut checkers: Vec<Box<dyn PasswordChecker>> = Vec::new();

@@ -7,6 +7,7 @@ use libmaps::policy::maps::file_of;
 use libmaps::sasl::conf::{Conf, folders};
 use libmaps::site::Site;
 use libmaps::site::load::DEFAULT_FILE;
+use libmaps::store::shared::Connection;
 
 use crate::drop::Submit;
 
@@ -108,5 +109,10 @@ fn logins(site: &Site, reach: &mut Reach) {
         reach.read_file(&folder.join("Sendmail.conf"));
     }
     let conf = Conf::read("Sendmail", &folders).unwrap_or_default();
-    reach.read_file(&site.below(&conf.sasldb_path));
+    let accounts = site.below(&conf.sasldb_path);
+    // Accounts that hosts share are read from their replica.
+    if let Ok(replica) = Connection::readable(&accounts, site.root.as_deref()) {
+        reach.read_file(&replica);
+    }
+    reach.read_file(&accounts);
 }

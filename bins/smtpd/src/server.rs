@@ -17,6 +17,7 @@ use crate::agent;
 use crate::connection::Phase;
 use crate::deliver;
 use crate::drop;
+use crate::follower::Follower;
 use crate::listener::{self, Bound};
 use crate::log::{Level, Log};
 use crate::notify::{notify, reloading};
@@ -114,6 +115,7 @@ pub struct Prepared {
     site: Site,
     bound: Vec<Bound>,
     tls: Option<Arc<Tls>>,
+    follower: Follower,
     reach: Option<Reach>,
 }
 
@@ -128,12 +130,14 @@ pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
     // What only root can read or do comes before: the drop folder, the key of TLS, the agent.
     drop::intake::prepare(&site);
     let tls = world::open_tls(&site, log, None);
+    let follower = Follower::start(&site, log);
     let reach = give_up(&start, &site, log)?;
     Ok(Prepared {
         start,
         site,
         bound,
         tls,
+        follower,
         reach,
     })
 }
@@ -177,8 +181,10 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
         site,
         bound,
         tls,
+        mut follower,
         reach,
     } = prepared;
+    follower.watch(&log);
     let folder = reach::queue(&site);
     let queue = Queue::open(&folder)?;
     let window = site.options.limits.connection_rate_window.0;
@@ -215,7 +221,7 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
         queue: &queue,
         throttle: &throttle,
     };
-    wait_for_signals(signals, shared).await;
+    wait_for_signals(signals, shared, follower).await;
     notify("STOPPING=1");
     log.say(Level::Info, "ending: no new connections");
     let _ = phase.send(Phase::Ending);
@@ -288,7 +294,7 @@ impl Shared<'_> {
     }
 }
 
-async fn wait_for_signals(mut signals: Signals, shared: Shared<'_>) {
+async fn wait_for_signals(mut signals: Signals, shared: Shared<'_>, mut follower: Follower) {
     let Shared { log, world, .. } = shared;
     loop {
         tokio::select! {
@@ -299,6 +305,7 @@ async fn wait_for_signals(mut signals: Signals, shared: Shared<'_>) {
         reloading();
         match shared.fresh() {
             Ok(fresh) => {
+                follower.renew(&fresh.site, log);
                 *world
                     .write()
                     .unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;

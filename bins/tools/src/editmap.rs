@@ -11,13 +11,14 @@ use libmaps::rhs::Rhs;
 use libmaps::store::class::Reads;
 use libmaps::store::path::Safety;
 use libmaps::store::publish::{OnDuplicate, Options, Publisher};
+use libmaps::store::shared::Wish;
 use libmaps::sysexits::SysExit;
 
 use crate::config::{self, Config};
 use crate::getopt::{self, Given, Opt, flag, long, value};
 use crate::makemap::open_exit;
 use crate::report::{VERSION, complain, finish, help, octets, print_and_end, version};
-use crate::target::{Target, complain_of_opening};
+use crate::target::{Target, complain_of_opening, split_shared};
 
 const NAME: &str = "editmap";
 
@@ -87,7 +88,11 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let Some(action) = action else {
         return usage();
     };
-    let (word, name, key, value) = match (action, parsed.operands.as_slice()) {
+    let mut operands = parsed.operands;
+    if let Some((word, name)) = operands.first().and_then(|first| split_shared(first)) {
+        operands.splice(..1, [word, name]);
+    }
+    let (word, name, key, value) = match (action, operands.as_slice()) {
         (Action::Query | Action::Delete, [word, name, key]) => (word, name, key, None),
         (Action::Update, [word, name, key, value]) => (word, name, key, Some(value)),
         (Action::Update, [_, _, _, _, ..]) => {
@@ -137,6 +142,7 @@ impl Job<'_> {
             complain_of_opening(NAME, self.word, self.name, "Unknown database type");
             return Err(SysExit::CantCreate);
         };
+        let target = target.resolved().map_err(|e| self.opening(&e))?;
         let trusted = config.as_ref().and_then(Config::trusted_uid);
         match self.action {
             Action::Query => self.query(&target, trusted),
@@ -184,11 +190,15 @@ impl Job<'_> {
     }
 
     fn change(&self, target: &Target, trusted: Option<u32>) -> Result<ExitCode, SysExit> {
-        let options = Options {
+        let writer = target.writer(Wish::Edit).map_err(|e| self.opening(&e))?;
+        let mut options = Options {
             on_duplicate: OnDuplicate::Replace,
             owner: trusted,
-            ..Options::new(target.row.class, &format!("{NAME} {VERSION}"))
+            ..Options::new(target.new_class(), &format!("{NAME} {VERSION}"))
         };
+        if let Some(writer) = &writer {
+            writer.enter(&mut options);
+        }
         let mut publisher = Publisher::edit(&target.path, options).map_err(|e| self.opening(&e))?;
         for warning in publisher.warnings() {
             complain(&[warning.as_bytes()]);
@@ -216,6 +226,7 @@ impl Job<'_> {
         };
         if changed.map_err(failed)? {
             publisher.publish().map_err(failed)?;
+            drop(writer);
         } else {
             complain(&[
                 b"editmap: key ",

@@ -24,5 +24,6 @@ pub mod sasl_site;
 pub mod sasldblistusers2;
 pub mod saslpasswd2;
 pub mod serve;
+pub mod shared;
 pub mod source_lines;
 pub mod target;

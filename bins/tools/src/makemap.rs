@@ -13,6 +13,7 @@ use libmaps::source::map::{EmptyRhs, Fold, Grammar};
 use libmaps::store::class::{CLASSES, Listed, Reads};
 use libmaps::store::path::Safety;
 use libmaps::store::publish::{OnDuplicate, Options};
+use libmaps::store::shared::Wish;
 use libmaps::sysexits::SysExit;
 use serde_json::json;
 
@@ -20,7 +21,7 @@ use crate::config::{self, Config};
 use crate::getopt::{self, Given, Opt, Parsed, flag, long, value};
 use crate::progress::Progress;
 use crate::report::{VERSION, complain, finish, help, octets, print_and_end, version};
-use crate::target::{Target, complain_of_opening};
+use crate::target::{Target, complain_of_opening, split_shared};
 
 const NAME: &str = "makemap";
 
@@ -127,10 +128,15 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         let list: String = words.map(|row| format!("{}\n", row.word)).collect();
         return print_and_end(NAME, &list);
     }
-    let [word, name] = parsed.operands.as_slice() else {
-        return usage();
+    let (word, name) = match parsed.operands.as_slice() {
+        [word, name] => (word.clone(), name.clone()),
+        [both] => match split_shared(both) {
+            Some(both) => both,
+            None => return usage(),
+        },
+        _ => return usage(),
     };
-    match make(&settings, word, name) {
+    match make(&settings, &word, &name) {
         Ok(exit) => exit,
         Err(exit) => exit.into(),
     }
@@ -216,6 +222,10 @@ fn make(settings: &Settings, word: &OsStr, name: &OsStr) -> Result<ExitCode, Sys
         complain_of_opening(NAME, &word, name, "Unknown database type");
         return Err(SysExit::CantCreate);
     };
+    let target = target
+        .clone()
+        .resolved()
+        .map_err(|e| opening(&target, &e))?;
     let trusted = config.as_ref().and_then(Config::trusted_uid);
     match settings.action {
         Action::Dump => dump(settings, &target, trusted),
@@ -262,6 +272,7 @@ pub fn open_exit(e: &StoreError) -> SysExit {
         StoreError::Corrupt { .. } => SysExit::IoErr,
         StoreError::InUse { .. } => SysExit::TempFail,
         StoreError::Unsupported { .. } => SysExit::Config,
+        StoreError::Engine { exit, .. } => *exit,
         _ => SysExit::CantCreate,
     }
 }
@@ -305,7 +316,13 @@ fn without_nul(octets: &[u8]) -> &[u8] {
 }
 
 fn build(settings: &Settings, target: Target, trusted: Option<u32>) -> Result<ExitCode, SysExit> {
-    let mut class = target.row.class;
+    let writer = target
+        .writer(match settings.start {
+            Start::Empty => Wish::Load,
+            Start::FromOld => Wish::Edit,
+        })
+        .map_err(|e| opening(&target, &e))?;
+    let mut class = target.new_class();
     if settings.start == Start::FromOld && target.row.reads == Reads::Any {
         // `implicit` takes the map as it is.
         class = target
@@ -313,13 +330,16 @@ fn build(settings: &Settings, target: Target, trusted: Option<u32>) -> Result<Ex
             .map_err(|e| opening(&target, &e))?
             .class();
     }
-    let options = Options {
+    let mut options = Options {
         on_duplicate: settings.on_duplicate,
         safety: settings.safety,
         owner: trusted,
         described: settings.described.join(" "),
         ..Options::new(class, &format!("{NAME} {VERSION}"))
     };
+    if let Some(writer) = &writer {
+        writer.enter(&mut options);
+    }
     let builder =
         Builder::open(&target.path, settings.start, options).map_err(|e| opening(&target, &e))?;
     for warning in builder.warnings() {
@@ -340,6 +360,7 @@ fn build(settings: &Settings, target: Target, trusted: Option<u32>) -> Result<Ex
     };
     let report = build::from_source(builder, input, Path::new(&target.name), how, &mut watcher);
     let written = watcher.end();
+    drop(writer);
     let report = report.map_err(|e| {
         complain(&[format!("{NAME}: {e}").as_bytes()]);
         e.exit()
@@ -440,8 +461,12 @@ fn print_json(target: &Target, class: MapClass, report: &Report, exit: SysExit) 
         .published
         .as_ref()
         .and_then(|p| p.kept_berkeley.as_ref());
+    let word = match target.shared {
+        Some(_) => target.row.word,
+        None => class.as_str(),
+    };
     let report = json!({
-        "map": format!("{class}:{}", target.name.display()),
+        "map": format!("{word}:{}", target.name.display()),
         "read": report.read,
         "stored": report.stored,
         "published": report.published.is_some(),

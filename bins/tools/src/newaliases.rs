@@ -18,14 +18,17 @@ use libmaps::site::alias_files::{AliasFile, AliasSite, ConfigFault, SpecFault};
 use libmaps::site::options;
 use libmaps::source::aliases::{Limits, Printable};
 use libmaps::store;
+use libmaps::store::class::{ClassWord, Holds};
 use libmaps::store::path::{Safety, folder_of, with_suffix};
 use libmaps::store::publish::{OnDuplicate, Options};
+use libmaps::store::shared::Wish;
 use libmaps::sysexits::SysExit;
 use serde_json::json;
 
 use crate::alias_config::{self, Setting};
 use crate::getopt::{self, Complaint, Given, Opt, flag, long, long_value, value};
 use crate::report::{VERSION, complain, help, octets, print_and_end, version};
+use crate::shared::Writer;
 
 const NAME: &str = "newaliases";
 
@@ -289,6 +292,13 @@ fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome:
     let source = match open_source(&file.path, site) {
         Ok(source) => source,
         Err(StoreError::Missing { .. }) if file.optional => return,
+        // Another host has the text, and a follower brings the map.
+        Err(StoreError::Missing { .. }) if is_shared(file) => {
+            outcome.say(format_args!(
+                "{shown}: a shared map without a text on this host"
+            ));
+            return;
+        }
         Err(e) => {
             // A missing file is no failure to a site that runs on sendmail.cf: so it always was.
             let exit = match (&e, site.grammar.limits) {
@@ -300,26 +310,29 @@ fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome:
             return;
         }
     };
-    let opened = check_folders(&file.path, site, outcome).and_then(|()| open_map(site, file));
-    let builder = match opened {
-        Ok(builder) => builder,
+    let opened =
+        check_folders(&file.path, site, outcome).and_then(|()| open_map(settings, site, file));
+    let (builder, writer) = match opened {
+        Ok(opened) => opened,
         Err(e) => {
             outcome.say(format_args!("WARNING: cannot open alias database {shown}"));
             let line = format_args!("Cannot create database for alias file {shown}");
             outcome.refuse(&file.path, line, create_exit(&e));
-            if settings.verbose {
+            if settings.verbose || is_shared(file) {
                 complain(&[format!("{NAME}: {e}").as_bytes()]);
             }
             return;
         }
     };
-    match from_aliases(
+    let built = from_aliases(
         builder,
         source,
         &file.path,
         &site.grammar,
         settings.on_error,
-    ) {
+    );
+    drop(writer);
+    match built {
         Ok(report) => tell(&file.path, &report, outcome),
         Err(e) => outcome.refuse(
             &file.path,
@@ -333,6 +346,7 @@ fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome:
 fn create_exit(e: &StoreError) -> SysExit {
     match e {
         StoreError::InUse { .. } => SysExit::TempFail,
+        StoreError::Engine { exit, .. } => *exit,
         _ => SysExit::Software,
     }
 }
@@ -394,12 +408,28 @@ fn check_folders(path: &Path, site: &AliasSite, outcome: &mut Outcome) -> Result
     Ok(())
 }
 
-fn open_map(site: &AliasSite, file: &AliasFile) -> Result<Builder, StoreError> {
+fn is_shared(file: &AliasFile) -> bool {
+    row_of(file).is_some_and(|row| row.holds == Holds::Connection)
+}
+
+fn row_of(file: &AliasFile) -> Option<&'static ClassWord> {
+    ClassWord::find(&file.class.to_ascii_lowercase())
+}
+
+fn open_map(
+    settings: &Settings,
+    site: &AliasSite,
+    file: &AliasFile,
+) -> Result<(Builder, Option<Writer>), StoreError> {
+    let connection = match row_of(file) {
+        Some(row) => row.connection(file.path.as_os_str(), settings.root.as_deref())?,
+        None => None,
+    };
     let class = match file.class.eq_ignore_ascii_case("btree") {
         true => MapClass::Btree,
         false => MapClass::Hash,
     };
-    let options = Options {
+    let mut options = Options {
         on_duplicate: OnDuplicate::Replace,
         safety: match site.allows("WriteMapToSymlink") || site.allows("LinkedMapInWritableDir") {
             true => Safety::LinksAllowed,
@@ -408,8 +438,14 @@ fn open_map(site: &AliasSite, file: &AliasFile) -> Result<Builder, StoreError> {
         owner: site.trusted_user.as_deref().and_then(alias_config::uid_of),
         ..Options::new(class, &format!("{NAME} {VERSION}"))
     };
-    let target = with_suffix(file.path.as_os_str(), ".db");
-    Builder::open(&target, Start::Empty, options)
+    let Some(connection) = connection else {
+        let target = with_suffix(file.path.as_os_str(), ".db");
+        return Ok((Builder::open(&target, Start::Empty, options)?, None));
+    };
+    let writer = Writer::begin(&connection, Wish::Load)?;
+    writer.enter(&mut options);
+    let builder = Builder::open(&connection.replica, Start::Empty, options)?;
+    Ok((builder, Some(writer)))
 }
 
 fn tell(path: &Path, report: &AliasReport, outcome: &mut Outcome) {

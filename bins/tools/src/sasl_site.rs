@@ -8,10 +8,15 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, IsTerminal};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
+use libmaps::map::{MapClass, StoreError};
 use libmaps::sasl::conf::{self, Conf, ConfError};
+use libmaps::store::class::{ClassWord, Holds};
+use libmaps::store::shared::Connection;
+use libmaps::sysexits::SysExit;
 
 use crate::report::complain;
 
@@ -70,6 +75,33 @@ pub fn below(root: &Path, path: &Path) -> PathBuf {
     match path.strip_prefix("/") {
         Ok(inner) => root.join(inner),
         Err(_) => path.to_path_buf(),
+    }
+}
+
+/// The connection file of a shared store: `pgsql:/etc/sasldb2`, or a path that ends in
+/// `.pgsql`; `None` of a store of this host alone.
+///
+/// # Errors
+/// As [`Connection::read`]; an engine that may lose what it was told is refused.
+pub fn shared_store(path: &Path, root: Option<&Path>) -> Result<Option<Connection>, StoreError> {
+    let text = path.as_os_str().as_bytes();
+    let colon = text.iter().position(|c| *c == b':').unwrap_or(0);
+    let (word, name) = text.split_at(colon);
+    let row = std::str::from_utf8(word).ok().and_then(ClassWord::find);
+    let connection = match row.filter(|row| row.holds == Holds::Connection) {
+        Some(row) => row.connection(OsStr::from_bytes(name.get(1..).unwrap_or_default()), root)?,
+        None => match Connection::class_of(path) {
+            Some(class) => Some(Connection::read(class, path, root)?),
+            None => None,
+        },
+    };
+    match connection {
+        Some(connection) if connection.class != MapClass::Pgsql => {
+            let why = "passwords are shared through PostgreSQL alone: this engine may lose a \
+                       change that it has confirmed";
+            Err(connection.error(SysExit::Config, why))
+        }
+        connection => Ok(connection),
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
 use crate::report::complain;
-use crate::sasl_site::{BANNER, VERSIONS, below, configuration, program_name, tell};
+use crate::sasl_site::{BANNER, VERSIONS, below, configuration, program_name, shared_store, tell};
 
 /// Every option.
 pub const OPTIONS: &[Opt] = &[
@@ -82,7 +82,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         _ => below(&typed.root, Path::new(DEFAULT_SASLDB)),
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let listed = match SaslDb::open(&path) {
+    let shared = shared_store(&path, Some(&typed.root));
+    let opened =
+        shared.and_then(|shared| SaslDb::open(shared.as_ref().map_or(&path, |c| &c.replica)));
+    let listed = match opened {
         Ok(db) => list(&db, &typed, &mut out),
         Err(error) => Err(ListError::Read(error.into())),
     };

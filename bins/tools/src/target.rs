@@ -1,15 +1,18 @@
 //! Which map a command line means: its type word, its name, and its file.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
-use libmaps::map::{Map, MapName, StoreError};
-use libmaps::store::class::{ClassWord, Reads};
+use libmaps::map::{Map, MapClass, MapName, StoreError};
+use libmaps::store::class::{ClassWord, Holds, Reads};
 use libmaps::store::lock::wait_for_writers;
 use libmaps::store::path::{Access, Safety, Shape, open_checked};
+use libmaps::store::shared::{Connection, Wish};
 use libmaps::store::{self, Opened};
 
 use crate::report::{complain, octets};
+use crate::shared::Writer;
 
 /// A map named on a command line.
 #[derive(Clone, Debug)]
@@ -18,8 +21,10 @@ pub struct Target {
     pub row: &'static ClassWord,
     /// The name as it was typed; messages show it.
     pub name: OsString,
-    /// The file.
+    /// The file; of a shared map, its connection file, and once that was read, the replica.
     pub path: PathBuf,
+    /// Of a shared map: its connection file, read.
+    pub shared: Option<Connection>,
 }
 
 impl Target {
@@ -31,7 +36,38 @@ impl Target {
             row,
             name: name.to_owned(),
             path: row.file(name),
+            shared: None,
         })
+    }
+
+    /// Reads the connection file of a shared map; other maps are as they are.
+    ///
+    /// # Errors
+    /// As [`Connection::read`].
+    pub fn resolved(mut self) -> Result<Self, StoreError> {
+        if let Some(connection) = self.row.connection(&self.name, None)? {
+            self.path.clone_from(&connection.replica);
+            self.shared = Some(connection);
+        }
+        Ok(self)
+    }
+
+    /// The class of a new map: a replica is a hash map.
+    #[must_use]
+    pub fn new_class(&self) -> MapClass {
+        match self.shared {
+            Some(_) => MapClass::Hash,
+            None => self.row.class,
+        }
+    }
+
+    /// Waits for the right to write a shared map; `None` of a map of this host alone.
+    ///
+    /// # Errors
+    /// As [`Writer::begin`].
+    pub fn writer(&self, wish: Wish) -> Result<Option<Writer>, StoreError> {
+        let shared = self.shared.as_ref();
+        shared.map(|c| Writer::begin(c, wish)).transpose()
     }
 
     /// The map's name as errors of the library show it.
@@ -69,6 +105,17 @@ impl Target {
         }
         Ok(opened)
     }
+}
+
+/// Type and name of a shared map that is named in one word, as in `pgsql:access`.
+#[must_use]
+pub fn split_shared(operand: &OsStr) -> Option<(OsString, OsString)> {
+    let text = octets(operand);
+    let colon = text.iter().position(|c| *c == b':')?;
+    let (word, name) = text.split_at(colon);
+    let row = ClassWord::find(std::str::from_utf8(word).ok()?)?;
+    let name = OsStr::from_bytes(name.get(1..)?).to_owned();
+    (row.holds == Holds::Connection).then(|| (row.word.into(), name))
 }
 
 /// `PROGRAM: error opening type TYPE map NAME: REASON`, as the originals say it.

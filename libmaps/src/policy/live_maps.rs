@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::decision::Traced;
 use crate::live::{Live, Refresh};
 use crate::map::{Map, MapName, StoreError};
-use crate::policy::maps::{Maps, file_of, remote_of};
+use crate::policy::maps::{Maps, check_connection, file_of, remote_of};
 use crate::site::model::{MapSpec, Site};
 use crate::store::SocketMap;
 
@@ -55,8 +55,9 @@ impl LiveMaps {
         };
         let mut aliases = Vec::new();
         for mut file in site.alias_files() {
-            // A host without a built alias file still takes mail for its users, as sendmail's does.
-            file.map.optional = true;
+            // A host without a built alias file still takes mail for its users, as sendmail's does;
+            // one without a replica of shared aliases would say that nobody has them.
+            file.map.optional |= !file.map.is_shared();
             aliases.extend(LiveMap::of(site, &file.map, remote)?);
         }
         Ok(LiveMaps {
@@ -136,6 +137,7 @@ impl LiveMap {
         if let Some(map) = remote_of(spec)? {
             return Ok(Some(LiveMap(Kind::Remote(remote(map)))));
         }
+        check_connection(site, spec)?;
         let presence = match spec.optional {
             true => Presence::Optional,
             false => Presence::Needed,

@@ -8,6 +8,7 @@ use crate::map::{Map, MapClass, MapName, StoreError};
 use crate::policy::route::tables::RouteTables;
 use crate::site::model::{MapSpec, Site};
 use crate::store::path::with_suffix;
+use crate::store::shared::Connection;
 use crate::store::socketmap::{Address, DEFAULT_PATIENCE, SocketMap};
 use crate::table::access::AccessMap;
 use crate::table::aliases::AliasTable;
@@ -100,16 +101,65 @@ impl Maps {
 /// Class and file of a map below the site's root; `None` for classes that are no files of entries.
 #[must_use]
 pub fn file_of(site: &Site, spec: &MapSpec) -> Option<(MapClass, PathBuf)> {
+    let (class, file) = named_by(site, spec)?;
+    // A shared map is read from its replica; a connection file that is wrong is an error of
+    // whoever opens it.
+    let replica = Connection::readable(&file, site.root.as_deref());
+    Some((class, replica.unwrap_or(file)))
+}
+
+/// Class and the file that the administrator named.
+fn named_by(site: &Site, spec: &MapSpec) -> Option<(MapClass, PathBuf)> {
     let class = spec.stored()?;
     let suffix = match class {
         MapClass::Cdb => ".cdb",
         MapClass::Sled => ".sled",
+        MapClass::Pgsql => ".pgsql",
+        MapClass::Redis => ".redis",
+        MapClass::Ldap => ".ldap",
         _ => ".db",
     };
     Some((
         class,
         site.below(&with_suffix(spec.path.as_os_str(), suffix)),
     ))
+}
+
+/// Reads the connection file of a shared map.
+///
+/// # Errors
+/// As [`Connection::read`]; other maps have none.
+pub fn check_connection(site: &Site, spec: &MapSpec) -> Result<(), StoreError> {
+    match named_by(site, spec) {
+        Some((_, file)) => Connection::readable(&file, site.root.as_deref()).map(drop),
+        None => Ok(()),
+    }
+}
+
+/// The connection files of the site's shared maps, below its root, each once.
+#[must_use]
+pub fn connection_files(site: &Site) -> Vec<PathBuf> {
+    let features = &site.features;
+    let tables = [
+        features.access.as_ref().map(|access| &access.map),
+        features.authinfo.as_ref(),
+        features.mailertable.as_ref(),
+        features.virtusertable.as_ref(),
+        features.genericstable.as_ref(),
+        features.domaintable.as_ref(),
+    ];
+    let tables = tables.into_iter().flatten().cloned();
+    let aliases = site.alias_files().into_iter().map(|file| file.map);
+    let mut files = Vec::new();
+    for spec in tables.chain(aliases) {
+        if let Some((_, file)) = named_by(site, &spec)
+            && Connection::class_of(&file).is_some()
+            && !files.contains(&file)
+        {
+            files.push(file);
+        }
+    }
+    files
 }
 
 /// The map behind a socket that a site names; `None` for other classes.
@@ -142,6 +192,7 @@ pub fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreErro
         return Ok(None);
     };
     let name = MapName::new(class, &spec.path);
+    let path = Connection::readable(&path, site.root.as_deref())?;
     match crate::store::open_any(&path, name) {
         Ok(opened) => Ok(Some(Traced::new(Arc::from(opened.into_map())))),
         Err(StoreError::Missing { .. }) if spec.optional => Ok(None),

@@ -16,14 +16,15 @@ use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, StoreError};
 use crate::rhs::Rhs;
 use crate::store::path::Safety;
-use crate::store::publish::{EditBy, OnDuplicate, Options, Published, Publisher};
+use crate::store::publish::{Before, EditBy, OnDuplicate, Options, Published, Publisher};
+use crate::store::shared::Origin;
 use crate::store::sniff::{Format, sniff_file};
 
 /// The mode of a new sasldb2, before the umask: its group may use it.
-const NEW_MODE: u32 = 0o660;
+pub const NEW_MODE: u32 = 0o660;
 
 /// The options that a store of ours says it was built with.
-const DESCRIBED: &str = "sasldb2";
+pub const DESCRIBED: &str = "sasldb2";
 
 /// What is kept of a password beside its hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,7 +78,23 @@ impl SaslDbEdit {
     /// # Errors
     /// The file can't be read or written, or is of a kind that is not known.
     pub fn begin(path: &Path, program: &str) -> Result<Self, StoreError> {
+        SaslDbEdit::begin_as(path, program, None)
+    }
+
+    /// As [`SaslDbEdit::begin`]; of a shared map's replica, what it is to say of itself and who
+    /// is to see it before it is published.
+    ///
+    /// # Errors
+    /// As [`SaslDbEdit::begin`].
+    pub fn begin_as(
+        path: &Path,
+        program: &str,
+        shared: Option<(Origin, Before)>,
+    ) -> Result<Self, StoreError> {
+        let (origin, before) = shared.unzip();
         let options = Options {
+            origin,
+            before,
             on_duplicate: OnDuplicate::Replace,
             safety: Safety::SystemRules,
             mode: NEW_MODE,

@@ -1,10 +1,11 @@
 //! The table of map classes: the words administrators write, and what each means.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use crate::map::MapClass;
+use crate::map::{MapClass, StoreError};
 use crate::store::path::with_suffix;
+use crate::store::shared::Connection;
 
 /// One word for a kind of map, as `makemap TYPE` and `mapctl` take it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct ClassWord {
     pub reads: Reads,
     /// Whether `makemap -l` lists it.
     pub listed: Listed,
+    /// What stands in the file.
+    pub holds: Holds,
 }
 
 /// Which maps answer to a word.
@@ -39,6 +42,15 @@ pub enum Listed {
     No,
 }
 
+/// What stands in the file of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// The entries.
+    Entries,
+    /// Where the map is that hosts share: a connection file.
+    Connection,
+}
+
 const fn row(word: &'static str, class: MapClass, suffix: &'static str) -> ClassWord {
     ClassWord {
         word,
@@ -46,6 +58,15 @@ const fn row(word: &'static str, class: MapClass, suffix: &'static str) -> Class
         suffix,
         reads: Reads::TheClass,
         listed: Listed::Yes,
+        holds: Holds::Entries,
+    }
+}
+
+const fn shared(word: &'static str, class: MapClass, suffix: &'static str) -> ClassWord {
+    ClassWord {
+        reads: Reads::Any,
+        holds: Holds::Connection,
+        ..row(word, class, suffix)
     }
 }
 
@@ -56,6 +77,9 @@ pub const CLASSES: &[ClassWord] = &[
     row("cdb", MapClass::Cdb, ".cdb"),
     #[cfg(feature = "sled")]
     row("sled", MapClass::Sled, ".sled"),
+    shared("pgsql", MapClass::Pgsql, ".pgsql"),
+    shared("redis", MapClass::Redis, ".redis"),
+    shared("ldap", MapClass::Ldap, ".ldap"),
     ClassWord {
         reads: Reads::Any,
         ..row("implicit", MapClass::Hash, ".db")
@@ -78,6 +102,21 @@ impl ClassWord {
     pub fn file(&self, name: &OsStr) -> PathBuf {
         with_suffix(name, self.suffix)
     }
+
+    /// The connection file of a shared map of this kind, read; `None` of other kinds.
+    ///
+    /// # Errors
+    /// As [`Connection::read`].
+    pub fn connection(
+        &self,
+        name: &OsStr,
+        root: Option<&Path>,
+    ) -> Result<Option<Connection>, StoreError> {
+        match self.holds {
+            Holds::Entries => Ok(None),
+            Holds::Connection => Connection::read(self.class, &self.file(name), root).map(Some),
+        }
+    }
 }
 
 #[cfg(test)]
@@ -98,6 +137,7 @@ mod tests {
             |word: &str, name: &str| ClassWord::find(word).map(|row| row.file(OsStr::new(name)));
         assert_eq!(file("hash", "access"), Some("access.db".into()));
         assert_eq!(file("cdb", "access"), Some("access.cdb".into()));
+        assert_eq!(file("pgsql", "access"), Some("access.pgsql".into()));
         assert_eq!(file("HASH", "access"), None);
     }
 }

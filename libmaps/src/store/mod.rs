@@ -12,6 +12,7 @@ mod merge;
 pub mod path;
 pub mod publish;
 pub mod redb;
+pub mod shared;
 #[cfg(feature = "sled")]
 pub mod sled;
 pub mod sniff;

@@ -45,6 +45,10 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         let text = format!("{}: say its class, as in hash:{0}", to.name.display());
         return Err(Failure::Other(SysExit::Usage, text));
     };
+    if to.shared.is_some() {
+        let text = format!("{}: mapctl push brings maps there", args.to.display());
+        return Err(Failure::Other(SysExit::Usage, text));
+    }
     let in_place = same_file(&from, &to);
     if to.path().exists() && !in_place && !args.force {
         let text = format!("{}: exists; --force replaces it", to.path().display());
@@ -145,7 +149,7 @@ fn same_file(a: &Named, b: &Named) -> bool {
 
 /// Every entry of the old map is in the new one, or what stands in its place, and there are as
 /// many.
-fn compare(
+pub(super) fn compare(
     old: &dyn Map,
     hashed: &BTreeMap<Lhs, Entry>,
     new: &dyn Map,

@@ -1,13 +1,17 @@
 //! `mapctl info`.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use libmaps::map::{Map, StoreError};
 use libmaps::store::Opened;
 use libmaps::store::redb::FORMAT;
+use libmaps::store::shared::follower_file;
 use libmaps::sysexits::SysExit;
 use serde_json::{Map as Object, Value};
 
@@ -28,6 +32,14 @@ pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
     let named = Named::find(&args.map, &args.site)?;
     let opened = named.open()?;
     let mut lines: Vec<(&str, Value)> = Vec::new();
+    if let Some(connection) = &named.shared {
+        let server = format!("{} on {}", connection.map, connection.server.shown());
+        lines.push(("shared map", server.into()));
+        lines.push((
+            "connection file",
+            connection.file.display().to_string().into(),
+        ));
+    }
     lines.push(("file", named.path().display().to_string().into()));
     lines.push(("class", opened.class().as_str().into()));
     match &opened {
@@ -41,6 +53,10 @@ pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
                 lines.push(("source", source.clone().into()));
             }
             lines.push(("program", meta.program.clone().into()));
+            if let Some(origin) = &meta.origin {
+                lines.push(("generation", origin.generation.into()));
+                lines.extend(follower(named.path()));
+            }
         }
         Opened::Berkeley(map) => {
             lines.push(("format", "Berkeley DB, read only".into()));
@@ -77,6 +93,22 @@ pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
     }
     out.flush()?;
     Ok(SysExit::Ok)
+}
+
+/// What the follower of a replica knows of the engine.
+fn follower(replica: &Path) -> Vec<(&'static str, Value)> {
+    let text = fs::read(follower_file(replica)).unwrap_or_default();
+    let Ok(state) = serde_json::from_slice::<Value>(&text) else {
+        return Vec::new();
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let now = now.map_or(0, |now| now.as_secs());
+    let heard = state.get("heard").and_then(Value::as_u64).unwrap_or(0);
+    let known = |key| state.get(key).filter(|value| !value.is_null()).cloned();
+    let mut lines = vec![("seconds since heard", now.saturating_sub(heard).into())];
+    lines.extend(known("current").map(|number| ("engine generation", number)));
+    lines.extend(known("error").map(|error| ("engine error", error)));
+    lines
 }
 
 fn count(map: &dyn Map) -> Result<u64, StoreError> {

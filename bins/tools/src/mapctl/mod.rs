@@ -14,6 +14,7 @@ mod query;
 mod queue;
 mod rewrite;
 mod serve;
+mod shared;
 mod site;
 
 use std::ffi::OsString;
@@ -49,6 +50,14 @@ enum Command {
     Info(info::InfoArgs),
     /// Make a map of another class, counted and compared before it is published.
     Convert(convert::ConvertArgs),
+    /// Bring a map to the engine of a shared map, as its new generation.
+    Push(shared::PushArgs),
+    /// Print the generations of a shared map that its engine keeps.
+    Generations(shared::GenerationsArgs),
+    /// Make an older generation of a shared map the current one.
+    Rollback(shared::RollbackArgs),
+    /// Keep the replicas of shared maps as new as the engines' maps.
+    Follow(shared::FollowArgs),
     /// Print what was added, removed and changed between two maps.
     Diff(diff::DiffArgs),
     /// Find what is wrong with a site or with sources of maps.
@@ -145,6 +154,10 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Dump(args) => query::dump(&args, style),
         Command::Info(args) => info::info(&args, style),
         Command::Convert(args) => convert::convert(&args, style),
+        Command::Push(args) => shared::push(&args, style),
+        Command::Generations(args) => shared::generations(&args, style),
+        Command::Rollback(args) => shared::rollback(&args, style),
+        Command::Follow(args) => shared::follow(&args, style),
         Command::Diff(args) => diff::diff(&args, style),
         Command::Check(args) => check::check(&args, style),
         Command::Site(args) => site::site(&args, style),

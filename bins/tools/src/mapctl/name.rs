@@ -10,6 +10,7 @@ use libmaps::site::model::MapSpec;
 use libmaps::site::{self, Site};
 use libmaps::store::class::{ClassWord, Reads};
 use libmaps::store::lock::wait_for_writers;
+use libmaps::store::shared::Connection;
 use libmaps::store::socketmap::{Address, DEFAULT_PATIENCE, SocketMap};
 use libmaps::store::{self, Opened};
 use libmaps::sysexits::SysExit;
@@ -89,6 +90,8 @@ pub(crate) struct Named {
     pub(crate) path: PathBuf,
     /// Where the map is a server's: `socketmap:unix:/path:name`.
     socket: Option<Address>,
+    /// Of a shared map: its connection file, read; the path is the replica's.
+    pub(crate) shared: Option<Connection>,
 }
 
 impl Named {
@@ -98,7 +101,7 @@ impl Named {
         match site.map(text)? {
             Some((class, path)) => {
                 let text = [class.as_bytes(), b":", path.as_os_str().as_bytes()].concat();
-                Named::parse(&OsString::from_vec(text))
+                Named::parse_below(&OsString::from_vec(text), site.root.as_deref())
             }
             None => Named::parse(text),
         }
@@ -106,6 +109,10 @@ impl Named {
 
     /// Takes `class:path` or a path apart.
     pub(crate) fn parse(text: &OsStr) -> Result<Self, Failure> {
+        Named::parse_below(text, None)
+    }
+
+    fn parse_below(text: &OsStr, root: Option<&Path>) -> Result<Self, Failure> {
         let octets = text.as_bytes();
         let colon = octets.iter().position(|b| *b == b':');
         let before = colon.and_then(|at| octets.get(..at));
@@ -124,6 +131,16 @@ impl Named {
             }
             _ => (None, text.to_owned()),
         };
+        let shared = row.map(|row| row.connection(&name, root)).transpose()?;
+        if let Some(connection) = shared.flatten() {
+            return Ok(Named {
+                row,
+                name,
+                path: connection.replica.clone(),
+                socket: None,
+                shared: Some(connection),
+            });
+        }
         let bare = PathBuf::from(&name);
         let row_or_hash = row.or_else(|| ClassWord::find("hash"));
         let full = row_or_hash.map_or_else(|| bare.clone(), |row| row.file(&name));
@@ -137,6 +154,7 @@ impl Named {
             name,
             path,
             socket: None,
+            shared: None,
         })
     }
 
@@ -151,6 +169,7 @@ impl Named {
             path: PathBuf::from(&text),
             name: text.into(),
             socket: Some(address),
+            shared: None,
         })
     }
 

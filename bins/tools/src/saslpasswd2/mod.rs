@@ -23,7 +23,7 @@ use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
 use crate::report::{VERSION, complain};
 use crate::sasl_site::{
-    BANNER, SaslCode, VERSIONS, below, configuration, host_realm, program_name, tell,
+    BANNER, SaslCode, VERSIONS, below, configuration, host_realm, program_name, shared_store, tell,
 };
 use input::{InputError, Source};
 use store::Job;
@@ -175,7 +175,10 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
         Ok(conf) => conf,
         Err(error) => return fail(program, SaslCode::Configuration, &error.to_string()),
     };
-    let job = job(typed, &conf, &root);
+    let job = match job(typed, &conf, &root) {
+        Ok(job) => job,
+        Err(error) => return fail(program, SaslCode::Fail, &error.to_string()),
+    };
     let realm = match &typed.realm {
         Some(realm) if !realm.is_empty() => realm.as_bytes().to_vec(),
         _ => host_realm().into_bytes(),
@@ -231,14 +234,18 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
     }
 }
 
-fn job(typed: &Typed, conf: &Conf, root: &Path) -> Job {
+/// # Errors
+/// The connection file of a shared store is wrong.
+fn job(typed: &Typed, conf: &Conf, root: &Path) -> Result<Job, StoreError> {
     let path = match &typed.file {
         Some(file) if !file.is_empty() => PathBuf::from(file),
         Some(_) => below(root, Path::new(DEFAULT_SASLDB)),
         None => below(root, &conf.sasldb_path),
     };
-    Job {
-        path,
+    let shared = shared_store(&path, typed.root.as_ref().map(Path::new))?;
+    Ok(Job {
+        path: shared.as_ref().map_or(path, |c| c.replica.clone()),
+        shared,
         recipe: Recipe {
             iterations: conf.scram_iterations,
             server_realms: vec![host_realm().into_bytes()],
@@ -253,7 +260,7 @@ fn job(typed: &Typed, conf: &Conf, root: &Path) -> Job {
             (ScramSecrets::Generate, true) => AuthPassword::Only,
         },
         writer: format!("saslpasswd2 {VERSION}"),
-    }
+    })
 }
 
 fn read_password(program: &str, typed: &Typed) -> Result<Password, ExitCode> {

@@ -6,14 +6,19 @@ use std::sync::{Mutex, PoisonError};
 use libmaps::sasl::edit::{AuthPassword, Keep, NewAccount, SaslDbEdit, derive_all};
 use libmaps::sasl::secret::Recipe;
 use libmaps::sasl::{Password, SaslDbError, UserId};
+use libmaps::store::shared::{Connection, Wish};
 
 use crate::progress::Progress;
 use crate::sasl_site::tell;
+use crate::shared::Writer;
 
 /// Where and how passwords are stored.
 #[derive(Clone, Debug)]
 pub(super) struct Job {
+    /// The store; of a shared one, the replica.
     pub(super) path: PathBuf,
+    /// Of a shared store: where it is.
+    pub(super) shared: Option<Connection>,
     pub(super) recipe: Recipe,
     pub(super) keep: Keep,
     pub(super) auth: AuthPassword,
@@ -24,33 +29,42 @@ pub(super) struct Job {
 impl Job {
     /// Stores accounts in one publish.
     pub(super) fn store(&self, program: &str, accounts: &[NewAccount]) -> Result<(), SaslDbError> {
-        let mut edit = SaslDbEdit::begin(&self.path, &self.writer)?;
+        let (mut edit, writer) = self.begin()?;
         self.hash_clear_text(program, &mut edit)?;
         for account in accounts {
             edit.set(account, self.auth)?;
         }
-        self.publish(program, edit)
+        self.publish(program, edit, writer)
     }
 
     /// Removes an account; a store that is missing is made, as the original does.
     pub(super) fn remove(&self, program: &str, user: &UserId) -> Result<(), SaslDbError> {
-        let mut edit = SaslDbEdit::begin(&self.path, &self.writer)?;
+        let (mut edit, writer) = self.begin()?;
         let there = edit.remove(user)?;
         if !there && self.exists() {
             return Ok(());
         }
         self.hash_clear_text(program, &mut edit)?;
         edit.remove(user)?;
-        self.publish(program, edit)
+        self.publish(program, edit, writer)
     }
 
     /// Makes an empty store where there is none.
     pub(super) fn make(&self, program: &str) -> Result<(), SaslDbError> {
-        let edit = SaslDbEdit::begin(&self.path, &self.writer)?;
+        let (edit, writer) = self.begin()?;
         if self.exists() {
             return Ok(());
         }
-        self.publish(program, edit)
+        self.publish(program, edit, writer)
+    }
+
+    /// Begins an edit; of a shared store, when it is ours alone to write.
+    fn begin(&self) -> Result<(SaslDbEdit, Option<Writer>), SaslDbError> {
+        let shared = self.shared.as_ref();
+        let writer = shared.map(|c| Writer::begin(c, Wish::Edit)).transpose()?;
+        let told = writer.as_ref().map(Writer::shared);
+        let edit = SaslDbEdit::begin_as(&self.path, &self.writer, told)?;
+        Ok((edit, writer))
     }
 
     fn exists(&self) -> bool {
@@ -74,8 +88,14 @@ impl Job {
         Ok(())
     }
 
-    fn publish(&self, program: &str, edit: SaslDbEdit) -> Result<(), SaslDbError> {
+    fn publish(
+        &self,
+        program: &str,
+        edit: SaslDbEdit,
+        writer: Option<Writer>,
+    ) -> Result<(), SaslDbError> {
         let published = edit.publish()?;
+        drop(writer);
         if let Some(kept) = published.kept_berkeley {
             let (path, kept) = (self.path.display(), kept.display());
             tell(

@@ -110,8 +110,27 @@ impl MapSpec {
             "btree" => Some(MapClass::Btree),
             "cdb" => Some(MapClass::Cdb),
             "sled" => Some(MapClass::Sled),
+            "pgsql" => Some(MapClass::Pgsql),
+            "redis" => Some(MapClass::Redis),
+            // sendmail's own way to name an LDAP map has `-k` and no file.
+            "ldap" if !self.path.as_os_str().is_empty() && !self.asks_ldap() => {
+                Some(MapClass::Ldap)
+            }
             _ => None,
         }
+    }
+
+    fn asks_ldap(&self) -> bool {
+        self.flags.iter().any(|flag| flag.starts_with("-k"))
+    }
+
+    /// Whether hosts share it, and it is read from a replica.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        matches!(
+            self.stored(),
+            Some(MapClass::Pgsql | MapClass::Redis | MapClass::Ldap)
+        )
     }
 
     /// The same under the name of its `K` line.
@@ -190,6 +209,10 @@ mod tests {
         for none in ["socket -d0 x", "socket -d x", "socket -dx x", "socket x"] {
             assert_eq!(MapSpec::parse(none).unwrap().patience(), None, "{none}");
         }
+        let stored = |text: &str| MapSpec::parse(text).unwrap().stored();
+        assert_eq!(stored("pgsql /etc/mail/access"), Some(MapClass::Pgsql));
+        assert_eq!(stored("ldap /etc/mail/access"), Some(MapClass::Ldap));
+        assert_eq!(stored("ldap -k (uid=%0) -v mail"), None);
         for bad in ["", "-o hash", "/etc/mail/access"] {
             assert!(MapSpec::parse(bad).is_err(), "{bad}");
         }

@@ -1,9 +1,7 @@
 //! Drafts that are finished and wait to become the map.
 
 use super::{Check, Published, Publisher};
-use crate::map::{MapName, StoreError};
-use crate::store::path::Shape;
-use crate::store::{open_any, open_file};
+use crate::map::StoreError;
 
 /// A finished draft that is not the map yet.
 #[must_use = "dropped without being published, the draft is removed"]
@@ -24,18 +22,7 @@ impl Filled {
     /// # Errors
     /// Any of them leaves the old map in place.
     pub fn publish(self, check: &mut Check<'_>) -> Result<Published, StoreError> {
-        let Publisher {
-            target,
-            draft,
-            options,
-            ..
-        } = &self.publisher;
-        let name = MapName::new(options.class, target);
-        let finished = match Shape::of(options.class) {
-            Shape::File => open_file(draft.file()?, target, name)?,
-            Shape::Folder => open_any(draft.path(), name)?,
-        };
-        check(finished.into_map().as_ref())?;
+        check(self.publisher.finished()?.into_map().as_ref())?;
         self.publisher.finish(Some(self.entries))
     }
 }

@@ -22,11 +22,11 @@ use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
 use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
-use crate::store::{CdbWriter, Opened, Sink, open_file};
+use crate::store::{CdbWriter, Opened, Sink, open_any, open_file};
 use draft::{Draft, beside, keep_berkeley, sync_folder};
 
 pub use filled::Filled;
-pub use options::{EditBy, Inserted, OnDuplicate, Options, Published};
+pub use options::{Before, EditBy, Inserted, OnDuplicate, Options, Published};
 
 /// Looks at a finished draft before it becomes the map.
 pub type Check<'a> = dyn FnMut(&dyn Map) -> Result<(), StoreError> + 'a;
@@ -170,6 +170,9 @@ impl Publisher {
             });
         }
         let old = again.metadata;
+        if let (None, Some(file)) = (&options.origin, &old_file) {
+            refuse_replica(file, &target)?;
+        }
         let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
         Ok(Publisher {
             target,
@@ -299,7 +302,16 @@ impl Publisher {
             && self.options.edit == EditBy::Copying
         {
             self.draft.copy_whole(self.old_file()?, &self.target)?;
-            redb::edit(self.draft.writable()?, &self.target, base.meta(), &changes)?;
+            let meta = Meta {
+                source: self.options.source.clone(),
+                origin: self.options.origin.clone(),
+                program: match &self.options.origin {
+                    Some(_) => self.options.program.clone(),
+                    None => base.meta().program.clone(),
+                },
+                ..base.meta().clone()
+            };
+            redb::edit(self.draft.writable()?, &self.target, &meta, &changes)?;
             return self.finish(None);
         }
         let base = self.base.take();
@@ -351,6 +363,7 @@ impl Publisher {
             options: self.options.described.clone(),
             source,
             program: self.options.program.clone(),
+            origin: self.options.origin.clone(),
         };
         let entries = match self.options.class {
             MapClass::Hash | MapClass::Btree => {
@@ -389,7 +402,19 @@ impl Publisher {
         Filled::new(self, entries)
     }
 
+    /// The finished draft, open.
+    fn finished(&self) -> Result<Opened, StoreError> {
+        let name = MapName::new(self.options.class, &self.target);
+        match Shape::of(self.options.class) {
+            Shape::File => open_file(self.draft.file()?, &self.target, name),
+            Shape::Folder => open_any(self.draft.path(), name),
+        }
+    }
+
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
+        if let Some(before) = &self.options.before {
+            before.ask(&self.finished()?)?;
+        }
         let disk = &self.options.disk;
         let old = self.old.as_ref().zip(self.old_file.as_ref());
         let kept_berkeley = keep_berkeley(disk, &self.target, old)?;
@@ -411,6 +436,22 @@ impl Publisher {
             entries,
             kept_berkeley,
         })
+    }
+}
+
+/// A replica of a shared map is changed by writers of that map alone: what another wrote would be
+/// on this host only, and gone with the next generation.
+fn refuse_replica(file: &File, target: &Path) -> Result<(), StoreError> {
+    let Ok(file) = file.try_clone() else {
+        return Ok(());
+    };
+    match open_file(file, target, MapName::new(MapClass::Hash, target)) {
+        Ok(Opened::Redb(map)) if map.meta().origin.is_some() => Err(StoreError::Foreign {
+            path: target.into(),
+            why: "a replica of a shared map; write to the map that its connection file names"
+                .into(),
+        }),
+        _ => Ok(()),
     }
 }
 

@@ -1,11 +1,14 @@
 //! How a map is to be written, and what was written.
 
+use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::map::MapClass;
+use crate::map::{MapClass, StoreError};
+use crate::store::Opened;
 use crate::store::disk::{Disk, System};
 use crate::store::path::Safety;
+use crate::store::shared::Origin;
 
 /// What becomes of a second value of one LHS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +57,37 @@ pub struct Options {
     pub edit: EditBy,
     /// What does to the disk what is to be done.
     pub disk: Arc<dyn Disk>,
+    /// Of an edit that makes the map what another host built of a source: that source's digest.
+    pub source: Option<String>,
+    /// Which generation of a shared map this is; none of a map of this host alone.
+    pub origin: Option<Origin>,
+    /// What is asked before the finished draft becomes the map.
+    pub before: Option<Before>,
+}
+
+type Asked = dyn FnMut(&Opened) -> Result<(), StoreError> + Send;
+
+/// Sees every finished draft before it becomes the map; its error keeps the old map in place.
+#[derive(Clone)]
+pub struct Before(Arc<Mutex<Asked>>);
+
+impl Before {
+    /// Asks `f`.
+    pub fn new(f: impl FnMut(&Opened) -> Result<(), StoreError> + Send + 'static) -> Self {
+        Before(Arc::new(Mutex::new(f)))
+    }
+
+    /// Shows it a draft.
+    pub(super) fn ask(&self, draft: &Opened) -> Result<(), StoreError> {
+        let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        (*asked)(draft)
+    }
+}
+
+impl fmt::Debug for Before {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Before")
+    }
 }
 
 /// How an edit makes its draft.
@@ -81,6 +115,9 @@ impl Options {
             program: program.into(),
             edit: EditBy::Copying,
             disk: Arc::new(System),
+            source: None,
+            origin: None,
+            before: None,
         }
     }
 }

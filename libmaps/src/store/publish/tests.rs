@@ -2,6 +2,7 @@ use super::*;
 use crate::rhs::Rhs;
 use crate::store::disk::{Disk, System};
 use crate::store::path::Safety;
+use crate::store::shared::Origin;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::sync::{Arc, Mutex};
@@ -319,5 +320,61 @@ fn the_old_berkeley_file_is_safe_before_the_map_is_replaced() {
             "rename to m.db",
             "sync the folder",
         ]
+    );
+}
+
+#[test]
+fn a_replica_is_written_by_those_who_say_its_generation() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    let origin = |number: u64| Origin {
+        generation: number,
+        mark: format!("{number:032x}"),
+    };
+    let shared = |number: u64, before: Option<Before>| Options {
+        origin: Some(origin(number)),
+        source: Some("of another host".into()),
+        before,
+        on_duplicate: OnDuplicate::Replace,
+        ..options()
+    };
+    let meta = |target: &Path| match open_any(target, MapName::new(MapClass::Hash, target)) {
+        Ok(Opened::Redb(map)) => map.meta().clone(),
+        other => panic!("{other:?}"),
+    };
+    let put = |options: Options, value: &str| {
+        let mut publisher = Publisher::edit(&target, options)?;
+        publisher.put(Entry::new("a", value))?;
+        publisher.publish()
+    };
+    put(options(), "0").unwrap();
+    put(shared(1, None), "1").unwrap();
+    assert_eq!(meta(&target).origin, Some(origin(1)));
+    assert_eq!(meta(&target).source.as_deref(), Some("of another host"));
+    for refused in [
+        put(options(), "2"),
+        Publisher::create(&target, options()).map(|_| unreachable!()),
+    ] {
+        let why = refused.unwrap_err().to_string();
+        assert!(why.contains("a replica of a shared map"), "{why}");
+    }
+    // Whoever is asked before sees the new content, and his error keeps the old one.
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let noted = Arc::clone(&seen);
+    let mut answers = vec![Ok(()), Err(StoreError::InUse { path: "e".into() })];
+    let before = Before::new(move |draft| {
+        let Opened::Redb(map) = draft else {
+            panic!("{draft:?}");
+        };
+        noted.lock().unwrap().push(map.get(b"a")?);
+        answers.pop().unwrap()
+    });
+    assert!(put(shared(2, Some(before.clone())), "2").is_err());
+    assert_eq!(dump(&target), "a=1");
+    put(shared(3, Some(before)), "3").unwrap();
+    assert_eq!(dump(&target), "a=3");
+    assert_eq!(
+        *seen.lock().unwrap(),
+        [Some(Rhs::from("2")), Some(Rhs::from("3"))]
     );
 }

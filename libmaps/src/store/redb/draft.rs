@@ -161,7 +161,8 @@ pub(crate) enum Change {
     Remove,
 }
 
-/// Applies changes to the copy of a store in `file`; `options` and the like stay as they are.
+/// Applies changes to the copy of a store in `file`, which says what `meta` says afterwards, but
+/// for the number of its entries.
 pub(crate) fn edit(
     file: DiskFile,
     path: &Path,
@@ -178,7 +179,6 @@ pub(crate) fn edit(
         let filter = edited_filter(&write, path, entries, changes)?;
         let meta = Meta {
             entries,
-            source: None,
             ..meta.clone()
         };
         put_meta(&write, path, &meta, &filter)?;

@@ -7,6 +7,7 @@ use redb::{ReadOnlyTable, Table};
 
 use super::{Octets, from_redb};
 use crate::map::{MapClass, StoreError};
+use crate::store::shared::Origin;
 
 /// The format number that this program writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
@@ -26,7 +27,7 @@ pub enum Duplicates {
 ///
 /// Each field is a text under its name in the table `meta`: `format`, `class`,
 /// `duplicates` (`none`, `kept`), `entries`, `options`, `source` (the XXH3-128
-/// digest of the source, 32 hexadecimal digits) and `program`. Beside them
+/// digest of the source, 32 hexadecimal digits), `origin` (of a replica) and `program`. Beside them
 /// stands `filter`, the octets of [`crate::store::filter::Filter`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
@@ -42,6 +43,8 @@ pub struct Meta {
     pub source: Option<String>,
     /// The program that built it, and its version.
     pub program: String,
+    /// Of a replica of a shared map: which generation it holds. An edit of the file forgets it.
+    pub origin: Option<Origin>,
 }
 
 impl Meta {
@@ -85,6 +88,7 @@ impl Meta {
             options: text("options")?.unwrap_or_default(),
             source: text("source")?,
             program: text("program")?.unwrap_or_default(),
+            origin: text("origin")?.as_deref().and_then(Origin::parse),
         })
     }
 
@@ -113,6 +117,11 @@ impl Meta {
         match &self.source {
             Some(digest) => table.insert("source", digest.as_bytes()),
             None => table.remove("source"),
+        }
+        .map_err(|e| from_redb(path, e))?;
+        match &self.origin {
+            Some(origin) => table.insert("origin", origin.to_string().as_bytes()),
+            None => table.remove("origin"),
         }
         .map_err(|e| from_redb(path, e))?;
         Ok(())

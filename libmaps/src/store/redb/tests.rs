@@ -17,6 +17,7 @@ fn meta(duplicates: Duplicates) -> Meta {
         options: String::new(),
         source: Some("00".into()),
         program: "test".into(),
+        origin: None,
     }
 }
 
@@ -98,10 +99,17 @@ fn edits_keep_the_count_and_the_filter_right() {
     changes.insert(Lhs::from("b"), vec![Change::Set(Rhs::from("3"))]);
     let old = reopen(&path).unwrap();
     let file = File::options().read(true).write(true).open(&path).unwrap();
-    edit(on_disk(file), &path, old.meta(), &changes).unwrap();
+    let meta = Meta {
+        options: "-f".into(),
+        ..old.meta().clone()
+    };
+    edit(on_disk(file), &path, &meta, &changes).unwrap();
     let map = reopen(&path).unwrap();
-    assert_eq!(map.meta().entries, 1001);
-    assert_eq!(map.meta().source, None);
+    let told = Meta {
+        entries: 1001,
+        ..meta
+    };
+    assert_eq!(map.meta(), &told);
     for n in 0..1000 {
         let lhs = format!("k{n}");
         assert_eq!(map.get(lhs.as_bytes()).unwrap(), Some(Rhs::from("v")));

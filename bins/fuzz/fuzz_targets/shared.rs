@@ -1,0 +1,37 @@
+//! Any octets as what comes over a writer's pipe, out of an engine, or as a connection file.
+//!
+//! `cargo fuzz run shared`
+#![no_main]
+
+use std::path::Path;
+
+use libfuzzer_sys::fuzz_target;
+use libmaps::map::MapClass;
+use libmaps::store::shared::frame::{Frame, Frames};
+use libmaps::store::shared::{Connection, Offer, Origin, Ready};
+
+fuzz_target!(|octets: &[u8]| {
+    let mut rest = octets;
+    while let Ok(Some((frame, behind))) = Frame::split(rest) {
+        let mut again = Vec::new();
+        frame.append(&mut again).expect("it was short enough to be read");
+        assert_eq!(again.as_slice(), &rest[..rest.len() - behind.len()]);
+        rest = behind;
+    }
+    let mut frames = Frames::new(octets);
+    while let Ok(Some(_)) = frames.next_frame() {}
+    if let Ok(offer) = Offer::read(&mut &octets[..]) {
+        assert_eq!(Offer::read(&mut offer.text().as_bytes()).unwrap(), offer);
+    }
+    if let Ok(text) = std::str::from_utf8(octets) {
+        if let Some(origin) = Origin::parse(text) {
+            assert_eq!(Origin::parse(&origin.to_string()), Some(origin));
+        }
+        if let Some(ready) = Ready::parse(text) {
+            assert_eq!(Ready::parse(&ready.line()["ready ".len()..]), Some(ready));
+        }
+        for class in [MapClass::Pgsql, MapClass::Redis, MapClass::Ldap] {
+            let _ = Connection::parse(class, Path::new("/etc/mail/a.pgsql"), None, text);
+        }
+    }
+});

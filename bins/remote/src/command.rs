@@ -1,0 +1,250 @@
+//! mapremote(8): what the other programs ask it to do.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use libmaps::map::{MapClass, StoreError};
+use libmaps::store::shared::{Connection, Wish};
+use libmaps::sysexits::SysExit;
+
+use crate::engine::Engine;
+use crate::fault::Fault;
+use crate::follow::{Until, follow};
+use crate::generations;
+use crate::ldap::{self, Directory};
+use crate::log::{Log, Style};
+use crate::pgsql::{Pgsql, schema};
+use crate::redis::Redis;
+use crate::supervise::supervise;
+use crate::write::{Written, write};
+
+/// Brings maps to PostgreSQL, Redis and LDAP, and follows those that are there.
+#[derive(Debug, Parser)]
+#[command(name = "mapremote", version, max_term_width = 100)]
+pub struct Cli {
+    /// Print JSON lines instead of text.
+    #[arg(long, global = true)]
+    json: bool,
+    /// Take absolute paths in connection files below this folder.
+    #[arg(long, global = true, value_name = "DIR")]
+    root: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Keep the replicas of these maps as new as the engines' maps.
+    Follow {
+        /// Look at each map once, and end.
+        #[arg(long)]
+        once: bool,
+        /// End when standard input does, and start again what ends before.
+        #[arg(long, conflicts_with = "once")]
+        with_parent: bool,
+        /// End when standard input does.
+        #[arg(long, hide = true, conflicts_with_all = ["once", "with_parent"])]
+        worker: bool,
+        /// Connection files.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+    },
+    /// Print the generations of a map that its engine keeps.
+    Generations {
+        /// Connection file.
+        file: PathBuf,
+    },
+    /// Make an older generation the current one.
+    Rollback {
+        /// Connection file.
+        file: PathBuf,
+        /// Its number.
+        generation: u64,
+    },
+    /// Hold the lock of a map and take a new generation from standard input: for the programs
+    /// that write maps.
+    Write {
+        /// What the replica is to be before: load or edit.
+        wish: String,
+        /// Connection file.
+        file: PathBuf,
+    },
+    /// Print the statements that make the tables in a PostgreSQL database.
+    Schema,
+}
+
+/// Runs the program on its arguments, its name first.
+#[must_use]
+pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(args) {
+        Ok(cli) => cli,
+        Err(e) => {
+            let exit = match e.use_stderr() {
+                true => SysExit::Usage,
+                false => SysExit::Ok,
+            };
+            let _ = e.print();
+            return exit.into();
+        }
+    };
+    let style = match cli.json {
+        true => Style::Json,
+        false => Style::Text,
+    };
+    let root = cli.root.as_deref();
+    let done = match &cli.command {
+        Command::Write { wish, file } => return write_command(wish, file, root),
+        Command::Schema => io::stdout()
+            .write_all(schema::DDL.as_bytes())
+            .map_err(Fault::from),
+        Command::Follow {
+            with_parent: true,
+            files,
+            ..
+        } => supervise(&worker(files, root, style), &Log::new(style)),
+        Command::Follow {
+            once,
+            worker,
+            files,
+            ..
+        } => {
+            let until = match (once, worker) {
+                (true, _) => Until::Once,
+                (false, true) => Until::ParentEnds,
+                (false, false) => Until::Ever,
+            };
+            let read = files.iter().map(|file| connection(file, root));
+            read.collect::<Result<Vec<_>, _>>()
+                .and_then(|connections| follow(connections, until, Log::new(style)))
+        }
+        Command::Generations { file } => about(file, root, About::Print(style)),
+        Command::Rollback { file, generation } => about(file, root, About::Rollback(*generation)),
+    };
+    match done {
+        Ok(()) => SysExit::Ok.into(),
+        Err(fault) => {
+            complain(&format!("mapremote: {fault}"));
+            fault.exit.into()
+        }
+    }
+}
+
+/// The arguments of the process that follows for a supervisor.
+fn worker(files: &[PathBuf], root: Option<&Path>, style: Style) -> Vec<OsString> {
+    let mut args: Vec<OsString> = vec!["follow".into(), "--worker".into()];
+    if style == Style::Json {
+        args.push("--json".into());
+    }
+    if let Some(root) = root {
+        args.extend(["--root".into(), root.as_os_str().to_owned()]);
+    }
+    args.push("--".into());
+    args.extend(files.iter().map(|file| file.as_os_str().to_owned()));
+    args
+}
+
+fn complain(line: &str) {
+    // When even that can't be written, the exit code still tells.
+    let _ = io::stderr().write_all(format!("{line}\n").as_bytes());
+}
+
+fn connection(file: &Path, root: Option<&Path>) -> Result<Connection, Fault> {
+    let Some(class) = Connection::class_of(file) else {
+        let why = format!(
+            "{}: the name of a connection file ends in .pgsql, .redis or .ldap",
+            file.display()
+        );
+        return Err(Fault::new(SysExit::Usage, why));
+    };
+    Ok(Connection::read(class, file, root)?)
+}
+
+/// What is wanted of one map.
+#[derive(Clone, Copy)]
+enum About {
+    Print(Style),
+    Rollback(u64),
+}
+
+fn about(file: &Path, root: Option<&Path>, what: About) -> Result<(), Fault> {
+    let connection = connection(file, root)?;
+    let named = |fault: Fault| Fault::new(fault.exit, format!("{}: {}", file.display(), fault.why));
+    runtime()?.block_on(async {
+        match connection.class {
+            MapClass::Pgsql => ask::<Pgsql>(&connection, what).await,
+            MapClass::Redis => ask::<Redis>(&connection, what).await,
+            MapClass::Ldap => ask::<Directory>(&connection, what).await,
+            class => Err(no_generations(class)),
+        }
+        .map_err(named)
+    })
+}
+
+async fn ask<E: Engine>(connection: &Connection, what: About) -> Result<(), Fault> {
+    match what {
+        About::Print(style) => generations::print::<E>(connection, style).await,
+        About::Rollback(number) => generations::rollback::<E>(connection, number).await,
+    }
+}
+
+fn no_generations(class: MapClass) -> Fault {
+    let why = format!("maps of class {class} have no generations");
+    Fault::new(SysExit::Config, why)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    Ok(runtime?)
+}
+
+/// The writer's other half: what is wrong goes to the writer, which tells it in its own way.
+fn write_command(wish: &str, file: &Path, root: Option<&Path>) -> ExitCode {
+    let done = Wish::parse(wish)
+        .ok_or_else(|| Fault::new(SysExit::Usage, "expected load or edit"))
+        .and_then(|wish| {
+            let class = Connection::class_of(file);
+            let connection = Connection::read(class.unwrap_or(MapClass::Pgsql), file, root)
+                .map_err(|e: StoreError| Fault::new(e.exit(), e.reason()))?;
+            runtime()?.block_on(write_to(&connection, wish))
+        });
+    match done {
+        Ok(()) => SysExit::Ok.into(),
+        Err(fault) => {
+            let line = format!("error {} {fault}\n", fault.exit.code());
+            let _ = io::stdout().write_all(line.as_bytes());
+            fault.exit.into()
+        }
+    }
+}
+
+async fn write_to(connection: &Connection, wish: Wish) -> Result<(), Fault> {
+    match connection.class {
+        MapClass::Pgsql => write_and_tidy::<Pgsql>(connection, wish).await,
+        MapClass::Redis => write_and_tidy::<Redis>(connection, wish).await,
+        _ => Err(ldap::read_alone()),
+    }
+}
+
+async fn write_and_tidy<E: Engine>(connection: &Connection, wish: Wish) -> Result<(), Fault> {
+    let written = write::<E>(connection, wish, io::stdin(), io::stdout()).await?;
+    if let Written::Nothing = written {
+        return Ok(());
+    }
+    // What is not removed now is removed after the next write.
+    let tidied = async {
+        let mut engine = E::connect(&connection.server).await?;
+        engine.remove(&connection.map, connection.keep).await
+    };
+    if let Err(fault) = tidied.await {
+        let file = connection.file.display();
+        complain(&format!(
+            "mapremote: {file}: old generations are not removed: {fault}"
+        ));
+    }
+    Ok(())
+}

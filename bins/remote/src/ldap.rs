@@ -1,0 +1,431 @@
+//! LDAP, with sendmail's own schema: read alone.
+//!
+//! A directory has no generations. What a search gives is one: its mark is the
+//! digest of the entries, its number the newest `entryCSN` among them. The
+//! search is made anew when `contextCSN` of the naming context has changed,
+//! and again when that changed while it ran, so that no half of a change is
+//! taken for the whole. A directory has no change of many entries at once
+//! either, which is why no program writes maps there: use LDAP's own tools.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, ldap_escape};
+use libmaps::build::aliases::MARK;
+use libmaps::map::MapClass;
+use libmaps::store::redb::Duplicates;
+use libmaps::store::shared::frame::Frame;
+use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Tls, Way};
+use libmaps::sysexits::SysExit;
+
+use crate::engine::{Engine, Generation, Give, Head, Switch, Take};
+use crate::fault::{Fault, chain, within};
+use crate::tls;
+
+/// Entries of one page (RFC 2696).
+const PAGE: i32 = 500;
+/// The most octets of a map, which is held in memory.
+const MAX_OCTETS: usize = 1 << 30;
+/// How often a search is made anew because the directory changed meanwhile.
+const TRIES: u32 = 5;
+
+type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// A connection to a directory.
+pub struct Directory {
+    ldap: Ldap,
+    timeout: Duration,
+    found: HashMap<String, Found>,
+}
+
+/// What a search gave.
+struct Found {
+    state: Vec<String>,
+    generation: Generation,
+    entries: Entries,
+}
+
+impl From<LdapError> for Fault {
+    fn from(error: LdapError) -> Self {
+        let exit = match &error {
+            // invalidCredentials, insufficientAccessRights, noSuchObject and their like (RFC 4511
+            // section 4.1.9) are not mended by waiting; busy and unavailable are.
+            LdapError::LdapResult { result } if ![51, 52, 80].contains(&result.rc) => {
+                SysExit::Config
+            }
+            _ => SysExit::TempFail,
+        };
+        Fault::new(exit, chain(&error))
+    }
+}
+
+/// What is searched for.
+struct Search {
+    base: String,
+    filter: String,
+    key: String,
+    value: String,
+    /// What the name of each value is put together with.
+    kind: Kind,
+}
+
+/// What a map is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// One value a key.
+    Map,
+    /// Values are members, which are put together.
+    Aliases,
+}
+
+impl Search {
+    /// sendmail's defaults for class `ldap`, unless the connection file says otherwise.
+    fn of(connection: &Connection) -> Result<Self, Fault> {
+        let words = &connection.words;
+        let wrong = |why: &str| Fault::new(SysExit::Config, why.to_owned());
+        let kind = match words.get("kind") {
+            Some("aliases") => Kind::Aliases,
+            Some("map") => Kind::Map,
+            Some(_) => return Err(wrong("kind: expected map or aliases")),
+            None if connection.map == "aliases" => Kind::Aliases,
+            None => Kind::Map,
+        };
+        let name = ldap_escape(connection.map.as_str());
+        let cluster = words.get("cluster-name").map(|cluster| {
+            let cluster = ldap_escape(cluster);
+            format!("(sendmailMTACluster={cluster})")
+        });
+        let host = match words.get("host-name") {
+            Some(host) => host.to_owned(),
+            None => crate::write::host(),
+        };
+        let host = ldap_escape(host.as_str());
+        let whose = format!("(|{}(sendmailMTAHost={host}))", cluster.unwrap_or_default());
+        let filter = match (words.get("filter"), kind) {
+            (Some(filter), _) => filter.to_owned(),
+            (None, Kind::Map) => {
+                format!("(&(objectClass=sendmailMTAMapObject){whose}(sendmailMTAMapName={name}))")
+            }
+            (None, Kind::Aliases) => format!(
+                "(&(objectClass=sendmailMTAAliasObject){whose}(sendmailMTAAliasGrouping={name}))"
+            ),
+        };
+        let value = match kind {
+            Kind::Map => "sendmailMTAMapValue",
+            Kind::Aliases => "sendmailMTAAliasValue",
+        };
+        Ok(Search {
+            base: words
+                .get("base")
+                .ok_or_else(|| wrong("base: it is missing, where the search begins"))?
+                .to_owned(),
+            filter,
+            key: words
+                .get("key-attribute")
+                .unwrap_or("sendmailMTAKey")
+                .into(),
+            value: words.get("value-attribute").unwrap_or(value).into(),
+            kind,
+        })
+    }
+
+    fn take(&self, entry: SearchEntry, entries: &mut Entries) -> Result<usize, Fault> {
+        let dn = entry.dn.clone();
+        let attribute = |name: &str| -> Vec<Vec<u8>> {
+            let same = |key: &&String| key.eq_ignore_ascii_case(name);
+            let text = entry
+                .attrs
+                .keys()
+                .find(same)
+                .and_then(|k| entry.attrs.get(k));
+            let binary = entry.bin_attrs.keys().find(same);
+            let binary = binary.and_then(|k| entry.bin_attrs.get(k));
+            let text = text.into_iter().flatten().map(|v| v.clone().into_bytes());
+            text.chain(binary.into_iter().flatten().cloned()).collect()
+        };
+        let bad = |why: &str| Fault::new(SysExit::DataErr, format!("{dn}: {why}"));
+        let mut values = attribute(&self.value);
+        let value = match (self.kind, values.len()) {
+            (_, 0) => return Err(bad(&format!("it has no {}", self.value))),
+            (Kind::Map, 1) => values.swap_remove(0),
+            (Kind::Map, _) => return Err(bad(&format!("it has several {}", self.value))),
+            (Kind::Aliases, _) => values.join(&b", "[..]),
+        };
+        let keys = attribute(&self.key);
+        if keys.is_empty() {
+            return Err(bad(&format!("it has no {}", self.key)));
+        }
+        let mut octets = 0;
+        for key in keys {
+            let key = key.to_ascii_lowercase();
+            octets += key.len() + value.len();
+            if let Some(other) = entries.insert(key.clone(), value.clone())
+                && other != value
+            {
+                let key = String::from_utf8_lossy(&key);
+                return Err(bad(&format!(
+                    "another entry has the key {key} and another value"
+                )));
+            }
+        }
+        Ok(octets)
+    }
+}
+
+impl Directory {
+    /// The states of all providers of the naming context that holds `base`.
+    async fn state(&mut self, base: &str) -> Result<Vec<String>, Fault> {
+        let context = self.naming_context(base).await?;
+        let mut found = self
+            .attributes(&context, "(objectClass=*)", &["contextCSN"])
+            .await?;
+        let mut state = found.remove("contextCSN").unwrap_or_default();
+        if state.is_empty() {
+            let why = format!("{context} has no contextCSN: load the module syncprov for it");
+            return Err(Fault::new(SysExit::Config, why));
+        }
+        state.sort();
+        Ok(state)
+    }
+
+    async fn naming_context(&mut self, base: &str) -> Result<String, Fault> {
+        let mut root = self
+            .attributes("", "(objectClass=*)", &["namingContexts"])
+            .await?;
+        let contexts = root.remove("namingContexts").unwrap_or_default();
+        let plain = |dn: &str| dn.to_ascii_lowercase().replace(", ", ",");
+        let ends = |context: &String| plain(base).ends_with(&plain(context));
+        let longest = contexts.into_iter().filter(ends).max_by_key(String::len);
+        longest.ok_or_else(|| {
+            Fault::new(
+                SysExit::Config,
+                format!("base: the server does not hold {base}"),
+            )
+        })
+    }
+
+    async fn attributes(
+        &mut self,
+        dn: &str,
+        filter: &str,
+        names: &[&str],
+    ) -> Result<HashMap<String, Vec<String>>, Fault> {
+        let asked = self.ldap.search(dn, Scope::Base, filter, names.to_vec());
+        let (mut found, _) = within(self.timeout, async { asked.await?.success() }).await?;
+        let entry = found.pop().map(SearchEntry::construct);
+        Ok(entry.map(|e| e.attrs).unwrap_or_default())
+    }
+
+    /// Everything that the search finds, and the newest entryCSN.
+    async fn search(&mut self, search: &Search) -> Result<(Entries, String), Fault> {
+        let adapters: Vec<Box<dyn Adapter<_, _>>> = vec![
+            Box::new(EntriesOnly::new()),
+            Box::new(PagedResults::new(PAGE)),
+        ];
+        let names = vec![search.key.as_str(), search.value.as_str(), "entryCSN"];
+        let asked = self.ldap.streaming_search_with(
+            adapters,
+            &search.base,
+            Scope::Subtree,
+            &search.filter,
+            names,
+        );
+        let mut stream = within(self.timeout, asked).await?;
+        let (mut entries, mut newest, mut octets) = (Entries::new(), String::new(), 0);
+        while let Some(entry) = within(self.timeout, stream.next()).await? {
+            let entry = SearchEntry::construct(entry);
+            let csn = entry.attrs.get("entryCSN").and_then(|v| v.first());
+            if let Some(csn) = csn.filter(|csn| **csn > newest) {
+                newest.clone_from(csn);
+            }
+            octets += search.take(entry, &mut entries)?;
+            if octets > MAX_OCTETS {
+                let why = "a map of more than a gibioctet is not held in memory";
+                return Err(Fault::new(SysExit::DataErr, why));
+            }
+        }
+        // A limit of the server's (RFC 4511: sizeLimitExceeded) is an error: half a map is none.
+        stream.finish().await.success()?;
+        if search.kind == Kind::Aliases {
+            entries.insert(MARK.to_vec(), MARK.to_vec());
+        }
+        Ok((entries, newest))
+    }
+}
+
+/// The generation that these entries are.
+fn generation(entries: &Entries, newest: &str) -> Result<Generation, Fault> {
+    let mut digest = Digest::default();
+    for (lhs, rhs) in entries {
+        digest.add(lhs, 0, rhs);
+    }
+    // 20261126023201.123456Z#000000#001#000000
+    let digits: String = newest.chars().take_while(char::is_ascii_digit).collect();
+    let number = digits.parse::<u64>().unwrap_or(0);
+    let origin = Origin::parse(&format!("{number} {digest}"));
+    Ok(Generation {
+        origin: origin.ok_or_else(|| Fault::new(SysExit::Software, "a mark"))?,
+        base: None,
+        offer: Offer {
+            way: Way::Full,
+            digest,
+            class: MapClass::Hash,
+            duplicates: Duplicates::None,
+            options: String::new(),
+            source: None,
+            program: concat!("mapremote ", env!("CARGO_PKG_VERSION")).into(),
+        },
+        host: String::new(),
+        age: Duration::ZERO,
+    })
+}
+
+impl Engine for Directory {
+    async fn connect(server: &Server) -> Result<Self, Fault> {
+        let mut last = Fault::new(SysExit::Config, "host: it is missing");
+        for (host, port) in &server.hosts {
+            match open(server, host, *port).await {
+                Ok(ldap) => {
+                    return Ok(Directory {
+                        ldap,
+                        timeout: server.timeout,
+                        found: HashMap::new(),
+                    });
+                }
+                Err(fault) => last = fault,
+            }
+        }
+        Err(last)
+    }
+
+    async fn listen(&mut self, _maps: &[String]) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn wait(&mut self, time: Duration) -> Result<Option<Vec<String>>, Fault> {
+        tokio::time::sleep(time).await;
+        Ok(None)
+    }
+
+    async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault> {
+        let search = Search::of(connection)?;
+        for _ in 0..TRIES {
+            let state = self.state(&search.base).await?;
+            let known = self.found.get(&connection.map);
+            if let Some(found) = known.filter(|found| found.state == state) {
+                return Ok(Some(Head {
+                    serial: 0,
+                    last: 0,
+                    current: Some(found.generation.clone()),
+                }));
+            }
+            let (entries, newest) = self.search(&search).await?;
+            if self.state(&search.base).await? == state {
+                let found = Found {
+                    generation: generation(&entries, &newest)?,
+                    state,
+                    entries,
+                };
+                self.found.insert(connection.map.clone(), found);
+            }
+        }
+        let why = "the directory changes faster than it can be read";
+        Err(Fault::new(SysExit::TempFail, why))
+    }
+
+    async fn leave(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    async fn lock(&mut self, _map: &str) -> Result<Head, Fault> {
+        Err(read_alone())
+    }
+
+    async fn generations(&mut self, map: &str) -> Result<Vec<Generation>, Fault> {
+        let found = self.found.get(map);
+        Ok(found.map(|f| f.generation.clone()).into_iter().collect())
+    }
+
+    async fn entries(
+        &mut self,
+        map: &str,
+        _generation: &Generation,
+        take: &mut Take<'_>,
+    ) -> Result<(), Fault> {
+        let entries = self.found.get(map).map(|found| &found.entries);
+        for (lhs, rhs) in entries.into_iter().flatten() {
+            take(Frame {
+                lhs,
+                place: 0,
+                rhs: Some(rhs),
+            })?;
+        }
+        Ok(())
+    }
+
+    async fn load(
+        &mut self,
+        _map: &str,
+        _generation: &Generation,
+        _give: &mut Give<'_>,
+    ) -> Result<(), Fault> {
+        Err(read_alone())
+    }
+
+    async fn commit(&mut self, _map: &str, _switch: Switch<'_>) -> Result<(), Fault> {
+        Err(read_alone())
+    }
+
+    async fn remove(&mut self, _map: &str, _keep: u32) -> Result<(), Fault> {
+        Err(read_alone())
+    }
+}
+
+/// Why no program writes maps in a directory.
+pub(crate) fn read_alone() -> Fault {
+    let why = "maps on LDAP are read alone: a directory cannot change a whole map at once; \
+               change its entries with ldapmodify(1)";
+    Fault::new(SysExit::Config, why)
+}
+
+async fn open(server: &Server, host: &str, port: u16) -> Result<Ldap, Fault> {
+    let mut settings = LdapConnSettings::new().set_conn_timeout(server.timeout);
+    if server.tls != Tls::Off {
+        settings = settings.set_config(Arc::new(tls::config(server)?));
+    }
+    if server.tls == Tls::StartTls {
+        settings = settings.set_starttls(true);
+    }
+    let scheme = match server.tls {
+        Tls::Verify => "ldaps",
+        Tls::Off | Tls::StartTls => "ldap",
+    };
+    let url = match (host.starts_with('/'), host.contains(':')) {
+        (true, _) => format!("ldapi://{}", host.replace('/', "%2F")),
+        (false, true) => format!("{scheme}://[{host}]:{port}"),
+        (false, false) => format!("{scheme}://{host}:{port}"),
+    };
+    let connected = LdapConnAsync::with_settings(settings, &url);
+    let (connection, mut ldap) = within(server.timeout, connected).await?;
+    tokio::spawn(async move {
+        // How it ended is told by the next question.
+        let _ = connection.drive().await;
+    });
+    if let Some(user) = &server.user {
+        let password = server.password()?.unwrap_or_default();
+        let password = String::from_utf8(password)
+            .map_err(|_| Fault::new(SysExit::Config, "password-file: the password is no UTF-8"))?;
+        if password.is_empty() {
+            // RFC 4513 section 5.1.2: a name without a password logs in as nobody.
+            return Err(Fault::new(
+                SysExit::Config,
+                "user: password-file is missing",
+            ));
+        }
+        let bound = ldap.simple_bind(user, &password);
+        within(server.timeout, async { bound.await?.success() }).await?;
+    }
+    Ok(ldap)
+}

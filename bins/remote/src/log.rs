@@ -1,0 +1,134 @@
+//! What a follower says: a line for each event, for people or as JSON.
+
+use std::io::Write;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use libmaps::store::shared::Connection;
+use serde_json::json;
+
+use crate::engine::Generation;
+use crate::fault::Fault;
+use crate::replica::Update;
+
+/// How events are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// A line of text.
+    Text,
+    /// A JSON object.
+    Json,
+}
+
+/// Where events go: standard output, one line each.
+#[derive(Debug)]
+pub struct Log {
+    style: Style,
+    one_at_a_time: Mutex<()>,
+}
+
+impl Log {
+    /// A log of this style.
+    #[must_use]
+    pub fn new(style: Style) -> Self {
+        Log {
+            style,
+            one_at_a_time: Mutex::new(()),
+        }
+    }
+
+    fn line(&self, text: &str) {
+        let _one = self.one_at_a_time.lock();
+        let mut out = std::io::stdout().lock();
+        // Without a reader there is nobody to tell; maps are kept in any case.
+        let _ = out.write_all(format!("{text}\n").as_bytes());
+        let _ = out.flush();
+    }
+
+    /// The replica holds a generation now.
+    pub fn published(
+        &self,
+        connection: &Connection,
+        generation: &Generation,
+        update: Update,
+        lag: Duration,
+        took: Duration,
+    ) {
+        let (file, number) = (connection.file.display(), generation.origin.generation);
+        let entries = generation.offer.digest.entries();
+        let (lag, took) = (lag.as_secs_f64(), took.as_secs_f64());
+        let keys = match update {
+            Update::Changed(keys) => Some(keys),
+            _ => None,
+        };
+        match self.style {
+            Style::Json => self.line(
+                &json!({
+                    "event": "published",
+                    "map": file.to_string(),
+                    "generation": number,
+                    "entries": entries,
+                    "keys_changed": keys,
+                    "lag_seconds": lag,
+                    "took_seconds": took,
+                })
+                .to_string(),
+            ),
+            Style::Text => {
+                let how = keys.map_or(String::new(), |n| format!(", {n} keys changed"));
+                self.line(&format!(
+                    "{file}: generation {number}, {entries} entries{how}, \
+                     {lag:.3} s after it was committed, {took:.3} s to take it"
+                ));
+            }
+        }
+    }
+
+    /// The replica is as new as the engine's map: told once after each connection.
+    pub fn current(&self, connection: &Connection, generation: u64) {
+        let file = connection.file.display();
+        match self.style {
+            Style::Json => self.line(
+                &json!({"event": "current", "map": file.to_string(), "generation": generation})
+                    .to_string(),
+            ),
+            Style::Text => self.line(&format!("{file}: generation {generation} is current")),
+        }
+    }
+
+    /// There is no generation to follow yet.
+    pub fn empty(&self, connection: &Connection) {
+        let file = connection.file.display();
+        match self.style {
+            Style::Json => {
+                self.line(&json!({"event": "empty", "map": file.to_string()}).to_string());
+            }
+            Style::Text => self.line(&format!("{file}: the map has no generation yet")),
+        }
+    }
+
+    /// The process that follows ended and is about to be started again.
+    pub fn restarted(&self, why: &str) {
+        match self.style {
+            Style::Json => self.line(&json!({"event": "restarted", "error": why}).to_string()),
+            Style::Text => self.line(&format!("follower: {why}, started again")),
+        }
+    }
+
+    /// Something went wrong; the replica stays as it is.
+    pub fn failed(&self, connection: &Connection, fault: &Fault) {
+        let file = connection.file.display();
+        match self.style {
+            Style::Json => self.line(
+                &json!({
+                    "event": "error",
+                    "map": file.to_string(),
+                    "error": fault.to_string(),
+                    "temporary": fault.exit.is_temporary(),
+                })
+                .to_string(),
+            ),
+            Style::Text => self.line(&format!("{file}: {fault}; the last good map stays")),
+        }
+    }
+}

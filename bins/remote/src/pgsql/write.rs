@@ -1,0 +1,236 @@
+//! Writing: the lock, the entries, the switch, and the removal of what is old.
+
+use std::pin::pin;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use futures_util::SinkExt;
+use libmaps::store::shared::Way;
+use libmaps::store::shared::frame::Frame;
+use libmaps::sysexits::SysExit;
+
+use super::read::For;
+use super::schema::{CHANNEL, DDL, MAX_KEY_OCTETS};
+use super::{Pgsql, Values};
+use crate::engine::{Generation, Give, Head, Switch, removable, too_long};
+use crate::fault::{Fault, within};
+
+/// What begins each COPY in binary format, before flags and the length of an extension.
+const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
+/// What is sent at once, in octets.
+const PIECE_OCTETS: usize = 64 << 10;
+/// Rows that are removed in one transaction.
+const ROWS_AT_ONCE: i64 = 10_000;
+
+impl Pgsql {
+    pub(super) async fn lock_row(&mut self, map: &str) -> Result<Head, Fault> {
+        if !self.has_schema().await? {
+            self.make_schema().await?;
+        }
+        // Confirmed is durable, whatever the server's default; one that waits for standbys stays.
+        // A writer whose source comes slowly holds the lock, and no rule on idle sessions ends it.
+        self.batch(
+            "BEGIN;
+             SET LOCAL lock_timeout = '300s';
+             SET LOCAL idle_in_transaction_session_timeout = 0;
+             SELECT set_config('synchronous_commit', 'on', true)
+              WHERE current_setting('synchronous_commit') IN ('off', 'local')",
+        )
+        .await?;
+        let make = "INSERT INTO mailmaps_map (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
+        let there = "SELECT 1 FROM mailmaps_map WHERE name = $1";
+        let found = self.maybe(there, &[&map]).await?;
+        if found.is_none() {
+            // Waits for another first writer.
+            self.client.execute(make, &[&map]).await?;
+        }
+        let head = self.head(map, For::Writing).await.map_err(|fault| {
+            let is_lock = fault.why.contains("(55P03)");
+            match is_lock {
+                true => Fault::new(SysExit::TempFail, "another writer holds the map"),
+                false => fault,
+            }
+        })?;
+        head.ok_or_else(|| Fault::new(SysExit::TempFail, "the map was removed just now"))
+    }
+
+    async fn make_schema(&self) -> Result<(), Fault> {
+        let lock = "SELECT pg_advisory_xact_lock(7236832837)";
+        let made = self.batch(&format!("BEGIN; {lock}; {DDL} COMMIT")).await;
+        if made.is_err() {
+            let _ = self.batch("ROLLBACK").await;
+        }
+        made
+    }
+
+    pub(super) async fn copy_in(
+        &mut self,
+        map: &str,
+        generation: &Generation,
+        give: &mut Give<'_>,
+    ) -> Result<(), Fault> {
+        let id = self.id(map)?;
+        let number = signed(generation.origin.generation)?;
+        let text =
+            "COPY mailmaps_entry (map, generation, key, place, value) FROM STDIN (FORMAT binary)";
+        let sink = within(self.timeout, self.client.copy_in::<_, Bytes>(text)).await?;
+        let mut sink = pin!(sink);
+        let mut piece = BytesMut::with_capacity(PIECE_OCTETS * 2);
+        piece.put_slice(COPY_HEAD);
+        while let Some(octets) = give()? {
+            let Some((frame, _)) = Frame::split(&octets)? else {
+                continue;
+            };
+            if frame.lhs.len() > MAX_KEY_OCTETS {
+                return Err(too_long("key", frame.lhs.len(), MAX_KEY_OCTETS));
+            }
+            put_row(&mut piece, id, number, frame)?;
+            if piece.len() >= PIECE_OCTETS {
+                within(self.timeout, sink.send(piece.split().freeze())).await?;
+            }
+        }
+        piece.put_i16(-1);
+        within(self.timeout, sink.send(piece.freeze())).await?;
+        // The server may have much to write before it answers.
+        within(self.timeout.saturating_mul(10), sink.finish()).await?;
+        Ok(())
+    }
+
+    pub(super) async fn switch(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
+        let id = self.id(map)?;
+        let generation = match switch {
+            Switch::New(generation) | Switch::Back(generation) => generation,
+        };
+        let number = signed(generation.origin.generation)?;
+        if let Switch::New(_) = switch {
+            self.insert_generation(id, number, generation).await?;
+        }
+        let text = "UPDATE mailmaps_map \
+             SET serial = serial + 1, current = $2, last = greatest(last, $2) WHERE id = $1";
+        self.execute(text, &[&id, &number]).await?;
+        let text = "SELECT pg_notify($1, $2)";
+        self.all(text, &[&CHANNEL, &map]).await?;
+        let done = self.client.batch_execute("COMMIT");
+        let done = within(self.timeout.saturating_mul(10), done).await;
+        done.map_err(|fault| {
+            let why = format!("{}; it may or may not have become current", fault.why);
+            Fault::new(fault.exit, why)
+        })
+    }
+
+    async fn insert_generation(
+        &self,
+        id: i32,
+        number: i64,
+        generation: &Generation,
+    ) -> Result<(), Fault> {
+        let text = "INSERT INTO mailmaps_generation (map, generation, mark, base, keys, entries, \
+             digest, class, duplicates, options, source, program, host, committed) \
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, clock_timestamp())";
+        let offer = &generation.offer;
+        let base = generation.base.map(signed).transpose()?;
+        let keys = match offer.way {
+            Way::Full => None,
+            Way::Difference { keys } => Some(signed(keys)?),
+        };
+        let entries = signed(offer.digest.entries())?;
+        let digest = offer.digest.to_string();
+        let (class, duplicates) = (offer.class.as_str(), offer.duplicates_word());
+        let values: Values<'_> = &[
+            &id,
+            &number,
+            &generation.origin.mark,
+            &base,
+            &keys,
+            &entries,
+            &digest,
+            &class,
+            &duplicates,
+            &offer.options,
+            &offer.source,
+            &offer.program,
+            &generation.host,
+        ];
+        self.execute(text, values).await.map(drop)
+    }
+
+    /// The records of what is to go are removed under the lock, so that nobody rolls back to half
+    /// a generation; then the entries that no record names, in batches.
+    pub(super) async fn remove_old(&mut self, map: &str, keep: u32) -> Result<(), Fault> {
+        let head = self.lock_row(map).await?;
+        let id = self.id(map)?;
+        let all = self.all_generations(map).await?;
+        let current = head.current.map(|g| g.origin.generation);
+        let old: Vec<i64> = removable(&all, current, keep)
+            .into_iter()
+            .map(signed)
+            .collect::<Result<_, _>>()?;
+        let text = "DELETE FROM mailmaps_generation WHERE map = $1 AND generation = ANY($2)";
+        self.execute(text, &[&id, &old]).await?;
+        // What a crash of the server brings back is removed after the next write.
+        self.batch("COMMIT; SET synchronous_commit = off").await?;
+        let mut after = -1_i64;
+        let text = "SELECT min(generation) FROM mailmaps_entry WHERE map = $1 AND generation > $2";
+        loop {
+            let next = self.one(text, &[&id, &after]).await?;
+            let Some(number) = next.try_get::<_, Option<i64>>(0)? else {
+                return Ok(());
+            };
+            after = number;
+            let text = "SELECT 1 FROM mailmaps_generation WHERE map = $1 AND generation = $2";
+            if self.maybe(text, &[&id, &number]).await?.is_none() {
+                self.remove_entries(id, number).await?;
+            }
+        }
+    }
+
+    async fn remove_entries(&self, id: i32, number: i64) -> Result<(), Fault> {
+        // What is removed stays in the index for a while: each batch begins behind the one before.
+        let text = "SELECT key FROM (SELECT key FROM mailmaps_entry \
+             WHERE map = $1 AND generation = $2 AND key >= $3 ORDER BY key LIMIT $4) AS batch \
+             ORDER BY key DESC LIMIT 1";
+        let delete = "DELETE FROM mailmaps_entry \
+             WHERE map = $1 AND generation = $2 AND key >= $3 AND key <= $4";
+        let mut from: Vec<u8> = Vec::new();
+        loop {
+            let values: Values<'_> = &[&id, &number, &from, &ROWS_AT_ONCE];
+            let end = self.maybe(text, values).await?;
+            let Some(end) = end else {
+                return Ok(());
+            };
+            let end: Vec<u8> = end.try_get(0)?;
+            self.execute(delete, &[&id, &number, &from, &end]).await?;
+            from = end;
+            // The first key behind it.
+            from.push(0);
+        }
+    }
+}
+
+fn put_row(piece: &mut BytesMut, id: i32, number: i64, frame: Frame<'_>) -> Result<(), Fault> {
+    let place = i32::try_from(frame.place);
+    let place = place.map_err(|_| Fault::new(SysExit::DataErr, "too many values of a key"))?;
+    let length = |octets: &[u8]| {
+        i32::try_from(octets.len()).map_err(|_| too_long("value", octets.len(), i32::MAX as usize))
+    };
+    piece.put_i16(5);
+    piece.put_i32(4);
+    piece.put_i32(id);
+    piece.put_i32(8);
+    piece.put_i64(number);
+    piece.put_i32(length(frame.lhs)?);
+    piece.put_slice(frame.lhs);
+    piece.put_i32(4);
+    piece.put_i32(place);
+    match frame.rhs {
+        None => piece.put_i32(-1),
+        Some(rhs) => {
+            piece.put_i32(length(rhs)?);
+            piece.put_slice(rhs);
+        }
+    }
+    Ok(())
+}
+
+fn signed(number: u64) -> Result<i64, Fault> {
+    i64::try_from(number).map_err(|_| Fault::new(SysExit::Software, "a number beyond 2^63"))
+}

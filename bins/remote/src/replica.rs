@@ -1,0 +1,234 @@
+//! The replica of a map on this host, and how a generation becomes it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use libmaps::build::{Builder, Start};
+use libmaps::lhs::Lhs;
+use libmaps::map::{Entry, MapClass, MapName, StoreError};
+use libmaps::rhs::Rhs;
+use libmaps::sasl::edit::{DESCRIBED, NEW_MODE};
+use libmaps::store::path::Safety;
+use libmaps::store::publish::{EditBy, OnDuplicate, Options, Publisher};
+use libmaps::store::redb::Duplicates;
+use libmaps::store::shared::{Connection, Digest, Origin};
+use libmaps::store::{self, Opened};
+
+use crate::engine::{Engine, Generation, chain};
+use crate::fault::Fault;
+
+/// The keys of differences, with all their values; none: it is gone.
+type Changes = BTreeMap<Box<[u8]>, Vec<Box<[u8]>>>;
+
+/// How a replica came to hold a generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Update {
+    /// It held it already.
+    Nothing,
+    /// So many keys were changed.
+    Changed(u64),
+    /// It was written anew.
+    Full,
+}
+
+/// Which generation the replica holds; `None` where there is none, or one that can't be read: it
+/// is replaced.
+#[must_use]
+pub fn origin(replica: &Path) -> Option<Origin> {
+    match store::open_any(replica, MapName::new(MapClass::Hash, replica)) {
+        Ok(Opened::Redb(map)) => map.meta().origin.clone(),
+        _ => None,
+    }
+}
+
+/// Makes `wanted`, of a map that is looked at or locked, the replica.
+///
+/// # Errors
+/// Any of them leaves the replica as it was.
+pub async fn update(
+    engine: &mut impl Engine,
+    connection: &Connection,
+    wanted: &Generation,
+    how: How,
+) -> Result<Update, Fault> {
+    let replica = &connection.replica;
+    let here = origin(replica);
+    if here.as_ref() == Some(&wanted.origin) {
+        return Ok(Update::Nothing);
+    }
+    let all = engine.generations(&connection.map).await?;
+    let chain = chain(&all, wanted.origin.generation)?;
+    let known = chain.iter().position(|g| here.as_ref() == Some(&g.origin));
+    match (
+        known.and_then(|at| chain.get(at).map(|base| (at, base))),
+        how,
+    ) {
+        (Some((at, base)), _) => {
+            let later = chain.get(..at).unwrap_or_default();
+            change(engine, connection, base, wanted, later).await
+        }
+        (None, How::Cheaply) => Ok(Update::Nothing),
+        (None, How::AtAnyPrice) => write_anew(engine, connection, wanted, &chain).await,
+    }
+}
+
+/// How much it may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum How {
+    /// Whatever it takes.
+    AtAnyPrice,
+    /// A few changes; else the replica stays what it is.
+    Cheaply,
+}
+
+/// Applies the differences `later`, the last one first, to the replica, which holds `base`.
+async fn change(
+    engine: &mut impl Engine,
+    connection: &Connection,
+    base: &Generation,
+    wanted: &Generation,
+    later: &[Generation],
+) -> Result<Update, Fault> {
+    let changes = differences(engine, connection, later).await?;
+    let keys = changes.len() as u64;
+    let mut options = options(wanted);
+    options.on_duplicate = OnDuplicate::KeepAll;
+    let mut publisher = Publisher::edit(&connection.replica, options)?;
+    // The lock is ours now; another program may have been faster.
+    match origin(&connection.replica) {
+        Some(here) if here == wanted.origin => return Ok(Update::Nothing),
+        Some(here) if here == base.origin => {}
+        _ => {
+            let path = connection.replica.clone();
+            return Err(StoreError::InUse { path }.into());
+        }
+    }
+    let mut digest = base.offer.digest;
+    for (lhs, values) in &changes {
+        let old = match publisher.base() {
+            Some(map) => map.get_all(lhs)?,
+            None => Vec::new(),
+        };
+        for (rhs, place) in old.iter().zip(0..) {
+            digest.remove(lhs, place, rhs.as_bytes());
+        }
+        publisher.remove(lhs)?;
+        for (rhs, place) in values.iter().zip(0..) {
+            digest.add(lhs, place, rhs);
+            publisher.put(Entry::new(Lhs::from(&**lhs), Rhs::from(&**rhs)))?;
+        }
+    }
+    compare(wanted, digest)?;
+    publisher.publish()?;
+    Ok(Update::Changed(keys))
+}
+
+/// Writes the replica from everything that makes `wanted` up; the last of `chain` is full.
+async fn write_anew(
+    engine: &mut impl Engine,
+    connection: &Connection,
+    wanted: &Generation,
+    chain: &[Generation],
+) -> Result<Update, Fault> {
+    let Some((full, later)) = chain.split_last() else {
+        return Err(Fault::damaged("a generation without entries"));
+    };
+    let changes = differences(engine, connection, later).await?;
+    let mut builder = Builder::open(&connection.replica, Start::Empty, options(wanted))?;
+    if origin(&connection.replica).as_ref() == Some(&wanted.origin) {
+        return Ok(Update::Nothing);
+    }
+    let mut digest = Digest::default();
+    engine
+        .entries(&connection.map, full, &mut |frame| {
+            let Some(rhs) = frame.rhs else {
+                return Err(Fault::damaged(
+                    "a full generation has a key without a value",
+                ));
+            };
+            if changes.is_empty() || !changes.contains_key(frame.lhs) {
+                digest.add(frame.lhs, frame.place, rhs);
+                builder.put(frame.lhs, rhs, 0)?;
+            }
+            Ok(())
+        })
+        .await?;
+    for (lhs, values) in &changes {
+        for (rhs, place) in values.iter().zip(0..) {
+            digest.add(lhs, place, rhs);
+            builder.put(lhs, rhs, 0)?;
+        }
+    }
+    compare(wanted, digest)?;
+    let (published, _) = builder.publish(wanted.offer.source.clone())?;
+    match published.entries == wanted.offer.digest.entries() {
+        true => Ok(Update::Full),
+        false => Err(Fault::damaged("a key came twice")),
+    }
+}
+
+/// What the differences, the last one first, change.
+async fn differences(
+    engine: &mut impl Engine,
+    connection: &Connection,
+    later: &[Generation],
+) -> Result<Changes, Fault> {
+    let mut changes = Changes::new();
+    for generation in later.iter().rev() {
+        let mut keys = 0;
+        engine
+            .entries(&connection.map, generation, &mut |frame| {
+                if frame.place == 0 {
+                    keys += 1;
+                    changes.insert(frame.lhs.into(), Vec::new());
+                }
+                if let Some(rhs) = frame.rhs
+                    && let Some(values) = changes.get_mut(frame.lhs)
+                {
+                    values.push(rhs.into());
+                }
+                Ok(())
+            })
+            .await?;
+        if generation.keys() != Some(keys) {
+            let number = generation.origin.generation;
+            let why = format!("generation {number}: {keys} keys of its difference are there");
+            return Err(Fault::damaged(why));
+        }
+    }
+    Ok(changes)
+}
+
+/// Half a generation is none.
+fn compare(wanted: &Generation, found: Digest) -> Result<(), Fault> {
+    if wanted.offer.digest == found {
+        return Ok(());
+    }
+    let (number, entries) = (wanted.origin.generation, wanted.offer.digest.entries());
+    Err(Fault::damaged(format!(
+        "generation {number}: {} entries with digest {found} are there, not {entries} with {}",
+        found.entries(),
+        wanted.offer.digest
+    )))
+}
+
+fn options(wanted: &Generation) -> Options {
+    let offer = &wanted.offer;
+    let mut options = Options {
+        on_duplicate: match offer.duplicates {
+            Duplicates::None => OnDuplicate::Refuse,
+            Duplicates::Kept => OnDuplicate::KeepAll,
+        },
+        // The file may be the TrustedUser's of the site, or of a group: what the system allows counts.
+        safety: Safety::SystemRules,
+        described: offer.options.clone(),
+        origin: Some(wanted.origin.clone()),
+        source: offer.source.clone(),
+        ..Options::new(offer.class, &offer.program)
+    };
+    if offer.options == DESCRIBED {
+        options.mode = NEW_MODE;
+        options.edit = EditBy::Rewriting;
+    }
+    options
+}

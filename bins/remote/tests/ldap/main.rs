@@ -1,0 +1,181 @@
+//! Maps in a real directory, with sendmail's schema.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod server;
+#[path = "../stage/mod.rs"]
+mod stage;
+
+use server::{BASE, Server};
+use stage::{Host, until};
+
+fn host(connection: &str, names: &[&str]) -> Host {
+    let host = Host::new();
+    host.write_secret("secret", "right\n");
+    for name in names {
+        host.write(&format!("{name}.ldap"), connection);
+    }
+    host
+}
+
+#[test]
+fn maps_and_aliases_are_followed() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    server.add_entry("access", "Connect:192.168", "RELAY");
+    server.add_entry("access", "From:spam.example", "REJECT");
+    server.add_entry("other", "x", "y");
+    server.add(&format!(
+        "dn: sendmailMTAKey=staff,{BASE}\nobjectClass: sendmailMTAAliasObject\nsendmailMTACluster: mail\n\
+         sendmailMTAAliasGrouping: aliases\nsendmailMTAKey: Staff\nsendmailMTAAliasValue: joe\n\
+         sendmailMTAAliasValue: ann@example.org\n\n\
+         dn: sendmailMTAKey=elsewhere,{BASE}\nobjectClass: sendmailMTAAliasObject\nsendmailMTACluster: web\n\
+         sendmailMTAAliasGrouping: aliases\nsendmailMTAKey: elsewhere\nsendmailMTAAliasValue: joe\n"
+    ));
+    let host = host(&server.connection(), &["access", "aliases"]);
+    let follower = host.follow("access.ldap aliases.ldap");
+    let access = |e: &serde_json::Value| e["event"] == "published" && e["map"] == "access.ldap";
+    follower.wait(access);
+    follower.wait(|e| e["event"] == "published" && e["map"] == "aliases.ldap");
+    assert_eq!(
+        host.replica("access.ldap").unwrap(),
+        ["connect:192.168 RELAY", "from:spam.example REJECT"]
+    );
+    assert_eq!(
+        host.replica("aliases.ldap").unwrap(),
+        ["@ @", "staff joe, ann@example.org"]
+    );
+    assert_eq!(
+        host.good("mapctl query ldap:access Connect:192.168", ""),
+        "connect:192.168\tRELAY\n"
+    );
+    // Changed, added and removed.
+    server.modify(&format!(
+        "dn: sendmailMTAKey=From:spam.example,{BASE}\nchangetype: modify\nreplace: sendmailMTAMapValue\n\
+         sendmailMTAMapValue: DISCARD\n\n\
+         dn: sendmailMTAKey=Connect:192.168,{BASE}\nchangetype: delete\n"
+    ));
+    until("the change", || {
+        host.replica("access.ldap").unwrap() == ["from:spam.example DISCARD"]
+    });
+    let list = host.good("mapctl generations ldap:access", "");
+    assert!(list.contains("1 entries"), "{list}");
+    assert!(list.ends_with(", current, replica\n"), "{list}");
+}
+
+#[test]
+fn what_goes_wrong_is_told_and_the_last_good_map_stays() {
+    let Some(server) = Server::start("limits users size=3") else {
+        return;
+    };
+    server.add_entry("access", "a", "OK");
+    server.add(&format!(
+        "dn: cn=reader,{BASE}\nobjectClass: organizationalRole\nobjectClass: simpleSecurityObject\ncn: reader\nuserPassword: right\n"
+    ));
+    let good = server.connection().replace("cn=admin", "cn=reader");
+    let host = host(&good, &["access"]);
+    host.good("mapctl follow --once ldap:access", "");
+    host.write_secret("wrong", "wrong\n");
+    let cases = [
+        (
+            good.replace("file secret", "file wrong"),
+            78,
+            "invalidCredentials",
+        ),
+        (
+            good.replace(&format!("base {BASE}"), "base dc=nobody"),
+            78,
+            "the server does not hold dc=nobody",
+        ),
+        (good.replace("tls off", "tls starttls"), 78, ""),
+        (
+            good.replace(&format!("base {BASE}\n"), ""),
+            78,
+            "base: it is missing",
+        ),
+        (
+            good.replace(&server.port.to_string(), "1"),
+            75,
+            "Connection refused",
+        ),
+    ];
+    for (file, code, why) in cases {
+        host.write("access.ldap", &file);
+        let ran = host.run("mapctl follow --once ldap:access", "");
+        assert_eq!(ran.code, code, "{file}\n{ran:?}");
+        assert!(ran.err.contains(why), "{file}\n{ran:?}");
+        assert_eq!(host.replica("access.ldap").unwrap(), ["a OK"]);
+    }
+    host.write("access.ldap", &good);
+    // Two values of one key, and more entries than the server gives.
+    server.add_entry("access", "b", "OK");
+    server.modify(&format!(
+        "dn: sendmailMTAKey=b,{BASE}\nchangetype: modify\nadd: sendmailMTAMapValue\nsendmailMTAMapValue: REJECT\n"
+    ));
+    let ran = host.run("mapctl follow --once ldap:access", "");
+    assert_eq!(ran.code, 65, "{ran:?}");
+    assert!(
+        ran.err.contains(&format!(
+            "sendmailMTAKey=b,{BASE}: it has several sendmailMTAMapValue"
+        )),
+        "{ran:?}"
+    );
+    server.modify(&format!(
+        "dn: sendmailMTAKey=b,{BASE}\nchangetype: delete\n"
+    ));
+    for n in 0..5 {
+        server.add_entry("access", &format!("k{n}"), "OK");
+    }
+    let ran = host.run("mapctl follow --once ldap:access", "");
+    assert_ne!(ran.code, 0, "{ran:?}");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a OK"]);
+    // Nobody writes there, and the reason is told.
+    for line in ["makemap ldap access", "editmap -u ldap access a b"] {
+        let ran = host.run(line, "a b\n");
+        assert_eq!(ran.code, 78);
+        assert!(ran.err.contains("maps on LDAP are read alone"), "{ran:?}");
+    }
+}
+
+#[test]
+fn one_of_two_providers_goes_and_the_other_is_followed() {
+    let Some([mut one, two]) = Server::two() else {
+        return;
+    };
+    one.add_entry("access", "a", "OK");
+    let connection = one.connection();
+    let first = format!("host 127.0.0.1:{}", one.port);
+    let both = connection.replace(&first, &format!("{first} 127.0.0.1:{}", two.port));
+    let host = host(&both, &["access"]);
+    let follower = host.follow("access.ldap");
+    follower.wait_for("published");
+    // The other provider has it too before the first is gone.
+    let other = host_of(&two);
+    until("replication", || {
+        other.run("mapctl follow --once ldap:access", "").code == 0
+            && other.replica("access.ldap").is_some_and(|r| r == ["a OK"])
+    });
+    one.kill();
+    follower.wait_for("error");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a OK"]);
+    two.add_entry("access", "b", "OK");
+    until("the change", || {
+        host.replica("access.ldap").unwrap() == ["a OK", "b OK"]
+    });
+    // And back: what the first missed, it gets from the other.
+    one.run();
+    let first = host_of(&one);
+    until("replication", || {
+        first.run("mapctl follow --once ldap:access", "").code == 0
+            && first.replica("access.ldap").is_some_and(|r| r.len() == 2)
+    });
+}
+
+fn host_of(server: &Server) -> Host {
+    host(&server.connection(), &["access"])
+}

@@ -1,0 +1,162 @@
+//! Directories of Debian's slapd, one or two that are providers of each other.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use crate::stage::{Process, free_port, skip, until};
+
+/// The attributes and classes of sendmail's schema, as far as maps need them.
+const SCHEMA: &str = "\
+attributetype ( 1.1.2.1.1 NAME 'sendmailMTACluster' EQUALITY caseIgnoreIA5Match SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 )
+attributetype ( 1.1.2.1.2 NAME 'sendmailMTAHost' EQUALITY caseIgnoreIA5Match SYNTAX 1.3.6.1.4.1.1466.115.121.1.26 SINGLE-VALUE )
+attributetype ( 1.1.2.1.3 NAME 'sendmailMTAKey' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributetype ( 1.1.2.1.4 NAME 'sendmailMTAMapName' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.5 NAME 'sendmailMTAMapValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributetype ( 1.1.2.1.6 NAME 'sendmailMTAAliasGrouping' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributetype ( 1.1.2.1.7 NAME 'sendmailMTAAliasValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+objectclass ( 1.1.2.2.1 NAME 'sendmailMTAMapObject' STRUCTURAL MUST ( sendmailMTAMapName $ sendmailMTAKey ) MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAMapValue ) )
+objectclass ( 1.1.2.2.2 NAME 'sendmailMTAAliasObject' STRUCTURAL MUST sendmailMTAKey MAY ( sendmailMTAAliasGrouping $ sendmailMTACluster $ sendmailMTAHost $ sendmailMTAAliasValue ) )
+";
+
+pub(crate) const BASE: &str = "dc=example,dc=org";
+
+/// A directory in a temporary folder.
+pub(crate) struct Server {
+    dir: tempfile::TempDir,
+    pub(crate) port: u16,
+    process: Option<Process>,
+}
+
+fn is_there() -> bool {
+    let there = Path::new("/usr/sbin/slapd").is_file() && Path::new("/usr/bin/ldapadd").is_file();
+    if !there {
+        skip("slapd is not installed (Debian: apt-get install slapd ldap-utils)");
+    }
+    there
+}
+
+impl Server {
+    /// A directory with these further lines of configuration for its database.
+    pub(crate) fn start(more: &str) -> Option<Server> {
+        if !is_there() {
+            return None;
+        }
+        let mut server = Server::new();
+        server.configure(1, more);
+        server.run();
+        server.add(&format!(
+            "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: x\ndc: example\n"
+        ));
+        Some(server)
+    }
+
+    /// Two that are providers of each other.
+    pub(crate) fn two() -> Option<[Server; 2]> {
+        if !is_there() {
+            return None;
+        }
+        let mut both = [Server::new(), Server::new()];
+        let ports = [both[0].port, both[1].port];
+        for (n, server) in both.iter_mut().enumerate() {
+            let other = ports[1 - n];
+            let more = format!(
+                "syncrepl rid=00{} provider=ldap://127.0.0.1:{other} type=refreshAndPersist \
+                 retry=\"1 +\" searchbase=\"{BASE}\" bindmethod=simple \
+                 binddn=\"cn=admin,{BASE}\" credentials=right\nmultiprovider on\n",
+                n + 1
+            );
+            server.configure(n + 1, &more);
+            server.run();
+        }
+        both[0].add(&format!(
+            "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: x\ndc: example\n"
+        ));
+        Some(both)
+    }
+
+    fn new() -> Self {
+        Server {
+            dir: tempfile::tempdir().unwrap(),
+            port: free_port(),
+            process: None,
+        }
+    }
+
+    fn configure(&self, id: usize, more: &str) {
+        let path = |name: &str| self.dir.path().join(name);
+        fs::create_dir(path("data")).unwrap();
+        fs::write(path("sendmail.schema"), SCHEMA).unwrap();
+        let configuration = format!(
+            "include /etc/ldap/schema/core.schema\ninclude {schema}\n\
+             modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload syncprov\n\
+             pidfile {pid}\nserverID {id}\n\
+             database mdb\nmaxsize 10485760\nsuffix \"{BASE}\"\nrootdn \"cn=admin,{BASE}\"\nrootpw right\n\
+             directory {data}\nindex objectClass,entryCSN,entryUUID eq\n{more}\noverlay syncprov\n\
+             syncprov-checkpoint 1 1\n",
+            schema = path("sendmail.schema").display(),
+            pid = path("pid").display(),
+            data = path("data").display(),
+        );
+        fs::write(path("slapd.conf"), configuration).unwrap();
+    }
+
+    pub(crate) fn run(&mut self) {
+        let mut command = Command::new("/usr/sbin/slapd");
+        command.arg("-f").arg(self.dir.path().join("slapd.conf"));
+        command.args(["-h", &format!("ldap://127.0.0.1:{}", self.port), "-d", "0"]);
+        command.stdin(Stdio::null()).stderr(Stdio::null());
+        self.process = Some(Process(command.spawn().unwrap()));
+        until("the directory's answer", || {
+            std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
+        });
+    }
+
+    pub(crate) fn kill(&mut self) {
+        self.process = None;
+    }
+
+    fn tool(&self, program: &str, text: &str) {
+        let mut command = Command::new(program);
+        command.args(["-x", "-H", &format!("ldap://127.0.0.1:{}", self.port)]);
+        command.args(["-D", &format!("cn=admin,{BASE}"), "-w", "right"]);
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        assert!(child.wait().unwrap().success(), "{program}: {text}");
+    }
+
+    pub(crate) fn add(&self, ldif: &str) {
+        self.tool("ldapadd", ldif);
+    }
+
+    pub(crate) fn modify(&self, ldif: &str) {
+        self.tool("ldapmodify", ldif);
+    }
+
+    /// A map entry of the cluster `mail`.
+    pub(crate) fn add_entry(&self, map: &str, key: &str, value: &str) {
+        self.add(&format!(
+            "dn: sendmailMTAKey={key},{BASE}\nobjectClass: sendmailMTAMapObject\n\
+             sendmailMTACluster: mail\nsendmailMTAMapName: {map}\nsendmailMTAKey: {key}\n\
+             sendmailMTAMapValue: {value}\n"
+        ));
+    }
+
+    pub(crate) fn connection(&self) -> String {
+        format!(
+            "host 127.0.0.1:{}\ntls off\nbase {BASE}\ncluster-name mail\nuser cn=admin,{BASE}\n\
+             password-file secret\npoll 1\ntimeout 10\n",
+            self.port
+        )
+    }
+}

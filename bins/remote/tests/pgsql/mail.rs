@@ -1,0 +1,206 @@
+//! The server on shared maps: it starts on a new host, sees changes, and outlives the engine and
+//! its own follower.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::process::Stdio;
+use std::sync::mpsc::{Receiver, channel};
+
+use crate::server::{Server, wait_for};
+use crate::stage::{Host, PATIENCE, Process, until};
+
+const MC: &str = "\
+OSTYPE(`linux')dnl
+define(`confDOMAIN_NAME', `mail.example.test')dnl
+define(`ALIAS_FILE', `pgsql:/etc/mail/aliases')dnl
+FEATURE(`no_default_msa')dnl
+FEATURE(`accept_unresolvable_domains')dnl
+FEATURE(`access_db', `pgsql -T<TMPF> /etc/mail/access')dnl
+DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl
+MAILER(`local')dnl
+MAILER(`smtp')dnl
+";
+
+/// A running smtpd.
+struct Running {
+    process: Process,
+    port: u16,
+    lines: Receiver<String>,
+}
+
+fn site(server: &Server, database: &str) -> Host {
+    let host = Host::new();
+    for folder in ["etc/mail", "var/spool/mqueue"] {
+        fs::create_dir_all(host.path(folder)).unwrap();
+    }
+    host.write("etc/mail/sendmail.mc", MC);
+    host.write("etc/mail/service.switch", "hosts files\naliases files\n");
+    host.write("etc/hosts", "127.0.0.1 mail.example.test localhost\n");
+    for name in ["access", "aliases"] {
+        host.write(
+            &format!("etc/mail/{name}.pgsql"),
+            &server.connection(database),
+        );
+    }
+    host
+}
+
+impl Running {
+    fn start(host: &Host) -> Running {
+        let root = host.path("").display().to_string();
+        let mut child = host
+            .command(&format!("smtpd --root {root}"))
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        let (tell, lines) = channel();
+        std::thread::spawn(move || {
+            for line in log.lines().map_while(Result::ok) {
+                let _ = tell.send(line);
+            }
+        });
+        let mut running = Running {
+            process: Process(child),
+            port: 0,
+            lines,
+        };
+        let line = running.wait("listening name=MTA addr=127.0.0.1:");
+        running.port = line.rsplit(':').next().unwrap().parse().unwrap();
+        running
+    }
+
+    fn wait(&self, text: &str) -> String {
+        let mut seen = Vec::new();
+        loop {
+            match self.lines.recv_timeout(PATIENCE) {
+                Ok(line) if line.contains(text) => return line,
+                Ok(line) => seen.push(line),
+                Err(e) => panic!("{text}: {e}\n{}", seen.join("\n")),
+            }
+        }
+    }
+
+    /// The reply to RCPT in a session of its own.
+    fn rcpt(&self, from: &str, to: &str) -> String {
+        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut input = BufReader::new(stream.try_clone().unwrap());
+        let mut reply = || {
+            let mut line = String::new();
+            input.read_line(&mut line).unwrap();
+            line
+        };
+        reply();
+        let mut last = String::new();
+        for line in [
+            "HELO client.example",
+            &format!("MAIL FROM:<{from}>"),
+            &format!("RCPT TO:<{to}>"),
+        ] {
+            (&stream)
+                .write_all(format!("{line}\r\n").as_bytes())
+                .unwrap();
+            last = reply();
+            if !last.starts_with("250") {
+                break;
+            }
+        }
+        let _ = (&stream).write_all(b"QUIT\r\n");
+        last
+    }
+
+    /// The process that follows; its parent, which the server started, starts it again.
+    fn follower(&self) -> Option<u32> {
+        child_of(child_of(self.process.0.id())?)
+    }
+}
+
+/// The mapremote that a process has started.
+fn child_of(parent: u32) -> Option<u32> {
+    let parent = format!("PPid:\t{parent}\n");
+    fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+        let status = fs::read_to_string(entry.path().join("status")).ok()?;
+        let is_it = status.starts_with("Name:\tmapremote") && status.contains(&parent);
+        is_it
+            .then(|| entry.file_name().to_str()?.parse().ok())
+            .flatten()
+    })
+}
+
+#[test]
+fn a_server_follows_and_outlives_the_engine_and_its_follower() {
+    let Some(server) = Server::own() else { return };
+    server.database("mail");
+    let writer = server.host("mail", &["access", "aliases"]);
+    let host = site(&server, "mail");
+
+    // Nobody has built the maps yet: a server that guesses would lose mail.
+    let root = host.path("").display().to_string();
+    let ran = host.run(&format!("smtpd --root {root}"), "");
+    assert_ne!(ran.code, 0);
+    assert!(ran.err.contains("it has no generation yet"), "{}", ran.err);
+
+    writer.good("makemap pgsql access", "From:spam.example REJECT\n");
+    writer.write("aliases", "sales: nobody@elsewhere.example\n");
+    let aliases = writer.path("aliases").display().to_string();
+    writer.good(&format!("newaliases -OAliasFile=pgsql:{aliases}"), "");
+
+    // A new host fetches what it lacks before it listens.
+    let smtpd = Running::start(&host);
+    let here = "sales@mail.example.test";
+    assert!(
+        smtpd.rcpt("a@spam.example", here).starts_with("550"),
+        "access"
+    );
+    assert!(
+        smtpd.rcpt("a@good.example", here).starts_with("250"),
+        "aliases"
+    );
+    assert!(
+        smtpd
+            .rcpt("a@good.example", "info@mail.example.test")
+            .starts_with("550")
+    );
+
+    // A change of another host counts from the next session on.
+    writer.good("editmap -u pgsql access from:good.example REJECT", "");
+    smtpd.wait("generation=2 entries=2 lag=");
+    assert!(smtpd.rcpt("a@good.example", here).starts_with("550"));
+
+    // The engine is gone: the maps are frozen, and mail goes on.
+    server.kill();
+    smtpd.wait("kept as it was: ");
+    for _ in 0..20 {
+        assert!(smtpd.rcpt("a@fine.example", here).starts_with("250"));
+        assert!(smtpd.rcpt("a@spam.example", here).starts_with("550"));
+    }
+
+    // The follower is gone too: it is started again, and nobody noticed.
+    let old = smtpd.follower().unwrap();
+    let killed = std::process::Command::new("kill")
+        .args(["-9", &old.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    assert!(smtpd.rcpt("a@fine.example", here).starts_with("250"));
+    smtpd.wait("started again");
+    server.start();
+    wait_for(&server);
+    writer.good("editmap -x pgsql access from:good.example", "");
+    until("the change", || {
+        smtpd.rcpt("a@good.example", here).starts_with("250")
+    });
+
+    // It ends with its server, however that ends.
+    let new = smtpd.follower().unwrap();
+    let supervisor = child_of(smtpd.process.0.id()).unwrap();
+    assert_ne!(new, old);
+    drop(smtpd);
+    for process in [new, supervisor] {
+        until("the follower's end", || {
+            !fs::exists(format!("/proc/{process}")).unwrap()
+        });
+    }
+}

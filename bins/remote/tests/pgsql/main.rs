@@ -1,0 +1,16 @@
+//! Maps on a real PostgreSQL.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    missing_docs
+)]
+
+mod faults;
+mod followers;
+mod mail;
+mod readme;
+mod server;
+#[path = "../stage/mod.rs"]
+mod stage;
+mod writers;

@@ -1,0 +1,190 @@
+//! Maps that hosts share: the follower that keeps their replicas new.
+//!
+//! It is a program of its own, mapremote(8): a crash of it, an engine that
+//! hangs, or memory that a large map takes there never touch a session. This
+//! server starts it before it gives up its rights, since the follower writes
+//! where the maps are and talks to other hosts. There it is a small process
+//! that starts the one which works anew whenever that ends. When this server
+//! ends, in whatever way, the follower's standard input ends, and so does it.
+
+use std::ffi::OsStr;
+use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
+use std::process::{Child, ChildStdout};
+use std::sync::Arc;
+use std::thread;
+
+use libmaps::site::Site;
+use libmaps::store::shared::Connection;
+use serde_json::Value;
+use tools::shared::{files_of, spawn};
+
+use crate::log::{Level, Log};
+
+/// The follower of a site's shared maps; dropped, it ends.
+pub struct Follower {
+    files: Vec<PathBuf>,
+    child: Option<Child>,
+    /// What it says, until somebody listens.
+    out: Option<ChildStdout>,
+}
+
+impl Follower {
+    /// Starts to follow the shared maps of a site, with the rights of this moment and without a
+    /// thread; those that never had a replica are fetched first, once, so that the server can
+    /// start on a new host.
+    #[must_use]
+    pub fn start(site: &Site, log: &Log) -> Self {
+        let files = files_of(site);
+        fetch_missing(site, &files, log);
+        Follower::of(files, site, log)
+    }
+
+    fn of(files: Vec<PathBuf>, site: &Site, log: &Log) -> Self {
+        let (mut child, mut out) = (None, None);
+        if !files.is_empty() {
+            match start(&files, site.root.as_ref(), "--with-parent") {
+                Ok((process, said)) => (child, out) = (Some(process), Some(said)),
+                Err(why) => log.say(Level::Error, &format!("follower of shared maps: {why}")),
+            }
+        }
+        Follower { files, child, out }
+    }
+
+    /// Logs what it says from now on, in a thread.
+    pub fn watch(&mut self, log: &Arc<Log>) {
+        let Some(out) = self.out.take() else { return };
+        let (hearing, told) = (Arc::clone(log), Arc::clone(log));
+        let watch = move || {
+            tell_lines(out, &hearing);
+            let text = "follower of shared maps: it ended; they stay as they are";
+            hearing.say(Level::Warning, text);
+        };
+        if let Err(e) = thread::Builder::new().name("follower".into()).spawn(watch) {
+            told.say(Level::Error, &format!("follower of shared maps: {e}"));
+        }
+    }
+
+    /// Follows what the configuration names now, if that is something else.
+    pub fn renew(&mut self, site: &Site, log: &Arc<Log>) {
+        let files = files_of(site);
+        if files != self.files {
+            *self = Follower::of(files, site, log);
+            self.watch(log);
+        }
+    }
+}
+
+impl Drop for Follower {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            drop(child.stdin.take());
+            let _ = child.wait();
+        }
+    }
+}
+
+fn start(
+    files: &[PathBuf],
+    root: Option<&PathBuf>,
+    how: &str,
+) -> Result<(Child, ChildStdout), String> {
+    let mut args: Vec<&OsStr> = vec!["follow".as_ref(), "--json".as_ref(), how.as_ref()];
+    if let Some(root) = root {
+        args.extend([OsStr::new("--root"), root.as_os_str()]);
+    }
+    args.push("--".as_ref());
+    args.extend(files.iter().map(|file| file.as_os_str()));
+    let mut child = spawn(&args)?;
+    match child.stdout.take() {
+        Some(out) => Ok((child, out)),
+        None => Err("no pipe from it".into()),
+    }
+}
+
+/// Looks once at the maps that have no replica yet.
+fn fetch_missing(site: &Site, files: &[PathBuf], log: &Log) {
+    let missing = |file: &&PathBuf| {
+        let replica = Connection::readable(file, site.root.as_deref());
+        replica.is_ok_and(|replica| !replica.exists())
+    };
+    let missing: Vec<PathBuf> = files.iter().filter(missing).cloned().collect();
+    if missing.is_empty() {
+        return;
+    }
+    match start(&missing, site.root.as_ref(), "--once") {
+        Ok((mut child, out)) => {
+            drop(child.stdin.take());
+            tell_lines(out, log);
+            let _ = child.wait();
+        }
+        Err(why) => log.say(Level::Error, &format!("shared maps: {why}")),
+    }
+}
+
+/// Logs what a follower says, to its end.
+fn tell_lines(out: ChildStdout, log: &Log) {
+    for line in BufReader::new(out).lines().map_while(Result::ok) {
+        let (level, text) = told(&line);
+        log.say(level, &text);
+    }
+}
+
+/// A line of a follower, for the log.
+fn told(line: &str) -> (Level, String) {
+    let event: Value = serde_json::from_str(line).unwrap_or_default();
+    let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("?");
+    let number = |key: &str| event.get(key).and_then(Value::as_u64).unwrap_or(0);
+    let map = word("map");
+    match event.get("event").and_then(Value::as_str) {
+        Some("published") => {
+            let lag = event.get("lag_seconds").and_then(Value::as_f64);
+            let text = format!(
+                "shared map {map}: generation={} entries={} lag={:.3}s",
+                number("generation"),
+                number("entries"),
+                lag.unwrap_or(0.0)
+            );
+            (Level::Info, text)
+        }
+        Some("current") => {
+            let text = format!("shared map {map}: generation={}", number("generation"));
+            (Level::Info, text)
+        }
+        Some("empty") => (
+            Level::Warning,
+            format!("shared map {map}: it has no generation yet"),
+        ),
+        Some("error") => (
+            Level::Warning,
+            format!("shared map {map} kept as it was: {}", word("error")),
+        ),
+        Some("restarted") => (
+            Level::Error,
+            format!("follower of shared maps: {}, started again", word("error")),
+        ),
+        _ => (Level::Warning, format!("follower of shared maps: {line}")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_become_lines() {
+        for (line, text) in [
+            (
+                r#"{"event":"published","map":"a.pgsql","generation":7,"entries":3,"lag_seconds":0.25}"#,
+                "shared map a.pgsql: generation=7 entries=3 lag=0.250s",
+            ),
+            (
+                r#"{"event":"error","map":"a.pgsql","error":"no answer"}"#,
+                "shared map a.pgsql kept as it was: no answer",
+            ),
+            ("what", "follower of shared maps: what"),
+        ] {
+            assert_eq!(told(line).1, text);
+        }
+    }
+}

@@ -1,0 +1,15 @@
+//! Maps that hosts share: the programs' side of mapremote(8).
+//!
+//! A writer makes a draft of the replica as it makes any map. Before the draft
+//! becomes the replica, what it holds goes to mapremote, which brings it to the
+//! engine; when the engine has it, the draft is published. So grammar, folding,
+//! duplicates, messages and exit codes are those of the program that was called.
+
+mod changes;
+mod program;
+mod site;
+mod writer;
+
+pub use program::{run, spawn};
+pub use site::files_of;
+pub use writer::Writer;

@@ -1,0 +1,19 @@
+//! Maps that hosts share through an engine (PostgreSQL, Redis, LDAP), as far as no network is needed.
+//!
+//! A map of class `pgsql`, `redis` or `ldap` is named by its connection file
+//! ([`Connection`]). What is read is its replica: an ordinary published redb
+//! map on this host, which says by its [`Origin`] which generation of the
+//! shared map it holds. Writers make a draft of the replica, have the program
+//! mapremote(8) bring what it holds to the engine ([`Offer`], [`frame`]), and
+//! publish it when the engine has it.
+
+mod connection;
+mod digest;
+pub mod frame;
+mod offer;
+mod origin;
+
+pub use connection::{Connection, Kind, Server, Tls, Words, follower_file};
+pub use digest::Digest;
+pub use offer::{Difference, Offer, Ready, Way, Wish};
+pub use origin::Origin;
