@@ -23,7 +23,7 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> io::Result<()> {
 fn sessions(bench: &Bench, servers: &[Server], report: &mut Report) -> io::Result<()> {
     let sizes: &[u64] = match bench.extent {
         Extent::Quick => &[1, 100],
-        Extent::Full => &[1, 10, 100, 1_000, 10_000],
+        Extent::Full => &[1, 10, 100, 1_000, 5_000],
     };
     let mut rows = Vec::new();
     for size in sizes {
