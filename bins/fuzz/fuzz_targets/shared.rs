@@ -21,7 +21,9 @@ fuzz_target!(|octets: &[u8]| {
     let mut frames = Frames::new(octets);
     while let Ok(Some(_)) = frames.next_frame() {}
     if let Ok(offer) = Offer::read(&mut &octets[..]) {
-        assert_eq!(Offer::read(&mut offer.text().as_bytes()).unwrap(), offer);
+        // Control characters become blanks, once.
+        let again = Offer::read(&mut offer.text().as_bytes()).unwrap();
+        assert_eq!(Offer::read(&mut again.text().as_bytes()).unwrap(), again);
     }
     if let Ok(text) = std::str::from_utf8(octets) {
         if let Some(origin) = Origin::parse(text) {
