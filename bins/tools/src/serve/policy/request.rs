@@ -104,7 +104,7 @@ mod tests {
             (HEAD, Ok(None)),
             (
                 "request=smtpd_access_policy\nsender=a=b\n\nrequest=",
-                Ok(Some(41)),
+                Ok(Some(40)),
             ),
             ("request=smtpd_access_policy\r\n\r\n", Ok(Some(31))),
             ("\n", Err(RequestFault::NotOurs)),
