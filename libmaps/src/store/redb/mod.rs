@@ -113,6 +113,10 @@ impl RedbMap {
             let again = again.map_err(|e| StoreError::io(path, "open", e))?;
             let backend =
                 snapshot::Snapshot::new(file).map_err(|e| StoreError::io(path, "open", e))?;
+            if backend.is_cut_off() {
+                let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
+                return Err(from_redb(path, redb::Error::Io(short)));
+            }
             let db = Builder::new()
                 .set_cache_size(cache_octets)
                 // Beside a writer of another process, who isn't there, a reader does not load

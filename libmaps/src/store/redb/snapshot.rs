@@ -22,10 +22,40 @@ pub(super) struct Snapshot {
     len: u64,
 }
 
+/// Octets at the start of a store that tell how long it is.
+const HEADER_OCTETS: usize = 32;
+
 impl Snapshot {
     pub(super) fn new(file: File) -> io::Result<Self> {
         let len = patiently(|| file.metadata())?.len();
         Ok(Snapshot { file, len })
+    }
+
+    /// Whether the file is shorter than its header says. redb would tell only those who ask for
+    /// what is missing.
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.least_octets().is_some_and(|least| self.len < least)
+    }
+
+    /// How long the file must at least be. `None` where there is no header.
+    ///
+    /// redb's `docs/design.md` has the fields: page size at 12, then the header pages and the most
+    /// data pages of a region, the number of full regions, and the data pages of the last one.
+    fn least_octets(&self) -> Option<u64> {
+        let mut header = [0; HEADER_OCTETS];
+        self.read(0, &mut header).ok()?;
+        let field = |at: usize| {
+            let octets = header.get(at..).and_then(|rest| rest.first_chunk())?;
+            Some(u64::from(u32::from_le_bytes(*octets)))
+        };
+        let (page, header_pages, most) = (field(12)?, field(16)?, field(20)?);
+        let (full, last) = (field(24)?, field(28)?);
+        let last_pages = match last {
+            0 => 0,
+            pages => header_pages + pages,
+        };
+        let pages = full.saturating_mul(header_pages + most);
+        Some(pages.saturating_add(last_pages + 1).saturating_mul(page))
     }
 }
 
@@ -92,5 +122,6 @@ mod tests {
         assert!(snapshot.write(4000, &[2; 200]).is_err());
         assert!(snapshot.set_len(12_000).is_err());
         assert_eq!(snapshot.len().unwrap(), 10_000);
+        assert!(snapshot.is_cut_off());
     }
 }
