@@ -43,6 +43,15 @@ pub(super) struct Journal {
     generation: u64,
     /// The name of the next file.
     name: u64,
+    doubt: Doubt,
+}
+
+/// Whether a frame may stand on the disk that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    None,
+    /// One has the number of the next frame. As soon as this is in another file, it is void.
+    OfNext,
 }
 
 /// How much of the journal waits for the database.
@@ -74,6 +83,7 @@ impl Journal {
             next: taken + 1,
             generation: 0,
             name: 1,
+            doubt: Doubt::None,
         };
         let mut files = journal.files()?;
         files.sort_by_key(|(head, _)| head.map(|head| head.generation));
@@ -175,13 +185,15 @@ impl Journal {
         self.next.saturating_sub(1)
     }
 
-    /// Makes a frame durable. On an error nothing of it is, as far as anybody can tell.
-    pub(super) fn append(&mut self, frame: &mut Vec<u8>) -> Result<(), QueueError> {
+    /// Makes a frame durable. On an error nothing of it is, unless that is
+    /// [`QueueError::Doubtful`].
+    pub(super) fn append(&mut self, frame: &mut Vec<u8>) -> Result<(), Arc<QueueError>> {
         let octets = frame.len();
         let appended = match self.append_once(frame) {
             // A file that could not be synced is trusted no more, and what it has from this
             // number on not either, as soon as another begins with it.
             Err(Unwritten::Sync(_)) => {
+                self.doubt = Doubt::OfNext;
                 self.end_file();
                 frame.truncate(octets);
                 self.append_once(frame)
@@ -191,15 +203,26 @@ impl Journal {
         let action = match appended {
             Ok(()) => {
                 self.next += 1;
+                self.doubt = Doubt::None;
                 return Ok(());
             }
             Err(Unwritten::Write(error)) => ("write", error),
             Err(Unwritten::Sync(error)) => {
+                self.doubt = Doubt::OfNext;
                 self.end_file();
                 ("fsync", error)
             }
         };
-        Err(QueueError::io(&self.folder, action.0)(action.1))
+        let error = QueueError::io(&self.folder, action.0)(action.1);
+        Err(self.doubted(Arc::new(error)))
+    }
+
+    /// What is said of changes that failed: they may be the ones of a doubtful frame.
+    pub(super) fn doubted(&self, source: Arc<QueueError>) -> Arc<QueueError> {
+        match self.doubt {
+            Doubt::OfNext if !source.is_doubtful() => Arc::new(QueueError::Doubtful { source }),
+            _ => source,
+        }
     }
 
     fn append_once(&mut self, frame: &mut Vec<u8>) -> Result<(), Unwritten> {

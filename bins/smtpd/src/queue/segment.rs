@@ -52,7 +52,7 @@ pub(super) struct Head {
 pub(super) enum Unwritten {
     /// It could not be written; another may go to its place.
     Write(io::Error),
-    /// It was written, and nobody knows whether it stays.
+    /// It was written, perhaps, and nobody knows whether it stays.
     Sync(io::Error),
 }
 
@@ -141,9 +141,14 @@ impl Segment {
             frame.resize(whole, 0);
         }
         if let Err(error) = self.file.write_all_at(frame, self.end) {
-            // It was not accepted, so it should not come up after a crash.
-            let _ = self.file.write_all_at(&[0; FRAME_OCTETS], self.end);
-            return Err(Unwritten::Write(error));
+            // It was not accepted, so it must not come up after a crash. All of it may stand
+            // there: what failed may have been the zeros.
+            self.length = self.end;
+            let undone = self.file.set_len(self.end);
+            return Err(match undone.and_then(|()| self.file.sync_data()) {
+                Ok(()) => Unwritten::Write(error),
+                Err(_) => Unwritten::Sync(error),
+            });
         }
         self.length = self.length.max(end);
         self.file.sync_data().map_err(Unwritten::Sync)?;

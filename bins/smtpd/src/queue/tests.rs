@@ -460,6 +460,37 @@ async fn a_notice_of_a_commit_that_was_broken_off_stays_with_its_message() {
     }
 }
 
+#[tokio::test]
+async fn a_refused_message_that_comes_up_after_a_crash_has_its_text() {
+    let big = vec![b'x'; 100_000];
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FailingSyncs {
+        left: usize::MAX.into(),
+    });
+    let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
+    add(&queue, "a", b"1").await;
+    disk.left.store(0, Ordering::SeqCst);
+    for _ in 0..2 {
+        let mut spool = queue.spool("b");
+        spool.push(&big).unwrap();
+        let body = spool.finish().unwrap();
+        let error = queue.add(envelope("b"), body).await.unwrap_err();
+        assert!(matches!(*error, QueueError::Doubtful { .. }), "{error}");
+        let dead = killed(dir.path());
+        let again = Queue::open(dead.path()).unwrap();
+        assert!(again.envelope("b").is_ok(), "the system kept it");
+        assert_eq!(text_of(&again, "b"), big);
+    }
+    disk.left.store(usize::MAX, Ordering::SeqCst);
+    add(&queue, "c", b"2").await;
+    let error = queue.add(envelope("d"), Body::Large).await.unwrap_err();
+    let certain = matches!(*error, QueueError::Io { .. });
+    assert!(certain, "no doubt is left: {error}");
+    let dead = killed(dir.path());
+    let again = Queue::open(dead.path()).unwrap();
+    assert_eq!(again.ids().join(" "), "a c");
+}
+
 /// A disk that is full at times.
 #[derive(Debug, Default)]
 struct FullDisk {
@@ -504,16 +535,17 @@ impl Disk for FullDisk {
 }
 
 #[tokio::test]
-async fn a_full_disk_is_forgotten_when_it_has_room_again() {
+async fn a_full_disk_takes_mail_when_it_has_room_again() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(FullDisk::default());
     let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
     add(&queue, "one", b"hello").await;
-    assert_eq!(disk.forgotten.load(Ordering::SeqCst), 1);
     disk.full.store(true, Ordering::SeqCst);
     for _ in 0..3 {
         let refused = queue.add(envelope("two"), Body::Small(b"x".to_vec())).await;
-        assert!(matches!(*refused.unwrap_err(), QueueError::Io { .. }));
+        // Nothing can be taken back from it either.
+        let error = refused.unwrap_err();
+        assert!(matches!(*error, QueueError::Doubtful { .. }), "{error}");
     }
     assert_eq!(queue.len(), 1);
     disk.full.store(false, Ordering::SeqCst);
@@ -526,6 +558,24 @@ async fn a_full_disk_is_forgotten_when_it_has_room_again() {
     assert_eq!(queue.len(), 2);
     // What the system remembers of the file before it was opened is not believed.
     assert_eq!(disk.forgotten.load(Ordering::SeqCst), 2);
+}
+
+#[test]
+fn what_the_system_remembers_after_a_failed_sync_is_not_believed() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FullDisk::default());
+    let shared = Arc::clone(&disk) as Arc<dyn Disk>;
+    let base = super::base::Base::open(dir.path().join("queue.redb"), shared).unwrap();
+    let forgotten = || disk.forgotten.load(Ordering::SeqCst);
+    assert_eq!(forgotten(), 1);
+    let mut layer = super::layer::Layer::default();
+    layer.apply(Change::add(&envelope("a"), Body::Small(b"1".to_vec())).unwrap());
+    disk.full.store(true, Ordering::SeqCst);
+    assert!(base.take_in(&layer, 1).is_err());
+    disk.full.store(false, Ordering::SeqCst);
+    base.take_in(&layer, 1).unwrap();
+    assert_eq!(forgotten(), 2);
+    assert_eq!(base.text("a").unwrap().unwrap(), b"1");
 }
 
 /// Figures of the README: run twice with QUEUE_FOLDER naming a new folder, `cargo test
