@@ -24,6 +24,11 @@ use super::segment::{Segment, Unwritten};
 const FULL_OCTETS: u64 = 8 * 1024 * 1024;
 /// Changes that the database has not taken in may take so much; then changes wait for it.
 const MAX_OCTETS: u64 = 64 * 1024 * 1024;
+/// The database takes in what so many files hold, be it little: each is open. They are many
+/// only where the disk fails now and then.
+const FULL_FILES: usize = 8;
+/// With so many, changes wait for the database.
+const MAX_FILES: usize = 64;
 /// Files that are kept to be written over.
 const SPARE: usize = 2;
 
@@ -265,20 +270,27 @@ impl Journal {
     pub(super) fn fill(&self) -> Fill {
         let waiting: u64 = self.full.iter().map(|(segment, _)| segment.octets()).sum();
         let current = self.current.as_ref().map_or(0, Segment::octets);
-        if waiting + current >= MAX_OCTETS {
+        let files = self.full.len();
+        if waiting + current >= MAX_OCTETS || files >= MAX_FILES {
             Fill::Brimful
-        } else if current >= FULL_OCTETS {
+        } else if current >= FULL_OCTETS || files >= FULL_FILES {
             Fill::Full
         } else {
             Fill::Low
         }
     }
 
-    /// Ends the file at hand; the next frame begins another.
+    /// Ends the file at hand; the next frame begins another. A file without a frame that was
+    /// promised goes: nobody needs it, and where the disk fails on, there would be ever more.
     pub(super) fn end_file(&mut self) {
         let last = self.last();
-        self.full
-            .extend(self.current.take().map(|segment| (segment, last)));
+        match self.current.take() {
+            Some(segment) if segment.is_empty() => {
+                let _ = self.disk.remove_file(&segment.path);
+            }
+            Some(segment) => self.full.push((segment, last)),
+            None => {}
+        }
     }
 
     /// The database has taken in all frames up to this one.

@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::change::Change;
 use super::error::QueueError;
-use super::journal::Journal;
+use super::journal::{Fill, Journal};
 use super::segment::FRAME_OCTETS;
 
 const SECTOR: usize = 512;
@@ -255,6 +255,24 @@ fn what_is_missing_in_the_middle_is_an_error() {
         matches!(error, QueueError::Journal { number: 1, .. }),
         "{error}"
     );
+}
+
+#[test]
+fn a_disk_that_fails_now_and_then_leaves_few_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Told::default());
+    let told = Arc::clone(&disk) as Arc<dyn Disk>;
+    let mut journal = Journal::open(folder.path(), told, 0, |_| {}).unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    for number in 0..60 {
+        disk.story().fails = Some(number % 3);
+        let _ = journal.append(&mut frame(0, 10).0);
+        if journal.fill() != Fill::Low {
+            journal.end_file();
+            journal.taken(journal.last());
+        }
+    }
+    assert!(files() <= 11, "{} files", files());
 }
 
 #[test]

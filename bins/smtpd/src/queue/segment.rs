@@ -108,6 +108,11 @@ impl Segment {
         self.end
     }
 
+    /// Whether no frame of it is durable.
+    pub(super) fn is_empty(&self) -> bool {
+        self.end == HEADER_OCTETS as u64
+    }
+
     /// Begins anew: what stood here counts no more, when this returns.
     pub(super) fn begin(&mut self, generation: u64, first: u64) -> io::Result<()> {
         let mut key = [0; 16];
