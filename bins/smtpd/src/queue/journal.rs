@@ -6,8 +6,8 @@
 //! One write and one sync make a frame durable, and with it everything that came while the
 //! frame before was synced. The database takes the changes in when a file is full, and
 //! remembers the number up to which it has: at the start, what comes after it is read here.
-//! A frame that was not finished was promised to nobody. One that is missing before others
-//! was, and so that is an error.
+//! A frame that was not finished was promised to nobody. One that is missing before others,
+//! of its file or the next, was, and so that is an error.
 
 use std::fs;
 use std::io;
@@ -164,6 +164,13 @@ impl Journal {
             let frame = segment.read_frame();
             let frame = frame.map_err(QueueError::io(&segment.path, "read"))?;
             let Some((_, octets)) = frame.filter(|(number, _)| *number == expected) else {
+                let followed = segment.is_followed_by(expected + 1);
+                if followed.map_err(QueueError::io(&segment.path, "read"))? {
+                    return Err(QueueError::Journal {
+                        path: segment.path.clone(),
+                        number: expected,
+                    });
+                }
                 break;
             };
             if expected == self.next {
