@@ -19,7 +19,7 @@ const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
 /// The length of redb's magic number, which stands at the start.
 const MAGIC_OCTETS: usize = 9;
 /// How long a store that is in use is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Opens the database, or makes it. A server that was killed may have left a child that was
 /// just being started and still has the file, for the blink of an eye: that is waited for.

@@ -134,7 +134,7 @@ impl Journal {
             .map_err(QueueError::io(path, "open"))
     }
 
-    /// Opens or makes a file. The lock of the database keeps others away.
+    /// Opens or makes a file. The lock of the queue keeps others away.
     fn make_segment(&self, path: &Path) -> io::Result<Segment> {
         let file = self.disk.open_or_create(path, 0o600)?;
         Segment::new(path.into(), DiskFile::new(Arc::clone(&self.disk), file))

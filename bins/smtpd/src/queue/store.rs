@@ -1,6 +1,7 @@
 //! The queue on disk: a journal, the database behind it, and a file each for large texts.
 //!
 //! ```text
+//! QUEUE/lock           locked by the server that has the queue
 //! QUEUE/journal/N      changes that are durable; see the journal's own description
 //! QUEUE/queue.redb     tables `envelopes` (id -> JSON), `bodies` (id -> text), `meta`,
 //!                      `progress` (id, number of a copy -> JSON of the copy)
@@ -13,16 +14,18 @@
 //! rows in.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use libmaps::store::disk::Disk;
 use serde::de::DeserializeOwned;
 
 use super::base::Base;
 use super::change::{Change, Piece, Text as Place};
+use super::database::LOCK_PATIENCE;
 use super::envelope::Envelope;
 use super::error::QueueError;
 use super::journal::Journal;
@@ -35,6 +38,8 @@ pub(super) struct Store {
     folder: PathBuf,
     base: Base,
     layers: RwLock<Layers>,
+    /// Locked for as long as this is open.
+    _lock: fs::File,
 }
 
 /// What the database does not have yet.
@@ -59,6 +64,7 @@ impl Store {
         ] {
             make_folder(disk.as_ref(), folder)?;
         }
+        let lock = lock(disk.as_ref(), &folder.join("lock"))?;
         let base = Base::open(folder.join("queue.redb"), Arc::clone(disk))?;
         let mut layer = Layer::default();
         let taken = base.taken()?;
@@ -74,6 +80,7 @@ impl Store {
             folder: folder.into(),
             base,
             layers: RwLock::default(),
+            _lock: lock,
         };
         Ok((store, journal))
     }
@@ -297,6 +304,24 @@ pub(super) fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError
             source,
         }),
         _ => keep_name(disk, path),
+    }
+}
+
+/// Takes the lock of the queue. That of the database is not enough: it is free while the
+/// database is opened anew, and the journal takes mail all the same.
+fn lock(disk: &dyn Disk, path: &Path) -> Result<fs::File, QueueError> {
+    let file = disk.open_or_create(path, 0o600);
+    let file = file.map_err(QueueError::io(path, "open"))?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match disk.try_lock(&file) {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(TryLockError::WouldBlock) => return Err(QueueError::InUse(path.into())),
+            Err(TryLockError::Error(error)) => return Err(QueueError::io(path, "lock")(error)),
+        }
     }
 }
 

@@ -535,6 +535,22 @@ impl Disk for FullDisk {
 }
 
 #[tokio::test]
+async fn a_queue_whose_database_has_failed_is_not_free() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(dir.path()).unwrap();
+    // As if the database were just being opened anew: nobody has its lock.
+    std::fs::rename(
+        dir.path().join("queue.redb"),
+        dir.path().join("queue.other"),
+    )
+    .unwrap();
+    assert!(matches!(Queue::open(dir.path()), Err(QueueError::InUse(_))));
+    assert!(!dir.path().join("queue.redb").exists());
+    drop(queue);
+    Queue::open(dir.path()).unwrap();
+}
+
+#[tokio::test]
 async fn a_full_disk_takes_mail_when_it_has_room_again() {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(FullDisk::default());
