@@ -325,9 +325,12 @@ fn lock(disk: &dyn Disk, path: &Path) -> Result<fs::File, QueueError> {
     }
 }
 
-/// Makes the names of the queue's folders and of its database durable: what stands in a file
+/// Makes the names of the queue's folders, its database and its journal durable: what stands in a file
 /// is safe only if its name is. Whoever made them may have been killed before it came to that.
 fn keep_names(disk: &dyn Disk, folder: &Path) -> Result<(), QueueError> {
+    let journals = folder.join("journal");
+    let synced = disk.sync_folder(&journals);
+    synced.map_err(QueueError::io(journals, "fsync"))?;
     keep_name(disk, &folder.join("large"))?;
     keep_name(disk, folder)
 }

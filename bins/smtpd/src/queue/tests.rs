@@ -409,7 +409,11 @@ fn the_names_of_a_queue_are_durable_before_it_takes_mail() {
         let disk = Arc::new(Folders::default());
         drop(Queue::open_on(&folder, Arc::clone(&disk) as Arc<dyn Disk>).unwrap());
         let synced = disk.0.lock().unwrap();
-        for path in [folder.clone(), dir.path().join("var")] {
+        for path in [
+            folder.join("journal"),
+            folder.clone(),
+            dir.path().join("var"),
+        ] {
             assert!(synced.contains(&path), "{}: {synced:?}", path.display());
         }
     }
