@@ -14,7 +14,7 @@ use redb::{
 };
 
 use super::change::Piece;
-use super::database::open_when_free;
+use super::database::{Opening, open_when_free};
 use super::error::{QueueError, is_io};
 use super::layer::{Changed, Delta, Layer};
 
@@ -59,7 +59,7 @@ type Rows<'a> = Table<'a, (&'static str, u32), &'static [u8]>;
 impl Base {
     /// Opens or makes the database of this file, repairing what a crash left.
     pub(super) fn open(path: PathBuf, disk: Arc<dyn Disk>) -> Result<Self, QueueError> {
-        let database = open_when_free(&disk, &path)?;
+        let database = open_when_free(&disk, &path, Opening::First)?;
         let base = Base {
             path,
             disk,
@@ -89,7 +89,7 @@ impl Base {
         }
         // The old one holds the lock of the file.
         *database = None;
-        *database = Some(open_when_free(&self.disk, &self.path)?);
+        *database = Some(open_when_free(&self.disk, &self.path, Opening::Again)?);
         self.failed.store(false, Ordering::Release);
         Ok(())
     }

@@ -381,12 +381,14 @@ async fn a_queue_whose_making_was_broken_off_is_made_anew() {
         drop(queue);
         assert_eq!(Queue::open(dir.path()).unwrap().len(), 1);
     }
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("queue.redb"), [7; 4096]).unwrap();
-    assert!(
-        Queue::open(dir.path()).is_err(),
-        "it may be somebody's mail"
-    );
+    for damaged in [vec![7; 4096], vec![0; 5 << 20]] {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("queue.redb"), &damaged).unwrap();
+        let opened = Queue::open(dir.path());
+        assert!(opened.is_err(), "it may be somebody's mail");
+        let left = std::fs::read(dir.path().join("queue.redb")).unwrap();
+        assert!(left == damaged);
+    }
 }
 
 /// Notes which folders are synced.
@@ -596,6 +598,15 @@ fn what_the_system_remembers_after_a_failed_sync_is_not_believed() {
     base.take_in(&layer, 1).unwrap();
     assert_eq!(forgotten(), 2);
     assert_eq!(base.text("a").unwrap().unwrap(), b"1");
+    // Nor is one made anew whose beginning is gone.
+    let path = dir.path().join("queue.redb");
+    disk.full.store(true, Ordering::SeqCst);
+    assert!(base.take_in(&layer, 2).is_err());
+    disk.full.store(false, Ordering::SeqCst);
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0; 16], 0).unwrap();
+    assert!(base.take_in(&layer, 2).is_err());
+    assert!(std::fs::metadata(&path).unwrap().len() > 4096);
 }
 
 /// Figures of the README: run twice with QUEUE_FOLDER naming a new folder, `cargo test
