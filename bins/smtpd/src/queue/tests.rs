@@ -278,6 +278,32 @@ async fn the_control_socket_answers() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_cut_off_leaves_no_message_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(dir.path()).unwrap();
+    add(&queue, "a", b"1").await;
+    let (sender, _lines) = tokio::sync::mpsc::channel(4);
+    let mut request = Box::pin(carry_out(&queue, Request::Hold("a".into()), sender));
+    // It begins, and then nobody waits for it any more.
+    for _ in 0..2 {
+        tokio::select! {
+            biased;
+            () = &mut request => break,
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    drop(request);
+    for _ in 0..200 {
+        match queue.set_hold("a", None).await {
+            Ok(()) => return,
+            Err(error) => assert!(matches!(*error, QueueError::Busy(_)), "{error}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it stayed busy");
+}
+
+#[tokio::test]
 async fn a_queue_of_the_format_before_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     {
