@@ -79,8 +79,18 @@ impl Delivery {
 }
 
 async fn run(world: Arc<RwLock<Arc<World>>>, slots: Arc<Semaphore>) {
+    let mut complaint = None;
     loop {
         let now = current(&world);
+        let trouble = now.queue.trouble();
+        if trouble != complaint {
+            let (level, text) = match &trouble {
+                Some(text) => (Level::Error, text.as_str()),
+                None => (Level::Notice, "the database takes mail in again"),
+            };
+            now.log.say(level, &format!("queue: {text}"));
+            complaint = trouble;
+        }
         while !now.only_queues() {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
                 return;

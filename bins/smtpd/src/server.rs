@@ -234,6 +234,10 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
     delivery.end(DELIVERY_PATIENCE).await;
     control.abort();
     queue.close();
+    if let Some(trouble) = queue.trouble() {
+        let text = format!("queue: {trouble}; the journal keeps what is not in the database");
+        log.say(Level::Error, &text);
+    }
     let _ = std::fs::remove_file(queue::control::socket_of(&folder));
     Ok(())
 }

@@ -53,6 +53,14 @@ pub enum QueueError {
         /// The store's own error.
         source: Box<redb::Error>,
     },
+    /// The database broke off in the middle of something.
+    #[error("{}: the database is damaged: {text}", path.display())]
+    Damaged {
+        /// The queue's file.
+        path: PathBuf,
+        /// What it said.
+        text: String,
+    },
     /// The operating system refused.
     #[error("{}: {action}: {source}", path.display())]
     Io {

@@ -381,6 +381,13 @@ impl Queue {
         self.store.text(id)
     }
 
+    /// Why the database behind the journal took nothing in when it was last asked to. Mail is
+    /// taken all the same, until the journal is full.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.store.trouble()
+    }
+
     /// Writes what is still to be written and ends the writer.
     pub fn close(&self) {
         self.changes

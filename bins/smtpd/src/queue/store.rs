@@ -17,7 +17,7 @@ use std::collections::HashSet;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use libmaps::store::disk::Disk;
@@ -38,6 +38,8 @@ pub(super) struct Store {
     folder: PathBuf,
     base: Base,
     layers: RwLock<Layers>,
+    /// Why the database took nothing in last.
+    trouble: Mutex<Option<String>>,
     /// Locked for as long as this is open.
     _lock: fs::File,
 }
@@ -80,6 +82,7 @@ impl Store {
             folder: folder.into(),
             base,
             layers: RwLock::default(),
+            trouble: Mutex::default(),
             _lock: lock,
         };
         Ok((store, journal))
@@ -170,10 +173,19 @@ impl Store {
 
     /// The database takes in what is leaving, with which all frames up to this number are.
     pub(super) fn take_in(&self, layer: &Layer, number: u64) -> Result<(), QueueError> {
-        self.base.take_in(layer, number)?;
+        let taken = self.base.take_in(layer, number);
+        let text = taken.as_ref().err().map(ToString::to_string);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        taken?;
         let layers = self.layers.write();
         layers.unwrap_or_else(PoisonError::into_inner).leaving = None;
         Ok(())
+    }
+
+    /// Why the database took nothing in when it was last asked to.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The envelope of this id, with what became of its copies since it was written.

@@ -635,6 +635,56 @@ fn what_the_system_remembers_after_a_failed_sync_is_not_believed() {
     assert!(std::fs::metadata(&path).unwrap().len() > 4096);
 }
 
+#[test]
+fn a_database_that_takes_nothing_in_is_told_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = Arc::new(FullDisk::default());
+    let shared = Arc::clone(&disk) as Arc<dyn Disk>;
+    let (store, _journal) = Store::open(dir.path(), &shared).unwrap();
+    assert_eq!(store.trouble(), None);
+    disk.full.store(true, Ordering::SeqCst);
+    let leaving = store.leaving();
+    assert!(store.take_in(&leaving, 1).is_err());
+    let trouble = store.trouble().unwrap();
+    assert!(trouble.contains("queue.redb"), "{trouble}");
+    disk.full.store(false, Ordering::SeqCst);
+    store.take_in(&leaving, 1).unwrap();
+    assert_eq!(store.trouble(), None);
+}
+
+#[tokio::test]
+async fn a_damaged_database_is_an_error() {
+    let dir = tempfile::tempdir().unwrap();
+    {
+        let queue = Queue::open(dir.path()).unwrap();
+        for n in 0..40 {
+            add(&queue, &format!("m{n:02}"), &[b'x'; 3000]).await;
+        }
+    }
+    let path = dir.path().join("queue.redb");
+    let whole = std::fs::read(&path).unwrap();
+    let used: Vec<usize> = (0..whole.len()).step_by(4096).collect();
+    let used = used.iter().filter(|at| whole[**at..][..4096] != [0; 4096]);
+    let mut errors = 0;
+    for (n, at) in used.enumerate() {
+        let mut damaged = whole.clone();
+        for octet in damaged[at + n * 37 % 64..][..16].iter_mut() {
+            *octet ^= 0x55;
+        }
+        std::fs::write(&path, &damaged).unwrap();
+        let opened = Queue::open(dir.path());
+        let read = opened.and_then(|queue| {
+            for id in queue.ids() {
+                queue.envelope(&id)?;
+                queue.text(&id)?;
+            }
+            Ok(())
+        });
+        errors += usize::from(read.is_err());
+    }
+    assert!(errors > 0);
+}
+
 /// Figures of the README: run twice with QUEUE_FOLDER naming a new folder, `cargo test
 /// --release -p smtpd --lib a_hundred_thousand -- --ignored --nocapture`. The first run
 /// fills it; the second shows what a server has to keep.
