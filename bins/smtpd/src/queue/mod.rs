@@ -24,6 +24,8 @@ mod store;
 mod writer;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod journal_tests;
 #[cfg(test)]
 mod tests;
