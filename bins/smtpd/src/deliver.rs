@@ -23,6 +23,7 @@ use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use batch::Targets;
 
@@ -34,17 +35,62 @@ use crate::world::World;
 
 /// Messages that are tried at one time, where MaxQueueChildren does not say. Most of
 /// them wait for other hosts; what happens on this machine has a limit of its own.
-const AT_ONCE: u64 = 100;
+const AT_ONCE: u32 = 100;
 /// How often the queue is looked at without a reason.
 const TICK: Duration = Duration::from_secs(5);
 
-/// Delivers what the queue holds, until the task is dropped.
-pub async fn run(world: Arc<RwLock<Arc<World>>>) {
-    let most = current(&world).site.options.queue.max_children.0;
-    let most = usize::try_from(most.unwrap_or(AT_ONCE)).unwrap_or(usize::MAX);
-    let slots = Arc::new(Semaphore::new(most.clamp(1, Semaphore::MAX_PERMITS)));
+/// More are not worth a number.
+const MAX_AT_ONCE: u32 = 1_000_000;
+
+/// Delivery of what the queue holds.
+#[derive(Debug)]
+pub struct Delivery {
+    /// It begins attempts.
+    beginning: JoinHandle<()>,
+    /// One for each attempt.
+    slots: Arc<Semaphore>,
+    most: u32,
+}
+
+impl Delivery {
+    /// Begins to deliver.
+    #[must_use]
+    pub fn start(world: Arc<RwLock<Arc<World>>>) -> Self {
+        let most = match current(&world).site.options.queue.max_children.0 {
+            Some(most) => u32::try_from(most).unwrap_or(MAX_AT_ONCE),
+            None => AT_ONCE,
+        };
+        let most = most.clamp(1, MAX_AT_ONCE);
+        let slots = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
+        Delivery {
+            beginning: tokio::spawn(run(world, Arc::clone(&slots))),
+            slots,
+            most,
+        }
+    }
+
+    /// Begins no more attempts, and waits for those that go on, at most so long: what they did
+    /// has to stand in the queue, or it is done again.
+    pub async fn end(self, patience: Duration) {
+        self.beginning.abort();
+        let _ = self.beginning.await;
+        let _ = tokio::time::timeout(patience, self.slots.acquire_many(self.most)).await;
+    }
+}
+
+async fn run(world: Arc<RwLock<Arc<World>>>, slots: Arc<Semaphore>) {
+    let mut complaint = None;
     loop {
         let now = current(&world);
+        let trouble = now.queue.trouble();
+        if trouble != complaint {
+            let (level, text) = match &trouble {
+                Some(text) => (Level::Error, text.as_str()),
+                None => (Level::Notice, "the database takes mail in again"),
+            };
+            now.log.say(level, &format!("queue: {text}"));
+            complaint = trouble;
+        }
         while !now.only_queues() {
             let Ok(slot) = Arc::clone(&slots).acquire_owned().await else {
                 return;
@@ -119,4 +165,36 @@ fn too_many_hops(world: &World, envelope: &Envelope) -> Option<String> {
             first.address.shown()
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::sync::oneshot;
+
+    #[tokio::test]
+    async fn the_end_waits_for_attempts() {
+        let slots = Arc::new(Semaphore::new(3));
+        let slot = Arc::clone(&slots).acquire_owned().await.unwrap();
+        let delivery = |slots: &Arc<Semaphore>| Delivery {
+            beginning: tokio::spawn(std::future::pending()),
+            slots: Arc::clone(slots),
+            most: 3,
+        };
+        // One that goes on for too long is left alone.
+        delivery(&slots).end(Duration::from_millis(1)).await;
+        let (done, mut waits) = oneshot::channel();
+        let ending = delivery(&slots).end(Duration::from_secs(600));
+        let ending = tokio::spawn(async move {
+            ending.await;
+            let _ = done.send(());
+        });
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        assert!(waits.try_recv().is_err());
+        drop(slot);
+        ending.await.unwrap();
+        waits.await.unwrap();
+    }
 }

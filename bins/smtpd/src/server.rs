@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::agent;
 use crate::connection::Phase;
-use crate::deliver;
+use crate::deliver::Delivery;
 use crate::drop;
 use crate::follower::Follower;
 use crate::listener::{self, Bound};
@@ -31,6 +31,8 @@ use crate::world::{self, World, WorldError};
 
 /// How long open transactions may take when the server ends.
 const ENDING_PATIENCE: Duration = Duration::from_secs(30);
+/// How long attempts to deliver may take after that. Both are less than what systemd waits.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(20);
 
 /// How the server is started.
 #[derive(Clone, Debug)]
@@ -199,7 +201,7 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
     let world = Arc::new(RwLock::new(world));
     let control = queue::control::serve(Arc::clone(&queue), &folder)?;
     let intake = tokio::spawn(drop::intake::Intake::open(Arc::clone(&world)).run());
-    let delivery = tokio::spawn(deliver::run(Arc::clone(&world)));
+    let delivery = Delivery::start(Arc::clone(&world));
     let (phase, watching) = watch::channel(Phase::Running);
     let mut listeners = JoinSet::new();
     for bound in bound {
@@ -229,9 +231,13 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
     // Sessions hold a receiver of the phase to their end.
     let _ = tokio::time::timeout(ENDING_PATIENCE, phase.closed()).await;
     intake.abort();
-    delivery.abort();
+    delivery.end(DELIVERY_PATIENCE).await;
     control.abort();
     queue.close();
+    if let Some(trouble) = queue.trouble() {
+        let text = format!("queue: {trouble}; the journal keeps what is not in the database");
+        log.say(Level::Error, &text);
+    }
     let _ = std::fs::remove_file(queue::control::socket_of(&folder));
     Ok(())
 }

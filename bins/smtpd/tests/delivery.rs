@@ -281,3 +281,20 @@ fn what_can_t_be_delivered_now_stays_and_is_shown() {
     site.mailq(&["remove", id]);
     assert!(site.mailq(&[]).contains("is empty"));
 }
+
+#[test]
+fn what_is_being_delivered_at_the_end_is_not_delivered_again() {
+    let program =
+        "echo begun >> {ROOT}/open/slow; until test -e {ROOT}/open/go; do sleep 0.1; done";
+    let mut site = start(&format!("slow: \"|{program}\"\n"), |_| {});
+    site.send("slow");
+    site.text_with("open/slow", "begun");
+    site.server.terminate();
+    while TcpStream::connect(("127.0.0.1", site.server.port)).is_ok() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    fs::write(site.root.path().join("open/go"), "").unwrap();
+    site.server.wait();
+    let listed = site.mailq(&[]);
+    assert!(listed.contains("is empty"), "{listed}");
+}

@@ -18,7 +18,7 @@ impl Queue {
     /// Adds a message that is not tried before [`Queue::admit`]; when this returns it is durable.
     ///
     /// # Errors
-    /// When it could not be written; then nothing of it stays.
+    /// As [`Queue::add`].
     pub async fn add_held_back(
         &self,
         envelope: Envelope,

@@ -3,7 +3,8 @@
 //! It is behind the journal: it takes in what a file of the journal holds in one
 //! transaction, and says up to which frame it has.
 
-use std::path::PathBuf;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 
@@ -14,7 +15,7 @@ use redb::{
 };
 
 use super::change::Piece;
-use super::database::open_when_free;
+use super::database::{Opening, open_when_free};
 use super::error::{QueueError, is_io};
 use super::layer::{Changed, Delta, Layer};
 
@@ -42,6 +43,22 @@ pub(super) struct Base {
     failed: AtomicBool,
 }
 
+/// What is done with the database of this file; a panic is an error like others.
+fn guarded<T>(path: &Path, act: impl FnOnce() -> Result<T, QueueError>) -> Result<T, QueueError> {
+    // What it leaves behind is the database, which is not used again.
+    catch_unwind(AssertUnwindSafe(act)).unwrap_or_else(|panic| {
+        let text = match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+            (Some(text), _) => (*text).to_owned(),
+            (_, Some(text)) => text.clone(),
+            _ => "it broke off".to_owned(),
+        };
+        Err(QueueError::Damaged {
+            path: path.into(),
+            text,
+        })
+    })
+}
+
 /// The database, which stays open while this is held.
 struct InUse<'a>(RwLockReadGuard<'a, Option<Database>>);
 
@@ -59,15 +76,27 @@ type Rows<'a> = Table<'a, (&'static str, u32), &'static [u8]>;
 impl Base {
     /// Opens or makes the database of this file, repairing what a crash left.
     pub(super) fn open(path: PathBuf, disk: Arc<dyn Disk>) -> Result<Self, QueueError> {
-        let database = open_when_free(&disk, &path)?;
-        let base = Base {
-            path,
-            disk,
-            database: RwLock::new(Some(database)),
-            failed: AtomicBool::new(false),
-        };
-        base.check_format()?;
-        Ok(base)
+        guarded(&path.clone(), || {
+            let database = open_when_free(&disk, &path, Opening::First)?;
+            let base = Base {
+                path,
+                disk,
+                database: RwLock::new(Some(database)),
+                failed: AtomicBool::new(false),
+            };
+            base.check_format()?;
+            Ok(base)
+        })
+    }
+
+    /// Does something with the database. It panics over some of what may be damaged in its
+    /// file; then it is opened anew before the next use, which checks it.
+    fn guarded<T>(&self, act: impl FnOnce() -> Result<T, QueueError>) -> Result<T, QueueError> {
+        let done = guarded(&self.path, act);
+        if let Err(QueueError::Damaged { .. }) = done {
+            self.failed.store(true, Ordering::Release);
+        }
+        done
     }
 
     /// The database, opened anew if the disk has failed under it.
@@ -89,7 +118,7 @@ impl Base {
         }
         // The old one holds the lock of the file.
         *database = None;
-        *database = Some(open_when_free(&self.disk, &self.path)?);
+        *database = Some(open_when_free(&self.disk, &self.path, Opening::Again)?);
         self.failed.store(false, Ordering::Release);
         Ok(())
     }
@@ -123,7 +152,7 @@ impl Base {
 
     /// The number of the last frame that was taken in.
     pub(super) fn taken(&self) -> Result<u64, QueueError> {
-        Ok(self.number(TAKEN)?.unwrap_or(0))
+        self.guarded(|| Ok(self.number(TAKEN)?.unwrap_or(0)))
     }
 
     fn number(&self, name: &str) -> Result<Option<u64>, QueueError> {
@@ -155,42 +184,46 @@ impl Base {
         &self,
         mut each: impl FnMut(&str, &[u8]) -> Result<(), QueueError>,
     ) -> Result<(), QueueError> {
-        let database = self.database()?;
-        let read = self.begin_read(&database)?;
-        let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
-        for row in self.try_redb("read", table.iter())? {
-            let (id, json) = self.try_redb("read", row)?;
-            each(id.value(), json.value())?;
-        }
-        Ok(())
+        self.guarded(|| {
+            let database = self.database()?;
+            let read = self.begin_read(&database)?;
+            let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
+            for row in self.try_redb("read", table.iter())? {
+                let (id, json) = self.try_redb("read", row)?;
+                each(id.value(), json.value())?;
+            }
+            Ok(())
+        })
     }
 
     /// Takes a layer in, with which all frames up to this number are: wholly or not at all.
     /// When the disk fails at the very end, nobody knows which; done again it comes to the same.
     pub(super) fn take_in(&self, layer: &Layer, number: u64) -> Result<(), QueueError> {
-        let database = self.database()?;
-        let mut write = self.begin_write(&database)?;
-        write.set_two_phase_commit(true);
-        {
-            let mut envelopes = self.try_redb("open table", write.open_table(ENVELOPES))?;
-            let mut bodies = self.try_redb("open table", write.open_table(BODIES))?;
-            let mut progress = self.try_redb("open table", write.open_table(PROGRESS))?;
-            let mut meta = self.try_redb("open table", write.open_table(META))?;
-            for (id, delta) in layer.sorted() {
-                match delta {
-                    Delta::Removed => {
-                        self.clear(&mut progress, id)?;
-                        self.try_redb("write", envelopes.remove(id))?;
-                        self.try_redb("write", bodies.remove(id))?;
-                    }
-                    Delta::Changed(changed) => {
-                        self.write(&mut envelopes, &mut bodies, &mut progress, id, changed)?;
+        self.guarded(|| {
+            let database = self.database()?;
+            let mut write = self.begin_write(&database)?;
+            write.set_two_phase_commit(true);
+            {
+                let mut envelopes = self.try_redb("open table", write.open_table(ENVELOPES))?;
+                let mut bodies = self.try_redb("open table", write.open_table(BODIES))?;
+                let mut progress = self.try_redb("open table", write.open_table(PROGRESS))?;
+                let mut meta = self.try_redb("open table", write.open_table(META))?;
+                for (id, delta) in layer.sorted() {
+                    match delta {
+                        Delta::Removed => {
+                            self.clear(&mut progress, id)?;
+                            self.try_redb("write", envelopes.remove(id))?;
+                            self.try_redb("write", bodies.remove(id))?;
+                        }
+                        Delta::Changed(changed) => {
+                            self.write(&mut envelopes, &mut bodies, &mut progress, id, changed)?;
+                        }
                     }
                 }
+                self.try_redb("write", meta.insert(TAKEN, number))?;
             }
-            self.try_redb("write", meta.insert(TAKEN, number))?;
-        }
-        self.try_redb("commit", write.commit())
+            self.try_redb("commit", write.commit())
+        })
     }
 
     fn write(
@@ -223,31 +256,35 @@ impl Base {
 
     /// The envelope of this id, if it is there.
     pub(super) fn envelope(&self, id: &str) -> Result<Option<Stored>, QueueError> {
-        let database = self.database()?;
-        let read = self.begin_read(&database)?;
-        let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
-        let Some(json) = self.try_redb("read", table.get(id))? else {
-            return Ok(None);
-        };
-        let mut stored = Stored {
-            envelope: json.value().into(),
-            notes: Vec::new(),
-        };
-        let table = self.try_redb("open table", read.open_table(PROGRESS))?;
-        for row in self.try_redb("read", table.range((id, 0)..=(id, u32::MAX)))? {
-            let (key, json) = self.try_redb("read", row)?;
-            stored.notes.push((key.value().1, json.value().into()));
-        }
-        Ok(Some(stored))
+        self.guarded(|| {
+            let database = self.database()?;
+            let read = self.begin_read(&database)?;
+            let table = self.try_redb("open table", read.open_table(ENVELOPES))?;
+            let Some(json) = self.try_redb("read", table.get(id))? else {
+                return Ok(None);
+            };
+            let mut stored = Stored {
+                envelope: json.value().into(),
+                notes: Vec::new(),
+            };
+            let table = self.try_redb("open table", read.open_table(PROGRESS))?;
+            for row in self.try_redb("read", table.range((id, 0)..=(id, u32::MAX)))? {
+                let (key, json) = self.try_redb("read", row)?;
+                stored.notes.push((key.value().1, json.value().into()));
+            }
+            Ok(Some(stored))
+        })
     }
 
     /// The small text of this id, if it has one.
     pub(super) fn text(&self, id: &str) -> Result<Option<Vec<u8>>, QueueError> {
-        let database = self.database()?;
-        let read = self.begin_read(&database)?;
-        let table = self.try_redb("open table", read.open_table(BODIES))?;
-        let text = self.try_redb("read", table.get(id))?;
-        Ok(text.map(|text| text.value().to_vec()))
+        self.guarded(|| {
+            let database = self.database()?;
+            let read = self.begin_read(&database)?;
+            let table = self.try_redb("open table", read.open_table(BODIES))?;
+            let text = self.try_redb("read", table.get(id))?;
+            Ok(text.map(|text| text.value().to_vec()))
+        })
     }
 
     fn try_redb<T, E: Into<redb::Error>>(

@@ -75,7 +75,7 @@ pub fn socket_of(folder: &Path) -> PathBuf {
 
 /// Carries a request out; the lines of the answer go into the channel. A reader that
 /// goes away ends the answer.
-pub async fn carry_out(queue: &Queue, request: Request, lines: mpsc::Sender<Line>) {
+pub async fn carry_out(queue: &Arc<Queue>, request: Request, lines: mpsc::Sender<Line>) {
     let result = match &request {
         Request::List => {
             for id in queue.ids() {
@@ -96,9 +96,18 @@ pub async fn carry_out(queue: &Queue, request: Request, lines: mpsc::Sender<Line
             }
             Err(error) => Err(Arc::new(error)),
         },
-        Request::Hold(id) => queue.set_hold(id, Some(Hold::Held)).await,
-        Request::Release(id) => queue.set_hold(id, None).await,
-        Request::Remove(id) => queue.remove(id).await,
+        Request::Hold(id) => {
+            let (queue, id) = (Arc::clone(queue), id.clone());
+            to_the_end(async move { queue.set_hold(&id, Some(Hold::Held)).await }).await
+        }
+        Request::Release(id) => {
+            let (queue, id) = (Arc::clone(queue), id.clone());
+            to_the_end(async move { queue.set_hold(&id, None).await }).await
+        }
+        Request::Remove(id) => {
+            let (queue, id) = (Arc::clone(queue), id.clone());
+            to_the_end(async move { queue.remove(&id).await }).await
+        }
         Request::Run => {
             queue.run_now();
             Ok(())
@@ -113,6 +122,14 @@ pub async fn carry_out(queue: &Queue, request: Request, lines: mpsc::Sender<Line
         Err(error) => Line::Error(error.to_string()),
     };
     let _ = lines.send(last).await;
+}
+
+/// Carries a change to its end, be the client there or not: the message is busy until then.
+async fn to_the_end(
+    change: impl Future<Output = Result<(), Arc<QueueError>>> + Send + 'static,
+) -> Result<(), Arc<QueueError>> {
+    let done = tokio::spawn(change).await;
+    done.unwrap_or_else(|_| Err(Arc::new(QueueError::Closed)))
 }
 
 /// At most so many octets of a text are shown.
@@ -156,7 +173,7 @@ pub fn serve(queue: Arc<Queue>, folder: &Path) -> io::Result<tokio::task::JoinHa
     }))
 }
 
-async fn talk(queue: &Queue, stream: tokio::net::UnixStream) -> io::Result<()> {
+async fn talk(queue: &Arc<Queue>, stream: tokio::net::UnixStream) -> io::Result<()> {
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = tokio::io::BufReader::new(reader.take(MAX_REQUEST_OCTETS));

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use libmaps::store::disk::{Disk, DiskFile};
 use redb::backends::FileBackend;
-use redb::{BackendError, Database, DatabaseError, StorageBackend};
+use redb::{BackendError, Database, DatabaseError, StorageBackend, StorageError};
 
 use super::error::QueueError;
 
@@ -18,15 +18,30 @@ use super::error::QueueError;
 const MAX_CACHE_OCTETS: usize = 16 * 1024 * 1024;
 /// The length of redb's magic number, which stands at the start.
 const MAGIC_OCTETS: usize = 9;
+/// A database that was never finished is not longer than this: redb begins with less.
+const MAX_UNFINISHED_OCTETS: u64 = 4 * 1024 * 1024;
 /// How long a store that is in use is waited for.
-const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(3);
+
+/// Why a database is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opening {
+    /// The server starts; it may make one.
+    First,
+    /// The disk has failed under it. It was there.
+    Again,
+}
 
 /// Opens the database, or makes it. A server that was killed may have left a child that was
 /// just being started and still has the file, for the blink of an eye: that is waited for.
-pub(super) fn open_when_free(disk: &Arc<dyn Disk>, path: &Path) -> Result<Database, QueueError> {
+pub(super) fn open_when_free(
+    disk: &Arc<dyn Disk>,
+    path: &Path,
+    opening: Opening,
+) -> Result<Database, QueueError> {
     let until = Instant::now() + LOCK_PATIENCE;
     loop {
-        match open(disk, path) {
+        match open(disk, path, opening) {
             Ok(database) => return Ok(database),
             Err(DatabaseError::DatabaseAlreadyOpen) if Instant::now() < until => {
                 std::thread::sleep(Duration::from_millis(50));
@@ -45,7 +60,7 @@ pub(super) fn open_when_free(disk: &Arc<dyn Disk>, path: &Path) -> Result<Databa
     }
 }
 
-fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Database, DatabaseError> {
+fn open(disk: &Arc<dyn Disk>, path: &Path, opening: Opening) -> Result<Database, DatabaseError> {
     let file = disk.open_or_create(path, 0o600)?;
     let _ = disk.set_mode(&file, 0o600);
     // redb takes the same lock once more.
@@ -57,6 +72,10 @@ fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Database, DatabaseError> {
     // Whoever had it before may have met a sync that failed. Not all file systems can forget.
     let _ = disk.forget(&file);
     if !is_begun(&file)? {
+        if opening == Opening::Again || file.metadata()?.len() > MAX_UNFINISHED_OCTETS {
+            let text = "it has lost its beginning".to_owned();
+            return Err(StorageError::Corrupted(text).into());
+        }
         disk.set_len(&file, 0)?;
     }
     let backend = QueueFile {

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::base::FORMAT;
 
@@ -52,6 +53,14 @@ pub enum QueueError {
         /// The store's own error.
         source: Box<redb::Error>,
     },
+    /// The database broke off in the middle of something.
+    #[error("{}: the database is damaged: {text}", path.display())]
+    Damaged {
+        /// The queue's file.
+        path: PathBuf,
+        /// What it said.
+        text: String,
+    },
     /// The operating system refused.
     #[error("{}: {action}: {source}", path.display())]
     Io {
@@ -62,12 +71,25 @@ pub enum QueueError {
         /// The system's own error.
         source: io::Error,
     },
+    /// The journal could not say: it was written, and not synced. A crash decides whether it
+    /// counts, until the journal takes something else.
+    #[error("{source}; whether it counts is not known before the next start")]
+    Doubtful {
+        /// What failed last.
+        source: Arc<QueueError>,
+    },
     /// The queue's writer has ended because of an earlier error.
     #[error("the queue is closed")]
     Closed,
 }
 
 impl QueueError {
+    /// Whether what was refused with this may stand in the queue after a crash. Then what
+    /// belongs to it stays.
+    pub(super) fn is_doubtful(&self) -> bool {
+        matches!(self, QueueError::Doubtful { .. } | QueueError::Closed)
+    }
+
     /// The error of a file or folder.
     pub(super) fn io(
         path: impl Into<PathBuf>,

@@ -6,8 +6,8 @@
 //! One write and one sync make a frame durable, and with it everything that came while the
 //! frame before was synced. The database takes the changes in when a file is full, and
 //! remembers the number up to which it has: at the start, what comes after it is read here.
-//! A frame that was not finished was promised to nobody. One that is missing before others
-//! was, and so that is an error.
+//! A frame that was not finished was promised to nobody. One that is missing before others,
+//! of its file or the next, was, and so that is an error.
 
 use std::fs;
 use std::io;
@@ -24,6 +24,11 @@ use super::segment::{Segment, Unwritten};
 const FULL_OCTETS: u64 = 8 * 1024 * 1024;
 /// Changes that the database has not taken in may take so much; then changes wait for it.
 const MAX_OCTETS: u64 = 64 * 1024 * 1024;
+/// The database takes in what so many files hold, be it little: each is open. They are many
+/// only where the disk fails now and then.
+const FULL_FILES: usize = 8;
+/// With so many, changes wait for the database.
+const MAX_FILES: usize = 64;
 /// Files that are kept to be written over.
 const SPARE: usize = 2;
 
@@ -43,6 +48,15 @@ pub(super) struct Journal {
     generation: u64,
     /// The name of the next file.
     name: u64,
+    doubt: Doubt,
+}
+
+/// Whether a frame may stand on the disk that was refused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Doubt {
+    None,
+    /// One has the number of the next frame. As soon as this is in another file, it is void.
+    OfNext,
 }
 
 /// How much of the journal waits for the database.
@@ -74,6 +88,7 @@ impl Journal {
             next: taken + 1,
             generation: 0,
             name: 1,
+            doubt: Doubt::None,
         };
         let mut files = journal.files()?;
         files.sort_by_key(|(head, _)| head.map(|head| head.generation));
@@ -119,7 +134,7 @@ impl Journal {
             .map_err(QueueError::io(path, "open"))
     }
 
-    /// Opens or makes a file. The lock of the database keeps others away.
+    /// Opens or makes a file. The lock of the queue keeps others away.
     fn make_segment(&self, path: &Path) -> io::Result<Segment> {
         let file = self.disk.open_or_create(path, 0o600)?;
         Segment::new(path.into(), DiskFile::new(Arc::clone(&self.disk), file))
@@ -149,6 +164,13 @@ impl Journal {
             let frame = segment.read_frame();
             let frame = frame.map_err(QueueError::io(&segment.path, "read"))?;
             let Some((_, octets)) = frame.filter(|(number, _)| *number == expected) else {
+                let followed = segment.is_followed_by(expected + 1);
+                if followed.map_err(QueueError::io(&segment.path, "read"))? {
+                    return Err(QueueError::Journal {
+                        path: segment.path.clone(),
+                        number: expected,
+                    });
+                }
                 break;
             };
             if expected == self.next {
@@ -175,13 +197,15 @@ impl Journal {
         self.next.saturating_sub(1)
     }
 
-    /// Makes a frame durable. On an error nothing of it is, as far as anybody can tell.
-    pub(super) fn append(&mut self, frame: &mut Vec<u8>) -> Result<(), QueueError> {
+    /// Makes a frame durable. On an error nothing of it is, unless that is
+    /// [`QueueError::Doubtful`].
+    pub(super) fn append(&mut self, frame: &mut Vec<u8>) -> Result<(), Arc<QueueError>> {
         let octets = frame.len();
         let appended = match self.append_once(frame) {
             // A file that could not be synced is trusted no more, and what it has from this
             // number on not either, as soon as another begins with it.
             Err(Unwritten::Sync(_)) => {
+                self.doubt = Doubt::OfNext;
                 self.end_file();
                 frame.truncate(octets);
                 self.append_once(frame)
@@ -191,15 +215,26 @@ impl Journal {
         let action = match appended {
             Ok(()) => {
                 self.next += 1;
+                self.doubt = Doubt::None;
                 return Ok(());
             }
             Err(Unwritten::Write(error)) => ("write", error),
             Err(Unwritten::Sync(error)) => {
+                self.doubt = Doubt::OfNext;
                 self.end_file();
                 ("fsync", error)
             }
         };
-        Err(QueueError::io(&self.folder, action.0)(action.1))
+        let error = QueueError::io(&self.folder, action.0)(action.1);
+        Err(self.doubted(Arc::new(error)))
+    }
+
+    /// What is said of changes that failed: they may be the ones of a doubtful frame.
+    pub(super) fn doubted(&self, source: Arc<QueueError>) -> Arc<QueueError> {
+        match self.doubt {
+            Doubt::OfNext if !source.is_doubtful() => Arc::new(QueueError::Doubtful { source }),
+            _ => source,
+        }
     }
 
     fn append_once(&mut self, frame: &mut Vec<u8>) -> Result<(), Unwritten> {
@@ -242,20 +277,27 @@ impl Journal {
     pub(super) fn fill(&self) -> Fill {
         let waiting: u64 = self.full.iter().map(|(segment, _)| segment.octets()).sum();
         let current = self.current.as_ref().map_or(0, Segment::octets);
-        if waiting + current >= MAX_OCTETS {
+        let files = self.full.len();
+        if waiting + current >= MAX_OCTETS || files >= MAX_FILES {
             Fill::Brimful
-        } else if current >= FULL_OCTETS {
+        } else if current >= FULL_OCTETS || files >= FULL_FILES {
             Fill::Full
         } else {
             Fill::Low
         }
     }
 
-    /// Ends the file at hand; the next frame begins another.
+    /// Ends the file at hand; the next frame begins another. A file without a frame that was
+    /// promised goes: nobody needs it, and where the disk fails on, there would be ever more.
     pub(super) fn end_file(&mut self) {
         let last = self.last();
-        self.full
-            .extend(self.current.take().map(|segment| (segment, last)));
+        match self.current.take() {
+            Some(segment) if segment.is_empty() => {
+                let _ = self.disk.remove_file(&segment.path);
+            }
+            Some(segment) => self.full.push((segment, last)),
+            None => {}
+        }
     }
 
     /// The database has taken in all frames up to this one.

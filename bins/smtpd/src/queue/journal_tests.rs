@@ -13,7 +13,7 @@ use proptest::prelude::*;
 
 use super::change::Change;
 use super::error::QueueError;
-use super::journal::Journal;
+use super::journal::{Fill, Journal};
 use super::segment::FRAME_OCTETS;
 
 const SECTOR: usize = 512;
@@ -255,6 +255,57 @@ fn what_is_missing_in_the_middle_is_an_error() {
         matches!(error, QueueError::Journal { number: 1, .. }),
         "{error}"
     );
+}
+
+#[test]
+fn what_is_damaged_in_the_newest_file_is_an_error() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut journal = open(folder.path(), 0, |_| {}).unwrap();
+    let mut ends = Vec::new();
+    for number in 0..4 {
+        let mut frame = frame(number, 10).0;
+        ends.push(ends.last().unwrap_or(&56) + frame.len());
+        journal.append(&mut frame).unwrap();
+    }
+    let file = folder.path().join("1");
+    let whole = std::fs::read(&file).unwrap();
+    let with = |at: usize| {
+        let mut octets = whole.clone();
+        octets[at] ^= 1;
+        std::fs::write(&file, octets).unwrap();
+        replay(folder.path(), 0)
+    };
+    for (number, end) in (1..).zip(&ends[..3]) {
+        let error = with(end - 1).unwrap_err();
+        let named = matches!(error, QueueError::Journal { number: n, .. } if n == number);
+        assert!(named, "{number}: {error}");
+    }
+    // The last one may not have been finished.
+    assert_eq!(with(ends[3] - 1).unwrap().len(), 3);
+    for at in 8..56 {
+        assert!(with(at).is_err(), "header, octet {at}");
+    }
+    // Nor may a file have got its header.
+    std::fs::write(&file, vec![0; whole.len()]).unwrap();
+    assert_eq!(replay(folder.path(), 0).unwrap().len(), 0);
+}
+
+#[test]
+fn a_disk_that_fails_now_and_then_leaves_few_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let disk = Arc::new(Told::default());
+    let told = Arc::clone(&disk) as Arc<dyn Disk>;
+    let mut journal = Journal::open(folder.path(), told, 0, |_| {}).unwrap();
+    let files = || std::fs::read_dir(folder.path()).unwrap().count();
+    for number in 0..60 {
+        disk.story().fails = Some(number % 3);
+        let _ = journal.append(&mut frame(0, 10).0);
+        if journal.fill() != Fill::Low {
+            journal.end_file();
+            journal.taken(journal.last());
+        }
+    }
+    assert!(files() <= 11, "{} files", files());
 }
 
 #[test]

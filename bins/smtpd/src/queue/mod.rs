@@ -24,6 +24,8 @@ mod store;
 mod writer;
 
 #[cfg(test)]
+mod fault_tests;
+#[cfg(test)]
 mod journal_tests;
 #[cfg(test)]
 mod tests;
@@ -130,7 +132,8 @@ impl Queue {
     /// Adds a message; when this returns it is durable.
     ///
     /// # Errors
-    /// When it could not be written; then nothing of it stays.
+    /// When it could not be written; then nothing of it stays, unless that is
+    /// [`QueueError::Doubtful`]: then it may be there after a crash, whole.
     pub async fn add(&self, envelope: Envelope, body: Body) -> Result<(), Arc<QueueError>> {
         let listed = self.insert(&envelope, body).await?;
         self.index().put(&listed);
@@ -146,7 +149,9 @@ impl Queue {
         match added {
             Ok(()) => Ok(envelope.listed()),
             Err(error) => {
-                self.store.discard(&envelope.id);
+                if !error.is_doubtful() {
+                    self.store.discard(&envelope.id);
+                }
                 Err(error)
             }
         }
@@ -157,8 +162,9 @@ impl Queue {
     /// is removed.
     ///
     /// # Errors
-    /// When it could not be written. Nothing of it is then; the message counts as being
-    /// tried still, so that this can be called again.
+    /// When it could not be written. Nothing of it is then, or only after a crash and whole
+    /// ([`QueueError::Doubtful`]); the message counts as being tried still, so that this can
+    /// be called again.
     pub async fn settle(
         &self,
         envelope: &Envelope,
@@ -177,6 +183,9 @@ impl Queue {
             Err(error) => Err(Arc::new(error)),
         };
         if let Err(error) = settled {
+            if error.is_doubtful() {
+                return Err(error);
+            }
             new.iter().for_each(|notice| self.store.discard(&notice.id));
             return Err(error);
         }
@@ -372,6 +381,13 @@ impl Queue {
     /// When there is none such, or the store fails.
     pub fn text(&self, id: &str) -> Result<Text, QueueError> {
         self.store.text(id)
+    }
+
+    /// Why the database behind the journal took nothing in when it was last asked to. Mail is
+    /// taken all the same, until the journal is full.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.store.trouble()
     }
 
     /// Writes what is still to be written and ends the writer.

@@ -52,7 +52,7 @@ pub(super) struct Head {
 pub(super) enum Unwritten {
     /// It could not be written; another may go to its place.
     Write(io::Error),
-    /// It was written, and nobody knows whether it stays.
+    /// It was written, perhaps, and nobody knows whether it stays.
     Sync(io::Error),
 }
 
@@ -69,7 +69,8 @@ impl Segment {
         })
     }
 
-    /// Reads the header; `None` where it was never finished.
+    /// Reads the header; `None` where it was never finished. It fits into one sector, so one
+    /// that has begun is whole, or it was damaged later: that is an error.
     pub(super) fn read_head(&mut self) -> io::Result<Option<Head>> {
         if self.length < HEADER_OCTETS as u64 {
             return Ok(None);
@@ -78,34 +79,72 @@ impl Segment {
         self.file.file().read_exact_at(&mut octets, 0)?;
         self.end = HEADER_OCTETS as u64;
         let head = Head::decode(&octets);
+        if head.is_none() && octets.starts_with(MAGIC) {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                "damaged header of a journal",
+            ));
+        }
         self.head = head.unwrap_or_default();
         Ok(head)
     }
 
     /// Reads the next frame: its number and its changes. `None` where none was finished.
     pub(super) fn read_frame(&mut self) -> io::Result<Option<(u64, Vec<u8>)>> {
-        let room = self.length.saturating_sub(self.end);
-        let Some(room) = room.checked_sub(FRAME_OCTETS as u64) else {
+        let Some((number, mut frame)) = self.frame_at(self.end)? else {
             return Ok(None);
         };
-        let mut start = [0; FRAME_OCTETS];
-        self.file.file().read_exact_at(&mut start, self.end)?;
+        self.end += frame.len() as u64;
+        Ok(Some((number, frame.split_off(FRAME_OCTETS))))
+    }
+
+    /// Whether a frame of this number stands right behind what does not read as one. Then that
+    /// was one, and was promised: the next is written only when it is durable.
+    pub(super) fn is_followed_by(&self, number: u64) -> io::Result<bool> {
+        let Some((start, _)) = self.start_at(self.end)? else {
+            return Ok(false);
+        };
+        let octets = number_at(&start, 8).saturating_add(FRAME_OCTETS as u64);
+        let next = self.frame_at(self.end.saturating_add(octets))?;
+        Ok(next.is_some_and(|(found, _)| found == number))
+    }
+
+    /// The frame at this place, with its number, if it passes its check.
+    fn frame_at(&self, at: u64) -> io::Result<Option<(u64, Vec<u8>)>> {
+        let Some((start, room)) = self.start_at(at)? else {
+            return Ok(None);
+        };
         let (number, length) = (number_at(&start, 0), number_at(&start, 8));
         if length > room {
             return Ok(None);
         }
         let mut frame = vec![0; FRAME_OCTETS + usize::try_from(length).unwrap_or(usize::MAX)];
-        self.file.file().read_exact_at(&mut frame, self.end)?;
+        self.file.file().read_exact_at(&mut frame, at)?;
         if start.get(16..) != Some(check_of_frame(&self.head.key, &frame).as_slice()) {
             return Ok(None);
         }
-        self.end += frame.len() as u64;
-        Ok(Some((number, frame.split_off(FRAME_OCTETS))))
+        Ok(Some((number, frame)))
+    }
+
+    /// What may be the start of a frame, and how many octets there are behind it.
+    fn start_at(&self, at: u64) -> io::Result<Option<([u8; FRAME_OCTETS], u64)>> {
+        let room = self.length.saturating_sub(at);
+        let Some(room) = room.checked_sub(FRAME_OCTETS as u64) else {
+            return Ok(None);
+        };
+        let mut start = [0; FRAME_OCTETS];
+        self.file.file().read_exact_at(&mut start, at)?;
+        Ok(Some((start, room)))
     }
 
     /// Octets that frames take.
     pub(super) fn octets(&self) -> u64 {
         self.end
+    }
+
+    /// Whether no frame of it is durable.
+    pub(super) fn is_empty(&self) -> bool {
+        self.end == HEADER_OCTETS as u64
     }
 
     /// Begins anew: what stood here counts no more, when this returns.
@@ -141,9 +180,14 @@ impl Segment {
             frame.resize(whole, 0);
         }
         if let Err(error) = self.file.write_all_at(frame, self.end) {
-            // It was not accepted, so it should not come up after a crash.
-            let _ = self.file.write_all_at(&[0; FRAME_OCTETS], self.end);
-            return Err(Unwritten::Write(error));
+            // It was not accepted, so it must not come up after a crash. All of it may stand
+            // there: what failed may have been the zeros.
+            self.length = self.end;
+            let undone = self.file.set_len(self.end);
+            return Err(match undone.and_then(|()| self.file.sync_data()) {
+                Ok(()) => Unwritten::Write(error),
+                Err(_) => Unwritten::Sync(error),
+            });
         }
         self.length = self.length.max(end);
         self.file.sync_data().map_err(Unwritten::Sync)?;

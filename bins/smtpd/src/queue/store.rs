@@ -1,6 +1,7 @@
 //! The queue on disk: a journal, the database behind it, and a file each for large texts.
 //!
 //! ```text
+//! QUEUE/lock           locked by the server that has the queue
 //! QUEUE/journal/N      changes that are durable; see the journal's own description
 //! QUEUE/queue.redb     tables `envelopes` (id -> JSON), `bodies` (id -> text), `meta`,
 //!                      `progress` (id, number of a copy -> JSON of the copy)
@@ -13,16 +14,18 @@
 //! rows in.
 
 use std::collections::HashSet;
-use std::fs;
+use std::fs::{self, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use libmaps::store::disk::Disk;
 use serde::de::DeserializeOwned;
 
 use super::base::Base;
 use super::change::{Change, Piece, Text as Place};
+use super::database::LOCK_PATIENCE;
 use super::envelope::Envelope;
 use super::error::QueueError;
 use super::journal::Journal;
@@ -35,6 +38,10 @@ pub(super) struct Store {
     folder: PathBuf,
     base: Base,
     layers: RwLock<Layers>,
+    /// Why the database took nothing in last.
+    trouble: Mutex<Option<String>>,
+    /// Locked for as long as this is open.
+    _lock: fs::File,
 }
 
 /// What the database does not have yet.
@@ -59,6 +66,7 @@ impl Store {
         ] {
             make_folder(disk.as_ref(), folder)?;
         }
+        let lock = lock(disk.as_ref(), &folder.join("lock"))?;
         let base = Base::open(folder.join("queue.redb"), Arc::clone(disk))?;
         let mut layer = Layer::default();
         let taken = base.taken()?;
@@ -74,6 +82,8 @@ impl Store {
             folder: folder.into(),
             base,
             layers: RwLock::default(),
+            trouble: Mutex::default(),
+            _lock: lock,
         };
         Ok((store, journal))
     }
@@ -163,10 +173,19 @@ impl Store {
 
     /// The database takes in what is leaving, with which all frames up to this number are.
     pub(super) fn take_in(&self, layer: &Layer, number: u64) -> Result<(), QueueError> {
-        self.base.take_in(layer, number)?;
+        let taken = self.base.take_in(layer, number);
+        let text = taken.as_ref().err().map(ToString::to_string);
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = text;
+        taken?;
         let layers = self.layers.write();
         layers.unwrap_or_else(PoisonError::into_inner).leaving = None;
         Ok(())
+    }
+
+    /// Why the database took nothing in when it was last asked to.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let trouble = self.trouble.lock();
+        trouble.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The envelope of this id, with what became of its copies since it was written.
@@ -300,9 +319,30 @@ pub(super) fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError
     }
 }
 
-/// Makes the names of the queue's folders and of its database durable: what stands in a file
+/// Takes the lock of the queue. That of the database is not enough: it is free while the
+/// database is opened anew, and the journal takes mail all the same.
+fn lock(disk: &dyn Disk, path: &Path) -> Result<fs::File, QueueError> {
+    let file = disk.open_or_create(path, 0o600);
+    let file = file.map_err(QueueError::io(path, "open"))?;
+    let until = Instant::now() + LOCK_PATIENCE;
+    loop {
+        match disk.try_lock(&file) {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::WouldBlock) if Instant::now() < until => {
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            Err(TryLockError::WouldBlock) => return Err(QueueError::InUse(path.into())),
+            Err(TryLockError::Error(error)) => return Err(QueueError::io(path, "lock")(error)),
+        }
+    }
+}
+
+/// Makes the names of the queue's folders, its database and its journal durable: what stands in a file
 /// is safe only if its name is. Whoever made them may have been killed before it came to that.
 fn keep_names(disk: &dyn Disk, folder: &Path) -> Result<(), QueueError> {
+    let journals = folder.join("journal");
+    let synced = disk.sync_folder(&journals);
+    synced.map_err(QueueError::io(journals, "fsync"))?;
     keep_name(disk, &folder.join("large"))?;
     keep_name(disk, folder)
 }

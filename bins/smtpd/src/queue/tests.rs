@@ -2,7 +2,7 @@ use super::control::{Line, Request, ask, carry_out, serve};
 use super::*;
 use crate::session::Notify;
 
-fn envelope(id: &str) -> Envelope {
+pub(super) fn envelope(id: &str) -> Envelope {
     Envelope {
         id: id.into(),
         created_unix: 1_795_233_730,
@@ -20,13 +20,13 @@ fn envelope(id: &str) -> Envelope {
     }
 }
 
-fn text_of(queue: &Queue, id: &str) -> Vec<u8> {
+pub(super) fn text_of(queue: &Queue, id: &str) -> Vec<u8> {
     let mut text = Vec::new();
     std::io::Read::read_to_end(&mut queue.text(id).unwrap().into_reader(), &mut text).unwrap();
     text
 }
 
-async fn add(queue: &Queue, id: &str, text: &[u8]) {
+pub(super) async fn add(queue: &Queue, id: &str, text: &[u8]) {
     let mut spool = queue.spool(id);
     for piece in text.chunks(1000) {
         spool.push(piece).unwrap();
@@ -130,7 +130,7 @@ async fn many_at_once_share_few_commits() {
 }
 
 /// What a kill at this moment would leave.
-fn killed(folder: &Path) -> tempfile::TempDir {
+pub(super) fn killed(folder: &Path) -> tempfile::TempDir {
     let copy = tempfile::tempdir().unwrap();
     for name in ["", "journal", "large", "incoming"] {
         std::fs::create_dir_all(copy.path().join(name)).unwrap();
@@ -278,6 +278,32 @@ async fn the_control_socket_answers() {
 }
 
 #[tokio::test]
+async fn a_request_that_is_cut_off_leaves_no_message_busy() {
+    let dir = tempfile::tempdir().unwrap();
+    let queue = Queue::open(dir.path()).unwrap();
+    add(&queue, "a", b"1").await;
+    let (sender, _lines) = tokio::sync::mpsc::channel(4);
+    let mut request = Box::pin(carry_out(&queue, Request::Hold("a".into()), sender));
+    // It begins, and then nobody waits for it any more.
+    for _ in 0..2 {
+        tokio::select! {
+            biased;
+            () = &mut request => break,
+            () = tokio::task::yield_now() => {}
+        }
+    }
+    drop(request);
+    for _ in 0..200 {
+        match queue.set_hold("a", None).await {
+            Ok(()) => return,
+            Err(error) => assert!(matches!(*error, QueueError::Busy(_)), "{error}"),
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    panic!("it stayed busy");
+}
+
+#[tokio::test]
 async fn a_queue_of_the_format_before_is_taken_over() {
     let dir = tempfile::tempdir().unwrap();
     {
@@ -369,163 +395,6 @@ async fn what_became_of_a_copy_is_there_after_a_crash() {
     again.targets[1].progress = Progress::Waiting;
     queue.settle(&again, vec![]).await.unwrap();
     assert_eq!(queue.envelope("a").unwrap(), again);
-}
-
-#[tokio::test]
-async fn a_queue_whose_making_was_broken_off_is_made_anew() {
-    for left in [vec![], vec![0; 320], vec![0; 1 << 20]] {
-        let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join("queue.redb"), &left).unwrap();
-        let queue = Queue::open(dir.path()).unwrap();
-        add(&queue, "a", b"1").await;
-        drop(queue);
-        assert_eq!(Queue::open(dir.path()).unwrap().len(), 1);
-    }
-    let dir = tempfile::tempdir().unwrap();
-    std::fs::write(dir.path().join("queue.redb"), [7; 4096]).unwrap();
-    assert!(
-        Queue::open(dir.path()).is_err(),
-        "it may be somebody's mail"
-    );
-}
-
-/// Notes which folders are synced.
-#[derive(Debug, Default)]
-struct Folders(std::sync::Mutex<Vec<std::path::PathBuf>>);
-
-impl Disk for Folders {
-    fn sync_folder(&self, path: &Path) -> std::io::Result<()> {
-        self.0.lock().unwrap().push(path.into());
-        System.sync_folder(path)
-    }
-}
-
-#[test]
-fn the_names_of_a_queue_are_durable_before_it_takes_mail() {
-    let dir = tempfile::tempdir().unwrap();
-    let folder = dir.path().join("var/queue");
-    // The second one finds everything there, perhaps left by one that was killed.
-    for _ in 0..2 {
-        let disk = Arc::new(Folders::default());
-        drop(Queue::open_on(&folder, Arc::clone(&disk) as Arc<dyn Disk>).unwrap());
-        let synced = disk.0.lock().unwrap();
-        for path in [folder.clone(), dir.path().join("var")] {
-            assert!(synced.contains(&path), "{}: {synced:?}", path.display());
-        }
-    }
-}
-
-/// A disk that fails from one of the next syncs on.
-#[derive(Debug)]
-struct FailingSyncs {
-    left: std::sync::atomic::AtomicUsize,
-}
-
-impl Disk for FailingSyncs {
-    fn sync_data(&self, file: &std::fs::File) -> std::io::Result<()> {
-        let left = |left: usize| left.checked_sub(1);
-        match self
-            .left
-            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, left)
-        {
-            Ok(_) => System.sync_data(file),
-            Err(_) => Err(std::io::Error::from_raw_os_error(libc::EIO)),
-        }
-    }
-}
-
-#[tokio::test]
-async fn a_notice_of_a_commit_that_was_broken_off_stays_with_its_message() {
-    for syncs in 0..5 {
-        let dir = tempfile::tempdir().unwrap();
-        let disk = Arc::new(FailingSyncs {
-            left: usize::MAX.into(),
-        });
-        let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
-        add(&queue, "a", b"1").await;
-        assert!(queue.take_due(0).is_some());
-        let mut told = queue.envelope("a").unwrap();
-        told.warned = true;
-        let notice = Envelope {
-            origin: Origin::Notice,
-            ..envelope("n")
-        };
-        disk.left.store(syncs, Ordering::SeqCst);
-        let notices = vec![(notice, Body::Small(b"text".to_vec()))];
-        let _ = queue.settle(&told, notices).await;
-        disk.left.store(usize::MAX, Ordering::SeqCst);
-        add(&queue, "other", b"2").await;
-        let is_told = queue.envelope("a").unwrap() == told;
-        assert_eq!(is_told, queue.envelope("n").is_ok(), "after {syncs} syncs");
-    }
-}
-
-/// A disk that is full at times.
-#[derive(Debug, Default)]
-struct FullDisk {
-    full: std::sync::atomic::AtomicBool,
-    forgotten: AtomicUsize,
-}
-
-impl FullDisk {
-    fn check(&self) -> std::io::Result<()> {
-        match self.full.load(Ordering::SeqCst) {
-            true => Err(std::io::ErrorKind::StorageFull.into()),
-            false => Ok(()),
-        }
-    }
-}
-
-impl Disk for FullDisk {
-    fn forget(&self, file: &std::fs::File) -> std::io::Result<()> {
-        self.forgotten.fetch_add(1, Ordering::SeqCst);
-        System.forget(file)
-    }
-
-    fn set_len(&self, file: &std::fs::File, octets: u64) -> std::io::Result<()> {
-        self.check()?;
-        System.set_len(file, octets)
-    }
-
-    fn sync_data(&self, file: &std::fs::File) -> std::io::Result<()> {
-        self.check()?;
-        System.sync_data(file)
-    }
-
-    fn write_all_at(
-        &self,
-        file: &std::fs::File,
-        octets: &[u8],
-        offset: u64,
-    ) -> std::io::Result<()> {
-        self.check()?;
-        System.write_all_at(file, octets, offset)
-    }
-}
-
-#[tokio::test]
-async fn a_full_disk_is_forgotten_when_it_has_room_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let disk = Arc::new(FullDisk::default());
-    let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
-    add(&queue, "one", b"hello").await;
-    assert_eq!(disk.forgotten.load(Ordering::SeqCst), 1);
-    disk.full.store(true, Ordering::SeqCst);
-    for _ in 0..3 {
-        let refused = queue.add(envelope("two"), Body::Small(b"x".to_vec())).await;
-        assert!(matches!(*refused.unwrap_err(), QueueError::Io { .. }));
-    }
-    assert_eq!(queue.len(), 1);
-    disk.full.store(false, Ordering::SeqCst);
-    assert_eq!(text_of(&queue, "one"), b"hello");
-    add(&queue, "two", b"again").await;
-    assert_eq!(queue.envelope("one").unwrap(), envelope("one"));
-    assert_eq!(text_of(&queue, "two"), b"again");
-    drop(queue);
-    let queue = Queue::open_on(dir.path(), Arc::clone(&disk) as Arc<dyn Disk>).unwrap();
-    assert_eq!(queue.len(), 2);
-    // What the system remembers of the file before it was opened is not believed.
-    assert_eq!(disk.forgotten.load(Ordering::SeqCst), 2);
 }
 
 /// Figures of the README: run twice with QUEUE_FOLDER naming a new folder, `cargo test

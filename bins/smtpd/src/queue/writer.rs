@@ -112,7 +112,7 @@ impl Writer {
             self.company = group.len();
             match self.make_room() {
                 Ok(()) => self.write(group),
-                Err(error) => answer(group, &Err(error)),
+                Err(error) => answer(group, &Err(self.journal.doubted(error))),
             }
         }
         self.finish();
@@ -128,13 +128,13 @@ impl Writer {
         let changes = group.iter().flat_map(|request| &request.changes);
         match self.append(changes) {
             Ok(()) => self.accept(group),
-            Err(error) if group.len() == 1 => answer(group, &Err(Arc::new(error))),
+            Err(error) if group.len() == 1 => answer(group, &Err(error)),
             Err(_) => {
                 let (mut strikes, mut last) = (0, None);
                 for request in group {
                     let done = match &last {
                         Some(error) if strikes == MAX_STRIKES => Err(Arc::clone(error)),
-                        _ => self.append(request.changes.iter()).map_err(Arc::new),
+                        _ => self.append(request.changes.iter()),
                     };
                     match done {
                         Ok(()) => self.accept(vec![request]),
@@ -156,7 +156,7 @@ impl Writer {
             match self.store.place_large(&request.changes) {
                 Ok(false) => ready.push(request),
                 Ok(true) => large.push(request),
-                Err(error) => answer(vec![request], &Err(Arc::new(error))),
+                Err(error) => self.refuse(vec![request], error),
             }
         }
         if large.is_empty() {
@@ -164,13 +164,17 @@ impl Writer {
         }
         match self.store.sync_large() {
             Ok(()) => ready.append(&mut large),
-            Err(error) => answer(large, &Err(Arc::new(error))),
+            Err(error) => self.refuse(large, error),
         }
         ready
     }
 
+    fn refuse(&self, group: Vec<Request>, error: QueueError) {
+        answer(group, &Err(self.journal.doubted(Arc::new(error))));
+    }
+
     /// Makes changes durable in one frame.
-    fn append<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Result<(), QueueError> {
+    fn append<'a>(&mut self, changes: impl Iterator<Item = &'a Change>) -> Done {
         self.frame.clear();
         self.frame.resize(FRAME_OCTETS, 0);
         changes.for_each(|change| change.encode(&mut self.frame));
