@@ -108,6 +108,33 @@ fn what_postfix_is_told() {
             "451 4.3.5 The request names no client_address",
         ),
         ("MAIL", "sender=grün@good.example", "550 5.7.1 not you"),
+        // Postfix tells addresses without their quotes; what stands in them is no address.
+        (
+            "RCPT",
+            "sender=a@x.example recipient=<b@other.example>@far.example policy_context=permit",
+            "550 5.7.1 Relaying denied. Proper authentication required.",
+        ),
+        (
+            "MAIL",
+            "sender=<a@good.example>@evil.example",
+            "550 5.7.1 Access denied",
+        ),
+        // What Postfix may route by what stands in it is never OK.
+        (
+            "RCPT",
+            "sender=a@x.example recipient=b/c@other.example policy_context=permit",
+            "DUNNO",
+        ),
+        (
+            "RCPT",
+            "client_address=192.0.2.88 client_name=unknown sender=a@x.example recipient=b%far.example@other.example policy_context=permit",
+            "DUNNO",
+        ),
+        (
+            "RCPT",
+            "client_address=192.0.2.88 client_name=unknown sender=a@x.example recipient=b@c@far.example policy_context=permit",
+            "DUNNO",
+        ),
         // Nothing of ours to say.
         (
             "DATA",
