@@ -167,7 +167,10 @@ impl<'a> Talk<'a> {
                 ));
                 if failure.kind == FailureKind::Rejected {
                     let who = service.login_of(&authid);
-                    service.admit(&who);
+                    // As a right guess would hear in this place.
+                    if !service.admit(&who) {
+                        return fail(out, number, Some(&authid), Refused::ForNow);
+                    }
                     service.learn(&who, Verdict::Out);
                 }
                 fail(out, number, Some(&authid), refused);
