@@ -340,3 +340,11 @@ fn a_long_line_does_not_tell_the_right_password() {
         &STANDARD.encode("\0alice\0secret"),
     );
 }
+
+#[test]
+fn acting_as_another_does_not_tell_the_right_password() {
+    answers_are_alike(
+        &STANDARD.encode("bob\0alice\0secret"),
+        &STANDARD.encode("bob\0alice\0wrong"),
+    );
+}
