@@ -16,6 +16,9 @@ use super::PolicyRequest;
 use super::internal_form::{is_plain, quoted};
 use crate::consult::addresses_of;
 
+/// The values of `protocol_state` at which there is something to decide; at others nothing is.
+pub const MOMENTS: [&str; 5] = ["CONNECT", "HELO", "EHLO", "MAIL", "RCPT"];
+
 /// How much of each decision is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
@@ -164,7 +167,7 @@ impl PolicyService {
             rulings.push(Ruled { ruleset, decision });
         };
         let moment = request.get("protocol_state");
-        if !matches!(moment, "CONNECT" | "HELO" | "EHLO" | "MAIL" | "RCPT") {
+        if !MOMENTS.contains(&moment) {
             return rulings;
         }
         // Without an address it would be mail of this host itself, which may go anywhere.

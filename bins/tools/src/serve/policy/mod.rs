@@ -10,7 +10,7 @@ mod decide;
 mod internal_form;
 mod request;
 
-pub use decide::{Judged, Judgement, PolicyService, Verbosity};
+pub use decide::{Judged, Judgement, MOMENTS, PolicyService, Verbosity};
 pub use request::{MAX_REQUEST_OCTETS, PolicyRequest, RequestFault, split};
 
 use super::protocol::{Conversation, Service, Turn};
