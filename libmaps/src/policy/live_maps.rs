@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::decision::Traced;
 use crate::live::{Live, Refresh};
 use crate::map::{Map, MapName, StoreError};
+use crate::policy::broken_map::BrokenMap;
 use crate::policy::maps::{Maps, check_connection, file_of, remote_of};
 use crate::site::model::{MapSpec, Site};
 use crate::store::SocketMap;
@@ -84,13 +85,19 @@ impl LiveMaps {
     }
 
     /// Looks for newer maps, and takes a snapshot. A map that can't be read keeps its
-    /// last good content; each such error is handed to `report`.
+    /// last good content; without any, each question to it is an error. Each such error is handed
+    /// to `report`.
     pub fn snapshot(&self, mut report: impl FnMut(&StoreError)) -> Maps {
         let mut take = |map: &LiveMap| {
-            if let Err(error) = map.refresh() {
-                report(&error);
+            let fresh = map.refresh();
+            if let Err(error) = &fresh {
+                report(error);
             }
-            map.current().map(Traced::new)
+            let current = match (map.current(), fresh) {
+                (None, Err(error)) => Some(map.broken(&error)),
+                (current, _) => current,
+            };
+            current.map(Traced::new)
         };
         let mut table = |map: &Option<LiveMap>| map.as_ref().and_then(&mut take);
         Maps {
@@ -183,6 +190,14 @@ impl LiveMap {
         }
     }
 
+    /// The map while it can't be opened.
+    fn broken(&self, error: &StoreError) -> Arc<dyn Map> {
+        match &self.0 {
+            Kind::Remote(map) => Arc::clone(map),
+            Kind::File { name, .. } => Arc::new(BrokenMap::new(name.clone(), error)),
+        }
+    }
+
     /// The map as it is; `None` where it never could be opened.
     #[must_use]
     pub fn current(&self) -> Option<Arc<dyn Map>> {
@@ -235,5 +250,27 @@ mod tests {
             assert_eq!(map.refresh().is_err(), fails, "{text}");
             assert!(map.current().is_none());
         }
+    }
+
+    #[test]
+    fn an_optional_map_that_comes_unreadable_is_broken_and_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let mut site = Site::default();
+        site.features.virtusertable =
+            Some(MapSpec::parse(&format!("hash -o {}", path.display())).unwrap());
+        site.options.files.aliases = format!("hash:{}", path.display());
+        let maps = LiveMaps::open(&site, &at_once).unwrap();
+        let taken = maps.snapshot(|error| panic!("{error}"));
+        assert!(taken.virtusertable.is_none() && taken.aliases.is_empty());
+        std::fs::write(dir.path().join("t.db"), "nonsense").unwrap();
+        let mut reported = 0;
+        let taken = maps.snapshot(|_| reported += 1);
+        assert_eq!(reported, 2);
+        let map = taken.virtusertable.unwrap();
+        let error = map.map().get(b"a").unwrap_err().to_string();
+        assert!(error.contains("t: cannot open it: "), "{error}");
+        assert!(map.map().iter().all(|entry| entry.is_err()));
+        assert!(taken.aliases[0].map().get(b"a").is_err());
     }
 }

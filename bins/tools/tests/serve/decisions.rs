@@ -195,3 +195,28 @@ fn without_its_maps_it_does_not_start() {
         "{said}"
     );
 }
+
+#[test]
+fn a_map_that_cannot_be_read_lets_nobody_in() {
+    let root = site();
+    let mc = root.path().join("etc/mail/sendmail.mc");
+    let optional = super::server::MC.replace("hash -T<TMPF> /etc", "hash -o /etc");
+    std::fs::write(mc, optional).unwrap();
+    let access = root.path().join("etc/mail/access.db");
+    let built = std::fs::read(&access).unwrap();
+    std::fs::remove_file(&access).unwrap();
+    let server = Server::start(root.path(), &[]);
+    let ask = || {
+        server.policy(
+            "protocol_state=CONNECT\nclient_address=192.0.2.1\nclient_name=host.spam.example",
+        )
+    };
+    assert_eq!(ask(), "DUNNO");
+    std::fs::write(&access, "nonsense").unwrap();
+    let said = ask();
+    assert!(said.starts_with("451 4."), "{said}");
+    server.says("access.db");
+    std::fs::write(root.path().join("new"), built).unwrap();
+    std::fs::rename(root.path().join("new"), &access).unwrap();
+    assert_eq!(ask(), "550 5.7.1 We know you");
+}
