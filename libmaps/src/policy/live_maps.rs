@@ -32,23 +32,29 @@ pub struct LiveMaps {
 }
 
 impl LiveMaps {
-    /// Opens every map of the site.
+    /// Opens every map of the site. Alias files may be missing.
     ///
     /// # Errors
     /// When a map that is not optional can't be opened.
     pub fn open(site: &Site, remote: Remote<'_>) -> Result<Self, StoreError> {
-        let maps = LiveMaps::watch(site, remote)?;
+        // A host without a built alias file still takes mail for its users, as sendmail's does.
+        let maps = LiveMaps::start(site, remote, Absence::Allowed)?;
         for map in maps.all() {
             map.refresh()?;
         }
         Ok(maps)
     }
 
-    /// Watches every map of the site, without looking whether they can be opened.
+    /// Watches every map of the site, without looking whether they can be opened. Those that are
+    /// not optional are broken while they are missing, alias files among them.
     ///
     /// # Errors
     /// When the site names a map in a way that can't be.
     pub fn watch(site: &Site, remote: Remote<'_>) -> Result<Self, StoreError> {
+        LiveMaps::start(site, remote, Absence::AsConfigured)
+    }
+
+    fn start(site: &Site, remote: Remote<'_>, of_aliases: Absence) -> Result<Self, StoreError> {
         let features = &site.features;
         let start = |spec: Option<&MapSpec>| match spec {
             Some(spec) => LiveMap::of(site, spec, remote),
@@ -56,9 +62,8 @@ impl LiveMaps {
         };
         let mut aliases = Vec::new();
         for mut file in site.alias_files() {
-            // A host without a built alias file still takes mail for its users, as sendmail's does;
-            // one without a replica of shared aliases would say that nobody has them.
-            file.map.optional |= !file.map.is_shared();
+            // One without a replica of shared aliases would say that nobody has them.
+            file.map.optional |= of_aliases == Absence::Allowed && !file.map.is_shared();
             aliases.extend(LiveMap::of(site, &file.map, remote)?);
         }
         Ok(LiveMaps {
@@ -126,6 +131,15 @@ enum Kind {
         live: Mutex<Option<Arc<Opened>>>,
     },
     Remote(Arc<dyn Map>),
+}
+
+/// Which alias files may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    /// All of them.
+    Allowed,
+    /// Those with `-o`.
+    AsConfigured,
 }
 
 /// Whether a map must be there at the start.
