@@ -177,3 +177,28 @@ fn a_server_that_is_not_there_is_an_error_and_not_an_empty_map() {
     assert!(map.iter().next().unwrap().is_err());
     assert_eq!(map.name().to_string(), "socket:unix:/nowhere/maps:t");
 }
+
+#[test]
+fn what_came_after_a_reply_is_no_answer_to_the_next_key() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    let (go_on, told) = std::sync::mpsc::channel::<()>();
+    let (said, hear) = std::sync::mpsc::channel::<()>();
+    thread::spawn(move || {
+        let (mut first, _) = listener.accept().unwrap();
+        request(&mut first).unwrap();
+        first.write_all(b"9:NOTFOUND ,").unwrap();
+        told.recv().unwrap();
+        first.write_all(b"7:OK late,").unwrap();
+        said.send(()).unwrap();
+        let (mut second, _) = listener.accept().unwrap();
+        request(&mut second).unwrap();
+        second.write_all(b"8:OK right,").unwrap();
+    });
+    let map = map_at(&path, PATIENCE);
+    assert!(map.get(b"a").unwrap().is_none());
+    go_on.send(()).unwrap();
+    hear.recv().unwrap();
+    assert_eq!(map.get(b"b").unwrap().unwrap().as_bytes(), b"right");
+}

@@ -3,7 +3,8 @@
  *
  * Everything that a function hands out is the caller's until it is closed or freed by the
  * function named there. A map, a site and a decision may be used by several threads at once;
- * a session by one at a time. After an error maps_error() has its text, in the same thread.
+ * a session by one at a time. After an error maps_error() has its text, in the same thread, and
+ * what was to be handed out is null.
  */
 #ifndef LIBMAPS_H
 #define LIBMAPS_H
@@ -23,7 +24,7 @@ enum maps_status {
     MAPS_NOTFOUND = 1, /* the key is not in the map, for certain */
     MAPS_TEMP = 2,     /* nobody can tell now: keep the mail and try again */
     MAPS_PERM = 3,     /* nobody can tell until somebody mends it: no such map, a bad configuration */
-    MAPS_USAGE = 4     /* the call was wrong: a null pointer, text that is not UTF-8 */
+    MAPS_USAGE = 4     /* the call was wrong: a null pointer, text that is not UTF-8, no protocol_state */
 };
 
 /* What is to happen to a client, a sender or a recipient. */
@@ -68,15 +69,15 @@ enum maps_status maps_site_lookup(maps_site *site, const char *map,
                                   char **value, size_t *value_octets);
 
 /* A session that is asked about. The attributes are those of Postfix's policy protocol; needed
- * are protocol_state (CONNECT, MAIL, RCPT) and client_address, and from MAIL on sender, at RCPT
- * recipient. client_name only if it was verified. A value may be set again. */
+ * are protocol_state (CONNECT, HELO, EHLO, MAIL or RCPT) and client_address, and from MAIL on
+ * sender, at RCPT recipient. client_name only if it was verified. A value may be set again. */
 maps_session *maps_session_new(void);
 enum maps_status maps_session_set(maps_session *session, const char *attribute, const char *value);
 void maps_session_free(maps_session *session);
 
 /* Decides as sendmail's check_relay, check_mail and check_rcpt would. MAPS_ACCEPT at RCPT
  * says that the recipient is ours or that the client may relay. DNS lists are asked, which
- * may take seconds. */
+ * may take seconds. Without a protocol_state from the list above it is MAPS_USAGE. */
 enum maps_status maps_decide(maps_site *site, const maps_session *session, maps_decision **decision);
 enum maps_action maps_decision_action(const maps_decision *decision);
 

@@ -91,6 +91,17 @@ pub(crate) unsafe fn borrowed<'a, T>(handle: *const T, what: &str) -> Result<&'a
     unsafe { handle.as_ref() }.ok_or_else(|| usage(&format!("{what} is a null pointer")))
 }
 
+/// Makes a place null, so that after a failure nobody takes what stood there for a result.
+///
+/// # Safety
+/// `place` is null or may be written to.
+pub(crate) unsafe fn clear<T>(place: *mut *mut T) {
+    if !place.is_null() {
+        // SAFETY: not null; the rest is the caller's promise.
+        unsafe { place.write(std::ptr::null_mut()) };
+    }
+}
+
 /// Hands a new handle out.
 ///
 /// # Safety

@@ -3,9 +3,9 @@
 use std::ffi::{CString, c_char};
 
 use libmaps::policy::Outcome;
-use tools::serve::policy::Judgement;
+use tools::serve::policy::{Judgement, MOMENTS};
 
-use crate::border::{Status, borrowed, c_text, free, guarded, hand_out};
+use crate::border::{Status, borrowed, c_text, clear, free, guarded, hand_out, usage};
 use crate::session::CSession;
 use crate::site::CSite;
 
@@ -59,8 +59,15 @@ pub unsafe extern "C" fn maps_decide(
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
+            clear(decision);
             let site = borrowed(site, "site")?;
             let session = borrowed(session, "session")?;
+            let moment = session.0.get("protocol_state");
+            if !MOMENTS.contains(&moment) {
+                // Nothing would be judged, which is not for the caller to take for a yes.
+                let all = MOMENTS.join(", ");
+                return Err(usage(&format!("protocol_state is none of {all}")));
+            }
             let judgement = site.policy.judge(&session.0);
             hand_out(decision, judgement.into(), "decision")
         }

@@ -9,7 +9,7 @@ use libmaps::store::socketmap::Request;
 use tools::serve::site_maps::{Logins, SiteMaps};
 
 use crate::border::{
-    Failure, Status, borrowed, free, guarded, hand_out, hand_out_reply, octets, text, usage,
+    Failure, Status, borrowed, clear, free, guarded, hand_out, hand_out_reply, octets, text, usage,
 };
 
 /// The name of the only map in it.
@@ -47,6 +47,7 @@ pub unsafe extern "C" fn maps_open(name: *const c_char, map: *mut *mut CMap) -> 
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
+            clear(map);
             let opened = open(text(name, "name")?)?;
             hand_out(map, CMap(opened), "map")
         }
@@ -68,6 +69,7 @@ pub unsafe extern "C" fn maps_lookup(
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
+            clear(value);
             let map = borrowed(map, "map")?;
             let key = octets(key, key_octets)?;
             let request = Request {

@@ -10,7 +10,7 @@ use tools::serve::policy::{PolicyService, Verbosity};
 use tools::serve::site_maps::{Logins, SiteMaps};
 
 use crate::border::{
-    Failure, Status, borrowed, free, guarded, hand_out, hand_out_reply, octets, text,
+    Failure, Status, borrowed, clear, free, guarded, hand_out, hand_out_reply, octets, text,
 };
 use crate::map::silent;
 
@@ -50,6 +50,7 @@ pub unsafe extern "C" fn maps_site_open(
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
+            clear(site);
             let path = |word: *const c_char, what| match word.is_null() {
                 true => Ok(None),
                 false => text(word, what).map(|word| Some(Path::new(word))),
@@ -76,6 +77,7 @@ pub unsafe extern "C" fn maps_site_lookup(
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
+            clear(value);
             let site = borrowed(site, "site")?;
             let request = Request {
                 map: text(map, "map")?.as_bytes(),

@@ -59,6 +59,8 @@ int main(int argc, char **argv)
     maps_map *map = NULL;
     maps_site *site = NULL;
     pthread_t threads[4];
+    /* Moments at which nothing can be decided; the first is none at all. */
+    static const char *const states[] = {NULL, "", "rcpt", "RCPT TO", "DATA", "END-OF-MESSAGE"};
 
     if (argc != 2)
         return 64;
@@ -76,13 +78,15 @@ int main(int argc, char **argv)
     CHECK(maps_lookup(shared, NULL, 0, &value, &octets) == MAPS_NOTFOUND);
     CHECK(maps_lookup(shared, NULL, 3, &value, &octets) == MAPS_USAGE);
     CHECK(maps_lookup(shared, "x", 1, NULL, &octets) == MAPS_USAGE);
-    CHECK(maps_lookup(NULL, "x", 1, &value, &octets) == MAPS_USAGE);
+    value = name;
+    CHECK(maps_lookup(NULL, "x", 1, &value, &octets) == MAPS_USAGE && value == NULL);
     maps_close(shared);
     maps_close(NULL);
     maps_free(NULL);
 
     /* Maps that are none. */
-    CHECK(maps_open(NULL, &map) == MAPS_USAGE);
+    map = shared;
+    CHECK(maps_open(NULL, &map) == MAPS_USAGE && map == NULL);
     CHECK(maps_open(name, NULL) == MAPS_USAGE);
     CHECK(maps_open("text:/etc/passwd", &map) == MAPS_USAGE && map == NULL);
     CHECK(strstr(maps_error(), "text:/etc/passwd") != NULL);
@@ -97,6 +101,7 @@ int main(int argc, char **argv)
     maps_close(map);
 
     /* A site. */
+    site = (maps_site *)name;
     CHECK(maps_site_open("/nowhere", NULL, &site) == MAPS_PERM && site == NULL);
     CHECK(maps_site_open(argv[1], NULL, &site) == MAPS_OK);
     CHECK(maps_site_lookup(site, "virtusertable", "info@shop.example", 17, &value, &octets) == MAPS_OK);
@@ -113,6 +118,18 @@ int main(int argc, char **argv)
     CHECK(strcmp(decide(site, "a@held.example", "b@example.org", MAPS_QUARANTINE), "look at this") == 0);
     CHECK(strcmp(decide(site, "a@lost.example", "b@example.org", MAPS_DISCARD), "") == 0);
     CHECK(strncmp(decide(site, "a@good.example", "b@far.example", MAPS_REFUSE), "550 5.7.1 ", 10) == 0);
+    for (size_t i = 0; i < sizeof states / sizeof *states; i++) {
+        maps_session *session = maps_session_new();
+        maps_decision *decision = (maps_decision *)session;
+        if (states[i])
+            CHECK(maps_session_set(session, "protocol_state", states[i]) == MAPS_OK);
+        CHECK(maps_session_set(session, "client_address", "192.0.2.1") == MAPS_OK);
+        CHECK(maps_session_set(session, "recipient", "b@far.example") == MAPS_OK);
+        CHECK(maps_decide(site, session, &decision) == MAPS_USAGE && decision == NULL);
+        CHECK(strstr(maps_error(), "protocol_state") != NULL);
+        CHECK(maps_decision_action(decision) == MAPS_REFUSE);
+        maps_session_free(session);
+    }
     CHECK(maps_decide(site, NULL, NULL) == MAPS_USAGE);
     CHECK(maps_session_set(NULL, "sender", "x") == MAPS_USAGE);
     CHECK(maps_decision_action(NULL) == MAPS_REFUSE);

@@ -310,3 +310,41 @@ fn without_a_store_nobody_gets_in_and_nothing_breaks() {
         "OK\t1\tuser=carol"
     );
 }
+
+/// While a login's line is full, neither of these is told more than "not now".
+fn answers_are_alike(guess: &str, right: &str) {
+    let site = Site::new();
+    let _daemon = site.start(&[]);
+    let auth = |guess: &str| format!("AUTH\t1\tPLAIN\tservice=smtp\tresp={guess}");
+    // Each failure makes the checks after it wait, until no more are let into the line.
+    let mut waiting = Vec::new();
+    let full = eventually(|| {
+        let mut client = site.client();
+        let moment = std::time::Duration::from_millis(100);
+        client.stream.set_read_timeout(Some(moment)).unwrap();
+        let said = client.say(&auth(guess));
+        waiting.push(client);
+        said.ends_with("\ttemp")
+    });
+    assert!(full);
+    for text in [guess, right] {
+        let said = site.client().say(&auth(text));
+        assert_eq!(said, "FAIL\t1\tuser=alice\ttemp", "{text}");
+    }
+}
+
+#[test]
+fn a_long_line_does_not_tell_the_right_password() {
+    answers_are_alike(
+        &STANDARD.encode("\0alice\0wrong"),
+        &STANDARD.encode("\0alice\0secret"),
+    );
+}
+
+#[test]
+fn acting_as_another_does_not_tell_the_right_password() {
+    answers_are_alike(
+        &STANDARD.encode("bob\0alice\0secret"),
+        &STANDARD.encode("bob\0alice\0wrong"),
+    );
+}

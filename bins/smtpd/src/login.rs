@@ -371,7 +371,11 @@ impl Exchange {
             ServerStep::Failure(failure) => {
                 let user = failure.authid.unwrap_or_default();
                 let why = format!("{}, user={}", failure.reason, crate::session::shown(&user));
-                if failure.kind == FailureKind::Rejected {
+                // Whether the password was right must not be told where acting as another is refused.
+                if matches!(
+                    failure.kind,
+                    FailureKind::Rejected | FailureKind::NotAuthorized
+                ) {
                     logins.failed(Who::Address(self.addr));
                     let user = logins.user(&user);
                     tokio::time::sleep(logins.slow_down(&user)).await;
@@ -503,5 +507,30 @@ mod tests {
         }
         assert!(!logins.slow_down(&logins.user(&long)).is_zero());
         assert!(logins.slow_down(&logins.user(b"another")).is_zero());
+    }
+
+    #[tokio::test]
+    async fn a_right_password_for_another_s_name_is_slow_and_counted() {
+        let logins = Logins::of(&Site::default()).unwrap();
+        let addr = "192.0.2.7".parse().unwrap();
+        for _ in 0..=FREE_BY_ADDRESS {
+            let (inner, _) = ServerExchange::start(
+                Mechanism::Plain,
+                Arc::clone(&logins.service),
+                Channel::default(),
+                &Nonce::random().unwrap(),
+                0,
+                None,
+                &*logins.store,
+            );
+            let step = ServerStep::Failure(libmaps::sasl::mechanism::Failure {
+                kind: FailureKind::NotAuthorized,
+                reason: "not allowed to act as another user".into(),
+                authid: Some(b"alice".to_vec()),
+            });
+            let (_, told) = Exchange { inner, addr }.told(&logins, step).await;
+            assert!(matches!(told, Told::Failed { .. }));
+        }
+        assert!(!logins.slow_down(&Who::Address(addr)).is_zero());
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::decision::Traced;
 use crate::live::{Live, Refresh};
 use crate::map::{Map, MapName, StoreError};
+use crate::policy::broken_map::BrokenMap;
 use crate::policy::maps::{Maps, check_connection, file_of, remote_of};
 use crate::site::model::{MapSpec, Site};
 use crate::store::SocketMap;
@@ -31,23 +32,29 @@ pub struct LiveMaps {
 }
 
 impl LiveMaps {
-    /// Opens every map of the site.
+    /// Opens every map of the site. Alias files may be missing.
     ///
     /// # Errors
     /// When a map that is not optional can't be opened.
     pub fn open(site: &Site, remote: Remote<'_>) -> Result<Self, StoreError> {
-        let maps = LiveMaps::watch(site, remote)?;
+        // A host without a built alias file still takes mail for its users, as sendmail's does.
+        let maps = LiveMaps::start(site, remote, Absence::Allowed)?;
         for map in maps.all() {
             map.refresh()?;
         }
         Ok(maps)
     }
 
-    /// Watches every map of the site, without looking whether they can be opened.
+    /// Watches every map of the site, without looking whether they can be opened. Those that are
+    /// not optional are broken while they are missing, alias files among them.
     ///
     /// # Errors
     /// When the site names a map in a way that can't be.
     pub fn watch(site: &Site, remote: Remote<'_>) -> Result<Self, StoreError> {
+        LiveMaps::start(site, remote, Absence::AsConfigured)
+    }
+
+    fn start(site: &Site, remote: Remote<'_>, of_aliases: Absence) -> Result<Self, StoreError> {
         let features = &site.features;
         let start = |spec: Option<&MapSpec>| match spec {
             Some(spec) => LiveMap::of(site, spec, remote),
@@ -55,9 +62,8 @@ impl LiveMaps {
         };
         let mut aliases = Vec::new();
         for mut file in site.alias_files() {
-            // A host without a built alias file still takes mail for its users, as sendmail's does;
-            // one without a replica of shared aliases would say that nobody has them.
-            file.map.optional |= !file.map.is_shared();
+            // One without a replica of shared aliases would say that nobody has them.
+            file.map.optional |= of_aliases == Absence::Allowed && !file.map.is_shared();
             aliases.extend(LiveMap::of(site, &file.map, remote)?);
         }
         Ok(LiveMaps {
@@ -84,13 +90,19 @@ impl LiveMaps {
     }
 
     /// Looks for newer maps, and takes a snapshot. A map that can't be read keeps its
-    /// last good content; each such error is handed to `report`.
+    /// last good content; without any, each question to it is an error. Each such error is handed
+    /// to `report`.
     pub fn snapshot(&self, mut report: impl FnMut(&StoreError)) -> Maps {
         let mut take = |map: &LiveMap| {
-            if let Err(error) = map.refresh() {
-                report(&error);
+            let fresh = map.refresh();
+            if let Err(error) = &fresh {
+                report(error);
             }
-            map.current().map(Traced::new)
+            let current = match (map.current(), fresh) {
+                (None, Err(error)) => Some(map.broken(&error)),
+                (current, _) => current,
+            };
+            current.map(Traced::new)
         };
         let mut table = |map: &Option<LiveMap>| map.as_ref().and_then(&mut take);
         Maps {
@@ -119,6 +131,15 @@ enum Kind {
         live: Mutex<Option<Arc<Opened>>>,
     },
     Remote(Arc<dyn Map>),
+}
+
+/// Which alias files may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Absence {
+    /// All of them.
+    Allowed,
+    /// Those with `-o`.
+    AsConfigured,
 }
 
 /// Whether a map must be there at the start.
@@ -183,6 +204,14 @@ impl LiveMap {
         }
     }
 
+    /// The map while it can't be opened.
+    fn broken(&self, error: &StoreError) -> Arc<dyn Map> {
+        match &self.0 {
+            Kind::Remote(map) => Arc::clone(map),
+            Kind::File { name, .. } => Arc::new(BrokenMap::new(name.clone(), error)),
+        }
+    }
+
     /// The map as it is; `None` where it never could be opened.
     #[must_use]
     pub fn current(&self) -> Option<Arc<dyn Map>> {
@@ -235,5 +264,27 @@ mod tests {
             assert_eq!(map.refresh().is_err(), fails, "{text}");
             assert!(map.current().is_none());
         }
+    }
+
+    #[test]
+    fn an_optional_map_that_comes_unreadable_is_broken_and_not_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("t");
+        let mut site = Site::default();
+        site.features.virtusertable =
+            Some(MapSpec::parse(&format!("hash -o {}", path.display())).unwrap());
+        site.options.files.aliases = format!("hash:{}", path.display());
+        let maps = LiveMaps::open(&site, &at_once).unwrap();
+        let taken = maps.snapshot(|error| panic!("{error}"));
+        assert!(taken.virtusertable.is_none() && taken.aliases.is_empty());
+        std::fs::write(dir.path().join("t.db"), "nonsense").unwrap();
+        let mut reported = 0;
+        let taken = maps.snapshot(|_| reported += 1);
+        assert_eq!(reported, 2);
+        let map = taken.virtusertable.unwrap();
+        let error = map.map().get(b"a").unwrap_err().to_string();
+        assert!(error.contains("t: cannot open it: "), "{error}");
+        assert!(map.map().iter().all(|entry| entry.is_err()));
+        assert!(taken.aliases[0].map().get(b"a").is_err());
     }
 }

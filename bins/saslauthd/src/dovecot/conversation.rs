@@ -165,9 +165,16 @@ impl<'a> Talk<'a> {
                 service.log.info(format!(
                     "auth failure: [user={user}] [mech={mechanism}] [rip={peer}] [reason={why}]"
                 ));
-                if failure.kind == FailureKind::Rejected {
+                // Refused to act as another: the password was right, which nobody is to learn.
+                if matches!(
+                    failure.kind,
+                    FailureKind::Rejected | FailureKind::NotAuthorized
+                ) {
                     let who = service.login_of(&authid);
-                    service.admit(&who);
+                    // As a right guess would hear in this place.
+                    if !service.admit(&who) {
+                        return fail(out, number, Some(&authid), Refused::ForNow);
+                    }
                     service.learn(&who, Verdict::Out);
                 }
                 fail(out, number, Some(&authid), refused);

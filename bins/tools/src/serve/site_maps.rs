@@ -131,8 +131,7 @@ impl SiteMaps {
             }
         }
         let mut aliases = Vec::new();
-        for mut file in site.alias_files() {
-            file.map.optional = true;
+        for file in site.alias_files() {
             if let Some(map) = Watched::of(site, &file.map.name, &file.map)? {
                 maps.add(&[&file.map.name], &map);
                 aliases.push(map);
@@ -199,16 +198,17 @@ impl SiteMaps {
         Reply::NotFound
     }
 
-    /// A search needs each map that it may ask: without one nobody can tell.
+    /// A map that the search asks and that never could be read is an error, as for a lookup.
     fn search(&self, search: Search, key: &[u8]) -> Reply {
-        let mut broken = None;
-        let maps = self
-            .searched
-            .snapshot(|error| broken = Some(error.to_string()));
-        match (search.answer(&self.site, &maps, key), broken) {
-            (Reply::Ok(value), _) => self.value(Rhs::from(value)),
-            (Reply::NotFound, Some(why)) => Reply::Temp(why),
-            (reply, _) => reply,
+        let mut faults = 0;
+        let maps = self.searched.snapshot(|_| faults += 1);
+        if faults > 0 {
+            // The same files, each of whose errors is reported once.
+            self.look_over();
+        }
+        match search.answer(&self.site, &maps, key) {
+            Reply::Ok(value) => self.value(Rhs::from(value)),
+            reply => reply,
         }
     }
 

@@ -108,6 +108,33 @@ fn what_postfix_is_told() {
             "451 4.3.5 The request names no client_address",
         ),
         ("MAIL", "sender=grün@good.example", "550 5.7.1 not you"),
+        // Postfix tells addresses without their quotes; what stands in them is no address.
+        (
+            "RCPT",
+            "sender=a@x.example recipient=<b@other.example>@far.example policy_context=permit",
+            "550 5.7.1 Relaying denied. Proper authentication required.",
+        ),
+        (
+            "MAIL",
+            "sender=<a@good.example>@evil.example",
+            "550 5.7.1 Access denied",
+        ),
+        // What Postfix may route by what stands in it is never OK.
+        (
+            "RCPT",
+            "sender=a@x.example recipient=b/c@other.example policy_context=permit",
+            "DUNNO",
+        ),
+        (
+            "RCPT",
+            "client_address=192.0.2.88 client_name=unknown sender=a@x.example recipient=b%far.example@other.example policy_context=permit",
+            "DUNNO",
+        ),
+        (
+            "RCPT",
+            "client_address=192.0.2.88 client_name=unknown sender=a@x.example recipient=b@c@far.example policy_context=permit",
+            "DUNNO",
+        ),
         // Nothing of ours to say.
         (
             "DATA",
@@ -167,4 +194,29 @@ fn without_its_maps_it_does_not_start() {
         said.contains("access.db") && said.ends_with("exit 73"),
         "{said}"
     );
+}
+
+#[test]
+fn a_map_that_cannot_be_read_lets_nobody_in() {
+    let root = site();
+    let mc = root.path().join("etc/mail/sendmail.mc");
+    let optional = super::server::MC.replace("hash -T<TMPF> /etc", "hash -o /etc");
+    std::fs::write(mc, optional).unwrap();
+    let access = root.path().join("etc/mail/access.db");
+    let built = std::fs::read(&access).unwrap();
+    std::fs::remove_file(&access).unwrap();
+    let server = Server::start(root.path(), &[]);
+    let ask = || {
+        server.policy(
+            "protocol_state=CONNECT\nclient_address=192.0.2.1\nclient_name=host.spam.example",
+        )
+    };
+    assert_eq!(ask(), "DUNNO");
+    std::fs::write(&access, "nonsense").unwrap();
+    let said = ask();
+    assert!(said.starts_with("451 4."), "{said}");
+    server.says("access.db");
+    std::fs::write(root.path().join("new"), built).unwrap();
+    std::fs::rename(root.path().join("new"), &access).unwrap();
+    assert_eq!(ask(), "550 5.7.1 We know you");
 }

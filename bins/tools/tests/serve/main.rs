@@ -218,6 +218,43 @@ fn each_request_sees_the_newest_map_and_a_broken_one_is_never_empty() {
 }
 
 #[test]
+fn a_missing_alias_map_is_not_an_empty_one_unless_it_is_optional() {
+    let root = site();
+    fs::remove_file(root.path().join("etc/lists.db")).unwrap();
+    let server = Server::start(root.path(), &[]);
+    server.says("lists.db: No such file");
+    assert_eq!(server.lookup("aliases staff"), "OK alice, bob");
+    assert_eq!(server.lookup("Alias0 nobody"), "NOTFOUND ");
+    for asked in [
+        "aliases list",
+        "Alias1 list",
+        "search-aliases list",
+        "search-aliases nobody@example.org",
+    ] {
+        let said = server.lookup(asked);
+        assert!(
+            said.starts_with("TEMP ") && said.contains("lists"),
+            "{asked}: {said}"
+        );
+    }
+    // What does not ask it does not need it.
+    for asked in [
+        "search-virtusertable x@elsewhere.example",
+        "search-mailertable a@near.example",
+    ] {
+        assert_eq!(server.lookup(asked), "NOTFOUND ", "{asked}");
+    }
+    // `-o` says that it may be missing.
+    drop(server);
+    let mc = server::MC.replace("/etc/aliases,/etc/lists", "/etc/aliases,hash:-o /etc/lists");
+    fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+    let server = Server::start(root.path(), &[]);
+    for asked in ["aliases list", "Alias1 list", "search-aliases nobody"] {
+        assert_eq!(server.lookup(asked), "NOTFOUND ", "{asked}");
+    }
+}
+
+#[test]
 fn mapctl_and_a_site_ask_maps_behind_the_socket() {
     let root = site();
     let _server = Server::start(root.path(), &[]);

@@ -29,6 +29,7 @@ const ACCESS: &str = "Connect:spam.example\tERROR:5.7.1:550 We know you\n\
     Connect:192.0.2.88\tRELAY\n\
     From:held@good.example\tQUARANTINE:look at this\n\
     From:good.example\tOK\n\
+    From:evil.example\tREJECT\n\
     From:grün@good.example\tERROR:5.7.1:550 not you\n\
     To:gone@example.org\tERROR:4.2.1:450 on holiday\n\
     To:other.example\tRELAY\n\

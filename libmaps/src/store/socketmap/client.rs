@@ -1,6 +1,7 @@
 //! A map that a socketmap server answers for.
 
 use std::io::{self, Read, Write};
+use std::mem::MaybeUninit;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
@@ -22,7 +23,7 @@ const MAX_IDLE: usize = 8;
 /// A map of a socketmap server. Several threads may ask at once; each has a connection of
 /// its own while it waits, and a few are kept open for the next lookup.
 ///
-/// A server that closed a connection meanwhile is asked once more over a new one. `TEMP`,
+/// A server that closed a connection meanwhile, or said something unasked, is asked over a new one. `TEMP`,
 /// `TIMEOUT`, `PERM`, silence and nonsense are errors; only `NOTFOUND` is "not in the map".
 #[derive(Debug)]
 pub struct SocketMap {
@@ -56,8 +57,7 @@ impl SocketMap {
         let mut request = Vec::with_capacity(lhs.len() + 32);
         let map = self.address.map.as_bytes();
         Request { map, key: lhs }.append(&mut request);
-        let kept = self.lock().pop();
-        if let Some(socket) = kept {
+        if let Some(socket) = self.kept() {
             match exchange(&socket, &request, deadline) {
                 Ok(reply) => return Ok(self.keep(socket, reply)),
                 // It was closed while nobody asked: the answer of a new one counts.
@@ -69,6 +69,16 @@ impl SocketMap {
         match exchange(&socket, &request, deadline) {
             Ok(reply) => Ok(self.keep(socket, reply)),
             Err(Broken::BeforeReply(error) | Broken::InReply(error)) => Err(error),
+        }
+    }
+
+    /// A connection that was kept, and that has stayed silent since.
+    fn kept(&self) -> Option<Socket> {
+        loop {
+            let socket = self.lock().pop()?;
+            if is_silent(&socket) {
+                return Some(socket);
+            }
         }
     }
 
@@ -188,6 +198,16 @@ fn connect_inet(address: SocketAddr, deadline: Deadline) -> io::Result<Socket> {
     socket.connect_timeout(&address.into(), deadline.left()?)?;
     socket.set_tcp_nodelay(true)?;
     Ok(socket)
+}
+
+/// Whether nothing came since the last reply, not even the end. What came unasked would be taken
+/// for the answer to the next key.
+fn is_silent(socket: &Socket) -> bool {
+    let mut octet = [MaybeUninit::uninit(); 1];
+    match socket.recv_with_flags(&mut octet, libc::MSG_PEEK | libc::MSG_DONTWAIT) {
+        Ok(_) => false,
+        Err(error) => error.kind() == io::ErrorKind::WouldBlock,
+    }
 }
 
 fn exchange(mut socket: &Socket, request: &[u8], deadline: Deadline) -> Result<Reply, Broken> {

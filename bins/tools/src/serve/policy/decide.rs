@@ -13,7 +13,11 @@ use libmaps::site::Site;
 use libmaps::site::machine::domain_literal;
 
 use super::PolicyRequest;
+use super::internal_form::{is_plain, quoted};
 use crate::consult::addresses_of;
+
+/// The values of `protocol_state` at which there is something to decide; at others nothing is.
+pub const MOMENTS: [&str; 5] = ["CONNECT", "HELO", "EHLO", "MAIL", "RCPT"];
 
 /// How much of each decision is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,7 +89,9 @@ impl PolicyService {
     #[must_use]
     pub fn action(&self, request: &PolicyRequest) -> String {
         let judgement = self.judge(request);
-        let permitted = request.get("policy_context") == "permit";
+        // Where Postfix might read the recipient otherwise than our rules, an OK were a relay.
+        let permitted =
+            request.get("policy_context") == "permit" && is_plain(request.get("recipient"));
         let action = match &judgement.outcome {
             Outcome::Refuse(refusal) => {
                 let reply = refusal.reply();
@@ -145,7 +151,8 @@ impl PolicyService {
             site: &self.site,
             maps: &maps,
         };
-        let (sender, recipient) = (request.get("sender"), request.get("recipient"));
+        let sender = quoted(request.get("sender"));
+        let recipient = quoted(request.get("recipient"));
         let from = ReversePath::parse(sender.as_bytes());
         let mut session = self.session(request);
         session.sender_text = format!("<{sender}>");
@@ -160,7 +167,7 @@ impl PolicyService {
             rulings.push(Ruled { ruleset, decision });
         };
         let moment = request.get("protocol_state");
-        if !matches!(moment, "CONNECT" | "HELO" | "EHLO" | "MAIL" | "RCPT") {
+        if !MOMENTS.contains(&moment) {
             return rulings;
         }
         // Without an address it would be mail of this host itself, which may go anywhere.
@@ -191,7 +198,7 @@ impl PolicyService {
         if moment != "RCPT" {
             return rulings;
         }
-        match (recipient, Address::parse(recipient.as_bytes())) {
+        match (recipient.as_str(), Address::parse(recipient.as_bytes())) {
             ("", _) => rule("check_rcpt", &|_| {
                 let outcome = Outcome::refuse("nouser", "553 User address required");
                 Ok(Decision::new(outcome, Trace::new()))

@@ -4,12 +4,13 @@
 //! empty line. What sendmail's rulesets would refuse is refused with their reply, what they
 //! would discard or quarantine is discarded or put on hold. What they let pass is `DUNNO`:
 //! Postfix's own restrictions that follow still count. Only with `policy_context=permit` in
-//! Postfix's configuration it is `OK`.
+//! Postfix's configuration it is `OK`, for addresses that can be read in one way only.
 
 mod decide;
+mod internal_form;
 mod request;
 
-pub use decide::{Judged, Judgement, PolicyService, Verbosity};
+pub use decide::{Judged, Judgement, MOMENTS, PolicyService, Verbosity};
 pub use request::{MAX_REQUEST_OCTETS, PolicyRequest, RequestFault, split};
 
 use super::protocol::{Conversation, Service, Turn};
