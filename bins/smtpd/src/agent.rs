@@ -14,6 +14,7 @@
 //! not root, reads a `.forward` file as its owner and opens `:include:` files. It does nothing
 //! else, but that root's own mailbox is root's to write.
 
+mod brief;
 mod serve;
 
 use std::fs::File;
@@ -25,6 +26,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -38,6 +40,8 @@ pub use serve::serve;
 
 /// Longest request or reply.
 const MAX_OCTETS: usize = 256 * 1024;
+/// Longest wait for an answer, but for a program's.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What the agent is asked.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,6 +199,9 @@ impl Agent {
     fn begin(&self, request: &Request) -> io::Result<UnixStream> {
         let (mut stream, theirs) = UnixStream::pair()?;
         pass(self.channel.as_fd(), b"work", theirs.as_fd())?;
+        if !matches!(request, Request::Run { .. }) {
+            stream.set_read_timeout(Some(PATIENCE))?;
+        }
         write_frame(&mut stream, request)?;
         Ok(stream)
     }

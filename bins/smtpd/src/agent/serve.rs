@@ -8,8 +8,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use libmaps::policy::expand::include::is_readable_by_all;
 use libmaps::policy::maps::file_of;
@@ -18,6 +19,7 @@ use libmaps::site::load;
 use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
 
+use super::brief;
 use super::{Reply, Request, next_passed, pass, read_frame, write_frame};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::deliver::forward_file::{Unread, read_trusted};
@@ -27,6 +29,8 @@ use crate::privilege::ids_of;
 
 /// Most pieces of work at one time.
 const MAX_JOBS: usize = 64;
+/// Longest that reading a `.forward` file takes.
+const FORWARD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Serves until the server's end is closed: what is being done is finished.
 #[must_use]
@@ -171,33 +175,30 @@ fn open_include(path: &Path, allowed: &Allowed) -> Result<File, Reply> {
     Err(Reply::Refused("no alias of this site names it".into()))
 }
 
-/// Reads the file in a process that is its owner's.
+/// Reads the file in a process that is its owner's. This process does not so much as look
+/// for it: whatever hangs there, it is that one which hangs, and it is ended.
 fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
-    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-    if std::fs::symlink_metadata(path).is_err_and(|error| absent.contains(&error.kind())) {
-        return Reply::File(None);
-    }
-    let output = own_program::path().and_then(|program| {
-        Command::new(program)
+    let ended = own_program::path().and_then(|program| {
+        let mut command = Command::new(program);
+        command
             .args(["read-forward", &uid.to_string()])
             .arg(path)
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
             .uid(uid)
-            .gid(gid)
-            .output()
+            .gid(gid);
+        brief::run(command, FORWARD_PATIENCE)
     });
-    match output {
-        Ok(output) => match output.status.code() {
-            Some(0) => Reply::File(Some(output.stdout)),
+    match ended {
+        Ok(ended) => match ended.code {
+            Some(0) => Reply::File(Some(ended.out)),
             Some(code) if code == i32::from(SysExit::NoInput.code()) => Reply::File(None),
             Some(code) if code == i32::from(SysExit::NoPerm.code()) => {
-                Reply::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+                Reply::Refused(String::from_utf8_lossy(&ended.err).trim().to_owned())
             }
-            _ => Reply::Later(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            _ => Reply::Later(String::from_utf8_lossy(&ended.err).trim().to_owned()),
         },
-        Err(error) => Reply::Later(error.to_string()),
+        Err(error) => Reply::Later(format!("forward {}: {error}", path.display())),
     }
 }
 

@@ -18,7 +18,7 @@ use crate::maps::Snapshot;
 use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedTarget};
 use crate::world::World;
 
-use super::forward_file::{Unread, forward_list};
+use super::forward_file::{Unread, forward_list_in_time};
 use super::include_file::ServerIncludes;
 
 /// Most users whose `.forward` files one message goes through.
@@ -410,7 +410,7 @@ async fn forward(
                 continue;
             }
         };
-        let list = match forward_list(world, &user, &detail) {
+        let list = match forward_list_in_time(world, &user, &detail).await {
             Ok(Some(list)) => list,
             Ok(None) => continue,
             Err(Unread::Untrusted(why)) => {
