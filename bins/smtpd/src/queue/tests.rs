@@ -12,9 +12,11 @@ fn envelope(id: &str) -> Envelope {
         protocol: "ESMTP".into(),
         recipients: vec![QueuedRecipient {
             address: Octets(b"j\xf6e@d.example".to_vec()),
-            notify: None,
-            orcpt: None,
-            expanded: Expanded::No,
+            names: vec![KeptName {
+                host: "x.example".into(),
+                name: None,
+            }],
+            ..QueuedRecipient::default()
         }],
         ..Envelope::default()
     }
