@@ -28,18 +28,21 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::deliver::outcome::{Fate, Outcome};
 
 pub use serve::serve;
 
-/// Longest request or reply.
-const MAX_OCTETS: usize = 256 * 1024;
+/// Longest request or reply: a `.forward` file of its greatest length, and room.
+const MAX_OCTETS: usize = 512 * 1024;
 /// Longest wait for an answer, but for a program's.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -83,7 +86,7 @@ pub(crate) enum Reply {
     /// The program has ended.
     Ended(Outcome),
     /// The file, or none.
-    File(Option<Vec<u8>>),
+    File(Option<Text>),
     /// It was not done.
     Refused(String),
     /// The file can't be read now.
@@ -94,6 +97,23 @@ pub(crate) enum Reply {
     Errno(i32),
     /// It is done.
     Done,
+}
+
+/// What is in a file; in JSON it is base64.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Text(pub(crate) Vec<u8>);
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Text).map_err(D::Error::custom)
+    }
 }
 
 /// The server's end of the socket.
@@ -267,6 +287,7 @@ fn read_frame<T: for<'a> Deserialize<'a>>(input: &mut impl Read) -> io::Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::forward_file::MAX_FORWARD_OCTETS;
 
     #[test]
     fn frames_come_back_and_long_ones_are_refused() {
@@ -283,5 +304,15 @@ mod tests {
             assert!(read_frame::<Request>(&mut &octets[..cut]).is_err());
         }
         assert!(read_frame::<Request>(&mut &[0xff; 8][..]).is_err());
+    }
+
+    #[test]
+    fn the_longest_forward_file_comes_through() {
+        let longest = usize::try_from(MAX_FORWARD_OCTETS).unwrap();
+        let reply = Reply::File(Some(Text(vec![0xff; longest])));
+        let mut octets = Vec::new();
+        write_frame(&mut octets, &reply).unwrap();
+        let back: Reply = read_frame(&mut octets.as_slice()).unwrap();
+        assert_eq!(back, reply);
     }
 }

@@ -20,7 +20,7 @@ use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
 
 use super::brief;
-use super::{Reply, Request, next_passed, pass, read_frame, write_frame};
+use super::{Reply, Request, Text, next_passed, pass, read_frame, write_frame};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::deliver::forward_file::{Unread, read_trusted};
 use crate::deliver::program::{self, Program, RunAs};
@@ -142,7 +142,7 @@ fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
         }
         Request::Forward { path, uid, .. } if allowed.rights == Rights::Own => {
             match read_trusted(&path, uid) {
-                Ok(text) => Reply::File(text),
+                Ok(text) => Reply::File(text.map(Text)),
                 Err(Unread::Untrusted(why)) => Reply::Refused(why),
                 Err(Unread::Later(why)) => Reply::Later(why),
             }
@@ -191,7 +191,7 @@ fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
     });
     match ended {
         Ok(ended) => match ended.code {
-            Some(0) => Reply::File(Some(ended.out)),
+            Some(0) => Reply::File(Some(Text(ended.out))),
             Some(code) if code == i32::from(SysExit::NoInput.code()) => Reply::File(None),
             Some(code) if code == i32::from(SysExit::NoPerm.code()) => {
                 Reply::Refused(String::from_utf8_lossy(&ended.err).trim().to_owned())

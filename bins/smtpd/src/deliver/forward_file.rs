@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use libmaps::site::users::User;
 
-use crate::agent::{self, Reply, Request};
+use crate::agent::{self, Reply, Request, Text};
 use crate::world::World;
 
 /// Largest `.forward` file.
-const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
+pub(crate) const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
 /// Longest wait for a home that does not answer: longer than the agent's own.
 const PATIENCE: Duration = Duration::from_secs(100);
 
@@ -117,7 +117,7 @@ fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
         gid: user.gid,
     };
     match agent.run(&request, |_| Ok(())) {
-        Ok(Reply::File(text)) => Ok(text),
+        Ok(Reply::File(text)) => Ok(text.map(|Text(text)| text)),
         Ok(Reply::Refused(why)) => Err(Unread::Untrusted(why)),
         Ok(Reply::Later(why)) => Err(Unread::Later(why)),
         Ok(_) => Err(Unread::Later("the agent did not understand".into())),
@@ -160,9 +160,12 @@ pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unr
         return untrusted("group or world writable");
     }
     let mut text = Vec::new();
-    file.take(MAX_FORWARD_OCTETS)
+    file.take(MAX_FORWARD_OCTETS + 1)
         .read_to_end(&mut text)
         .map_err(later)?;
+    if text.len() as u64 > MAX_FORWARD_OCTETS {
+        return untrusted("longer than 256 KiB");
+    }
     Ok(Some(text))
 }
 
@@ -221,7 +224,17 @@ mod tests {
         let read = |name: &str, uid| read_trusted(&dir.path().join(name), uid);
         assert_eq!(read("forward", uid).unwrap().unwrap(), b"joe\n");
         assert!(read("none", uid).unwrap().is_none());
-        for (name, uid) in [("forward", uid + 1), ("link", uid), (".", uid)] {
+        // Half a list is none.
+        let longest = usize::try_from(MAX_FORWARD_OCTETS).unwrap();
+        std::fs::write(dir.path().join("longest"), vec![b'x'; longest]).unwrap();
+        std::fs::write(dir.path().join("long"), vec![b'x'; longest + 1]).unwrap();
+        assert_eq!(read("longest", uid).unwrap().unwrap().len(), longest);
+        for (name, uid) in [
+            ("forward", uid + 1),
+            ("link", uid),
+            (".", uid),
+            ("long", uid),
+        ] {
             assert!(
                 matches!(read(name, uid), Err(Unread::Untrusted(_))),
                 "{name}"
