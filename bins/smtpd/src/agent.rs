@@ -36,6 +36,8 @@ use rustix::net::{
 };
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::deliver::outcome::{Fate, Outcome};
 
@@ -127,6 +129,26 @@ static RUNNING: OnceLock<Agent> = OnceLock::new();
 /// The agent of this process, where it has one.
 pub(crate) fn running() -> Option<&'static Agent> {
     RUNNING.get()
+}
+
+/// Returns when the agent of this process has ended, which it does not while it is well;
+/// never where there is none.
+pub(crate) async fn gone() {
+    // It says nothing on the channel: what is to be read there is its end.
+    let watched = running().map(|agent| {
+        let channel = agent.channel.as_fd();
+        #[allow(unsafe_code)] // AsyncFd has no safe form that takes an interest.
+        // SAFETY: the channel is a static's, and is never closed.
+        unsafe {
+            AsyncFd::register_with_interest(channel, Interest::READABLE)
+        }
+    });
+    match watched {
+        Some(Ok(channel)) => {
+            let _ = channel.readable().await;
+        }
+        Some(Err(_)) | None => std::future::pending().await,
+    }
 }
 
 /// Starts the agent with the rights that this process has now. From here on deliveries go

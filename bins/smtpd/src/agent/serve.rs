@@ -63,11 +63,16 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
         };
         let job = jobs.begin();
         let place = Arc::clone(&place);
-        std::thread::spawn(move || {
+        let spare = stream.try_clone();
+        let begun = std::thread::Builder::new().spawn(move || {
             let _job = job;
             // A server that has gone has nobody to tell.
             let _ = work(stream, &place);
         });
+        // Without a thread for it this piece of work waits; the agent goes on.
+        if let (Err(error), Ok(mut spare)) = (begun, spare) {
+            let _ = write_frame(&mut spare, &Reply::Later(error.to_string()));
+        }
     }
     jobs.wait();
     SysExit::Ok.into()

@@ -12,10 +12,6 @@ fn envelope(id: &str) -> Envelope {
         protocol: "ESMTP".into(),
         recipients: vec![QueuedRecipient {
             address: Octets(b"j\xf6e@d.example".to_vec()),
-            names: vec![KeptName {
-                host: "x.example".into(),
-                name: None,
-            }],
             ..QueuedRecipient::default()
         }],
         ..Envelope::default()
