@@ -1,10 +1,10 @@
 //! The agent's side: what it is asked, and what it does not do.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use std::process::{Command, ExitCode};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 
-use libmaps::policy::expand::include::is_readable_by_all;
+use libmaps::policy::expand::include::{is_readable_by_all, open_regular};
 use libmaps::policy::maps::file_of;
 use libmaps::site::Site;
 use libmaps::site::load;
@@ -163,17 +163,12 @@ fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
 fn open_include(path: &Path, allowed: &Allowed) -> Result<File, Reply> {
     let errno = |error: io::Error| match error.raw_os_error() {
         Some(number) => Reply::Errno(number),
+        None if error.kind() == io::ErrorKind::Other => Reply::Refused(error.to_string()),
         None => Reply::Later(error.to_string()),
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(errno)?;
+    let file = open_regular(path).map_err(errno)?;
     let metadata = file.metadata().map_err(errno)?;
-    let free = allowed.rights == Rights::Own
-        || metadata.uid() != 0
-        || (metadata.mode() & 0o004 != 0 && is_readable_by_all(path));
+    let free = allowed.rights == Rights::Own || metadata.uid() != 0 || is_readable_by_all(&file);
     if free || allowed.is_listed(path).map_err(Reply::Later)? {
         return Ok(file);
     }
