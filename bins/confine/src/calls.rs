@@ -58,6 +58,24 @@ const REFUSED: &[i64] = &[
     libc::SYS_open_by_handle_at,
     libc::SYS_name_to_handle_at,
     libc::SYS_mknodat,
+    // Modes, owners and attributes of files, which landlock does not guard; and truncate(2),
+    // which it guards only in newer kernels. What the libc crate has no name for is by number,
+    // the same on every architecture: fchmodat2, setxattrat, removexattrat, file_setattr.
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    452,
+    libc::SYS_fchown,
+    libc::SYS_fchownat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    463,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
+    466,
+    469,
+    libc::SYS_truncate,
     // Keys, clocks, names.
     libc::SYS_keyctl,
     libc::SYS_add_key,
@@ -88,6 +106,9 @@ const REFUSED_HERE: &[i64] = &[
     libc::SYS_fork,
     libc::SYS_vfork,
     libc::SYS_mknod,
+    libc::SYS_chmod,
+    libc::SYS_chown,
+    libc::SYS_lchown,
     libc::SYS_iopl,
     libc::SYS_ioperm,
     libc::SYS_modify_ldt,
@@ -117,6 +138,74 @@ const X32_ONLY: &[i64] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const X32_ONLY: &[i64] = &[];
+
+/// A call that makes a file or folder.
+struct Making {
+    call: i64,
+    /// Which argument is its mode.
+    mode: u8,
+    /// Which are its flags, where the mode counts only with some of them.
+    flags: Option<u8>,
+}
+
+const MAKING: &[Making] = &[
+    Making {
+        call: libc::SYS_openat,
+        mode: 3,
+        flags: Some(2),
+    },
+    Making {
+        call: libc::SYS_mkdirat,
+        mode: 2,
+        flags: None,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Making {
+        call: libc::SYS_open,
+        mode: 2,
+        flags: Some(1),
+    },
+    #[cfg(target_arch = "x86_64")]
+    Making {
+        call: libc::SYS_creat,
+        mode: 1,
+        flags: None,
+    },
+    #[cfg(target_arch = "x86_64")]
+    Making {
+        call: libc::SYS_mkdir,
+        mode: 1,
+        flags: None,
+    },
+];
+
+impl Making {
+    /// One that would be set-user-ID or set-group-ID.
+    fn privileged(&self) -> Result<Vec<SeccompRule>, BackendError> {
+        // O_TMPFILE without the bit of O_DIRECTORY that it includes.
+        let new_file = [libc::O_CREAT, libc::O_TMPFILE & !libc::O_DIRECTORY];
+        let mut rules = Vec::new();
+        for bit in [libc::S_ISUID, libc::S_ISGID] {
+            let mode = has_bits(self.mode, bit)?;
+            match self.flags {
+                None => rules.push(SeccompRule::new(vec![mode])?),
+                Some(flags) => {
+                    for new in new_file {
+                        let new = has_bits(flags, new.unsigned_abs())?;
+                        rules.push(SeccompRule::new(vec![mode.clone(), new])?);
+                    }
+                }
+            }
+        }
+        Ok(rules)
+    }
+}
+
+fn has_bits(argument: u8, bits: u32) -> Result<SeccompCondition, BackendError> {
+    let bits = u64::from(bits);
+    let operator = SeccompCmpOp::MaskedEq(bits);
+    SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, bits)
+}
 
 /// Families of sockets that are let through: mail, DNS, the log, and how the C library asks
 /// for the addresses of this host.
@@ -149,6 +238,10 @@ fn programs() -> Result<[BpfProgram; 2], BackendError> {
         // Its arguments are in memory, which a filter can't read. The C library takes
         // clone(2) where this call is missing.
         missing.insert(libc::SYS_clone3 + second, Vec::new());
+        missing.insert(libc::SYS_openat2 + second, Vec::new());
+        for making in MAKING {
+            refused.insert(making.call + second, making.privileged()?);
+        }
     }
     refused.extend(X32_ONLY.iter().map(|call| (*call, Vec::new())));
     let filter = |rules, errno: i32| {

@@ -10,7 +10,10 @@
 //! | prctl(2) | nobody but root reads its memory, and no core file holds its keys |
 //! | capabilities(7) | root is left the right to pass by the modes of files, and no other |
 //! | landlock(7) | files are opened below the folders of its [`Reach`] and nowhere else |
-//! | seccomp(2) | no programs, no other processes, no mounts, modules, tracing or raw sockets |
+//! | seccomp(2) | no programs, no other processes, no mounts, modules, tracing or raw sockets; no file's mode, owner or attributes are changed, none is made set-user-ID |
+//!
+//! What none of them guards is connect(2) to a UNIX socket that has a path: a process that is
+//! still root's can ask other servers of the machine for what they do for root.
 //!
 //! A kernel that lacks one of them is no reason not to serve: what could not be done is in
 //! [`Confined::lacking`], for the log. Refused system calls fail with EPERM; they do not end the

@@ -7,6 +7,7 @@
 use std::ffi::CString;
 use std::fs;
 use std::io::{self, BufRead, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -49,6 +50,16 @@ const EXPECTED: &[(&str, &str)] = &[
     ("set up an io_uring", "EPERM"),
     ("read another's memory", "EPERM"),
     ("signal its parent", "EPERM"),
+    ("change the mode of a file", "EPERM"),
+    ("change the mode of an open file", "EPERM"),
+    ("change the mode of a file by a newer call", "EPERM"),
+    ("change the owner of a file", "EPERM"),
+    ("give a file an attribute", "EPERM"),
+    ("cut a file by its path", "EPERM"),
+    ("make a set-user-ID file", "EPERM"),
+    ("make a set-group-ID file without a name", "EPERM"),
+    ("make a set-group-ID folder", "EPERM"),
+    ("make a folder", ""),
 ];
 
 fn main() {
@@ -144,7 +155,27 @@ fn within(root: &Path) {
 
 fn attempt(root: &Path, what: &str) -> io::Result<()> {
     let at = |name: &str| root.join(name);
+    let mode = |bits| <fs::Permissions as PermissionsExt>::from_mode(bits);
+    let new = |mode, flags| {
+        let mut new = fs::OpenOptions::new();
+        new.write(true).mode(mode).custom_flags(flags);
+        new
+    };
     match what {
+        "change the mode of a file" => fs::set_permissions(at("queue/old"), mode(0o600)),
+        "change the mode of an open file" => {
+            fs::File::open(at("queue/old"))?.set_permissions(mode(0o600))
+        }
+        "change the owner of a file" => chown(at("queue/old"), None, None),
+        "make a set-user-ID file" => {
+            let mut new = new(0o4755, 0);
+            new.create(true).open(at("queue/program")).map(drop)
+        }
+        "make a set-group-ID file without a name" => {
+            new(0o2755, libc::O_TMPFILE).open(at("queue")).map(drop)
+        }
+        "make a set-group-ID folder" => fs::DirBuilder::new().mode(0o2755).create(at("queue/set")),
+        "make a folder" => fs::create_dir(at("queue/folder")),
         "read a file in a folder to read" => fs::read(at("maps/map")).map(drop),
         "list a folder to read" => fs::read_dir(at("maps")).map(drop),
         "read a file that was put there later" => {
@@ -204,6 +235,14 @@ fn by_number(what: &str) -> io::Result<()> {
                 libc::MS_REMOUNT,
                 nothing,
             ),
+            "change the mode of a file by a newer call" => {
+                let path = CString::new("/dev/null").unwrap();
+                libc::syscall(452, libc::AT_FDCWD, path.as_ptr(), 0o666, 0)
+            }
+            "give a file an attribute" => {
+                libc::syscall(libc::SYS_fsetxattr, 0, nothing, nothing, 0, 0)
+            }
+            "cut a file by its path" => libc::syscall(libc::SYS_truncate, nothing, 0),
             "unshare" => libc::syscall(libc::SYS_unshare, libc::CLONE_NEWUSER),
             "chroot" => libc::syscall(libc::SYS_chroot, root.as_ptr()),
             "load a module" => libc::syscall(libc::SYS_init_module, nothing, 0, nothing),

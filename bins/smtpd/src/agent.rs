@@ -14,6 +14,7 @@
 //! not root, reads a `.forward` file as its owner and opens `:include:` files. It does nothing
 //! else, but that root's own mailbox is root's to write.
 
+mod brief;
 mod serve;
 
 use std::fs::File;
@@ -25,19 +26,27 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
+use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
 };
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use crate::deliver::outcome::{Fate, Outcome};
 
 pub use serve::serve;
 
-/// Longest request or reply.
-const MAX_OCTETS: usize = 256 * 1024;
+/// Longest request or reply: a `.forward` file of its greatest length, and room.
+const MAX_OCTETS: usize = 512 * 1024;
+/// Longest wait for an answer, but for a program's.
+const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What the agent is asked.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,7 +88,7 @@ pub(crate) enum Reply {
     /// The program has ended.
     Ended(Outcome),
     /// The file, or none.
-    File(Option<Vec<u8>>),
+    File(Option<Text>),
     /// It was not done.
     Refused(String),
     /// The file can't be read now.
@@ -90,6 +99,23 @@ pub(crate) enum Reply {
     Errno(i32),
     /// It is done.
     Done,
+}
+
+/// What is in a file; in JSON it is base64.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Text(pub(crate) Vec<u8>);
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        STANDARD.decode(text).map(Text).map_err(D::Error::custom)
+    }
 }
 
 /// The server's end of the socket.
@@ -103,6 +129,26 @@ static RUNNING: OnceLock<Agent> = OnceLock::new();
 /// The agent of this process, where it has one.
 pub(crate) fn running() -> Option<&'static Agent> {
     RUNNING.get()
+}
+
+/// Returns when the agent of this process has ended, which it does not while it is well;
+/// never where there is none.
+pub(crate) async fn gone() {
+    // It says nothing on the channel: what is to be read there is its end.
+    let watched = running().map(|agent| {
+        let channel = agent.channel.as_fd();
+        #[allow(unsafe_code)] // AsyncFd has no safe form that takes an interest.
+        // SAFETY: the channel is a static's, and is never closed.
+        unsafe {
+            AsyncFd::register_with_interest(channel, Interest::READABLE)
+        }
+    });
+    match watched {
+        Some(Ok(channel)) => {
+            let _ = channel.readable().await;
+        }
+        Some(Err(_)) | None => std::future::pending().await,
+    }
 }
 
 /// Starts the agent with the rights that this process has now. From here on deliveries go
@@ -195,6 +241,9 @@ impl Agent {
     fn begin(&self, request: &Request) -> io::Result<UnixStream> {
         let (mut stream, theirs) = UnixStream::pair()?;
         pass(self.channel.as_fd(), b"work", theirs.as_fd())?;
+        if !matches!(request, Request::Run { .. }) {
+            stream.set_read_timeout(Some(PATIENCE))?;
+        }
         write_frame(&mut stream, request)?;
         Ok(stream)
     }
@@ -260,6 +309,7 @@ fn read_frame<T: for<'a> Deserialize<'a>>(input: &mut impl Read) -> io::Result<T
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::deliver::forward_file::MAX_FORWARD_OCTETS;
 
     #[test]
     fn frames_come_back_and_long_ones_are_refused() {
@@ -276,5 +326,15 @@ mod tests {
             assert!(read_frame::<Request>(&mut &octets[..cut]).is_err());
         }
         assert!(read_frame::<Request>(&mut &[0xff; 8][..]).is_err());
+    }
+
+    #[test]
+    fn the_longest_forward_file_comes_through() {
+        let longest = usize::try_from(MAX_FORWARD_OCTETS).unwrap();
+        let reply = Reply::File(Some(Text(vec![0xff; longest])));
+        let mut octets = Vec::new();
+        write_frame(&mut octets, &reply).unwrap();
+        let back: Reply = read_frame(&mut octets.as_slice()).unwrap();
+        assert_eq!(back, reply);
     }
 }

@@ -8,6 +8,7 @@ mod local_form;
 mod recipient;
 mod welcome;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
-use crate::queue::Node;
+use crate::queue::{KeptName, Node};
 use crate::resolver::policy_text;
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
@@ -52,6 +53,8 @@ pub struct Consultant {
     refused: Option<Refusal>,
     /// Whether AUTH= of the transaction at hand was believed.
     trusted_author: Option<Box<[u8]>>,
+    /// Names of hosts that the recipients accepted in the transaction at hand were judged by.
+    judged_by: HashMap<Box<[u8]>, Vec<KeptName>>,
 }
 
 impl Consultant {
@@ -93,6 +96,7 @@ impl Consultant {
             exchange: None,
             refused: None,
             trusted_author: None,
+            judged_by: HashMap::new(),
         }
     }
 
@@ -201,6 +205,13 @@ impl Consultant {
         self.trusted_author.as_deref()
     }
 
+    /// The names of hosts that a recipient of the transaction at hand was judged by: his mail
+    /// must go where policy saw it go, whatever DNS says by then.
+    #[must_use]
+    pub fn judged_by(&self, path: &Path) -> &[KeptName] {
+        self.judged_by.get(path.bare()).map_or(&[], Vec::as_slice)
+    }
+
     /// `$r`: the protocol, with S for TLS and A for a login (RFC 3848).
     #[must_use]
     pub fn protocol(&self, session: &Session) -> String {
@@ -251,6 +262,7 @@ impl Consultant {
     async fn sender(&mut self, path: &Path, params: &MailParams) -> Answer {
         self.snapshot = self.world.snapshot();
         self.forget_facts();
+        self.judged_by.clear();
         if let Some(refused) = self.world.overload() {
             return Answer::Refused(refused);
         }
@@ -301,7 +313,14 @@ impl Consultant {
         let answer = self.ruled(&ruling, "check_rcpt", path);
         match answer {
             Answer::Accepted(Fate::Discard) => answer,
-            Answer::Accepted(fate) => self.user_check(path, fate).await,
+            Answer::Accepted(fate) => {
+                let (answer, names) = self.user_check_with_names(path, fate).await;
+                let accepted = matches!(answer, Answer::Accepted(_) | Answer::AcceptedForLater);
+                if accepted && !names.is_empty() {
+                    self.judged_by.insert(path.bare().into(), names);
+                }
+                answer
+            }
             refused => refused,
         }
     }
@@ -391,7 +410,7 @@ pub struct ClientLoad {
 }
 
 pub(crate) use local_form::local_form;
-pub(crate) use recipient::with_names;
+pub(crate) use recipient::{Certainty, facts_of, with_names};
 
 pub(crate) fn reply(
     code: u16,

@@ -9,6 +9,7 @@
 )]
 
 pub mod agent;
+mod aside;
 pub mod check;
 pub mod clock;
 pub mod command;

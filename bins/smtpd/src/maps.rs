@@ -11,7 +11,8 @@ use libmaps::rhs::Rhs;
 use libmaps::site::Site;
 use libmaps::store::SocketMap;
 use libmaps::table::aliases::AliasTable;
-use tokio::runtime::{Handle, RuntimeFlavor};
+
+use crate::aside::aside;
 
 /// A map as the tables hold it.
 pub type AnyMap = Traced<Arc<dyn Map>>;
@@ -68,10 +69,7 @@ struct Aside(SocketMap);
 
 impl Aside {
     fn wait<T>(&self, ask: impl FnOnce(&SocketMap) -> T) -> T {
-        match Handle::try_current().map(|runtime| runtime.runtime_flavor()) {
-            Ok(RuntimeFlavor::MultiThread) => tokio::task::block_in_place(|| ask(&self.0)),
-            _ => ask(&self.0),
-        }
+        aside(|| ask(&self.0))
     }
 }
 

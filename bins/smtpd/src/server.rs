@@ -82,6 +82,9 @@ pub enum ServerError {
         /// Why not.
         source: io::Error,
     },
+    /// The agent has ended, and nothing can be delivered to files and programs without it.
+    #[error("the delivery agent has ended: the server must be started again")]
+    Agent,
     /// RunAsUser names nobody, or the system does not let us.
     #[error("RunAsUser: {0}")]
     Privilege(String),
@@ -223,7 +226,10 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
         queue: &queue,
         throttle: &throttle,
     };
-    wait_for_signals(signals, shared, follower).await;
+    let end = tokio::select! {
+        () = wait_for_signals(signals, shared, follower) => Ok(()),
+        () = agent::gone() => Err(ServerError::Agent),
+    };
     notify("STOPPING=1");
     log.say(Level::Info, "ending: no new connections");
     let _ = phase.send(Phase::Ending);
@@ -239,7 +245,7 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
         log.say(Level::Error, &text);
     }
     let _ = std::fs::remove_file(queue::control::socket_of(&folder));
-    Ok(())
+    end
 }
 
 /// The world of this moment.

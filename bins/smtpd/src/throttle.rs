@@ -3,7 +3,7 @@
 mod place;
 
 use std::collections::{HashMap, VecDeque};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,8 +15,10 @@ use crate::consult::ClientLoad;
 pub use place::Place;
 use place::{HURRY, Turn, hurry};
 
-/// Most addresses that are remembered.
-const MAX_ADDRESSES: usize = 100_000;
+/// Most networks that are remembered beside those with open connections.
+const MAX_CLIENTS: usize = 100_000;
+/// How often it is looked for those that may be forgotten, at the most: that goes through all.
+const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// Most connections of one address whose time is remembered.
 const MAX_TIMES: usize = 10_000;
 
@@ -32,7 +34,7 @@ const MIN_SESSIONS: u64 = 10;
 pub struct Throttle {
     window: Duration,
     most_sessions: u64,
-    clients: Mutex<HashMap<IpAddr, Client>>,
+    clients: Mutex<Clients>,
     sessions: Mutex<Sessions>,
 }
 
@@ -57,6 +59,36 @@ impl Sessions {
 }
 
 #[derive(Debug, Default)]
+struct Clients {
+    by_network: HashMap<IpAddr, Client>,
+    forgot: Option<Instant>,
+}
+
+impl Clients {
+    /// Makes room, where that is needed and was not just tried.
+    fn forget(&mut self, now: Instant, window: Duration) {
+        let full = self.by_network.len() >= MAX_CLIENTS;
+        let lately = |forgot: Instant| now.saturating_duration_since(forgot) < FORGET_EVERY;
+        if !full || self.forgot.is_some_and(lately) {
+            return;
+        }
+        self.forgot = Some(now);
+        let counts = |t: &Instant| now.saturating_duration_since(*t) < window;
+        self.by_network
+            .retain(|_, c| c.open > 0 || c.times.back().is_some_and(counts));
+    }
+}
+
+/// Whom an address is counted with: of IPv6 all of a /64, since one host has as many
+/// addresses as it likes there (RFC 4291 section 2.5.4).
+fn network(addr: IpAddr) -> IpAddr {
+    match addr {
+        IpAddr::V4(_) => addr,
+        IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from(u128::from(addr) >> 64 << 64)),
+    }
+}
+
+#[derive(Debug, Default)]
 struct Client {
     open: u32,
     times: VecDeque<Instant>,
@@ -66,7 +98,7 @@ struct Client {
 #[derive(Debug)]
 pub struct Held {
     throttle: Arc<Throttle>,
-    addr: IpAddr,
+    network: IpAddr,
 }
 
 impl Throttle {
@@ -78,7 +110,7 @@ impl Throttle {
         Arc::new(Throttle {
             most_sessions: most.max(MIN_SESSIONS),
             window: window.max(Duration::from_secs(1)),
-            clients: Mutex::new(HashMap::new()),
+            clients: Mutex::default(),
             sessions: Mutex::default(),
         })
     }
@@ -118,20 +150,13 @@ impl Throttle {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a new connection.
+    /// Counts a new connection, of IPv6 by its /64.
     pub fn enter(self: &Arc<Self>, addr: IpAddr) -> (Held, ClientLoad) {
         let now = Instant::now();
         let mut clients = self.clients();
-        if clients.len() >= MAX_ADDRESSES {
-            let window = self.window;
-            clients.retain(|_, c| {
-                c.open > 0
-                    || c.times
-                        .back()
-                        .is_some_and(|t| now.duration_since(*t) < window)
-            });
-        }
-        let client = clients.entry(addr).or_default();
+        clients.forget(now, self.window);
+        let network = network(addr);
+        let client = clients.by_network.entry(network).or_default();
         client.open += 1;
         while client
             .times
@@ -148,12 +173,12 @@ impl Throttle {
         };
         let held = Held {
             throttle: Arc::clone(self),
-            addr,
+            network,
         };
         (held, load)
     }
 
-    fn clients(&self) -> MutexGuard<'_, HashMap<IpAddr, Client>> {
+    fn clients(&self) -> MutexGuard<'_, Clients> {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -161,8 +186,12 @@ impl Throttle {
 impl Drop for Held {
     fn drop(&mut self) {
         let mut clients = self.throttle.clients();
-        if let Some(client) = clients.get_mut(&self.addr) {
+        let full = clients.by_network.len() > MAX_CLIENTS;
+        if let Some(client) = clients.by_network.get_mut(&self.network) {
             client.open = client.open.saturating_sub(1);
+            if full && client.open == 0 {
+                clients.by_network.remove(&self.network);
+            }
         }
     }
 }
@@ -229,6 +258,29 @@ mod tests {
         assert!(throttle.admit(&site, &other).is_none(), "MaxDaemonChildren");
         drop(first);
         assert!(throttle.admit(&site, &one).is_some());
+    }
+
+    #[test]
+    fn one_host_is_one_client_however_many_addresses_it_has() {
+        let throttle = Throttle::new(Duration::from_secs(60), 1_024);
+        let mut open = Vec::new();
+        for host in 1..=3u128 {
+            let addr = Ipv6Addr::from((0x2001_0db8_u128 << 96) + host);
+            let (held, load) = throttle.enter(addr.into());
+            assert_eq!(u128::from(load.connections), host);
+            open.push(held);
+        }
+        let (_, load) = throttle.enter("2001:db8:0:1::1".parse().unwrap());
+        assert_eq!(load.connections, 1);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let throttle = Throttle::new(Duration::from_secs(3600), 1_024);
+        for host in 0..150_000u32 {
+            throttle.enter(std::net::Ipv4Addr::from(0x0a00_0000 + host).into());
+        }
+        assert_eq!(throttle.clients().by_network.len(), MAX_CLIENTS);
     }
 
     #[test]

@@ -1,24 +1,26 @@
 //! The agent's side: what it is asked, and what it does not do.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 use std::sync::{Arc, Condvar, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
-use libmaps::policy::expand::include::is_readable_by_all;
+use libmaps::policy::expand::include::{is_readable_by_all, open_regular};
 use libmaps::policy::maps::file_of;
 use libmaps::site::Site;
 use libmaps::site::load;
 use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
 
-use super::{Reply, Request, next_passed, pass, read_frame, write_frame};
+use super::brief;
+use super::{Reply, Request, Text, next_passed, pass, read_frame, write_frame};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::deliver::forward_file::{Unread, read_trusted};
 use crate::deliver::program::{self, Program, RunAs};
@@ -27,6 +29,8 @@ use crate::privilege::ids_of;
 
 /// Most pieces of work at one time.
 const MAX_JOBS: usize = 64;
+/// Longest that reading a `.forward` file takes.
+const FORWARD_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Serves until the server's end is closed: what is being done is finished.
 #[must_use]
@@ -59,11 +63,16 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
         };
         let job = jobs.begin();
         let place = Arc::clone(&place);
-        std::thread::spawn(move || {
+        let spare = stream.try_clone();
+        let begun = std::thread::Builder::new().spawn(move || {
             let _job = job;
             // A server that has gone has nobody to tell.
             let _ = work(stream, &place);
         });
+        // Without a thread for it this piece of work waits; the agent goes on.
+        if let (Err(error), Ok(mut spare)) = (begun, spare) {
+            let _ = write_frame(&mut spare, &Reply::Later(error.to_string()));
+        }
     }
     jobs.wait();
     SysExit::Ok.into()
@@ -138,7 +147,7 @@ fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
         }
         Request::Forward { path, uid, .. } if allowed.rights == Rights::Own => {
             match read_trusted(&path, uid) {
-                Ok(text) => Reply::File(text),
+                Ok(text) => Reply::File(text.map(Text)),
                 Err(Unread::Untrusted(why)) => Reply::Refused(why),
                 Err(Unread::Later(why)) => Reply::Later(why),
             }
@@ -154,50 +163,42 @@ fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
 fn open_include(path: &Path, allowed: &Allowed) -> Result<File, Reply> {
     let errno = |error: io::Error| match error.raw_os_error() {
         Some(number) => Reply::Errno(number),
+        None if error.kind() == io::ErrorKind::Other => Reply::Refused(error.to_string()),
         None => Reply::Later(error.to_string()),
     };
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(errno)?;
+    let file = open_regular(path).map_err(errno)?;
     let metadata = file.metadata().map_err(errno)?;
-    let free = allowed.rights == Rights::Own
-        || metadata.uid() != 0
-        || (metadata.mode() & 0o004 != 0 && is_readable_by_all(path));
+    let free = allowed.rights == Rights::Own || metadata.uid() != 0 || is_readable_by_all(&file);
     if free || allowed.is_listed(path).map_err(Reply::Later)? {
         return Ok(file);
     }
     Err(Reply::Refused("no alias of this site names it".into()))
 }
 
-/// Reads the file in a process that is its owner's.
+/// Reads the file in a process that is its owner's. This process does not so much as look
+/// for it: whatever hangs there, it is that one which hangs, and it is ended.
 fn forward(path: &Path, uid: u32, gid: u32) -> Reply {
-    let absent = [io::ErrorKind::NotFound, io::ErrorKind::NotADirectory];
-    if std::fs::symlink_metadata(path).is_err_and(|error| absent.contains(&error.kind())) {
-        return Reply::File(None);
-    }
-    let output = own_program::path().and_then(|program| {
-        Command::new(program)
+    let ended = own_program::path().and_then(|program| {
+        let mut command = Command::new(program);
+        command
             .args(["read-forward", &uid.to_string()])
             .arg(path)
             .env_clear()
             .current_dir("/")
-            .stdin(Stdio::null())
             .uid(uid)
-            .gid(gid)
-            .output()
+            .gid(gid);
+        brief::run(command, FORWARD_PATIENCE)
     });
-    match output {
-        Ok(output) => match output.status.code() {
-            Some(0) => Reply::File(Some(output.stdout)),
+    match ended {
+        Ok(ended) => match ended.code {
+            Some(0) => Reply::File(Some(Text(ended.out))),
             Some(code) if code == i32::from(SysExit::NoInput.code()) => Reply::File(None),
             Some(code) if code == i32::from(SysExit::NoPerm.code()) => {
-                Reply::Refused(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+                Reply::Refused(String::from_utf8_lossy(&ended.err).trim().to_owned())
             }
-            _ => Reply::Later(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+            _ => Reply::Later(String::from_utf8_lossy(&ended.err).trim().to_owned()),
         },
-        Err(error) => Reply::Later(error.to_string()),
+        Err(error) => Reply::Later(format!("forward {}: {error}", path.display())),
     }
 }
 

@@ -321,6 +321,7 @@ impl Connection {
             auth: self.consultant.trusted_author().map(Octets::from),
             smtputf8: params.smtputf8.is_some(),
             departure: self.departure.clone(),
+            daemon_flags: self.consultant.client().daemon_flags.clone(),
             relay: self.session.peer().to_string(),
             protocol: self.consultant.protocol(&self.session),
             hold,
@@ -332,6 +333,7 @@ impl Connection {
                     notify: r.params.notify,
                     orcpt: r.params.orcpt.clone(),
                     expanded: Expanded::No,
+                    names: self.consultant.judged_by(&r.path).to_vec(),
                 })
                 .collect(),
             ..Envelope::default()

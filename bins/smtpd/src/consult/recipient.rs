@@ -15,6 +15,7 @@ use libmaps::table::verdict::Refusal;
 use tokio::sync::Semaphore;
 
 use crate::deliver::include_file::ServerIncludes;
+use crate::queue::{KeptName, Octets};
 use crate::session::{Answer, Fate, Path, shown};
 use crate::world::World;
 
@@ -29,16 +30,24 @@ const MAX_ROUNDS: usize = 16;
 pub(crate) struct KnownNames<'a> {
     facts: &'a Facts,
     lacking: Mutex<Vec<Need>>,
-    unknown: Mutex<bool>,
+    used: Mutex<UsedNames>,
 }
 
 impl HostNames for KnownNames<'_> {
     fn canonical(&self, host: &[u8]) -> Option<Vec<u8>> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         match self.facts.get(Need::Host(host.into())) {
-            Ok(Found::Found(names)) => names.first().map(|n| n.to_ascii_lowercase()),
-            Ok(Found::NotFound) => None,
+            Ok(Found::Found(names)) => {
+                let name = names.first().map(|n| n.to_ascii_lowercase());
+                used.note(host, name.as_deref());
+                name
+            }
+            Ok(Found::NotFound) => {
+                used.note(host, None);
+                None
+            }
             Ok(Found::Temporary) => {
-                *self.unknown.lock().unwrap_or_else(PoisonError::into_inner) = true;
+                used.certainty = Certainty::NameServerDown;
                 None
             }
             Err(need) => {
@@ -52,10 +61,43 @@ impl HostNames for KnownNames<'_> {
     }
 }
 
+/// The names of hosts that some work took, so that it can be done again with the same.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct UsedNames {
+    /// Each host with its canonical name, where it has one.
+    pub(crate) kept: Vec<KeptName>,
+    /// Whether they are all.
+    pub(crate) certainty: Certainty,
+}
+
+impl UsedNames {
+    fn note(&mut self, host: &[u8], name: Option<&[u8]>) {
+        let host = Octets::from(host);
+        if !self.kept.iter().any(|kept| kept.host == host) {
+            let name = name.map(Octets::from);
+            self.kept.push(KeptName { host, name });
+        }
+    }
+}
+
+/// The answers that were kept.
+pub(crate) fn facts_of(kept: &[KeptName]) -> Facts {
+    let mut facts = Facts::new();
+    for KeptName { host, name } in kept {
+        let answer = match name {
+            Some(name) => Found::Found(vec![name.0.as_slice().into()]),
+            None => Found::NotFound,
+        };
+        facts.add(Need::Host(host.0.as_slice().into()), answer);
+    }
+    facts
+}
+
 /// Whether every name was known.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Certainty {
     /// Every name.
+    #[default]
     Certain,
     /// A name server did not answer.
     NameServerDown,
@@ -66,31 +108,29 @@ pub(crate) async fn with_names<T>(
     world: &World,
     facts: &mut Facts,
     work: impl Fn(&dyn HostNames) -> T,
-) -> (T, Certainty) {
+) -> (T, UsedNames) {
     let mut rounds = 0;
     loop {
         let names = KnownNames {
             facts,
             lacking: Mutex::new(Vec::new()),
-            unknown: Mutex::new(false),
+            used: Mutex::default(),
         };
         let result = work(&names);
         let lacking = names
             .lacking
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
-        let unknown = names
-            .unknown
+        let mut used = names
+            .used
             .into_inner()
             .unwrap_or_else(PoisonError::into_inner);
         rounds += 1;
         if lacking.is_empty() || rounds > MAX_ROUNDS {
-            let certainty = if unknown || !lacking.is_empty() {
-                Certainty::NameServerDown
-            } else {
-                Certainty::Certain
-            };
-            return (result, certainty);
+            if !lacking.is_empty() {
+                used.certainty = Certainty::NameServerDown;
+            }
+            return (result, used);
         }
         for need in lacking.into_iter().take(64) {
             let answer = tokio::time::timeout(DNS_PATIENCE, world.resolver.answer(&need)).await;
@@ -149,6 +189,16 @@ impl Consultant {
 
     /// Whether there is such a user, alias or route.
     pub(super) async fn user_check(&mut self, path: &Path, fate: Fate) -> Answer {
+        self.user_check_with_names(path, fate).await.0
+    }
+
+    /// As [`Self::user_check`]; says too which names of hosts that took.
+    pub(super) async fn user_check_with_names(
+        &mut self,
+        path: &Path,
+        fate: Fate,
+    ) -> (Answer, Vec<KeptName>) {
+        let refuse = |answer| (answer, Vec::new());
         let world = std::sync::Arc::clone(&self.world);
         let snapshot = self.snapshot.clone();
         let aliases = snapshot
@@ -157,10 +207,10 @@ impl Consultant {
             .map(|map| libmaps::decision::Traced::new(Existence(map.map().clone())));
         let aliases = match AliasTable::new(aliases) {
             Ok(aliases) => aliases,
-            Err(error) => return Answer::Refused(lookup_failed(&error)),
+            Err(error) => return refuse(Answer::Refused(lookup_failed(&error))),
         };
         let flags = self.client.daemon_flags.clone();
-        let (expanded, certainty) = with_names(&world, &mut self.facts, |names| {
+        let (expanded, names) = with_names(&world, &mut self.facts, |names| {
             let expander = Expander {
                 addressing: Addressing {
                     site: &world.site,
@@ -177,21 +227,22 @@ impl Consultant {
         .await;
         let expansion = match expanded {
             Ok(expansion) => expansion,
-            Err(error) => return Answer::Refused(lookup_failed(&error)),
+            Err(error) => return refuse(Answer::Refused(lookup_failed(&error))),
         };
         for recipient in &expansion.recipients {
             match &recipient.state {
                 State::Unknown => {
-                    return Answer::Unknown(reply(550, (5, 1, 1), "User unknown"));
+                    return refuse(Answer::Unknown(reply(550, (5, 1, 1), "User unknown")));
                 }
-                State::Refused(why) => return Answer::Unknown(refused(why)),
+                State::Refused(why) => return refuse(Answer::Unknown(refused(why))),
                 _ => {}
             }
         }
-        match certainty {
+        let answer = match names.certainty {
             Certainty::NameServerDown => Answer::AcceptedForLater,
             Certainty::Certain => Answer::Accepted(fate),
-        }
+        };
+        (answer, names.kept)
     }
 
     async fn expansion(&mut self, text: &[u8]) -> Result<Expansion, LookupError> {

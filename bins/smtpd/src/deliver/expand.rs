@@ -1,24 +1,25 @@
 //! From recipients to copies: aliases, owners, includes and `.forward` files.
 
 use std::collections::HashSet;
+use std::fmt::{self, Display, Formatter};
 use std::sync::Arc;
 
 use libmaps::address::in_brackets;
 use libmaps::decision::LookupError;
+use libmaps::map::Map;
 use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
-use libmaps::policy::facts::Facts;
 use libmaps::policy::route::MailerTriple;
-use libmaps::policy::route::canonify::Addressing;
+use libmaps::policy::route::canonify::{Addressing, HostNames};
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
 
-use crate::consult::with_names;
+use crate::consult::{Certainty, facts_of, with_names};
 use crate::log::Level;
 use crate::maps::Snapshot;
-use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedTarget};
+use crate::queue::{Envelope, Expanded, KeptName, Octets, Progress, QueuedTarget};
 use crate::world::World;
 
-use super::forward_file::{Unread, forward_list};
+use super::forward_file::{Unread, forward_list_in_time};
 use super::include_file::ServerIncludes;
 
 /// Most users whose `.forward` files one message goes through.
@@ -45,7 +46,11 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
             continue;
         }
         let address = recipient.address.0.clone();
-        let expanded = match expansion(world, &snapshot, &address, None).await {
+        let what = Asked {
+            what: What::Recipient(&recipient.address.0, &recipient.names),
+            daemon_flags: &envelope.daemon_flags,
+        };
+        let expanded = match expansion(world, &snapshot, what).await {
             Ok(expansion) => {
                 let failures = failures(&expansion);
                 add_targets(envelope, &mut known, at, &expansion, &Via::default());
@@ -71,11 +76,19 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
                 }
             }
             Err(error) => {
-                let text = format!(
-                    "to={}, stat=Deferred: {error}",
-                    String::from_utf8_lossy(&address)
-                );
-                world.log.about(Level::Error, &envelope.id, &text);
+                let shown = String::from_utf8_lossy(&address);
+                let (level, text) = match error {
+                    Unexpanded::Lookup(error) => {
+                        (Level::Error, format!("to={shown}, stat=Deferred: {error}"))
+                    }
+                    Unexpanded::NameServerDown => {
+                        let host = shown.rsplit_once('@').map_or("", |(_, host)| host);
+                        let why = format!("Name server: {host}: host name lookup failure");
+                        let text = format!("to=<{shown}>, dsn=4.4.3, stat=Deferred: {why}");
+                        (Level::Info, text)
+                    }
+                };
+                world.log.about(level, &envelope.id, &text);
                 continue;
             }
         };
@@ -118,34 +131,89 @@ fn mark_lists(world: &World, envelope: &mut Envelope, lists: &[usize]) {
     }
 }
 
-/// Expands what was typed, or the list of a user.
+/// What is to be expanded.
+struct Asked<'a> {
+    what: What<'a>,
+    /// Of the listener that took the message.
+    daemon_flags: &'a str,
+}
+
+#[derive(Clone, Copy)]
+enum What<'a> {
+    /// A recipient, with the names of hosts that he was accepted by.
+    Recipient(&'a [u8], &'a [KeptName]),
+    /// The list of a user.
+    List(&'a [u8], &'a User),
+}
+
+/// Why it can't be expanded now.
+enum Unexpanded {
+    Lookup(LookupError),
+    /// Whether the recipient's own host has another name, here perhaps, can't be told.
+    NameServerDown,
+}
+
+impl Display for Unexpanded {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Unexpanded::Lookup(error) => error.fmt(f),
+            Unexpanded::NameServerDown => f.write_str("host name lookup failure"),
+        }
+    }
+}
+
+/// Expands a recipient, or the list of a user.
 async fn expansion(
     world: &Arc<World>,
     snapshot: &Snapshot,
-    list: &[u8],
-    user: Option<&User>,
-) -> Result<Expansion, LookupError> {
-    let aliases = snapshot.alias_table()?;
-    let mut facts = Facts::new();
-    let (expanded, _) = with_names(world, &mut facts, |names| {
+    Asked { what, daemon_flags }: Asked<'_>,
+) -> Result<Expansion, Unexpanded> {
+    let aliases = snapshot.alias_table().map_err(Unexpanded::Lookup)?;
+    let mut facts = match what {
+        What::Recipient(_, names) => facts_of(names),
+        What::List(..) => facts_of(&[]),
+    };
+    let (expanded, used) = with_names(world, &mut facts, |names| {
         let expander = Expander {
-            addressing: Addressing {
-                site: &world.site,
-                tables: &snapshot.routes,
-                names,
-                daemon_flags: "",
-            },
+            addressing: addressing(world, snapshot, daemon_flags, names),
             aliases: &aliases,
             users: &world.users,
             includes: &ServerIncludes { site: &world.site },
         };
-        match user {
-            Some(user) => expander.expand_for(user, list),
-            None => expander.expand(&in_brackets(list)),
+        match what {
+            What::Recipient(address, _) => expander.expand(&in_brackets(address)),
+            What::List(list, user) => expander.expand_for(user, list),
         }
     })
     .await;
-    expanded
+    // Members of a list don't wait for one whose name servers are down, and FallbackMXhost is
+    // there for just this.
+    if let (Certainty::NameServerDown, What::Recipient(address, _)) = (used.certainty, what) {
+        let (_, own) = with_names(world, &mut facts, |names| {
+            let addressing = addressing(world, snapshot, daemon_flags, names);
+            addressing.route(&in_brackets(address)).is_ok()
+        })
+        .await;
+        let fallback = &world.site.options.delivery.fallback_mx;
+        if own.certainty == Certainty::NameServerDown && fallback.is_empty() {
+            return Err(Unexpanded::NameServerDown);
+        }
+    }
+    expanded.map_err(Unexpanded::Lookup)
+}
+
+fn addressing<'a>(
+    world: &'a World,
+    snapshot: &'a Snapshot,
+    daemon_flags: &'a str,
+    names: &'a dyn HostNames,
+) -> Addressing<'a, Arc<dyn Map>> {
+    Addressing {
+        site: &world.site,
+        tables: &snapshot.routes,
+        names,
+        daemon_flags,
+    }
 }
 
 /// An address of an expansion that comes to nothing.
@@ -410,7 +478,7 @@ async fn forward(
                 continue;
             }
         };
-        let list = match forward_list(world, &user, &detail) {
+        let list = match forward_list_in_time(world, &user, &detail).await {
             Ok(Some(list)) => list,
             Ok(None) => continue,
             Err(Unread::Untrusted(why)) => {
@@ -422,7 +490,11 @@ async fn forward(
                 continue;
             }
         };
-        let expansion = match expansion(world, snapshot, &list, Some(&user)).await {
+        let what = Asked {
+            what: What::List(&list, &user),
+            daemon_flags: &envelope.daemon_flags,
+        };
+        let expansion = match expansion(world, snapshot, what).await {
             Ok(expansion) => expansion,
             Err(error) => {
                 hold(world, envelope, this, &mut held, &error.to_string());

@@ -1,18 +1,23 @@
 //! The `.forward` file of a user: where it is, and whether it counts.
 
 use std::cell::Cell;
+use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use libmaps::site::users::User;
 
-use crate::agent::{self, Reply, Request};
+use crate::agent::{self, Reply, Request, Text};
 use crate::world::World;
 
 /// Largest `.forward` file.
-const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
+pub(crate) const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
+/// Longest wait for a home that does not answer: longer than the agent's own.
+const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Why a file is not obeyed.
 #[derive(Debug)]
@@ -23,12 +28,52 @@ pub(crate) enum Unread {
     Untrusted(String),
 }
 
-/// The list in the user's first `.forward` file that is there and can be trusted.
-pub(super) fn forward_list(
-    world: &World,
+/// Users whose homes did not answer, and have not yet: each holds one thread and no more.
+static STUCK: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
+
+/// As [`forward_list`], on a thread of its own and for so long at the most: a home may lie
+/// on a server that is down, or belong to a file system of the user's own making.
+pub(super) async fn forward_list_in_time(
+    world: &Arc<World>,
     user: &User,
     detail: &str,
 ) -> Result<Option<Vec<u8>>, Unread> {
+    let (world, owned, detail) = (Arc::clone(world), user.clone(), detail.to_owned());
+    let read = move || forward_list(&world, &owned, &detail);
+    in_time(user.uid, PATIENCE, read).await
+}
+
+async fn in_time<T: Send + 'static>(
+    uid: u32,
+    patience: Duration,
+    read: impl FnOnce() -> Result<T, Unread> + Send + 'static,
+) -> Result<T, Unread> {
+    let silent = || Unread::Later(format!("forward: the home of user {uid} does not answer"));
+    if stuck().as_ref().is_some_and(|stuck| stuck.contains(&uid)) {
+        return Err(silent());
+    }
+    let mut reading = tokio::task::spawn_blocking(read);
+    match tokio::time::timeout(patience, &mut reading).await {
+        Ok(read) => read.map_err(|error| Unread::Later(format!("forward: {error}")))?,
+        Err(_) => {
+            stuck().get_or_insert_default().insert(uid);
+            tokio::spawn(async move {
+                let _ = reading.await;
+                if let Some(stuck) = stuck().as_mut() {
+                    stuck.remove(&uid);
+                }
+            });
+            Err(silent())
+        }
+    }
+}
+
+fn stuck() -> MutexGuard<'static, Option<HashSet<u32>>> {
+    STUCK.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The list in the user's first `.forward` file that is there and can be trusted.
+fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u8>>, Unread> {
     for pattern in world.site.options.files.forward_path.split(':') {
         let home = user.home.to_string_lossy();
         // A sender's detail must not lead to other folders.
@@ -72,7 +117,7 @@ fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
         gid: user.gid,
     };
     match agent.run(&request, |_| Ok(())) {
-        Ok(Reply::File(text)) => Ok(text),
+        Ok(Reply::File(text)) => Ok(text.map(|Text(text)| text)),
         Ok(Reply::Refused(why)) => Err(Unread::Untrusted(why)),
         Ok(Reply::Later(why)) => Err(Unread::Later(why)),
         Ok(_) => Err(Unread::Later("the agent did not understand".into())),
@@ -115,9 +160,12 @@ pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unr
         return untrusted("group or world writable");
     }
     let mut text = Vec::new();
-    file.take(MAX_FORWARD_OCTETS)
+    file.take(MAX_FORWARD_OCTETS + 1)
         .read_to_end(&mut text)
         .map_err(later)?;
+    if text.len() as u64 > MAX_FORWARD_OCTETS {
+        return untrusted("longer than 256 KiB");
+    }
     Ok(Some(text))
 }
 
@@ -142,6 +190,30 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
+    #[tokio::test]
+    async fn a_home_that_hangs_holds_one_thread_and_no_more() {
+        let (answer, answered) = std::sync::mpsc::channel::<()>();
+        let hang = move || {
+            let _ = answered.recv();
+            Ok(1)
+        };
+        let (uid, short) = (4_000_000_001, Duration::from_millis(20));
+        assert!(matches!(
+            in_time(uid, short, hang).await,
+            Err(Unread::Later(_))
+        ));
+        let never: fn() -> Result<i32, Unread> = || panic!("a second thread");
+        let again = in_time(uid, PATIENCE, never).await;
+        assert!(matches!(again, Err(Unread::Later(_))));
+        let other = in_time(uid + 1, PATIENCE, || Ok(2)).await;
+        assert_eq!(other.unwrap(), 2);
+        answer.send(()).unwrap();
+        while stuck().as_ref().is_some_and(|stuck| stuck.contains(&uid)) {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(in_time(uid, PATIENCE, || Ok(3)).await.unwrap(), 3);
+    }
+
     #[test]
     fn only_the_users_own_file_counts() {
         let dir = tempfile::tempdir().unwrap();
@@ -152,7 +224,17 @@ mod tests {
         let read = |name: &str, uid| read_trusted(&dir.path().join(name), uid);
         assert_eq!(read("forward", uid).unwrap().unwrap(), b"joe\n");
         assert!(read("none", uid).unwrap().is_none());
-        for (name, uid) in [("forward", uid + 1), ("link", uid), (".", uid)] {
+        // Half a list is none.
+        let longest = usize::try_from(MAX_FORWARD_OCTETS).unwrap();
+        std::fs::write(dir.path().join("longest"), vec![b'x'; longest]).unwrap();
+        std::fs::write(dir.path().join("long"), vec![b'x'; longest + 1]).unwrap();
+        assert_eq!(read("longest", uid).unwrap().unwrap().len(), longest);
+        for (name, uid) in [
+            ("forward", uid + 1),
+            ("link", uid),
+            (".", uid),
+            ("long", uid),
+        ] {
             assert!(
                 matches!(read(name, uid), Err(Unread::Untrusted(_))),
                 "{name}"

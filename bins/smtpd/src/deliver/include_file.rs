@@ -7,6 +7,7 @@ use libmaps::policy::expand::include::{Include, Includes, SiteIncludes};
 use libmaps::site::Site;
 
 use crate::agent;
+use crate::aside::aside;
 
 /// Includes below the root folder of a site, as a confined server reads them.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,12 @@ pub(crate) struct ServerIncludes<'a> {
 
 impl Includes for ServerIncludes<'_> {
     fn read(&self, path: &Path) -> io::Result<Include> {
+        aside(|| self.read_now(path))
+    }
+}
+
+impl ServerIncludes<'_> {
+    fn read_now(&self, path: &Path) -> io::Result<Include> {
         let read = SiteIncludes { site: self.site }.read(path);
         match (read, agent::running()) {
             (Err(error), Some(agent)) if error.kind() == io::ErrorKind::PermissionDenied => {

@@ -84,10 +84,21 @@ pub(crate) fn run(
         Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
     };
     let group = i32::try_from(child.id()).unwrap_or(0);
-    let watchdog = Watchdog::start(group);
-    // From the start: a program that writes must not wait for us while we write to it.
-    let out = child.stdout.take().map(Drain::start);
-    let err = child.stderr.take().map(Drain::start);
+    let begun = Watchdog::start(group).and_then(|watchdog| {
+        // From the start: a program that writes must not wait for us while we write to it.
+        let out = child.stdout.take().map(Drain::start).transpose()?;
+        let err = child.stderr.take().map(Drain::start).transpose()?;
+        Ok((watchdog, out, err))
+    });
+    let (watchdog, out, err) = match begun {
+        Ok(begun) => begun,
+        Err(error) => {
+            // It has read nothing yet.
+            let _ = child.kill();
+            let _ = child.wait();
+            return Outcome::deferred(error.to_string()).with_status("4.3.0");
+        }
+    };
     let fed = match child.stdin.take() {
         Some(mut input) => feed(&mut input),
         None => Ok(()),
@@ -133,7 +144,7 @@ fn by_agent(
     };
     match agent.run(&request, feed) {
         Ok(Reply::Ended(outcome)) => outcome,
-        Ok(Reply::Refused(why)) => Outcome::deferred(why),
+        Ok(Reply::Refused(why) | Reply::Later(why)) => Outcome::deferred(why),
         Ok(_) => Outcome::deferred("the agent did not understand"),
         Err(error) => Outcome::deferred(format!("agent: {error}")),
     }
@@ -187,11 +198,11 @@ struct Drain {
 }
 
 impl Drain {
-    fn start(mut from: impl Read + Send + 'static) -> Self {
+    fn start(mut from: impl Read + Send + 'static) -> io::Result<Self> {
         let kept = Arc::new(Mutex::new(Vec::new()));
         let (end, ended) = mpsc::channel();
         let keeps = Arc::clone(&kept);
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             let mut buffer = [0; 8192];
             loop {
                 let read = match from.read(&mut buffer) {
@@ -209,8 +220,8 @@ impl Drain {
                 }
             }
             let _ = end.send(());
-        });
-        Drain { kept, ended }
+        })?;
+        Ok(Drain { kept, ended })
     }
 
     /// What came until the end, or until then.
@@ -226,15 +237,15 @@ struct Watchdog(mpsc::Sender<()>);
 
 impl Watchdog {
     #[allow(unsafe_code)] // kill(2) of a process group has no safe form in std.
-    fn start(group: i32) -> Self {
+    fn start(group: i32) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
-        std::thread::spawn(move || {
+        std::thread::Builder::new().spawn(move || {
             if stopped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) && group > 1 {
                 // SAFETY: numbers only; the group is our child's, which nobody has waited for yet.
                 unsafe { libc::kill(-group, libc::SIGKILL) };
             }
-        });
-        Watchdog(stop)
+        })?;
+        Ok(Watchdog(stop))
     }
 
     fn stop(self) {

@@ -302,7 +302,7 @@ fn envelope(
         address: Octets(qualified(site, &wanted.address.0)),
         notify: wanted.notify,
         orcpt: wanted.orcpt.clone(),
-        expanded: Expanded::No,
+        ..QueuedRecipient::default()
     });
     let protocol = submission.session.as_ref().map(|s| s.protocol.as_str());
     Envelope {

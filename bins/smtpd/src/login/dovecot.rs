@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
@@ -20,6 +20,15 @@ const MAX_SAID_OCTETS: usize = 65_536;
 /// The number of the only exchange of a connection.
 const NUMBER: u32 = 1;
 
+/// Connects to a server of this machine. The timeout, of writing too, is set first: it bounds
+/// connect(2) while the server's queue is full.
+pub(super) fn connect(path: &Path, patience: Duration) -> std::io::Result<UnixStream> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_write_timeout(Some(patience))?;
+    socket.connect(&SockAddr::unix(path)?)?;
+    Ok(UnixStream::from(OwnedFd::from(socket)))
+}
+
 /// A client of Dovecot's auth-client socket.
 pub(super) struct Dovecot {
     path: PathBuf,
@@ -30,18 +39,10 @@ impl Dovecot {
         Dovecot { path }
     }
 
-    /// The timeout is set first: it bounds connect(2), too, while Dovecot's queue is full.
-    fn connect(&self) -> std::io::Result<UnixStream> {
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.set_write_timeout(Some(PATIENCE))?;
-        socket.connect(&SockAddr::unix(&self.path)?)?;
-        Ok(UnixStream::from(OwnedFd::from(socket)))
-    }
-
     fn ask(&self, service: &Service, response: &SecretBytes) -> Result<bool, String> {
         let deadline = Instant::now() + PATIENCE;
         let failed = |e: std::io::Error| e.to_string();
-        let mut stream = self.connect().map_err(failed)?;
+        let mut stream = connect(&self.path, PATIENCE).map_err(failed)?;
         let mut talk = Vec::new();
         let (major, minor) = dovecot::VERSION;
         let (major, minor) = (major.to_string(), minor.to_string());

@@ -1,13 +1,14 @@
 //! Asking saslauthd over its socket, with a deadline and a back-off.
 
 use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libmaps::sasl::mechanism::{AccountsError, PasswordChecker, Service};
 use libmaps::sasl::password::Password;
+
+use super::dovecot::connect;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -31,9 +32,8 @@ impl Saslauthd {
     }
 
     fn ask(&self, fields: [&[u8]; 4]) -> std::io::Result<bool> {
-        let mut stream = UnixStream::connect(&self.path)?;
+        let mut stream = connect(&self.path, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
         let mut request = Vec::new();
         for field in fields {
             let length = u16::try_from(field.len()).unwrap_or(u16::MAX);
@@ -94,5 +94,27 @@ impl PasswordChecker for Saslauthd {
                 Err(AccountsError(format!("{}: {error}", self.path.display())))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    #[test]
+    fn a_server_that_is_stopped_does_not_hold_us() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("mux");
+        let _stopped = UnixListener::bind(&path).unwrap();
+        let mut waiting = Vec::new();
+        // It accepts nothing, and its queue is finite.
+        let error = loop {
+            match connect(&path, Duration::from_millis(50)) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock, "{error}");
     }
 }

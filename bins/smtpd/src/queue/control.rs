@@ -15,12 +15,13 @@
 //! | `{"runsome": [CONDITION...]}` | those that the conditions select |
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use rustix::fs::Mode;
+use rustix::process::umask;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
@@ -156,8 +157,11 @@ pub fn serve(queue: Arc<Queue>, folder: &Path) -> io::Result<tokio::task::JoinHa
     let path = socket_of(folder);
     // The queue's store is locked by this process, so a socket here is a dead server's.
     let _ = std::fs::remove_file(&path);
-    let listener = UnixListener::bind(&path)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+    // From the start nobody else's: a confined process can't change the mode afterwards.
+    let before = umask(Mode::from_raw_mode(0o077));
+    let listener = UnixListener::bind(&path);
+    umask(before);
+    let listener = listener?;
     Ok(tokio::spawn(async move {
         loop {
             match listener.accept().await {

@@ -93,6 +93,18 @@ pub struct QueuedRecipient {
     /// Whether its targets are known, or why there are none.
     #[serde(default)]
     pub expanded: Expanded,
+    /// The names of hosts that he was accepted by: he is expanded with the same.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub names: Vec<KeptName>,
+}
+
+/// What DNS said about a host when a recipient was judged by it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptName {
+    /// The host.
+    pub host: Octets,
+    /// Its canonical name, where it has one.
+    pub name: Option<Octets>,
 }
 
 /// Whether a recipient was expanded to targets.
@@ -218,6 +230,9 @@ pub struct Envelope {
     /// How it leaves, where the listener that took it has a say in that.
     #[serde(skip_serializing_if = "Departure::is_free", default)]
     pub departure: Departure,
+    /// `${daemon_flags}` of the listener that took it.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub daemon_flags: String,
     /// The client, as logs name it.
     pub relay: String,
     /// `$r`: SMTP, ESMTP, ESMTPS, ESMTPA, ...

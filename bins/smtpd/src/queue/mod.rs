@@ -46,7 +46,7 @@ use writer::{Request, Writer};
 
 pub use change::Body;
 pub use envelope::{
-    Departure, Envelope, Expanded, Hold, NOTIFY_BY_DEFAULT, Octets, Origin, Progress,
+    Departure, Envelope, Expanded, Hold, KeptName, NOTIFY_BY_DEFAULT, Octets, Origin, Progress,
     QueuedRecipient, QueuedTarget,
 };
 pub use error::QueueError;

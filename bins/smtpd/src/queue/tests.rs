@@ -12,9 +12,7 @@ pub(super) fn envelope(id: &str) -> Envelope {
         protocol: "ESMTP".into(),
         recipients: vec![QueuedRecipient {
             address: Octets(b"j\xf6e@d.example".to_vec()),
-            notify: None,
-            orcpt: None,
-            expanded: Expanded::No,
+            ..QueuedRecipient::default()
         }],
         ..Envelope::default()
     }

@@ -2,20 +2,22 @@
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 /// Runs until it is dropped.
 pub(crate) struct NameServer {
     pub(crate) port: u16,
+    zone: Arc<Mutex<HashMap<String, Vec<String>>>>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl NameServer {
-    /// Serves `"name TYPE": [answers]`; `TEMP` as an answer is SERVFAIL.
+    /// Serves `"name TYPE": [answers]`; `TEMP` as an answer is SERVFAIL. A `CNAME` answers
+    /// whatever type is asked for.
     pub(crate) fn start(zone: HashMap<String, Vec<String>>) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket
@@ -24,22 +26,32 @@ impl NameServer {
         let port = socket.local_addr().unwrap().port();
         let stop = Arc::new(AtomicBool::new(false));
         let ended = Arc::clone(&stop);
+        let zone = Arc::new(Mutex::new(zone));
+        let served = Arc::clone(&zone);
         let thread = std::thread::spawn(move || {
             let mut query = [0; 1500];
             while !ended.load(Ordering::Relaxed) {
                 let Ok((octets, from)) = socket.recv_from(&mut query) else {
                     continue;
                 };
-                if let Some(answer) = answer(&zone, &query[..octets]) {
+                if let Some(answer) = answer(&served.lock().unwrap(), &query[..octets]) {
                     let _ = socket.send_to(&answer, from);
                 }
             }
         });
         NameServer {
             port,
+            zone,
             stop,
             thread: Some(thread),
         }
+    }
+
+    /// From now on it says this.
+    #[allow(dead_code)] // Not every set of tests needs it.
+    pub(crate) fn change(&self, key: &str, values: &[&str]) {
+        let values = values.iter().map(|v| (*v).to_owned()).collect();
+        self.zone.lock().unwrap().insert(key.to_owned(), values);
     }
 }
 
@@ -80,6 +92,14 @@ fn answer(zone: &HashMap<String, Vec<String>>, query: &[u8]) -> Option<Vec<u8>> 
     };
     let mut records = Vec::new();
     let mut count = 0u16;
+    for name in get("CNAME").into_iter().flatten().filter(|_| !failed) {
+        let data = wire_name(name);
+        records.extend([0xc0, 0x0c, 0, 5, 0, 1]);
+        records.extend(0u32.to_be_bytes());
+        records.extend((data.len() as u16).to_be_bytes());
+        records.extend(data);
+        count += 1;
+    }
     for text in get(word).into_iter().flatten().filter(|_| !failed) {
         let data = match kind {
             1 => text.parse::<Ipv4Addr>().unwrap().octets().to_vec(),

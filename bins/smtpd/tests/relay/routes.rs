@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 
 use crate::name_server::NameServer;
 use crate::sink::{Habits, Sink};
-use crate::site::{HOST, Setup, Site};
+use crate::site::{Client, HOST, Setup, Site};
 
 fn zone(entries: &[(&str, &[&str])]) -> NameServer {
     let zone: HashMap<String, Vec<String>> = entries
@@ -341,4 +341,70 @@ fn from_the_address_that_client_options_name() {
     });
     site.send("joe@a.example", &["x@b.example"], "one");
     assert_eq!(sink.take(1)[0].from, "127.0.0.9");
+}
+
+/// Two hosts by mailertable, and a name of a stranger's that leads to the first.
+fn two_hosts(names: &NameServer, sinks: [&Sink; 2]) -> Site {
+    Site::start(&Setup {
+        mailertable: format!(
+            "ours.example\tesmtp:[127.0.0.1]:{}\nvictim.example\tesmtp:[127.0.0.1]:{}\n",
+            sinks[0].port(),
+            sinks[1].port()
+        ),
+        dns_port: names.port,
+        ..Setup::default()
+    })
+}
+
+#[test]
+fn mail_goes_where_policy_saw_it_go_whatever_dns_says_then() {
+    let (ours, victim) = (
+        Sink::start(Habits::default()),
+        Sink::start(Habits::default()),
+    );
+    let names = zone(&[
+        ("x.evil.example CNAME", &["ours.example"]),
+        ("ours.example A", &["192.0.2.1"]),
+        ("victim.example A", &["192.0.2.2"]),
+    ]);
+    let site = two_hosts(&names, [&ours, &victim]);
+    let mut client = Client::connect(site.port);
+    for command in ["MAIL FROM:<joe@a.example>", "RCPT TO:<y@x.evil.example>"] {
+        let reply = client.say(command);
+        assert!(reply.starts_with("250"), "{reply}");
+    }
+    names.change("x.evil.example CNAME", &["victim.example"]);
+    client.say("DATA");
+    let reply = client.say("one\r\n.");
+    assert!(reply.starts_with("250"), "{reply}");
+    ours.take(1);
+    // The change itself counts for the next message.
+    site.send("joe@a.example", &["z@x.evil.example"], "two");
+    let got = victim.take(1).remove(0);
+    assert!(got.rcpt[0].contains("z@"), "{got:?}");
+}
+
+#[test]
+fn a_name_that_cannot_be_told_now_is_no_other_host_for_good() {
+    let (ours, other) = (
+        Sink::start(Habits::default()),
+        Sink::start(Habits::default()),
+    );
+    let names = zone(&[
+        ("also.example *", &["TEMP"]),
+        ("ours.example A", &["192.0.2.1"]),
+    ]);
+    let site = two_hosts(&names, [&ours, &other]);
+    site.send("joe@a.example", &["y@also.example"], "one");
+    site.logged(&["to=<y@also.example>", "dsn=4.4.3", "stat=Deferred"]);
+    names.change("also.example *", &[]);
+    names.change("also.example CNAME", &["ours.example"]);
+    let run = std::process::Command::new(env!("CARGO_BIN_EXE_mailq"))
+        .arg("--root")
+        .arg(site.root.path())
+        .arg("run")
+        .output();
+    let run = run.unwrap();
+    assert!(run.status.success(), "{run:?}");
+    ours.take(1);
 }

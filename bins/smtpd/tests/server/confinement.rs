@@ -168,3 +168,19 @@ fn of_root_the_mailbox_is_written_and_the_list_obeyed() {
     server.log_with("nothing is done as root");
     assert!(wait_until(|| !evil.exists()));
 }
+
+#[test]
+fn a_server_whose_agent_has_ended_ends_too() {
+    let site = site("");
+    let mut server = site.start();
+    let (_, children) = crate::run_as::process(server.pid());
+    let [agent] = children[..] else {
+        panic!("children {children:?}");
+    };
+    let killed = std::process::Command::new("kill")
+        .args(["-KILL", &agent.to_string()])
+        .status();
+    assert!(killed.unwrap().success());
+    server.log_with("the delivery agent has ended: the server must be started again");
+    assert!(!server.wait_end().success());
+}

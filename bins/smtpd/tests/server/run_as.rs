@@ -59,7 +59,7 @@ fn send(client: &mut Client, to: &str) {
 }
 
 /// The user of a process, and its children.
-fn process(pid: u32) -> (u32, Vec<u32>) {
+pub(crate) fn process(pid: u32) -> (u32, Vec<u32>) {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find(|l| l.starts_with("Uid:")).unwrap();
     let uid = line.split_whitespace().nth(1).unwrap().parse().unwrap();

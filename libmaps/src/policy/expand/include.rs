@@ -2,8 +2,9 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::site::Site;
 
@@ -81,21 +82,52 @@ pub struct SiteIncludes<'a> {
 impl Includes for SiteIncludes<'_> {
     fn read(&self, path: &Path) -> io::Result<Include> {
         let path = self.site.below(path);
-        // A FIFO must not hold us up, and a link must not lead us elsewhere.
-        let file = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-            .open(&path)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::ELOOP) => io::Error::other("Symbolic links not allowed"),
-                _ => error,
-            })?;
+        let file = open_regular(&path).map_err(|error| match error.raw_os_error() {
+            Some(libc::ELOOP) => io::Error::other("Symbolic links not allowed"),
+            _ => error,
+        })?;
         Include::of(file, &path)
     }
 }
 
+/// Opens a regular file for reading, and nothing else: a link is not followed, and what is
+/// no regular file is not opened, as with some devices that alone does something.
+///
+/// # Errors
+/// What the system says, ELOOP for a symbolic link.
+pub fn open_regular(path: &Path) -> io::Result<File> {
+    let seen = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
+        .open(path)?;
+    let status = seen.metadata()?;
+    if status.is_symlink() {
+        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+    }
+    if !status.is_file() {
+        return Err(io::Error::other("Regular files only"));
+    }
+    // The same file, whatever the path leads to by now.
+    let link = link_of(&seen);
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(&link);
+    opened.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            io::Error::new(io::ErrorKind::WouldBlock, "/proc is not mounted")
+        }
+        _ => error,
+    })
+}
+
+/// Where the system says what this file is.
+fn link_of(file: &File) -> PathBuf {
+    format!("/proc/self/fd/{}", file.as_raw_fd()).into()
+}
+
 impl Include {
-    /// What is in the file that was opened at `path`, where links were not followed.
+    /// What is in the file that [`open_regular`] opened at `path`.
     ///
     /// # Errors
     /// As [`Includes::read`].
@@ -130,10 +162,15 @@ impl Include {
     }
 }
 
-/// Whether everybody gets to this file through the folders above it.
+/// Whether everybody may read this file, and gets to it through the folders above the place
+/// where it is now.
 #[must_use]
-pub fn is_readable_by_all(path: &Path) -> bool {
-    who_enters(path) == Readers::Everybody
+pub fn is_readable_by_all(file: &File) -> bool {
+    let open = file
+        .metadata()
+        .is_ok_and(|status| status.mode() & 0o004 != 0);
+    let place = std::fs::read_link(link_of(file));
+    open && place.is_ok_and(|place| who_enters(&place) == Readers::Everybody)
 }
 
 /// Who gets to a file through the folders above it.
@@ -244,6 +281,40 @@ mod tests {
             ("/none", "No such file or directory"),
         ] {
             assert_eq!(read(dir.path(), name).unwrap_err(), why, "{name}");
+        }
+    }
+
+    #[test]
+    fn who_may_read_is_asked_of_the_file_that_is_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let mode = |name: &str, mode| {
+            let mode = PermissionsExt::from_mode(mode);
+            std::fs::set_permissions(dir.path().join(name), mode).unwrap();
+        };
+        mode(".", 0o755);
+        for folder in ["shut", "open"] {
+            std::fs::create_dir(dir.path().join(folder)).unwrap();
+            std::fs::write(dir.path().join(folder).join("list"), "joe\n").unwrap();
+            mode(&format!("{folder}/list"), 0o644);
+        }
+        mode("shut", 0o700);
+        mode("open", 0o755);
+        symlink("shut", dir.path().join("way")).unwrap();
+        let file = open_regular(&dir.path().join("way/list")).unwrap();
+        std::fs::remove_file(dir.path().join("way")).unwrap();
+        symlink("open", dir.path().join("way")).unwrap();
+        assert!(!is_readable_by_all(&file));
+        let file = open_regular(&dir.path().join("way/list")).unwrap();
+        assert!(is_readable_by_all(&file));
+        mode("open/list", 0o640);
+        assert!(!is_readable_by_all(&file));
+    }
+
+    #[test]
+    fn a_device_is_not_so_much_as_opened() {
+        for path in ["/dev/null", "/dev/ptmx", "/proc"] {
+            let error = open_regular(Path::new(path)).unwrap_err();
+            assert_eq!(words(&error), "Regular files only", "{path}");
         }
     }
 
