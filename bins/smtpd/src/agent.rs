@@ -6,7 +6,7 @@
 //! work the server sends one end of a fresh socket there:
 //!
 //! ```text
-//! server -> agent    length (4 octets, big-endian), request as JSON; then the text, to its end
+//! server -> agent    length (4 octets, big-endian), request as JSON; then the text in frames
 //! agent  -> server   length, reply as JSON; where that is `Opened`, an octet with a descriptor
 //! ```
 //!
@@ -39,6 +39,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::deliver::frame::FrameWriter;
 use crate::deliver::outcome::{Fate, Outcome};
 
 pub use serve::serve;
@@ -186,8 +187,17 @@ impl Agent {
         feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Reply> {
         let mut stream = self.begin(request)?;
-        // A program may end without reading all of it: its exit counts.
-        let fed = feed(&mut stream);
+        // A program may end without reading all of it: its exit counts. What breaks off is
+        // not finished, and the agent ends the program.
+        let fed = match request {
+            Request::Run { .. } => {
+                let mut text = FrameWriter::new(&mut stream);
+                feed(&mut text).and_then(|()| text.finish())
+            }
+            Request::Forward { .. } | Request::Include { .. } | Request::Reload => {
+                feed(&mut stream)
+            }
+        };
         let _ = stream.shutdown(Shutdown::Write);
         match (read_frame(&mut stream)?, fed) {
             (Reply::Ended(outcome), Err(error))

@@ -12,7 +12,7 @@ mod ending;
 mod expand;
 pub mod file;
 pub(crate) mod forward_file;
-mod frame;
+pub(crate) mod frame;
 pub(crate) mod include_file;
 mod lmtp;
 pub mod outcome;

@@ -23,6 +23,7 @@ use super::brief;
 use super::{Reply, Request, Text, next_passed, pass, read_frame, write_frame};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::deliver::forward_file::{Unread, read_trusted};
+use crate::deliver::frame::FrameReader;
 use crate::deliver::program::{self, Program, RunAs};
 use crate::own_program;
 use crate::privilege::ids_of;
@@ -134,7 +135,7 @@ fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
             uid,
             gid,
         } => {
-            let mut text = stream.try_clone()?;
+            let mut text = FrameReader::new(stream.try_clone()?);
             let program = Program {
                 path,
                 args,

@@ -10,13 +10,13 @@ use std::io::{self, Read, Write};
 const MAX_FRAME_OCTETS: usize = 64 * 1024;
 
 /// Writes frames.
-pub(super) struct FrameWriter<W: Write> {
+pub(crate) struct FrameWriter<W: Write> {
     out: W,
     frame: Vec<u8>,
 }
 
 impl<W: Write> FrameWriter<W> {
-    pub(super) fn new(out: W) -> Self {
+    pub(crate) fn new(out: W) -> Self {
         FrameWriter {
             out,
             frame: Vec::new(),
@@ -27,7 +27,7 @@ impl<W: Write> FrameWriter<W> {
     ///
     /// # Errors
     /// What writing says.
-    pub(super) fn finish(mut self) -> io::Result<()> {
+    pub(crate) fn finish(mut self) -> io::Result<()> {
         self.flush()?;
         self.out.write_all(&0u32.to_be_bytes())?;
         self.out.flush()
@@ -58,7 +58,7 @@ impl<W: Write> Write for FrameWriter<W> {
 }
 
 /// Reads what [`FrameWriter`] wrote; an end before the last frame is an error.
-pub(super) struct FrameReader<R: Read> {
+pub(crate) struct FrameReader<R: Read> {
     input: R,
     state: State,
 }
@@ -70,7 +70,7 @@ enum State {
 }
 
 impl<R: Read> FrameReader<R> {
-    pub(super) fn new(input: R) -> Self {
+    pub(crate) fn new(input: R) -> Self {
         FrameReader {
             input,
             state: State::Inside(0),

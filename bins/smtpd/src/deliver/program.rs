@@ -100,7 +100,14 @@ pub(crate) fn run(
         }
     };
     let fed = match child.stdin.take() {
-        Some(mut input) => feed(&mut input),
+        Some(mut input) => {
+            let fed = feed(&mut input);
+            // Before it sees the end of its input: half a message is none.
+            if broken_off(&fed).is_some() {
+                end_group(group);
+            }
+            fed
+        }
         None => Ok(()),
     };
     let ended = child.wait();
@@ -112,19 +119,31 @@ pub(crate) fn run(
     let until = Instant::now() + GRACE;
     let said = |drain: Option<Drain>| drain.map_or_else(Vec::new, |drain| drain.said(until));
     let complaint = complaint(&said(out), &said(err));
+    if let Some(error) = broken_off(&fed) {
+        return Outcome::deferred(error.to_string()).with_status("4.3.0");
+    }
     match status.code() {
         // A program that succeeds without reading all of it has what it wanted.
-        Some(0) => match fed {
-            Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-                Outcome::deferred(e.to_string()).with_status("4.3.0")
-            }
-            _ => Outcome::sent(),
-        },
+        Some(0) => Outcome::sent(),
         Some(code) => by_exit(code, complaint),
         None => {
             let text = format!("{}: killed", program.path.display());
             Outcome::deferred(text).with_status("4.3.0")
         }
+    }
+}
+
+/// Why the input of a program ends before its end; that it read no more is no such thing.
+fn broken_off(fed: &io::Result<()>) -> Option<&io::Error> {
+    let error = fed.as_ref().err()?;
+    (error.kind() != io::ErrorKind::BrokenPipe).then_some(error)
+}
+
+#[allow(unsafe_code)] // kill(2) of a process group has no safe form in std.
+fn end_group(group: i32) {
+    if group > 1 {
+        // SAFETY: numbers only; the group is our child's, which nobody has waited for yet.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
     }
 }
 
@@ -236,13 +255,11 @@ impl Drain {
 struct Watchdog(mpsc::Sender<()>);
 
 impl Watchdog {
-    #[allow(unsafe_code)] // kill(2) of a process group has no safe form in std.
     fn start(group: i32) -> io::Result<Self> {
         let (stop, stopped) = mpsc::channel();
         std::thread::Builder::new().spawn(move || {
-            if stopped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) && group > 1 {
-                // SAFETY: numbers only; the group is our child's, which nobody has waited for yet.
-                unsafe { libc::kill(-group, libc::SIGKILL) };
+            if stopped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                end_group(group);
             }
         })?;
         Ok(Watchdog(stop))
@@ -282,6 +299,25 @@ mod tests {
         let text = vec![b'x'; 300_000];
         assert_eq!(sh_with("cat", &text), Outcome::sent());
         assert_eq!(sh_with("cat >&2", &text), Outcome::sent());
+    }
+
+    #[test]
+    fn half_a_message_is_not_delivered() {
+        let dir = tempfile::tempdir().unwrap();
+        let mailbox = dir.path().join("mailbox");
+        let script = "text=$(cat); echo \"$text\" > \"$0\"";
+        let program = Program {
+            path: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into(), mailbox.display().to_string()],
+            folder: None,
+            run_as: None,
+        };
+        let outcome = run(program, |out| {
+            out.write_all(b"half of it")?;
+            Err(io::ErrorKind::UnexpectedEof.into())
+        });
+        assert_eq!(outcome.status, "4.3.0");
+        assert!(!mailbox.exists());
     }
 
     #[test]

@@ -227,9 +227,15 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         let said = reply["Refused"].as_str().unwrap_or_default();
         assert!(said.contains(why), "{reply}");
     }
-    // An empty message: the frame that ends it.
-    let append = request(own, &["deliver-file", "append", "fcntl", target], BOB);
-    let reply = ask(append, &0u32.to_be_bytes());
+    // The program's input in frames: here an empty message, which is the frame that ends it.
+    let append = || request(own, &["deliver-file", "append", "fcntl", target], BOB);
+    let text = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0];
+    // What breaks off was not the message.
+    for cut in [0, 6, 8] {
+        let reply = ask(append(), &text[..cut]);
+        assert_eq!(reply["Ended"]["fate"], "Deferred", "{cut}: {reply}");
+    }
+    let reply = ask(append(), &text);
     assert_eq!(reply["Ended"]["fate"], "Sent", "{reply}");
     assert_eq!(fs::metadata(target).unwrap().uid(), BOB);
     // Another user's file is not his.
