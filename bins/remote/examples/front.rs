@@ -8,6 +8,8 @@ fn main() -> ExitCode {
     let with_name = std::iter::once(name.clone()).chain(args.by_ref());
     match name.to_str() {
         Some("smtpd") => smtpd::command::smtpd(with_name.skip(1)),
+        // The server starts its agent by its own program.
+        Some("deliver-agent") => smtpd::command::smtpd(with_name),
         Some("newaliases") => tools::newaliases::run(with_name.skip(1)),
         Some("saslpasswd2") => tools::saslpasswd2::run(with_name),
         Some("sasldblistusers2") => tools::sasldblistusers2::run(with_name),

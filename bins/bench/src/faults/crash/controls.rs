@@ -54,20 +54,21 @@ pub(super) const CONTROLS: &[Control] = &[
     Control {
         name: "of the queue's database",
         job: None,
-        // It is the first file that the queue makes, before its journal and the text of b.
-        left_out: |act| *act == Act::Sync { file: 0 },
+        // It is the second file that the queue makes: behind its lock, before its journal and the
+        // text of b.
+        left_out: |act| *act == Act::Sync { file: 1 },
         says: "the queue can't be opened",
     },
     Control {
         name: "of the queue's journal",
         job: None,
-        left_out: |act| *act == Act::Sync { file: 1 },
+        left_out: |act| *act == Act::Sync { file: 2 },
         says: "is lost",
     },
     Control {
         name: "of a large text",
         job: None,
-        left_out: |act| *act == Act::Sync { file: 2 },
+        left_out: |act| *act == Act::Sync { file: 3 },
         says: "the text of message b",
     },
     Control {
