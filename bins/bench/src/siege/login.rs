@@ -39,8 +39,8 @@ pub fn login_times(siege: &Siege) -> io::Result<Outcome> {
             Some(open) => open,
             None => {
                 let mut fresh = besieged.connect()?;
-                fresh.expect("", "220")?;
-                fresh.expect("EHLO guess.example", "250")?;
+                fresh.exchange("", "220")?;
+                fresh.exchange("EHLO guess.example", "250")?;
                 fresh
             }
         };
@@ -58,7 +58,7 @@ pub fn login_times(siege: &Siege) -> io::Result<Outcome> {
         if turn % 2 == 0 {
             talk = Some(open);
         } else {
-            open.expect("QUIT", "221")?;
+            open.exchange("QUIT", "221")?;
         }
     }
     outcome

@@ -17,9 +17,9 @@ pub fn recipients(siege: &Siege) -> io::Result<Outcome> {
     besieged.honest(&mut outcome);
     let before = besieged.memory_kib("VmRSS:")?;
     let mut talk = besieged.connect()?;
-    talk.expect("", "220")?;
-    talk.expect("HELO many.example", "250")?;
-    talk.expect("MAIL FROM:<a@b.example>", "250")?;
+    talk.exchange("", "220")?;
+    talk.exchange("HELO many.example", "250")?;
+    talk.exchange("MAIL FROM:<a@b.example>", "250")?;
     let (mut taken, mut refused) = (0, 0);
     for first in (0..siege.size).step_by(GROUP as usize) {
         let last = siege.size.min(first + GROUP);
@@ -37,8 +37,8 @@ pub fn recipients(siege: &Siege) -> io::Result<Outcome> {
         }
     }
     besieged.honest(&mut outcome);
-    talk.expect("RSET", "250")?;
-    talk.expect("QUIT", "221")?;
+    talk.exchange("RSET", "250")?;
+    talk.exchange("QUIT", "221")?;
     let grown = besieged.memory_kib("VmHWM:")?.saturating_sub(before);
     outcome.counts.push(("RCPT", u64::from(siege.size)));
     outcome.counts.push(("RCPT taken", taken));
@@ -61,18 +61,18 @@ pub fn header_lines(siege: &Siege) -> io::Result<Outcome> {
     besieged.honest(&mut outcome);
     let before = besieged.memory_kib("VmRSS:")?;
     let mut talk = besieged.connect()?;
-    talk.expect("", "220")?;
-    talk.expect("HELO many.example", "250")?;
-    talk.expect("MAIL FROM:<a@b.example>", "250")?;
-    talk.expect("RCPT TO:<archive>", "250")?;
-    talk.expect("DATA", "354")?;
+    talk.exchange("", "220")?;
+    talk.exchange("HELO many.example", "250")?;
+    talk.exchange("MAIL FROM:<a@b.example>", "250")?;
+    talk.exchange("RCPT TO:<archive>", "250")?;
+    talk.exchange("DATA", "354")?;
     for first in (0..siege.size).step_by(GROUP as usize) {
         let last = siege.size.min(first + GROUP);
         let lines: String = (first..last).map(|n| format!("X-{n}: y\r\n")).collect();
         talk.send(lines.as_bytes())?;
     }
-    talk.expect("\r\ntext\r\n.", "552 5.6.0")?;
-    talk.expect("NOOP", "250")?;
+    talk.exchange("\r\ntext\r\n.", "552 5.6.0")?;
+    talk.exchange("NOOP", "250")?;
     besieged.honest(&mut outcome);
     let grown = besieged.memory_kib("VmHWM:")?.saturating_sub(before);
     outcome.counts.push(("header lines", u64::from(siege.size)));

@@ -94,13 +94,13 @@ impl Besieged {
     /// An honest client's message; it must be taken.
     fn honest(&self, outcome: &mut Outcome) {
         let sent = self.connect().and_then(|mut talk| {
-            talk.expect("", "220")?;
-            talk.expect("HELO honest.example", "250")?;
-            talk.expect("MAIL FROM:<a@b.example>", "250")?;
-            talk.expect("RCPT TO:<archive>", "250")?;
-            talk.expect("DATA", "354")?;
-            talk.expect("Subject: honest\r\n\r\nx\r\n.", "250")?;
-            talk.expect("QUIT", "221")
+            talk.exchange("", "220")?;
+            talk.exchange("HELO honest.example", "250")?;
+            talk.exchange("MAIL FROM:<a@b.example>", "250")?;
+            talk.exchange("RCPT TO:<archive>", "250")?;
+            talk.exchange("DATA", "354")?;
+            talk.exchange("Subject: honest\r\n\r\nx\r\n.", "250")?;
+            talk.exchange("QUIT", "221")
         });
         match sent {
             Ok(_) => match outcome.counts.iter_mut().find(|(name, _)| *name == HONEST) {

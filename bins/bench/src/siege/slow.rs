@@ -104,9 +104,9 @@ define(`confMAX_DAEMON_CHILDREN', `{places}')dnl
             stalled.push(talk);
             continue;
         }
-        talk.expect("", "220")?;
-        talk.expect("EHLO flood.example", "250")?;
-        talk.expect("STARTTLS", "220")?;
+        talk.exchange("", "220")?;
+        talk.exchange("EHLO flood.example", "250")?;
+        talk.exchange("STARTTLS", "220")?;
         if number % 4 == 3 {
             talk.send(b"\x16\x03\x01\xff\xff this is no ClientHello at all\r\n")?;
             garbage += 1;

@@ -51,7 +51,7 @@ impl Talk {
     }
 
     /// As [`Talk::say`]; another reply than one that begins so is an error.
-    pub(super) fn expect(&mut self, line: &str, want: &str) -> io::Result<String> {
+    pub(super) fn exchange(&mut self, line: &str, want: &str) -> io::Result<String> {
         let reply = self.say(line)?;
         match reply.starts_with(want) {
             true => Ok(reply),
