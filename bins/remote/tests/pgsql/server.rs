@@ -164,31 +164,7 @@ impl Server {
 
     /// Runs statements as the superuser; what they give, unaligned.
     pub(crate) fn sql(&self, text: &str) -> String {
-        let mut command = self.command("psql");
-        command
-            .arg("-h")
-            .arg(self.dir.path())
-            .arg("-p")
-            .arg(self.port.to_string());
-        command.args([
-            "-U",
-            "admin",
-            "-d",
-            "postgres",
-            "-XAtq",
-            "-v",
-            "ON_ERROR_STOP=1",
-            "-c",
-            text,
-        ]);
-        let ran = command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&ran.stderr);
-        assert!(ran.status.success(), "{text}: {said}");
-        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+        self.sql_in("postgres", text)
     }
 
     /// A database of its own, so that tests do not see each other's maps.
