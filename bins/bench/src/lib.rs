@@ -5,5 +5,6 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+pub mod anything;
 pub mod fire;
 pub mod siege;

@@ -9,8 +9,6 @@
     missing_docs
 )]
 
-#[path = "../machine/anything.rs"]
-mod anything;
 #[allow(dead_code)]
 #[path = "../server/certificates.rs"]
 mod certificates;

@@ -7,8 +7,6 @@
     missing_docs
 )]
 
-#[path = "../machine/anything.rs"]
-mod anything;
 mod name_server;
 mod play;
 mod site;

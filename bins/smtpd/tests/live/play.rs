@@ -9,8 +9,8 @@ use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 use serde_json::Value;
 
-use crate::anything::Anything;
 use crate::site::Running;
+use bench::anything::Anything;
 
 /// A client, in clear or under TLS.
 enum Client {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use crate::anything::Anything;
+use bench::anything::Anything;
 
 /// A connection.
 pub(crate) struct Client {

@@ -6,7 +6,7 @@ use rustls::{DigitallySignedStruct, SignatureScheme};
 
 /// Takes any certificate.
 #[derive(Debug)]
-pub(crate) struct Anything;
+pub struct Anything;
 
 impl ServerCertVerifier for Anything {
     fn verify_server_cert(
