@@ -26,6 +26,7 @@
 
 mod calls;
 mod files;
+pub mod passing;
 mod reach;
 
 use std::io;

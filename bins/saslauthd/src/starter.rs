@@ -16,8 +16,7 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
-use std::io::{self, IoSlice, IoSliceMut};
-use std::mem::MaybeUninit;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::PathBuf;
@@ -26,11 +25,9 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
+use confine::passing;
 use rustix::io::Errno;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
 /// First argument of the starter; how its workers speak to standard error follows, then the
 /// arguments of a worker.
@@ -203,50 +200,15 @@ fn send(
     fd: Option<BorrowedFd<'_>>,
 ) -> io::Result<()> {
     let [a, b, c, d] = number.to_be_bytes();
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let passed = fd.map(|fd| [fd]);
-    if let Some(passed) = &passed {
-        control.push(SendAncillaryMessage::ScmRights(passed));
-    }
-    let word = [verb, a, b, c, d];
-    loop {
-        let sent = rustix::net::sendmsg(
-            channel,
-            &[IoSlice::new(&word)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        );
-        match sent {
-            Err(Errno::INTR) => {}
-            sent => return Ok(sent.map(drop)?),
-        }
-    }
+    passing::send(channel, &[verb, a, b, c, d], fd)
 }
 
 type Word = (u8, u32, Option<OwnedFd>);
 
 /// The next word; `None` when the other end has gone.
 fn receive(channel: BorrowedFd<'_>) -> io::Result<Option<Word>> {
-    loop {
-        let mut word = [0; 5];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = rustix::net::recvmsg(
-            channel,
-            &mut [IoSliceMut::new(&mut word)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        );
-        let got = match got {
-            Err(Errno::INTR) => continue,
-            got => got?,
-        };
-        let fd = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        let [verb, a, b, c, d] = word;
-        return Ok((got.bytes > 0).then(|| (verb, u32::from_be_bytes([a, b, c, d]), fd)));
-    }
+    let mut word = [0; 5];
+    let received = passing::receive(channel, &mut word)?;
+    let [verb, a, b, c, d] = word;
+    Ok(received.map(|fd| (verb, u32::from_be_bytes([a, b, c, d]), fd)))
 }

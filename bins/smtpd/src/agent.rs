@@ -18,8 +18,7 @@ mod brief;
 mod serve;
 
 use std::fs::File;
-use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::mem::MaybeUninit;
+use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -30,10 +29,8 @@ use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use rustix::net::{
-    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
-    SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
-};
+use confine::passing;
+use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::io::Interest;
@@ -250,7 +247,7 @@ impl Agent {
     /// Hands the agent a piece of work.
     fn begin(&self, request: &Request) -> io::Result<UnixStream> {
         let (mut stream, theirs) = UnixStream::pair()?;
-        pass(self.channel.as_fd(), b"work", theirs.as_fd())?;
+        passing::send(self.channel.as_fd(), b"work", Some(theirs.as_fd()))?;
         if !matches!(request, Request::Run { .. }) {
             stream.set_read_timeout(Some(PATIENCE))?;
         }
@@ -259,41 +256,13 @@ impl Agent {
     }
 }
 
-/// Sends a word and a descriptor.
-fn pass(socket: BorrowedFd<'_>, word: &[u8], passed: BorrowedFd<'_>) -> io::Result<()> {
-    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = SendAncillaryBuffer::new(&mut space);
-    let passed = [passed];
-    control.push(SendAncillaryMessage::ScmRights(&passed));
-    let word = [IoSlice::new(word)];
-    rustix::net::sendmsg(socket, &word, &mut control, SendFlags::NOSIGNAL)?;
-    Ok(())
-}
-
 /// The next descriptor that is sent; `None` when the other end has gone.
 fn next_passed(socket: BorrowedFd<'_>) -> io::Result<Option<OwnedFd>> {
     loop {
-        let mut word = [0; 16];
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = RecvAncillaryBuffer::new(&mut space);
-        let got = rustix::net::recvmsg(
-            socket,
-            &mut [IoSliceMut::new(&mut word)],
-            &mut control,
-            RecvFlags::CMSG_CLOEXEC,
-        );
-        let got = match got {
-            Err(rustix::io::Errno::INTR) => continue,
-            got => got?,
-        };
-        let passed = control.drain().find_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
-            _ => None,
-        });
-        match passed {
-            Some(fd) => return Ok(Some(fd)),
-            None if got.bytes == 0 => return Ok(None),
-            None => {}
+        match passing::receive(socket, &mut [0; 16])? {
+            Some(None) => {}
+            Some(passed) => return Ok(passed),
+            None => return Ok(None),
         }
     }
 }

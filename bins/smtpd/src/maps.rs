@@ -6,6 +6,7 @@ use libmaps::decision::Traced;
 use libmaps::map::{Entries, Map, MapName, StoreError};
 use libmaps::policy::live_maps;
 use libmaps::policy::maps::Maps;
+use libmaps::policy::route::canonify::{Addressing, HostNames};
 use libmaps::policy::route::tables::RouteTables;
 use libmaps::rhs::Rhs;
 use libmaps::site::Site;
@@ -29,6 +30,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// How addresses are read and routed by the maps of this moment.
+    pub fn addressing<'a>(
+        &'a self,
+        site: &'a Site,
+        names: &'a dyn HostNames,
+        daemon_flags: &'a str,
+    ) -> Addressing<'a, Arc<dyn Map>> {
+        Addressing {
+            site,
+            tables: &self.routes,
+            names,
+            daemon_flags,
+        }
+    }
+
     /// The alias table.
     ///
     /// # Errors

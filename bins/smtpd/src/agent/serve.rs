@@ -20,7 +20,7 @@ use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
 
 use super::brief;
-use super::{Reply, Request, Text, next_passed, pass, read_frame, write_frame};
+use super::{Reply, Request, Text, next_passed, passing, read_frame, write_frame};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::deliver::forward_file::{Unread, read_trusted};
 use crate::deliver::frame::FrameReader;
@@ -109,7 +109,7 @@ fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
         Request::Include { path } => match open_include(&path, &allowed) {
             Ok(file) => {
                 write_frame(&mut stream, &Reply::Opened)?;
-                return pass(stream.as_fd(), b"f", file.as_fd());
+                return passing::send(stream.as_fd(), b"f", Some(file.as_fd()));
             }
             Err(reply) => reply,
         },

@@ -3,7 +3,6 @@
 
 use libmaps::policy::facts::Facts;
 use libmaps::policy::rewrite::AddressRole;
-use libmaps::policy::route::canonify::Addressing;
 
 use super::with_names;
 use crate::maps::Snapshot;
@@ -18,12 +17,7 @@ pub(crate) async fn local_form(
 ) -> Vec<u8> {
     let mut facts = Facts::new();
     let (rewritten, _) = with_names(world, &mut facts, |names| {
-        let addressing = Addressing {
-            site: &world.site,
-            tables: &snapshot.routes,
-            names,
-            daemon_flags: "",
-        };
+        let addressing = snapshot.addressing(&world.site, names, "");
         let mailer = world.site.mailers.get(&world.site.mailers.local)?;
         addressing.rewrite(role, mailer, address).ok()
     })

@@ -7,7 +7,7 @@ use libmaps::decision::LookupError;
 use libmaps::map::{Entries, Map, MapName, StoreError};
 use libmaps::policy::expand::{Expander, Expansion, State};
 use libmaps::policy::facts::{Answer as Found, Facts, Need};
-use libmaps::policy::route::canonify::{Addressing, HostNames};
+use libmaps::policy::route::canonify::HostNames;
 use libmaps::reply::{Reply, Status};
 use libmaps::rhs::Rhs;
 use libmaps::table::aliases::AliasTable;
@@ -168,12 +168,7 @@ impl Consultant {
         let world = std::sync::Arc::clone(&self.world);
         let (snapshot, flags) = (self.snapshot.clone(), self.client.daemon_flags.clone());
         let (routed, _) = with_names(&world, &mut self.facts, |names| {
-            let addressing = Addressing {
-                site: &world.site,
-                tables: &snapshot.routes,
-                names,
-                daemon_flags: &flags,
-            };
+            let addressing = snapshot.addressing(&world.site, names, &flags);
             addressing.route(path.asked())
         })
         .await;
@@ -212,12 +207,7 @@ impl Consultant {
         let flags = self.client.daemon_flags.clone();
         let (expanded, names) = with_names(&world, &mut self.facts, |names| {
             let expander = Expander {
-                addressing: Addressing {
-                    site: &world.site,
-                    tables: &snapshot.routes,
-                    names,
-                    daemon_flags: &flags,
-                },
+                addressing: snapshot.addressing(&world.site, names, &flags),
                 aliases: &aliases,
                 users: &world.users,
                 includes: &ServerIncludes { site: &world.site },
@@ -254,12 +244,7 @@ impl Consultant {
         let flags = self.client.daemon_flags.clone();
         let (expanded, _) = with_names(&world, &mut self.facts, |names| {
             let expander = Expander {
-                addressing: Addressing {
-                    site: &world.site,
-                    tables: &snapshot.routes,
-                    names,
-                    daemon_flags: &flags,
-                },
+                addressing: snapshot.addressing(&world.site, names, &flags),
                 aliases: &aliases,
                 users: &world.users,
                 includes: &ServerIncludes { site: &world.site },

@@ -6,10 +6,8 @@ use std::sync::Arc;
 
 use libmaps::address::in_brackets;
 use libmaps::decision::LookupError;
-use libmaps::map::Map;
 use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
 use libmaps::policy::route::MailerTriple;
-use libmaps::policy::route::canonify::{Addressing, HostNames};
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
 
@@ -175,7 +173,7 @@ async fn expansion(
     };
     let (expanded, used) = with_names(world, &mut facts, |names| {
         let expander = Expander {
-            addressing: addressing(world, snapshot, daemon_flags, names),
+            addressing: snapshot.addressing(&world.site, names, daemon_flags),
             aliases: &aliases,
             users: &world.users,
             includes: &ServerIncludes { site: &world.site },
@@ -190,7 +188,7 @@ async fn expansion(
     // there for just this.
     if let (Certainty::NameServerDown, What::Recipient(address, _)) = (used.certainty, what) {
         let (_, own) = with_names(world, &mut facts, |names| {
-            let addressing = addressing(world, snapshot, daemon_flags, names);
+            let addressing = snapshot.addressing(&world.site, names, daemon_flags);
             addressing.route(&in_brackets(address)).is_ok()
         })
         .await;
@@ -200,20 +198,6 @@ async fn expansion(
         }
     }
     expanded.map_err(Unexpanded::Lookup)
-}
-
-fn addressing<'a>(
-    world: &'a World,
-    snapshot: &'a Snapshot,
-    daemon_flags: &'a str,
-    names: &'a dyn HostNames,
-) -> Addressing<'a, Arc<dyn Map>> {
-    Addressing {
-        site: &world.site,
-        tables: &snapshot.routes,
-        names,
-        daemon_flags,
-    }
 }
 
 /// An address of an expansion that comes to nothing.
