@@ -38,12 +38,13 @@ use tokio::io::unix::AsyncFd;
 
 use crate::deliver::frame::FrameWriter;
 use crate::deliver::outcome::{Fate, Outcome};
+use crate::deliver::program;
 
 pub use serve::serve;
 
 /// Longest request or reply: a `.forward` file of its greatest length, and room.
 const MAX_OCTETS: usize = 512 * 1024;
-/// Longest wait for an answer, but for a program's.
+/// Longest wait for an answer; a program has its own time before.
 const PATIENCE: Duration = Duration::from_secs(90);
 
 /// What the agent is asked.
@@ -248,9 +249,12 @@ impl Agent {
     fn begin(&self, request: &Request) -> io::Result<UnixStream> {
         let (mut stream, theirs) = UnixStream::pair()?;
         passing::send(self.channel.as_fd(), b"work", Some(theirs.as_fd()))?;
-        if !matches!(request, Request::Run { .. }) {
-            stream.set_read_timeout(Some(PATIENCE))?;
-        }
+        let patience = match request {
+            Request::Run { .. } => program::PATIENCE.whole + PATIENCE,
+            _ => PATIENCE,
+        };
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
         write_frame(&mut stream, request)?;
         Ok(stream)
     }

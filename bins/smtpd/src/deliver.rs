@@ -16,6 +16,7 @@ pub(crate) mod frame;
 pub(crate) mod include_file;
 mod lmtp;
 pub mod outcome;
+mod process;
 pub(crate) mod program;
 mod text;
 

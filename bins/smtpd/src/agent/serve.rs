@@ -135,6 +135,7 @@ fn work(mut stream: UnixStream, place: &Place) -> io::Result<()> {
             uid,
             gid,
         } => {
+            stream.set_read_timeout(Some(program::PATIENCE.whole))?;
             let mut text = FrameReader::new(stream.try_clone()?);
             let program = Program {
                 path,

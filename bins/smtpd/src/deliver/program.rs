@@ -1,24 +1,22 @@
 //! Programs that take a message on their standard input.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Duration;
 
 use libmaps::sysexits::SysExit;
 
 use super::outcome::Outcome;
+use super::process::{Ended, MAX_SAID, Patience, Process};
 use crate::agent::{self, Agent, Reply, Request};
 
-/// Longest run of a program.
-const PATIENCE: Duration = Duration::from_secs(3600);
-/// How long the output of a program that has ended is waited for: what it left behind may
-/// hold it open.
-const GRACE: Duration = Duration::from_millis(500);
-/// Most octets of its complaints that are kept.
-const MAX_COMPLAINT: usize = 400;
+/// How long a program runs at the most.
+pub(crate) const PATIENCE: Patience = Patience {
+    whole: Duration::from_secs(3600),
+    left_behind: Duration::from_secs(60),
+};
 
 /// As whom a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +53,14 @@ pub(crate) fn run(
     if let (Some(agent), Some(run_as)) = (agent::running(), program.run_as) {
         return by_agent(agent, program, run_as, feed);
     }
+    run_within(PATIENCE, program, feed)
+}
+
+fn run_within(
+    patience: Patience,
+    program: Program,
+    feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Outcome {
     let mut command = Command::new(&program.path);
     command
         .args(&program.args)
@@ -66,66 +72,39 @@ pub(crate) fn run(
                 .folder
                 .as_deref()
                 .unwrap_or(std::path::Path::new("/")),
-        )
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .process_group(0);
+        );
     if let Some(RunAs { uid, gid }) = program.run_as {
         // std drops the supplementary groups when root becomes somebody else.
         command.uid(uid).gid(gid);
     }
-    let mut child = match command.spawn() {
-        Ok(child) => child,
+    let mut process = match Process::start(command, patience) {
+        Ok(process) => process,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{}: {error}", program.path.display());
             return Outcome::deferred(text).with_status("4.3.5");
         }
         Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
     };
-    let group = i32::try_from(child.id()).unwrap_or(0);
-    let begun = Watchdog::start(group).and_then(|watchdog| {
-        // From the start: a program that writes must not wait for us while we write to it.
-        let out = child.stdout.take().map(Drain::start).transpose()?;
-        let err = child.stderr.take().map(Drain::start).transpose()?;
-        Ok((watchdog, out, err))
-    });
-    let (watchdog, out, err) = match begun {
-        Ok(begun) => begun,
-        Err(error) => {
-            // It has read nothing yet.
-            let _ = child.kill();
-            let _ = child.wait();
-            return Outcome::deferred(error.to_string()).with_status("4.3.0");
-        }
-    };
-    let fed = match child.stdin.take() {
-        Some(mut input) => {
-            let fed = feed(&mut input);
-            // Before it sees the end of its input: half a message is none.
-            if broken_off(&fed).is_some() {
-                end_group(group);
-            }
-            fed
-        }
-        None => Ok(()),
-    };
-    let ended = child.wait();
-    watchdog.stop();
-    let status = match ended {
-        Ok(status) => status,
-        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
-    };
-    let until = Instant::now() + GRACE;
-    let said = |drain: Option<Drain>| drain.map_or_else(Vec::new, |drain| drain.said(until));
-    let complaint = complaint(&said(out), &said(err));
+    let fed = feed(&mut process);
+    // Before it sees the end of its input: half a message is none.
+    if broken_off(&fed).is_some() {
+        process.kill();
+    }
+    let ended = process.finish();
     if let Some(error) = broken_off(&fed) {
         return Outcome::deferred(error.to_string()).with_status("4.3.0");
     }
+    let Ended { status, out, err } = match ended {
+        Ok(ended) => ended,
+        Err(error) => {
+            let text = format!("{}: {error}", program.path.display());
+            return Outcome::deferred(text).with_status("4.3.0");
+        }
+    };
     match status.code() {
         // A program that succeeds without reading all of it has what it wanted.
         Some(0) => Outcome::sent(),
-        Some(code) => by_exit(code, complaint),
+        Some(code) => by_exit(code, complaint(&out, &err)),
         None => {
             let text = format!("{}: killed", program.path.display());
             Outcome::deferred(text).with_status("4.3.0")
@@ -137,14 +116,6 @@ pub(crate) fn run(
 fn broken_off(fed: &io::Result<()>) -> Option<&io::Error> {
     let error = fed.as_ref().err()?;
     (error.kind() != io::ErrorKind::BrokenPipe).then_some(error)
-}
-
-#[allow(unsafe_code)] // kill(2) of a process group has no safe form in std.
-fn end_group(group: i32) {
-    if group > 1 {
-        // SAFETY: numbers only; the group is our child's, which nobody has waited for yet.
-        unsafe { libc::kill(-group, libc::SIGKILL) };
-    }
 }
 
 /// Has the agent run it (RunAsUser).
@@ -169,7 +140,8 @@ fn by_agent(
     }
 }
 
-fn by_exit(code: i32, complaint: String) -> Outcome {
+/// What an exit says of the mail (sysexits(3)), and what the program said.
+pub(super) fn by_exit(code: i32, complaint: String) -> Outcome {
     let text = |what: &str| match complaint.as_str() {
         "" => what.to_owned(),
         said => format!("{what}: {said}"),
@@ -203,75 +175,15 @@ fn by_exit(code: i32, complaint: String) -> Outcome {
 
 fn complaint(out: &[u8], err: &[u8]) -> String {
     let text = if err.is_empty() { out } else { err };
-    let text = String::from_utf8_lossy(
-        text.get(..MAX_COMPLAINT.min(text.len()))
-            .unwrap_or_default(),
-    );
+    let text = String::from_utf8_lossy(text.get(..MAX_SAID.min(text.len())).unwrap_or_default());
     text.split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
-/// Reads what a program prints to its end, on a thread of its own, and keeps the beginning.
-struct Drain {
-    kept: Arc<Mutex<Vec<u8>>>,
-    ended: mpsc::Receiver<()>,
-}
-
-impl Drain {
-    fn start(mut from: impl Read + Send + 'static) -> io::Result<Self> {
-        let kept = Arc::new(Mutex::new(Vec::new()));
-        let (end, ended) = mpsc::channel();
-        let keeps = Arc::clone(&kept);
-        std::thread::Builder::new().spawn(move || {
-            let mut buffer = [0; 8192];
-            loop {
-                let read = match from.read(&mut buffer) {
-                    Ok(0) => break,
-                    Ok(read) => buffer.get(..read).unwrap_or_default(),
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(_) => break,
-                };
-                let mut kept = keeps.lock().unwrap_or_else(PoisonError::into_inner);
-                let room = MAX_COMPLAINT.saturating_sub(kept.len()).min(read.len());
-                kept.extend_from_slice(read.get(..room).unwrap_or_default());
-                // Nobody waits any more: whoever still prints gets SIGPIPE.
-                if Arc::strong_count(&keeps) == 1 {
-                    break;
-                }
-            }
-            let _ = end.send(());
-        })?;
-        Ok(Drain { kept, ended })
-    }
-
-    /// What came until the end, or until then.
-    fn said(self, until: Instant) -> Vec<u8> {
-        let left = until.saturating_duration_since(Instant::now());
-        let _ = self.ended.recv_timeout(left);
-        std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-/// Ends a program, and what it started, after too long a run.
-struct Watchdog(mpsc::Sender<()>);
-
-impl Watchdog {
-    fn start(group: i32) -> io::Result<Self> {
-        let (stop, stopped) = mpsc::channel();
-        std::thread::Builder::new().spawn(move || {
-            if stopped.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
-                end_group(group);
-            }
-        })?;
-        Ok(Watchdog(stop))
-    }
-
-    fn stop(self) {
-        let _ = self.0.send(());
-    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc;
+
+    use super::super::outcome::Fate;
     use super::*;
 
     fn sh(script: &str) -> Outcome {
@@ -325,6 +237,72 @@ mod tests {
         let outcome = sh_with("yes | head -c 20000000; exit 69", b"");
         assert_eq!(outcome.status, "5.0.0");
         assert!(outcome.text.len() < 500, "{}", outcome.text.len());
+    }
+
+    /// The octets of more than a pipe holds, to a program that leaves a process behind. Its
+    /// number stands in a file, so that it ends with the test.
+    fn leaves_behind(script: &str, patience: Patience) -> Outcome {
+        let dir = tempfile::tempdir().unwrap();
+        let number = dir.path().join("number");
+        let program = Program {
+            path: "/bin/sh".into(),
+            args: vec!["-c".into(), script.into(), number.display().to_string()],
+            folder: None,
+            run_as: None,
+        };
+        let (done, ended) = mpsc::channel();
+        std::thread::spawn(move || {
+            let text = vec![b'x'; 300_000];
+            done.send(run_within(patience, program, |out| out.write_all(&text)))
+        });
+        let outcome = ended.recv_timeout(Duration::from_secs(60));
+        let number = std::fs::read_to_string(number).unwrap_or_default();
+        let _ = Command::new("kill").args(["-KILL", number.trim()]).status();
+        outcome.unwrap()
+    }
+
+    #[test]
+    fn an_input_that_is_held_open_and_not_read_is_given_up() {
+        let held = "exec 3<&0; setsid sleep 600 <&3 >/dev/null 2>&1 & echo $! > \"$0\"";
+        let brief = Patience {
+            left_behind: Duration::from_millis(50),
+            ..PATIENCE
+        };
+        let outcome = leaves_behind(&format!("{held}; exit 0"), brief);
+        assert_eq!(outcome, Outcome::sent());
+        let outcome = leaves_behind(&format!("{held}; exit 75"), brief);
+        assert_eq!(outcome.status, "4.2.0");
+        // Neither does one that still runs hold it for good.
+        let brief = Patience {
+            whole: Duration::from_millis(300),
+            ..PATIENCE
+        };
+        let outcome = leaves_behind(&format!("{held}; exec sleep 600"), brief);
+        assert_eq!(outcome.fate, Fate::Deferred);
+        assert_eq!(outcome.status, "4.3.0");
+    }
+
+    #[test]
+    fn what_was_left_behind_may_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("copy");
+        let program = Program {
+            path: "/bin/sh".into(),
+            args: vec![
+                "-c".into(),
+                "exec 3<&0; (sleep 0.2; cat <&3 > \"$0.new\"; mv \"$0.new\" \"$0\") & exit 0"
+                    .into(),
+                file.display().to_string(),
+            ],
+            folder: None,
+            run_as: None,
+        };
+        let text = vec![b'x'; 300_000];
+        assert_eq!(run(program, |out| out.write_all(&text)), Outcome::sent());
+        while !file.exists() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!(std::fs::read(file).unwrap(), text);
     }
 
     #[test]

@@ -1,0 +1,277 @@
+//! A program at work: its input, what it says, and its end.
+//!
+//! Nothing here waits for good. A program may leave its input unread or hang, and what it
+//! left behind may hold its input and its outputs open after it has ended; all of that has
+//! a limit of time, and none of it costs a thread.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
+use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+
+/// How long the output of a program that has ended is waited for: what it left behind may
+/// hold it open.
+const GRACE: Duration = Duration::from_millis(500);
+/// How long a program that was killed is waited for: it may hang in the kernel.
+const LAST_GRACE: Duration = Duration::from_secs(10);
+/// How often it is looked whether a program has ended, where the system can't tell.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Most octets of what a program says that are kept, of each output.
+pub(super) const MAX_SAID: usize = 400;
+
+/// How long a program may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// For its whole run.
+    pub(crate) whole: Duration,
+    /// For no octet of its input, once it has ended: what it left behind may still read.
+    pub(crate) left_behind: Duration,
+}
+
+/// A program that runs; written to, it gets its input.
+pub(super) struct Process {
+    child: Child,
+    group: i32,
+    /// Tells of its end; not every kernel has them.
+    pidfd: Option<OwnedFd>,
+    input: Option<ChildStdin>,
+    said: [Said; 2],
+    stage: Stage,
+    until: Instant,
+    left_behind: Duration,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    Runs,
+    /// It was killed, and has not ended yet.
+    Killed,
+    Ended(Instant),
+}
+
+/// A program that has ended.
+pub(super) struct Ended {
+    pub(super) status: ExitStatus,
+    /// The beginning of what it said.
+    pub(super) out: Vec<u8>,
+    /// The beginning of its complaints.
+    pub(super) err: Vec<u8>,
+}
+
+impl Process {
+    /// Starts it, with a process group of its own.
+    ///
+    /// # Errors
+    /// When it can't be run; then it has read nothing.
+    pub(super) fn start(mut command: Command, patience: Patience) -> io::Result<Self> {
+        let until = Instant::now() + patience.whole;
+        let mut child = std::os::unix::process::CommandExt::process_group(&mut command, 0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        match pipes(&mut child) {
+            Ok((input, said)) => Ok(Process {
+                group: i32::try_from(child.id()).unwrap_or(0),
+                pidfd: Pid::from_raw(i32::try_from(child.id()).unwrap_or(0))
+                    .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
+                child,
+                input,
+                said,
+                stage: Stage::Runs,
+                until,
+                left_behind: patience.left_behind,
+            }),
+            Err(error) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(error)
+            }
+        }
+    }
+
+    /// Kills it and what it started, as far as that is of its group still.
+    pub(super) fn kill(&mut self) {
+        if !matches!(self.stage, Stage::Ended(_)) {
+            self.stage = Stage::Killed;
+            self.until = self.until.min(Instant::now() + LAST_GRACE);
+        }
+        end_group(self.group);
+    }
+
+    /// Ends its input and waits for its end.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::TimedOut`] when it can't be killed.
+    pub(super) fn finish(mut self) -> io::Result<Ended> {
+        self.input = None;
+        let ended = loop {
+            if let Stage::Ended(at) = self.stage {
+                break at;
+            }
+            if Instant::now() < self.until {
+                self.attend(self.until)?;
+            } else if self.stage == Stage::Runs {
+                self.until = Instant::now() + LAST_GRACE;
+                self.kill();
+            } else {
+                let Process { mut child, .. } = self;
+                // Whenever the kernel lets it go, somebody has to wait for it.
+                let _ = std::thread::Builder::new().spawn(move || child.wait());
+                let text = "killed, and does not end";
+                return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+            }
+        };
+        let until = ended + GRACE;
+        while self.said.iter().any(|said| said.from.is_some()) && Instant::now() < until {
+            self.attend(until)?;
+        }
+        let [out, err] = self.said.map(|said| said.kept);
+        let status = self.child.wait()?;
+        Ok(Ended { status, out, err })
+    }
+
+    /// Waits until there may be something to do, and takes what it says meanwhile.
+    fn attend(&mut self, until: Instant) -> io::Result<()> {
+        let runs = !matches!(self.stage, Stage::Ended(_));
+        let mut left = until.saturating_duration_since(Instant::now());
+        if runs && self.pidfd.is_none() {
+            left = left.min(LOOK_EVERY);
+        }
+        let mut watched = Vec::with_capacity(4);
+        if let Some(pidfd) = self.pidfd.as_ref().filter(|_| runs) {
+            watched.push(PollFd::new(pidfd, PollFlags::IN));
+        }
+        if let Some(input) = &self.input {
+            watched.push(PollFd::new(input, PollFlags::OUT));
+        }
+        let outputs = self.said.iter().filter_map(|said| said.from.as_ref());
+        watched.extend(outputs.map(|from| PollFd::new(from, PollFlags::IN)));
+        let timeout = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: left.subsec_nanos().into(),
+        };
+        match poll(&mut watched, Some(&timeout)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+        self.said.iter_mut().for_each(Said::take);
+        if runs && self.has_ended()? {
+            self.stage = Stage::Ended(Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Whether it has; it is not waited for, so that its group stays its own.
+    fn has_ended(&self) -> io::Result<bool> {
+        let Some(pid) = Pid::from_raw(self.group) else {
+            return Ok(true);
+        };
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        match waitid(WaitId::Pid(pid), options) {
+            Ok(status) => Ok(status.is_some()),
+            Err(rustix::io::Errno::INTR) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+impl Write for Process {
+    /// [`io::ErrorKind::BrokenPipe`] where nobody reads any more, and
+    /// [`io::ErrorKind::TimedOut`] where its time is up.
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        let begun = Instant::now();
+        loop {
+            let Some(input) = &mut self.input else {
+                return Err(io::ErrorKind::BrokenPipe.into());
+            };
+            match input.write(octets) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                written => return written,
+            }
+            let now = Instant::now();
+            let until = match self.stage {
+                _ if now >= self.until => return Err(io::ErrorKind::TimedOut.into()),
+                Stage::Ended(at) if now >= begun.max(at) + self.left_behind => {
+                    return Err(io::ErrorKind::BrokenPipe.into());
+                }
+                Stage::Ended(at) => self.until.min(begun.max(at) + self.left_behind),
+                Stage::Runs | Stage::Killed => self.until,
+            };
+            self.attend(until)?;
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Our ends of its pipes, none of which blocks.
+fn pipes(child: &mut Child) -> io::Result<(Option<ChildStdin>, [Said; 2])> {
+    let input = child.stdin.take();
+    if let Some(input) = &input {
+        set_nonblocking(input)?;
+    }
+    let out = child.stdout.take().map(OwnedFd::from);
+    let err = child.stderr.take().map(OwnedFd::from);
+    Ok((input, [Said::of(out)?, Said::of(err)?]))
+}
+
+fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
+    let flags = fcntl_getfl(&fd)?;
+    Ok(fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?)
+}
+
+#[allow(unsafe_code)] // kill(2) of a process group has no safe form in std.
+fn end_group(group: i32) {
+    if group > 1 {
+        // SAFETY: numbers only; the group is our child's, which nobody has waited for yet.
+        unsafe { libc::kill(-group, libc::SIGKILL) };
+    }
+}
+
+/// What a program says on one of its outputs: all is taken, the beginning is kept.
+struct Said {
+    from: Option<File>,
+    kept: Vec<u8>,
+}
+
+impl Said {
+    fn of(from: Option<OwnedFd>) -> io::Result<Self> {
+        if let Some(from) = &from {
+            set_nonblocking(from)?;
+        }
+        Ok(Said {
+            from: from.map(File::from),
+            kept: Vec::new(),
+        })
+    }
+
+    /// Takes a block of what is there.
+    fn take(&mut self) {
+        let mut buffer = [0; 8192];
+        let Some(from) = &mut self.from else {
+            return;
+        };
+        match from.read(&mut buffer) {
+            Ok(octets @ 1..) => {
+                let room = MAX_SAID.saturating_sub(self.kept.len()).min(octets);
+                self.kept
+                    .extend_from_slice(buffer.get(..room).unwrap_or_default());
+            }
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+                ) => {}
+            Ok(_) | Err(_) => self.from = None,
+        }
+    }
+}
