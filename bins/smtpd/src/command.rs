@@ -9,7 +9,7 @@ use std::time::Duration;
 use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
 
-use crate::deliver::copy::write_framed_file;
+use crate::deliver::copy::{exit_of_file, write_framed_file};
 use crate::log::{Log, Target};
 use crate::server::{self, Confinement, ServerError, Start};
 
@@ -173,13 +173,7 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
         Ok(()) => SysExit::Ok.into(),
         Err(error) => {
             eprintln!("{}: {error}", Path::new(path).display());
-            match error.kind() {
-                std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::NotFound => {
-                    SysExit::CantCreate
-                }
-                _ => SysExit::TempFail,
-            }
-            .into()
+            exit_of_file(&words, &error).into()
         }
     }
 }

@@ -112,6 +112,19 @@ impl Site {
         panic!("{file}: {want:?} is not in {text:?}");
     }
 
+    /// What mailq says once it says this.
+    fn listed_until(&self, is_it: impl Fn(&str) -> bool) -> String {
+        let mut listed = String::new();
+        for _ in 0..1200 {
+            listed = self.mailq(&[]);
+            if is_it(&listed) {
+                return listed;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{listed}");
+    }
+
     fn mailq(&self, args: &[&str]) -> String {
         let out = Command::new(env!("CARGO_BIN_EXE_mailq"))
             .arg("--root")
@@ -280,6 +293,27 @@ fn what_can_t_be_delivered_now_stays_and_is_shown() {
     assert!(site.mailq(&[]).contains(&format!("{id}H")));
     site.mailq(&["remove", id]);
     assert!(site.mailq(&[]).contains("is empty"));
+}
+
+#[test]
+fn mail_waits_for_mailboxes_that_are_not_mounted() {
+    let site = start("todir: /open/bob/Maildir/\n", |root| {
+        fs::rename(root.join("var/mail"), root.join("var/unmounted")).unwrap();
+    });
+    for to in ["bob", "todir"] {
+        site.send(to);
+    }
+    let deferred = |listed: &str| listed.matches("(Deferred: ").count() == 2;
+    let listed = site.listed_until(deferred);
+    assert!(listed.contains("/open/bob/Maildir"), "{listed}");
+    let root = site.root.path();
+    assert!(!root.join("open/bob").exists());
+    fs::rename(root.join("var/unmounted"), root.join("var/mail")).unwrap();
+    fs::create_dir(root.join("open/bob")).unwrap();
+    fs::set_permissions(root.join("open/bob"), fs::Permissions::from_mode(0o777)).unwrap();
+    site.mailq(&["run"]);
+    site.text_with("var/mail/bob", "hello");
+    site.listed_until(|listed| listed.contains("is empty"));
 }
 
 #[test]

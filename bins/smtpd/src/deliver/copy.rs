@@ -10,6 +10,7 @@ use libmaps::policy::rewrite::AddressRole;
 use libmaps::site::Site;
 use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
+use libmaps::sysexits::SysExit;
 
 use tokio::sync::Semaphore;
 
@@ -387,17 +388,29 @@ fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
         .and_then(|()| write_file(words, path, &mut whole.as_slice()));
     match done {
         Ok(()) => Outcome::sent(),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            Outcome::failed("5.2.0", format!("{}: {error}", path.display()))
-        }
         Err(error) => {
-            let status = match error.kind() {
-                io::ErrorKind::QuotaExceeded => "4.2.2",
-                io::ErrorKind::StorageFull => "4.3.1",
-                _ => "4.2.0",
-            };
-            Outcome::deferred(format!("{}: {error}", path.display())).with_status(status)
+            let text = format!("{}: {error}", path.display());
+            match error.kind() {
+                io::ErrorKind::QuotaExceeded => Outcome::deferred(text).with_status("4.2.2"),
+                io::ErrorKind::StorageFull => Outcome::deferred(text).with_status("4.3.1"),
+                _ => program::by_exit(exit_of_file(words, &error).code().into(), text),
+            }
         }
+    }
+}
+
+/// How a file that could not be written is told of. Mailboxes and Maildirs are never given
+/// up: what keeps us out may be a file system that is not mounted. A file that an alias or
+/// a `.forward` names fails for good where sendmail's `*file*` mailer does.
+#[must_use]
+pub fn exit_of_file(words: &[&str], error: &io::Error) -> SysExit {
+    let closed = matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
+    );
+    match words {
+        ["append", "fcntl"] if closed => SysExit::CantCreate,
+        _ => SysExit::TempFail,
     }
 }
 
@@ -445,5 +458,22 @@ impl Program {
                 ..self
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_that_aliases_name_are_given_up() {
+        let exit = |words: &[&str], kind: io::ErrorKind| exit_of_file(words, &kind.into());
+        for kind in [io::ErrorKind::NotFound, io::ErrorKind::PermissionDenied] {
+            assert_eq!(exit(&["append", "dotlock"], kind), SysExit::TempFail);
+            assert_eq!(exit(&["maildir", "mx.example"], kind), SysExit::TempFail);
+            assert_eq!(exit(&["append", "fcntl"], kind), SysExit::CantCreate);
+        }
+        let full = io::ErrorKind::StorageFull;
+        assert_eq!(exit(&["append", "fcntl"], full), SysExit::TempFail);
     }
 }

@@ -7,7 +7,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -77,18 +77,15 @@ fn end_last_line(file: &mut File, octets: u64) -> io::Result<()> {
     file.write_all(b"\n\n")
 }
 
-/// Adds `text` to a Maildir folder, making it where it is not there.
+/// Adds `text` to a Maildir folder, making it where it is not there. The folder above it
+/// is not made: where that is missing, a file system may not be mounted.
 ///
 /// # Errors
 /// What the system says.
 pub fn maildir(folder: &Path, host: &str, mut text: impl Read) -> io::Result<()> {
+    make_folder(folder)?;
     for part in ["tmp", "new", "cur"] {
-        let path = folder.join(part);
-        if !path.is_dir() {
-            let mut builder = fs::DirBuilder::new();
-            std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-            builder.recursive(true).create(&path)?;
-        }
+        make_folder(&folder.join(part))?;
     }
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
@@ -117,6 +114,32 @@ pub fn maildir(folder: &Path, host: &str, mut text: impl Read) -> io::Result<()>
         return Err(error);
     }
     File::open(folder.join("new"))?.sync_all()
+}
+
+/// Makes a folder that is not there; its name is durable when this returns.
+fn make_folder(path: &Path) -> io::Result<()> {
+    if path.is_dir() {
+        return Ok(());
+    }
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        // Another delivery was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        made => made?,
+    }
+    sync_folder_of(path)
+}
+
+/// Makes the name of a new file or folder durable. A folder that may be written to but not
+/// read can't be synced.
+fn sync_folder_of(path: &Path) -> io::Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    match File::open(folder) {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        opened => opened?.sync_all(),
+    }
 }
 
 /// A lock on the whole file that lasts until it is closed; waits with patience.
@@ -244,5 +267,8 @@ mod tests {
                 .count(),
             0
         );
+        let unmounted = dir.path().join("home/bob");
+        let error = maildir(&unmounted.join("Maildir"), "mx", &b"hello"[..]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }
