@@ -4,6 +4,8 @@
 //! file goes into the queue, is removed, the removal is synced, and only then may its
 //! message be tried. A server that ends in between finds the file at its next start, and
 //! the message under the file's id in the queue: nothing is lost and nothing comes twice.
+//! A removal that did not come off, or was not synced, is done again, whether or not the
+//! folder still lists the file.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -14,6 +16,7 @@ use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use libmaps::site::Site;
+use libmaps::store::disk::Disk;
 use tokio::task::JoinSet;
 
 use super::file::DropFault;
@@ -34,6 +37,8 @@ const REST: Duration = Duration::from_secs(30);
 const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// Most files taken between two looks at the folder.
 const MAX_AT_ONCE: usize = 1000;
+/// How often, and with what waits between, the folder is read at the start where that fails.
+const FIRST_READS: usize = 20;
 /// Files that are taken side by side.
 const BATCH: usize = 32;
 /// The user and group whose folder it is.
@@ -65,6 +70,13 @@ pub fn prepare(site: &Site) {
     }
 }
 
+/// Whether files were left for the next look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Left {
+    Nothing,
+    Some,
+}
+
 /// The folder, and who is trusted there.
 struct Place {
     submit: Submit,
@@ -77,7 +89,8 @@ pub struct Intake {
     place: Arc<Place>,
     /// The folder as it was when it was read last.
     seen: Option<(SystemTime, u64)>,
-    /// Messages of the queue that wait for the removal of their files.
+    /// Messages that wait for the removal of their files; of those that are just being taken
+    /// the queue may not know yet.
     held: HashSet<DropId>,
     /// Files that rest, and until when.
     resting: HashMap<DropId, Instant>,
@@ -101,7 +114,7 @@ impl Intake {
             resting: HashMap::new(),
             complaint: String::new(),
         };
-        for id in intake.complete().unwrap_or_default() {
+        for id in intake.complete_at_first(&now) {
             if now.queue.holds(id.as_str()) {
                 now.queue.hold_back(id.as_str());
                 intake.held.insert(id);
@@ -122,10 +135,31 @@ impl Intake {
         }
     }
 
-    /// Takes what is there now.
+    /// Takes all that is there now.
     pub async fn take_now(&mut self) {
         let world = current(&self.world);
-        self.take_all(&world).await;
+        while self.take_all(&world).await == Left::Some {}
+    }
+
+    /// The complete files at the start. Without knowing them a message may be tried while its
+    /// file is there, and once more when that is taken: a folder that is there and can't be
+    /// read is tried for a while.
+    fn complete_at_first(&self, world: &World) -> Vec<DropId> {
+        for _ in 1..FIRST_READS {
+            match self.complete() {
+                Ok(ids) => return ids,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Vec::new(),
+                Err(_) => std::thread::sleep(TICK),
+            }
+        }
+        self.complete().unwrap_or_else(|error| {
+            let folder = self.place.folder.display();
+            let text = format!(
+                "drop folder {folder}: {error}; dropped mail that the queue has may go out twice"
+            );
+            world.log.say(Level::Error, &text);
+            Vec::new()
+        })
     }
 
     /// Whether the folder must be read.
@@ -146,8 +180,8 @@ impl Intake {
         fresh
     }
 
-    async fn take_all(&mut self, world: &Arc<World>) {
-        let ids = match self.complete() {
+    async fn take_all(&mut self, world: &Arc<World>) -> Left {
+        let mut ids = match self.complete() {
             Ok(ids) => ids,
             Err(error) => {
                 let text = format!("drop folder {}: {error}", self.place.folder.display());
@@ -155,17 +189,24 @@ impl Intake {
                     world.log.say(Level::Warning, &text);
                     self.complaint = text;
                 }
-                return;
+                return Left::Nothing;
             }
         };
         self.complaint.clear();
-        let mut ids = ids;
+        // The file of one that waits may be gone already, and its name not for good.
+        let listed: HashSet<DropId> = ids.iter().cloned().collect();
+        ids.extend(self.held.difference(&listed).cloned());
         ids.retain(|id| !self.resting.contains_key(id));
         // The removals change the folder, so the rest is not forgotten.
+        let left = match ids.len() > MAX_AT_ONCE {
+            true => Left::Some,
+            false => Left::Nothing,
+        };
         ids.truncate(MAX_AT_ONCE);
         for batch in ids.chunks(BATCH) {
             self.take_batch(world, batch).await;
         }
+        left
     }
 
     /// Takes some files side by side: they share the syncs of the queue and of the folder.
@@ -180,6 +221,7 @@ impl Intake {
                 taken.push(id.clone());
                 continue;
             }
+            self.held.insert(id.clone());
             let (world, place, id) = (Arc::clone(world), Arc::clone(&self.place), id.clone());
             tasks.spawn(async move {
                 let result = take(&world, &place.submit, &place.folder, &id).await;
@@ -189,16 +231,20 @@ impl Intake {
         while let Some(done) = tasks.join_next().await {
             let Ok((id, result)) = done else { continue };
             match result {
-                Ok(()) => {
-                    self.held.insert(id.clone());
-                    taken.push(id);
+                Ok(()) => taken.push(id),
+                Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                    self.held.remove(&id);
                 }
-                Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(fault) if fault.is_temporary() => {
                     let text = format!("dropped message not taken: {fault}");
+                    self.held.remove(&id);
                     self.rest(world, id, &text);
                 }
-                Err(fault) => self.refuse(world, id, &fault),
+                Err(fault) => {
+                    if self.refuse(world, &id, &fault) {
+                        taken.push(id);
+                    }
+                }
             }
         }
         self.remove(world, taken).await;
@@ -209,12 +255,16 @@ impl Intake {
         if taken.is_empty() {
             return;
         }
-        let (place, ids) = (Arc::clone(&self.place), taken.clone());
-        let removed =
-            tokio::task::spawn_blocking(move || remove_for_good(&ids, &place.folder)).await;
-        let removed = removed.map_err(io::Error::other).and_then(|done| done);
-        for id in taken {
-            match &removed {
+        let (place, disk) = (Arc::clone(&self.place), world.queue.disk());
+        let ids = taken.clone();
+        let removing =
+            tokio::task::spawn_blocking(move || remove_for_good(&*disk, &ids, &place.folder));
+        let removed = removing.await.unwrap_or_else(|error| {
+            let failed = || Err(error.to_string());
+            taken.iter().map(|_| failed()).collect()
+        });
+        for (id, removed) in taken.into_iter().zip(removed) {
+            match removed {
                 Ok(()) => {
                     if self.held.remove(&id) {
                         world.queue.admit(id.as_str());
@@ -230,12 +280,12 @@ impl Intake {
         self.resting.insert(id, Instant::now() + REST);
     }
 
-    /// A file that can't be understood never will be: it is put aside. Where the queue holds
-    /// what tells its sender of that, this is let go then.
-    fn refuse(&mut self, world: &World, id: DropId, fault: &DropFault) {
+    /// A file that can't be understood never will be: it is put aside. True where the queue
+    /// holds what tells its sender of that: this is let go once the new name is durable.
+    fn refuse(&mut self, world: &World, id: &DropId, fault: &DropFault) -> bool {
         let told = world.queue.holds(id.as_str());
-        if told {
-            self.held.insert(id.clone());
+        if !told {
+            self.held.remove(id);
         }
         let (from, to) = (
             id.complete(&self.place.folder),
@@ -249,11 +299,12 @@ impl Intake {
                     to.display()
                 );
                 world.log.about(Level::Warning, id.as_str(), &text);
-                if told && self.held.remove(&id) {
-                    world.queue.admit(id.as_str());
-                }
+                told
             }
-            Err(error) => self.rest(world, id, &format!("{fault}; put aside: {error}")),
+            Err(error) => {
+                self.rest(world, id.clone(), &format!("{fault}; put aside: {error}"));
+                false
+            }
         }
     }
 
@@ -279,15 +330,22 @@ fn is_abandoned(entry: &fs::DirEntry) -> bool {
     changed.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > ABANDONED))
 }
 
-/// Removes the files; when this returns they do not come back.
-fn remove_for_good(ids: &[DropId], folder: &Path) -> io::Result<()> {
-    for id in ids {
-        match fs::remove_file(id.complete(folder)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-    }
-    fs::File::open(folder)?.sync_all()
+/// Removes the files. Those of which this says `Ok` do not come back; of each other it says
+/// why it may.
+fn remove_for_good(disk: &dyn Disk, ids: &[DropId], folder: &Path) -> Vec<Result<(), String>> {
+    let removed: Vec<io::Result<()>> = ids
+        .iter()
+        .map(|id| match disk.remove_file(&id.complete(folder)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        })
+        .collect();
+    let synced = disk.sync_folder(folder).map_err(|error| error.to_string());
+    let result = |removed: io::Result<()>| match removed {
+        Ok(()) => synced.clone(),
+        Err(error) => Err(error.to_string()),
+    };
+    removed.into_iter().map(result).collect()
 }
 
 /// What an administrator should know about the folder.
@@ -310,3 +368,7 @@ fn warn_about_folder(world: &World, folder: &Path) {
         world.log.say(Level::Warning, &text);
     }
 }
+
+#[cfg(test)]
+#[path = "intake_tests.rs"]
+mod tests;

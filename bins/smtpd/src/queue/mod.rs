@@ -112,6 +112,11 @@ impl Queue {
         }))
     }
 
+    /// The disk that it is on.
+    pub(crate) fn disk(&self) -> Arc<dyn Disk> {
+        Arc::clone(&self.disk)
+    }
+
     /// A new queue id.
     #[must_use]
     pub fn next_id(&self) -> Box<str> {

@@ -1,0 +1,169 @@
+//! The drop folder on a disk that fails.
+
+use std::sync::Mutex;
+
+use libmaps::site::load;
+use libmaps::store::disk::System;
+
+use super::super::file::DropWriter;
+use super::super::submission::{Submission, Wanted};
+use super::*;
+use crate::log::{Log, Target};
+use crate::queue::Queue;
+use crate::throttle::Throttle;
+
+/// Acts on the drop folder that fail, once each.
+#[derive(Debug, Default)]
+struct Failing {
+    syncs: Mutex<u32>,
+    removals: Mutex<Vec<PathBuf>>,
+}
+
+impl Disk for Failing {
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        let mut left = self.syncs.lock().unwrap();
+        if path.ends_with("clientmqueue") && *left > 0 {
+            *left -= 1;
+            return Err(io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        System.sync_folder(path)
+    }
+
+    fn remove_file(&self, path: &Path) -> io::Result<()> {
+        let mut failing = self.removals.lock().unwrap();
+        if let Some(at) = failing.iter().position(|p| p == path) {
+            failing.remove(at);
+            return Err(io::Error::from_raw_os_error(libc::EIO));
+        }
+        System.remove_file(path)
+    }
+}
+
+struct Place {
+    root: tempfile::TempDir,
+    disk: Arc<Failing>,
+    world: Arc<World>,
+}
+
+impl Place {
+    fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path();
+        for folder in ["etc/mail", "var/spool/clientmqueue", "queue"] {
+            fs::create_dir_all(path.join(folder)).unwrap();
+        }
+        let mc = "define(`confDOMAIN_NAME', `mx.test.example')dnl\nFEATURE(`no_default_msa')dnl\n\
+                  MAILER(`local')dnl\nMAILER(`smtp')dnl\n";
+        fs::write(path.join("etc/mail/sendmail.mc"), mc).unwrap();
+        fs::write(
+            path.join("etc/passwd"),
+            "ann:x:1001:1001::/home/ann:/bin/sh\n",
+        )
+        .unwrap();
+        let site = load::load(Some(path), None).unwrap().site;
+        let disk = Arc::new(Failing::default());
+        let queue = Queue::open_on(&path.join("queue"), Arc::clone(&disk) as Arc<dyn Disk>);
+        let log = Arc::new(Log::open(Target::Syslog(path.join("no/log"))));
+        let throttle = Throttle::new(std::time::Duration::from_secs(60), 0);
+        let world = World::open(site, queue.unwrap(), log, throttle, None).unwrap();
+        Place { root, disk, world }
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.root.path().join("var/spool/clientmqueue")
+    }
+
+    fn intake(&self) -> Intake {
+        Intake::open(Arc::new(RwLock::new(Arc::clone(&self.world))))
+    }
+
+    fn drop(&self, text: &[u8]) -> DropId {
+        let mut writer = DropWriter::create(&self.folder()).unwrap();
+        writer.push(text).unwrap();
+        let submission = Submission::to(vec![Wanted {
+            address: "ann".into(),
+            notify: None,
+            orcpt: None,
+        }]);
+        writer.finish(&submission).unwrap()
+    }
+
+    /// The messages that may be tried.
+    fn due(&self) -> Vec<String> {
+        let due = std::iter::from_fn(|| self.world.queue.take_due(u64::MAX));
+        let mut due: Vec<String> = due.map(String::from).collect();
+        due.sort_unstable();
+        due
+    }
+}
+
+fn shown(mut ids: Vec<DropId>) -> Vec<String> {
+    ids.sort_unstable();
+    ids.iter().map(|id| id.as_str().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn messages_are_let_go_though_the_folder_was_not_synced_at_first() {
+    let place = Place::new();
+    let mut intake = place.intake();
+    let ids: Vec<DropId> = (0..3).map(|_| place.drop(b"Subject: x\r\n\r\n")).collect();
+    *place.disk.syncs.lock().unwrap() = 1;
+    intake.take_now().await;
+    assert_eq!(fs::read_dir(place.folder()).unwrap().count(), 0);
+    assert_eq!(place.due(), [""; 0]);
+    // While it rests nothing is done.
+    intake.take_now().await;
+    assert_eq!(place.due(), [""; 0]);
+    intake.resting.clear();
+    intake.take_now().await;
+    assert_eq!(place.due(), shown(ids));
+    assert!(intake.held.is_empty());
+}
+
+#[tokio::test]
+async fn a_file_that_stays_keeps_only_its_own_message() {
+    let place = Place::new();
+    let mut intake = place.intake();
+    let (stays, goes) = (
+        place.drop(b"Subject: x\r\n\r\n"),
+        place.drop(b"Subject: y\r\n\r\n"),
+    );
+    let file = stays.complete(&place.folder());
+    place.disk.removals.lock().unwrap().push(file.clone());
+    intake.take_now().await;
+    assert!(file.exists());
+    assert_eq!(place.due(), [goes.as_str()]);
+    intake.resting.clear();
+    intake.take_now().await;
+    assert!(!file.exists());
+    assert_eq!(place.due(), [stays.as_str()]);
+}
+
+#[tokio::test]
+async fn what_tells_of_a_refused_file_waits_until_that_is_aside_for_good() {
+    let place = Place::new();
+    let mut intake = place.intake();
+    let id = place.drop(b"Subject: x\r\n\r\na bare\rCR\r\n");
+    *place.disk.syncs.lock().unwrap() = 1;
+    intake.take_now().await;
+    assert!(id.refused(&place.folder()).exists());
+    assert_eq!(place.due(), [""; 0]);
+    intake.resting.clear();
+    intake.take_now().await;
+    assert_eq!(place.due(), [id.as_str()]);
+}
+
+#[tokio::test]
+async fn all_that_is_there_is_taken_at_once() {
+    let place = Place::new();
+    let mut intake = place.intake();
+    let text = b"Subject: x\r\n\r\n";
+    let first = place.drop(text);
+    let file = fs::read(first.complete(&place.folder())).unwrap();
+    for _ in 0..MAX_AT_ONCE {
+        let id = DropId::random().unwrap();
+        fs::write(id.complete(&place.folder()), &file).unwrap();
+    }
+    intake.take_now().await;
+    assert_eq!(place.due().len(), MAX_AT_ONCE + 1);
+}
