@@ -315,7 +315,7 @@ impl Consultant {
             Answer::Accepted(Fate::Discard) => answer,
             Answer::Accepted(fate) => {
                 let (answer, names) = self.user_check_with_names(path, fate).await;
-                let accepted = matches!(answer, Answer::Accepted(_) | Answer::AcceptedForLater);
+                let accepted = matches!(answer, Answer::Accepted(_) | Answer::AcceptedForLater(_));
                 if accepted && !names.is_empty() {
                     self.judged_by.insert(path.bare().into(), names);
                 }

@@ -229,7 +229,7 @@ impl Consultant {
             }
         }
         let answer = match names.certainty {
-            Certainty::NameServerDown => Answer::AcceptedForLater,
+            Certainty::NameServerDown => Answer::AcceptedForLater(fate),
             Certainty::Certain => Answer::Accepted(fate),
         };
         (answer, names.kept)
@@ -264,7 +264,7 @@ impl Consultant {
             return named(text, refused);
         }
         match self.user_check(&path, Fate::Deliver).await {
-            Answer::Accepted(_) | Answer::AcceptedForLater => {
+            Answer::Accepted(_) | Answer::AcceptedForLater(_) => {
                 let bare = shown(path.bare());
                 let site = &self.world.site;
                 match bare.rsplit_once('@') {

@@ -7,7 +7,7 @@ use libmaps::reply::Reply;
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::path::{self, Path};
-use super::transaction::{Fate, Introduced, Recipient, Recipients, Transaction};
+use super::transaction::{Introduced, Recipient, Recipients, Transaction};
 use super::{
     Action, Answer, MailParams, Question, RcptParams, Session, State, after, param, replies,
 };
@@ -118,13 +118,9 @@ impl Session {
         let Some(transaction) = &mut self.transaction else {
             return self.close(replies::closing(&self.rules.hostname));
         };
-        let later = match answer {
-            Answer::Accepted(fate) => {
-                let before = std::mem::replace(&mut transaction.fate, Fate::Deliver);
-                transaction.fate = before.and(fate);
-                ""
-            }
-            Answer::AcceptedForLater => " (will queue)",
+        let (fate, later) = match answer {
+            Answer::Accepted(fate) => (fate, ""),
+            Answer::AcceptedForLater(fate) => (fate, " (will queue)"),
             Answer::Unknown(reply) => {
                 transaction.attempted += 1;
                 self.bad_recipients = self.bad_recipients.saturating_add(1);
@@ -136,6 +132,8 @@ impl Session {
             }
             _ => return self.close(replies::closing(&self.rules.hostname)),
         };
+        let before = std::mem::take(&mut transaction.fate);
+        transaction.fate = before.and(fate);
         transaction.attempted += 1;
         let text = format!("{}... Recipient ok{later}", path.shown());
         transaction.recipients.add(Recipient { path, params });

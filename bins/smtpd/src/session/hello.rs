@@ -37,11 +37,14 @@ impl Session {
         self.helo = None;
         self.login = None;
         self.forget_transaction();
+        let before = std::mem::take(&mut self.fate);
         if let Some(Refusal::Close(reply) | Refusal::Null(reply) | Refusal::Greet(_, reply)) =
             self.take_welcome(welcome)
         {
             self.null = Some(reply);
         }
+        // That one came from the client's address, which TLS does not change.
+        self.fate = before.and(std::mem::take(&mut self.fate));
         Action::Reply(Reply {
             code: 0,
             status: None,

@@ -128,8 +128,9 @@ pub enum Answer {
     Welcome(Box<Welcome>),
     /// Sender, recipient: yes, and what becomes of the message.
     Accepted(Fate),
-    /// Recipient: yes, but a name server did not answer, so it stays queued at first.
-    AcceptedForLater,
+    /// Recipient: yes, but a name server did not answer, so it stays queued at first; and
+    /// what becomes of the message.
+    AcceptedForLater(Fate),
     /// Sender, recipient: policy refuses.
     Refused(Reply),
     /// Recipient: policy has nothing against it, but there is no such user.

@@ -396,3 +396,75 @@ fn every_transcript_of_testdata() {
     }
     assert!(cases >= 35, "only {cases} cases found");
 }
+
+#[cfg(test)]
+mod fates {
+    use super::*;
+
+    fn quarantine(why: &str) -> Fate {
+        Fate::Quarantine(why.into())
+    }
+
+    /// A session of a client of this fate that has said EHLO.
+    fn session_of(fate: Fate) -> Session {
+        let peer = Peer {
+            name: "client.example".into(),
+            addr: "127.0.0.2".parse().unwrap(),
+            resolve: Resolve::Ok,
+            port: 4000,
+        };
+        let rules = Rules {
+            offers: offers().with(Offer::StartTls),
+            ..rules()
+        };
+        let (mut session, action) = Session::start(Arc::new(peer), Arc::new(rules), Channel::Clear);
+        assert!(matches!(action, Action::Consult(Question::Client)));
+        let _ = session.on_answer(Answer::Welcome(Box::new(welcome(fate))));
+        let _ = session.on_line(b"EHLO x", Ahead::Nothing);
+        session
+    }
+
+    fn welcome(fate: Fate) -> Welcome {
+        Welcome {
+            greeting: "mx.example ESMTP".into(),
+            offers: offers().with(Offer::StartTls),
+            mechanisms: Vec::new(),
+            auth: AuthDemand::Optional,
+            fate,
+            refusal: None,
+        }
+    }
+
+    /// What becomes of a message of its.
+    fn fate_of(session: &mut Session, recipient: Answer) -> Fate {
+        let _ = session.on_line(b"MAIL FROM:<a@b.example>", Ahead::Nothing);
+        let _ = session.on_answer(Answer::Accepted(Fate::Deliver));
+        let _ = session.on_line(b"RCPT TO:<c@d.example>", Ahead::Nothing);
+        let _ = session.on_answer(recipient);
+        session.transaction().unwrap().fate.clone()
+    }
+
+    #[test]
+    fn what_becomes_of_a_clients_mail_is_the_same_behind_tls() {
+        for fate in [Fate::Discard, quarantine("listed")] {
+            let mut session = session_of(fate.clone());
+            let upgrade = session.on_line(b"STARTTLS", Ahead::Nothing);
+            assert!(matches!(upgrade, Action::Upgrade(_)));
+            let _ = session.on_answer(Answer::Welcome(Box::new(welcome(Fate::Deliver))));
+            let _ = session.on_line(b"EHLO x", Ahead::Nothing);
+            let accepted = Answer::Accepted(Fate::Deliver);
+            assert_eq!(fate_of(&mut session, accepted), fate);
+        }
+    }
+
+    #[test]
+    fn a_recipient_for_later_has_a_fate_too() {
+        let held = quarantine("by the recipient");
+        let mut session = session_of(Fate::Deliver);
+        let later = Answer::AcceptedForLater(held.clone());
+        assert_eq!(fate_of(&mut session, later), held);
+        let mut session = session_of(Fate::Discard);
+        let later = Answer::AcceptedForLater(held);
+        assert_eq!(fate_of(&mut session, later), Fate::Discard);
+    }
+}
