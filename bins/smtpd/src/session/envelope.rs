@@ -88,7 +88,7 @@ impl Session {
             0 => MAX_RECIPIENTS,
             most => most,
         };
-        if transaction.recipients.len() >= most {
+        if transaction.recipients.len() >= most || transaction.recipients.are_too_long() {
             return Action::Reply(replies::too_many_recipients());
         }
         let read = path::parse(argument, "to").and_then(|(path, parameters)| {

@@ -4,6 +4,8 @@
 //! comments balance; what the address means is decided by policy. Everything
 //! within `<>`, quotes or a comment may hold blanks, as in sendmail.
 
+use std::sync::Arc;
+
 use libmaps::address::in_brackets;
 use libmaps::reply::{Reply, Status};
 
@@ -15,9 +17,9 @@ const MAX_TOKEN_OCTETS: usize = 256;
 /// An address as the client wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Path {
-    written: Box<[u8]>,
+    written: Arc<[u8]>,
     /// What stands in the innermost angle brackets, or all of it where there are none, in brackets.
-    asked: Box<[u8]>,
+    asked: Arc<[u8]>,
 }
 
 impl Path {
@@ -48,6 +50,16 @@ impl Path {
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.bare().is_empty()
+    }
+
+    /// The path as it is kept: what a client writes around an address, which may be much, is
+    /// forgotten.
+    #[must_use]
+    pub fn kept(self) -> Self {
+        Path {
+            written: Arc::clone(&self.asked),
+            ..self
+        }
     }
 
     /// The path as replies show it.

@@ -2,6 +2,10 @@
 
 use std::collections::HashSet;
 
+/// Most octets of the recipients of a transaction, with their parameters: more come in another
+/// one, as they do beyond the number of recipients.
+const MAX_OCTETS: usize = 2 * 1024 * 1024;
+
 use super::param::{MailParams, RcptParams};
 use super::path::Path;
 
@@ -32,7 +36,7 @@ impl Fate {
 /// A recipient that was accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Recipient {
-    /// As the client wrote it.
+    /// Its address.
     pub path: Path,
     /// Its parameters.
     pub params: RcptParams,
@@ -42,16 +46,26 @@ pub struct Recipient {
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub struct Recipients {
     all: Vec<Recipient>,
-    /// Their paths: looking through all of them for each would take a client's square.
+    /// Their paths as they are kept: looking through all of them for each would take a
+    /// client's square.
     known: HashSet<Path>,
+    octets: usize,
 }
 
 impl Recipients {
-    /// Adds one, unless its path is there already.
-    pub(super) fn add(&mut self, recipient: Recipient) {
-        if self.known.insert(recipient.path.clone()) {
-            self.all.push(recipient);
+    /// Adds one, unless its address is there already, whatever stood around that.
+    pub(super) fn add(&mut self, Recipient { path, params }: Recipient) {
+        let path = path.kept();
+        if self.known.insert(path.clone()) {
+            let orcpt = params.orcpt.as_ref().map_or(0, |orcpt| orcpt.len());
+            self.octets += path.written().len() + orcpt;
+            self.all.push(Recipient { path, params });
         }
+    }
+
+    /// Whether they take as much room as those of one transaction may.
+    pub(super) fn are_too_long(&self) -> bool {
+        self.octets >= MAX_OCTETS
     }
 }
 
@@ -88,4 +102,46 @@ pub enum Introduced {
     Yes,
     /// It was not.
     No,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn recipient(path: &str) -> Recipient {
+        Recipient {
+            path: Path::from(path.as_bytes()),
+            params: RcptParams::default(),
+        }
+    }
+
+    #[test]
+    fn what_stands_around_an_address_makes_no_other_recipient() {
+        let mut recipients = Recipients::default();
+        for around in [
+            "<alice>",
+            "<alice>.1.yyy",
+            "(x)<alice>",
+            "<alice>.2.yyy",
+            "alice",
+        ] {
+            recipients.add(recipient(around));
+        }
+        assert_eq!(recipients.len(), 1);
+        assert_eq!(recipients[0].path.written(), b"<alice>");
+        recipients.add(recipient("<bob>"));
+        assert_eq!(recipients.len(), 2);
+    }
+
+    #[test]
+    fn the_octets_of_recipients_have_a_limit() {
+        let mut recipients = Recipients::default();
+        let detail = "x".repeat(1900);
+        let mut number = 0;
+        while !recipients.are_too_long() {
+            number += 1;
+            recipients.add(recipient(&format!("<alice+{number}.{detail}>")));
+        }
+        assert!((1000..1200).contains(&number), "{number}");
+    }
 }
