@@ -19,6 +19,14 @@ pub enum Header {
     Client(SocketAddr),
 }
 
+impl Header {
+    /// A client by its own address: balancers that listen for IPv6 and IPv4 on one socket say
+    /// `::ffff:192.0.2.1`, and maps, DNS lists and limits are asked about 192.0.2.1.
+    fn client(addr: IpAddr, port: u16) -> Self {
+        Header::Client(SocketAddr::new(addr.to_canonical(), port))
+    }
+}
+
 /// The header and its size in octets; `Ok(None)`: more octets are needed.
 ///
 /// # Errors
@@ -46,7 +54,7 @@ pub fn parse(input: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
                 return Err(BadHeader);
             }
             let port = port.parse().map_err(|_| BadHeader)?;
-            Header::Client(SocketAddr::new(addr, port))
+            Header::client(addr, port)
         }
         _ => return Err(BadHeader),
     };
@@ -80,14 +88,14 @@ fn parse_v2(input: &[u8]) -> Result<Option<(Header, usize)>, BadHeader> {
                 .get(..4)
                 .and_then(|b| b.try_into().ok())
                 .ok_or(BadHeader)?;
-            Header::Client(SocketAddr::new(Ipv4Addr::from(octets).into(), port(8)?))
+            Header::client(Ipv4Addr::from(octets).into(), port(8)?)
         }
         (1, 0x21) => {
             let octets: [u8; 16] = body
                 .get(..16)
                 .and_then(|b| b.try_into().ok())
                 .ok_or(BadHeader)?;
-            Header::Client(SocketAddr::new(Ipv6Addr::from(octets).into(), port(32)?))
+            Header::client(Ipv6Addr::from(octets).into(), port(32)?)
         }
         (1, _) => Header::Local,
         _ => return Err(BadHeader),
@@ -110,6 +118,8 @@ mod tests {
         assert_eq!(parse(line), Ok(Some((client("192.0.2.1:4000"), 40))));
         let line = b"PROXY TCP6 2001:db8::1 ::1 4000 25\r\n";
         assert_eq!(parse(line), Ok(Some((client("[2001:db8::1]:4000"), 36))));
+        let mapped = b"PROXY TCP6 ::ffff:192.0.2.1 ::ffff:192.0.2.2 4000 25\r\n";
+        assert_eq!(parse(mapped), Ok(Some((client("192.0.2.1:4000"), 54))));
         assert_eq!(parse(b"PROXY UNKNOWN\r\n"), Ok(Some((Header::Local, 15))));
         assert_eq!(parse(b"PROXY TC"), Ok(None));
         for bad in [
@@ -149,6 +159,14 @@ mod tests {
         for cut in 0..header.len() {
             assert_eq!(parse(&header[..cut]), Ok(None), "{cut}");
         }
+        let mut mapped = SIGNATURE.to_vec();
+        mapped.extend_from_slice(&[0x21, 0x21, 0, 36]);
+        for host in [1, 2] {
+            mapped.extend_from_slice(&[0; 10]);
+            mapped.extend_from_slice(&[0xff, 0xff, 192, 0, 2, host]);
+        }
+        mapped.extend_from_slice(&[0x0f, 0xa0, 0, 25]);
+        assert_eq!(parse(&mapped), Ok(Some((want, 52))));
         header[12] = 0x31;
         assert_eq!(parse(&header), Err(BadHeader));
     }
