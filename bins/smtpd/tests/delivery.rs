@@ -305,7 +305,7 @@ fn mail_waits_for_mailboxes_that_are_not_mounted() {
     }
     let deferred = |listed: &str| listed.matches("(Deferred: ").count() == 2;
     let listed = site.listed_until(deferred);
-    assert!(listed.contains("/open/bob/Maildir"), "{listed}");
+    assert!(listed.contains("/open/bob/Mail"), "{listed}");
     let root = site.root.path();
     assert!(!root.join("open/bob").exists());
     fs::rename(root.join("var/unmounted"), root.join("var/mail")).unwrap();
