@@ -32,7 +32,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "policy",
         &[
             "address", "lhs", "reply", "rhs", "tokens", "map", "store", "live", "site", "decision",
-            "table",
+            "table", "sasl",
         ],
     ),
     (

@@ -18,7 +18,7 @@ use crate::ldap::{self, Directory};
 use crate::log::{Log, Style};
 use crate::pgsql::{Pgsql, schema};
 use crate::redis::Redis;
-use crate::supervise::supervise;
+use crate::supervise::{Followed, supervise};
 use crate::write::{Written, write};
 
 /// Brings maps to PostgreSQL, Redis and LDAP, and follows those that are there.
@@ -42,14 +42,21 @@ enum Command {
         /// Look at each map once, and end.
         #[arg(long)]
         once: bool,
-        /// End when standard input does, and start again what ends before.
+        /// End when standard input does, start again what ends before, and read all anew at
+        /// each line.
         #[arg(long, conflicts_with = "once")]
         with_parent: bool,
+        /// Follow the shared maps that the site's configuration names.
+        #[arg(long, requires = "with_parent", conflicts_with = "files")]
+        site: bool,
+        /// The site's configuration, instead of /etc/mail/sendmail.mc.
+        #[arg(short = 'C', long, value_name = "FILE", requires = "site")]
+        config: Option<PathBuf>,
         /// End when standard input does.
         #[arg(long, hide = true, conflicts_with_all = ["once", "with_parent"])]
         worker: bool,
         /// Connection files.
-        #[arg(required = true)]
+        #[arg(required_unless_present = "site")]
         files: Vec<PathBuf>,
     },
     /// Print the generations of a map that its engine keeps.
@@ -102,9 +109,17 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             .map_err(Fault::from),
         Command::Follow {
             with_parent: true,
+            site,
+            config,
             files,
             ..
-        } => supervise(&worker(files, root, style), &Log::new(style)),
+        } => {
+            let followed = match site {
+                true => Followed::Site(config.clone()),
+                false => Followed::Files(files.clone()),
+            };
+            supervise(&worker(root, style), &followed, root, &Log::new(style))
+        }
         Command::Follow {
             once,
             worker,
@@ -116,9 +131,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
                 (false, true) => Until::ParentEnds,
                 (false, false) => Until::Ever,
             };
-            let read = files.iter().map(|file| connection(file, root));
-            read.collect::<Result<Vec<_>, _>>()
-                .and_then(|connections| follow(connections, until, Log::new(style)))
+            let read = |file: &Path| connection(file, root);
+            follow(files, &read, until, Log::new(style))
         }
         Command::Generations { file } => about(file, root, About::Print(style)),
         Command::Rollback { file, generation } => about(file, root, About::Rollback(*generation)),
@@ -132,8 +146,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// The arguments of the process that follows for a supervisor.
-fn worker(files: &[PathBuf], root: Option<&Path>, style: Style) -> Vec<OsString> {
+/// The arguments, but for the files, of the process that follows for a supervisor.
+fn worker(root: Option<&Path>, style: Style) -> Vec<OsString> {
     let mut args: Vec<OsString> = vec!["follow".into(), "--worker".into()];
     if style == Style::Json {
         args.push("--json".into());
@@ -141,8 +155,6 @@ fn worker(files: &[PathBuf], root: Option<&Path>, style: Style) -> Vec<OsString>
     if let Some(root) = root {
         args.extend(["--root".into(), root.as_os_str().to_owned()]);
     }
-    args.push("--".into());
-    args.extend(files.iter().map(|file| file.as_os_str().to_owned()));
     args
 }
 

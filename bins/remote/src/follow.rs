@@ -6,7 +6,10 @@
 //! replica stays what it is.
 
 use std::collections::HashSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +31,8 @@ use crate::supervise::wait_for_the_end;
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 /// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
+/// How often connection files that could not be read are read again.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// When a follower ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,14 +45,29 @@ pub enum Until {
     ParentEnds,
 }
 
-/// Follows the maps.
+/// Reads a connection file.
+pub type Read<'a> = dyn Fn(&Path) -> Result<Connection, Fault> + 'a;
+
+/// What the thread that waits hears.
+enum Event {
+    /// A follower of one server has ended.
+    Ended(Result<(), Fault>),
+    /// Standard input has ended.
+    ParentEnded,
+}
+
+/// Follows the maps of these connection files. One that can't be read is told, and read again
+/// every now and then; the others are followed meanwhile.
 ///
 /// # Errors
-/// With [`Until::Once`], the first fault.
-pub fn follow(connections: Vec<Connection>, until: Until, log: Log) -> Result<(), Fault> {
+/// With [`Until::Once`], the first fault; else that no file can be read, or that a thread ended
+/// which should not.
+pub fn follow(files: &[PathBuf], read: &Read<'_>, until: Until, log: Log) -> Result<(), Fault> {
     let log = Arc::new(log);
+    let mut unread: Vec<(&PathBuf, Option<Fault>)> = files.iter().map(|f| (f, None)).collect();
+    let (tell, events) = channel();
     let mut groups: Vec<Vec<Connection>> = Vec::new();
-    for connection in connections {
+    for connection in read_those(&mut unread, read, &log) {
         let same = |group: &&mut Vec<Connection>| {
             let first = group.first();
             first.is_some_and(|c| c.class == connection.class && c.server == connection.server)
@@ -57,27 +77,87 @@ pub fn follow(connections: Vec<Connection>, until: Until, log: Log) -> Result<()
             None => groups.push(vec![connection]),
         }
     }
-    let threads: Vec<_> = groups
-        .into_iter()
-        .map(|group| {
-            let log = Arc::clone(&log);
-            thread::Builder::new()
-                .name("follow".into())
-                .spawn(move || follow_server(&group, until, &log))
-        })
-        .collect();
+    let first_fault = unread.iter().find_map(|(_, fault)| fault.clone());
+    let mut ended = first_fault.map_or(Ok(()), Err);
+    let mut running = groups.len();
+    if running == 0 {
+        return ended;
+    }
+    for group in groups {
+        start(group, until, &log, &tell)?;
+    }
     if until == Until::ParentEnds {
-        wait_for_the_end();
-        return Ok(());
+        let tell = tell.clone();
+        thread::Builder::new()
+            .name("parent".into())
+            .spawn(move || {
+                wait_for_the_end();
+                let _ = tell.send(Event::ParentEnded);
+            })?;
     }
-    let mut ended = Ok(());
-    for thread in threads {
-        let done = thread?
-            .join()
-            .unwrap_or_else(|_| Err(Fault::new(SysExit::Software, "a follower's thread stopped")));
-        ended = ended.and(done);
+    loop {
+        match (events.recv_timeout(AGAIN), until) {
+            (Ok(Event::ParentEnded), _) => return Ok(()),
+            (Ok(Event::Ended(done)), Until::Once) => {
+                ended = ended.and(done);
+                running -= 1;
+                if running == 0 {
+                    return ended;
+                }
+            }
+            (Ok(Event::Ended(done)), _) => {
+                let stopped = Fault::new(SysExit::Software, "a follower's thread stopped");
+                return done.and(Err(stopped));
+            }
+            (Err(_), Until::Once) => {}
+            (Err(_), _) => {
+                for connection in read_those(&mut unread, read, &log) {
+                    start(vec![connection], until, &log, &tell)?;
+                }
+            }
+        }
     }
-    ended
+}
+
+/// The connections of those files that can be read now; they leave the list. What is wrong with
+/// the others is told once.
+fn read_those(
+    unread: &mut Vec<(&PathBuf, Option<Fault>)>,
+    read: &Read<'_>,
+    log: &Log,
+) -> Vec<Connection> {
+    let mut connections = Vec::new();
+    unread.retain_mut(|(file, told)| match read(file) {
+        Ok(connection) => {
+            connections.push(connection);
+            false
+        }
+        Err(fault) => {
+            if told.as_ref() != Some(&fault) {
+                log.failed(file, &fault);
+                *told = Some(fault);
+            }
+            true
+        }
+    });
+    connections
+}
+
+/// Starts the thread that follows the maps of one server.
+fn start(
+    group: Vec<Connection>,
+    until: Until,
+    log: &Arc<Log>,
+    tell: &Sender<Event>,
+) -> Result<(), Fault> {
+    let (log, tell) = (Arc::clone(log), tell.clone());
+    let body = move || {
+        let done = catch_unwind(AssertUnwindSafe(|| follow_server(&group, until, &log)));
+        let stopped = |_| Err(Fault::new(SysExit::Software, "a follower's thread stopped"));
+        let _ = tell.send(Event::Ended(done.unwrap_or_else(stopped)));
+    };
+    thread::Builder::new().name("follow".into()).spawn(body)?;
+    Ok(())
 }
 
 fn follow_server(group: &[Connection], until: Until, log: &Log) -> Result<(), Fault> {
@@ -230,7 +310,7 @@ impl<'a, E: Engine> Follower<'a, E> {
             return;
         };
         if last.as_ref() != Some(fault) {
-            self.log.failed(connection, fault);
+            self.log.failed(&connection.file, fault);
             *last = Some(fault.clone());
         }
     }

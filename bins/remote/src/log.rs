@@ -1,6 +1,7 @@
 //! What a follower says: a line for each event, for people or as JSON.
 
 use std::io::Write;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -107,6 +108,14 @@ impl Log {
         }
     }
 
+    /// What concerns no map alone.
+    pub fn trouble(&self, why: &str) {
+        match self.style {
+            Style::Json => self.line(&json!({"event": "trouble", "error": why}).to_string()),
+            Style::Text => self.line(&format!("follower: {why}")),
+        }
+    }
+
     /// The process that follows ended and is about to be started again.
     pub fn restarted(&self, why: &str) {
         match self.style {
@@ -115,9 +124,9 @@ impl Log {
         }
     }
 
-    /// Something went wrong; the replica stays as it is.
-    pub fn failed(&self, connection: &Connection, fault: &Fault) {
-        let file = connection.file.display();
+    /// Something went wrong with the map of this connection file; the replica stays as it is.
+    pub fn failed(&self, file: &Path, fault: &Fault) {
+        let file = file.display();
         match self.style {
             Style::Json => self.line(
                 &json!({

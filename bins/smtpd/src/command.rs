@@ -99,7 +99,7 @@ fn exit_of(error: &ServerError) -> SysExit {
         ServerError::Queue(crate::queue::QueueError::InUse(_)) => SysExit::TempFail,
         ServerError::Queue(_) => SysExit::IoErr,
         ServerError::Bind { .. } => SysExit::Unavailable,
-        ServerError::Io(_) | ServerError::Agent => SysExit::OsErr,
+        ServerError::Io(_) | ServerError::Agent | ServerError::NotFollowed(_) => SysExit::OsErr,
     }
 }
 

@@ -4,12 +4,15 @@
 //! hangs, or memory that a large map takes there never touch a session. This
 //! server starts it before it gives up its rights, since the follower writes
 //! where the maps are and talks to other hosts. There it is a small process
-//! that starts the one which works anew whenever that ends. When this server
-//! ends, in whatever way, the follower's standard input ends, and so does it.
+//! that starts the one which works anew whenever that ends, and finds out
+//! itself, at each line from here, which maps the site shares: nobody who
+//! takes this server over can make it read or write other files. When this
+//! server ends, in whatever way, the follower's standard input ends, and so
+//! does it.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Write};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout};
 use std::sync::Arc;
 use std::thread;
@@ -23,7 +26,9 @@ use crate::log::{Level, Log};
 
 /// The follower of a site's shared maps; dropped, it ends.
 pub struct Follower {
-    files: Vec<PathBuf>,
+    root: Option<PathBuf>,
+    /// The site's configuration, where that is not the usual file.
+    file: Option<PathBuf>,
     child: Option<Child>,
     /// What it says, until somebody listens.
     out: Option<ChildStdout>,
@@ -34,21 +39,31 @@ impl Follower {
     /// thread; those that never had a replica are fetched first, once, so that the server can
     /// start on a new host.
     #[must_use]
-    pub fn start(site: &Site, log: &Log) -> Self {
+    pub fn start(site: &Site, file: Option<&Path>, log: &Log) -> Self {
         let files = files_of(site);
         fetch_missing(site, &files, log);
-        Follower::of(files, site, log)
+        let mut follower = Follower {
+            root: site.root.clone(),
+            file: file.map(Path::to_path_buf),
+            child: None,
+            out: None,
+        };
+        if !files.is_empty()
+            && let Err(why) = follower.begin()
+        {
+            log.say(Level::Error, &format!("follower of shared maps: {why}"));
+        }
+        follower
     }
 
-    fn of(files: Vec<PathBuf>, site: &Site, log: &Log) -> Self {
-        let (mut child, mut out) = (None, None);
-        if !files.is_empty() {
-            match start(&files, site.root.as_ref(), "--with-parent") {
-                Ok((process, said)) => (child, out) = (Some(process), Some(said)),
-                Err(why) => log.say(Level::Error, &format!("follower of shared maps: {why}")),
-            }
+    fn begin(&mut self) -> Result<(), String> {
+        let mut args: Vec<&OsStr> = ["--with-parent", "--site"].map(OsStr::new).into();
+        if let Some(file) = &self.file {
+            args.extend([OsStr::new("--config"), file.as_os_str()]);
         }
-        Follower { files, child, out }
+        let (child, out) = start(&args, self.root.as_ref())?;
+        (self.child, self.out) = (Some(child), Some(out));
+        Ok(())
     }
 
     /// Logs what it says from now on, in a thread.
@@ -65,13 +80,29 @@ impl Follower {
         }
     }
 
-    /// Follows what the configuration names now, if that is something else.
-    pub fn renew(&mut self, site: &Site, log: &Arc<Log>) {
-        let files = files_of(site);
-        if files != self.files {
-            *self = Follower::of(files, site, log);
-            self.watch(log);
+    /// Has it find out anew what the configuration and the connection files say: whether this
+    /// server takes them or not, the maps on this host are the newest.
+    pub fn read_anew(&mut self) {
+        let input = self.child.as_mut().and_then(|child| child.stdin.as_mut());
+        if let Some(input) = input
+            && input.write_all(b"\n").is_err()
+        {
+            // It is gone; what is said of a dead one is said by `renew`.
+            self.child = None;
         }
+    }
+
+    /// Sees to it that the shared maps of a site are followed.
+    ///
+    /// # Errors
+    /// They are not, since this server has no right any more to start a program.
+    pub fn renew(&mut self, site: &Site, log: &Arc<Log>) -> Result<(), String> {
+        if self.child.is_some() || files_of(site).is_empty() {
+            return Ok(());
+        }
+        self.begin()?;
+        self.watch(log);
+        Ok(())
     }
 }
 
@@ -84,17 +115,12 @@ impl Drop for Follower {
     }
 }
 
-fn start(
-    files: &[PathBuf],
-    root: Option<&PathBuf>,
-    how: &str,
-) -> Result<(Child, ChildStdout), String> {
-    let mut args: Vec<&OsStr> = vec!["follow".as_ref(), "--json".as_ref(), how.as_ref()];
+fn start(more: &[&OsStr], root: Option<&PathBuf>) -> Result<(Child, ChildStdout), String> {
+    let mut args: Vec<&OsStr> = vec!["follow".as_ref(), "--json".as_ref()];
     if let Some(root) = root {
         args.extend([OsStr::new("--root"), root.as_os_str()]);
     }
-    args.push("--".as_ref());
-    args.extend(files.iter().map(|file| file.as_os_str()));
+    args.extend(more);
     let mut child = spawn(&args)?;
     match child.stdout.take() {
         Some(out) => Ok((child, out)),
@@ -112,7 +138,9 @@ fn fetch_missing(site: &Site, files: &[PathBuf], log: &Log) {
     if missing.is_empty() {
         return;
     }
-    match start(&missing, site.root.as_ref(), "--once") {
+    let mut args: Vec<&OsStr> = ["--once", "--"].map(OsStr::new).into();
+    args.extend(missing.iter().map(|file| file.as_os_str()));
+    match start(&args, site.root.as_ref()) {
         Ok((mut child, out)) => {
             drop(child.stdin.take());
             tell_lines(out, log);
@@ -158,6 +186,10 @@ fn told(line: &str) -> (Level, String) {
         Some("error") => (
             Level::Warning,
             format!("shared map {map} kept as it was: {}", word("error")),
+        ),
+        Some("trouble") => (
+            Level::Error,
+            format!("follower of shared maps: {}", word("error")),
         ),
         Some("restarted") => (
             Level::Error,

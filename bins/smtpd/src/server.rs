@@ -91,6 +91,9 @@ pub enum ServerError {
     /// The configuration names folders that the confined server can't open.
     #[error("{0} is new, and a confined server can't open it: restart the server")]
     Reach(PathBuf),
+    /// The configuration names the first shared map, and nobody can be started any more.
+    #[error("nobody would follow the shared maps ({0}): restart the server")]
+    NotFollowed(String),
     /// The system refused something else.
     #[error("{0}")]
     Io(#[from] io::Error),
@@ -135,7 +138,7 @@ pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
     // What only root can read or do comes before: the drop folder, the key of TLS, the agent.
     drop::intake::prepare(&site);
     let tls = world::open_tls(&site, log, None);
-    let follower = Follower::start(&site, log);
+    let follower = Follower::start(&site, start.file.as_deref(), log);
     let reach = give_up(&start, &site, log)?;
     Ok(Prepared {
         start,
@@ -288,7 +291,7 @@ struct Shared<'a> {
 
 impl Shared<'_> {
     /// The world of the configuration as it is now.
-    fn fresh(&self) -> Result<Arc<World>, ServerError> {
+    fn fresh(&self, follower: &mut Follower) -> Result<Arc<World>, ServerError> {
         let (log, site) = (self.log, configure(self.start, self.log)?);
         if let Some(own) = self.reach {
             let file: Option<&Path> = self.start.file.as_deref();
@@ -299,6 +302,8 @@ impl Shared<'_> {
         let tls = world::open_tls(&site, log, current(self.world).tls.clone());
         let (queue, throttle) = (Arc::clone(self.queue), Arc::clone(self.throttle));
         let fresh = World::open(site, queue, Arc::clone(log), throttle, tls)?;
+        let followed = follower.renew(&fresh.site, log);
+        followed.map_err(ServerError::NotFollowed)?;
         if let Some(agent) = agent::running() {
             agent.reload()?;
         }
@@ -315,9 +320,9 @@ async fn wait_for_signals(mut signals: Signals, shared: Shared<'_>, mut follower
             _ = signals.hangup.recv() => {}
         }
         reloading();
-        match shared.fresh() {
+        follower.read_anew();
+        match shared.fresh(&mut follower) {
             Ok(fresh) => {
-                follower.renew(&fresh.site, log);
                 *world
                     .write()
                     .unwrap_or_else(std::sync::PoisonError::into_inner) = fresh;

@@ -136,7 +136,8 @@ pub fn check_connection(site: &Site, spec: &MapSpec) -> Result<(), StoreError> {
     }
 }
 
-/// The connection files of the site's shared maps, below its root, each once.
+/// The connection files of the site's shared maps, those of `K` lines among them, below its root,
+/// each once.
 #[must_use]
 pub fn connection_files(site: &Site) -> Vec<PathBuf> {
     let features = &site.features;
@@ -151,7 +152,8 @@ pub fn connection_files(site: &Site) -> Vec<PathBuf> {
     let tables = tables.into_iter().flatten().cloned();
     let aliases = site.alias_files().into_iter().map(|file| file.map);
     let mut files = Vec::new();
-    for spec in tables.chain(aliases) {
+    let own = site.maps.values().cloned();
+    for spec in tables.chain(aliases).chain(own) {
         if let Some((_, file)) = named_by(site, &spec)
             && Connection::class_of(&file).is_some()
             && !files.contains(&file)

@@ -29,6 +29,7 @@ pub mod maps;
 pub mod relay_ok;
 pub mod rewrite;
 pub mod route;
+pub mod shared_maps;
 pub mod srv_features;
 pub mod tls;
 pub mod trust_auth;

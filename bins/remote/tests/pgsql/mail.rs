@@ -204,3 +204,64 @@ fn a_server_follows_and_outlives_the_engine_and_its_follower() {
         });
     }
 }
+
+#[test]
+fn a_server_that_reads_its_configuration_anew_follows_what_it_names_now() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    server.database("anew");
+    let writer = server.host("anew", &["access", "aliases", "mailertable", "own"]);
+    writer.good("makemap pgsql access", "From:spam.example REJECT\n");
+    writer.write("aliases", "sales: nobody@elsewhere.example\n");
+    let aliases = writer.path("aliases").display().to_string();
+    writer.good(&format!("newaliases -OAliasFile=pgsql:{aliases}"), "");
+    writer.good(
+        "makemap pgsql mailertable",
+        "one.example smtp:[127.0.0.1]\n",
+    );
+    writer.good("makemap pgsql own", "key value\n");
+    let host = site(&server, "anew");
+    let smtpd = Running::start(&host);
+    smtpd.wait("ready");
+
+    // Two more shared maps, one of them of a K line: what starts no program any more sends for
+    // them, and has them at the second SIGHUP at the latest.
+    for name in ["mailertable", "own"] {
+        let connection = server.connection("anew");
+        host.write(&format!("etc/mail/{name}.pgsql"), &connection);
+    }
+    let more = "FEATURE(`mailertable', `pgsql /etc/mail/mailertable')dnl\nLOCAL_CONFIG\nKown pgsql /etc/mail/own\n";
+    let (head, mailers) = MC.split_once("MAILER(`local')").unwrap();
+    let (feature, config) = more.split_once("LOCAL_CONFIG").unwrap();
+    host.write(
+        "etc/mail/sendmail.mc",
+        &format!("{head}{feature}MAILER(`local'){mailers}LOCAL_CONFIG{config}"),
+    );
+    let hang_up = || {
+        let told = std::process::Command::new("kill")
+            .args(["-HUP", &smtpd.process.0.id().to_string()])
+            .status();
+        assert!(told.unwrap().success());
+    };
+    hang_up();
+    smtpd.wait("configuration ");
+    for name in ["mailertable", "own"] {
+        until("the replica", || {
+            host.path(&format!("etc/mail/{name}.pgsql.db")).exists()
+        });
+    }
+    hang_up();
+    smtpd.wait("configuration read anew");
+    for map in ["access", "mailertable", "own"] {
+        writer.good(&format!("editmap -u pgsql {map} new.example OK"), "");
+        smtpd.wait(&format!("{map}.pgsql: generation=2"));
+    }
+
+    // A connection file that is wrong now: the map stays, and the others are followed.
+    host.write("etc/mail/own.pgsql", "what\n");
+    hang_up();
+    smtpd.wait("own.pgsql kept as it was: ");
+    writer.good("editmap -u pgsql access newer.example OK", "");
+    smtpd.wait("access.pgsql: generation=3");
+}

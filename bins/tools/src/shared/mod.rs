@@ -7,9 +7,8 @@
 
 mod changes;
 mod program;
-mod site;
 mod writer;
 
+pub use libmaps::policy::shared_maps::files_of;
 pub use program::{run, spawn};
-pub use site::files_of;
 pub use writer::Writer;

@@ -1,11 +1,11 @@
-//! The shared maps of a site.
+//! The maps of a site that hosts share.
 
 use std::path::{Path, PathBuf};
 
-use libmaps::policy::maps::connection_files;
-use libmaps::sasl::conf::{Conf, folders};
-use libmaps::site::Site;
-use libmaps::store::shared::Connection;
+use crate::policy::maps::connection_files;
+use crate::sasl::conf::{Conf, folders};
+use crate::site::model::Site;
+use crate::store::shared::Connection;
 
 /// The connection files of a site's shared maps and, where hosts share them, of its accounts.
 #[must_use]
