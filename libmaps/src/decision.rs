@@ -3,6 +3,8 @@
 //! A [`Trace`] is data. Logs, `mapctl explain` and the debug log of a session all
 //! print this one value, and nothing decides by reading it back.
 
+mod trace;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use crate::lhs::Lhs;
 use crate::map::{Map, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::sysexits::SysExit;
+
+pub use trace::Trace;
 
 /// What was decided, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,88 +37,6 @@ impl<T> Decision<T> {
             outcome: f(self.outcome),
             trace: self.trace,
         }
-    }
-}
-
-/// All probes of one decision, in the order in which they were made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Trace {
-    probes: Vec<Probe>,
-}
-
-impl Trace {
-    /// An empty trace.
-    #[must_use]
-    pub fn new() -> Self {
-        Trace::default()
-    }
-
-    /// Adds a probe.
-    pub fn push(&mut self, probe: Probe) {
-        self.probes.push(probe);
-    }
-
-    /// Adds the probes of a decision that this one rests on.
-    pub fn extend(&mut self, other: Trace) {
-        self.probes.extend(other.probes);
-    }
-
-    /// Takes the outcome of a decision that this one rests on, and keeps its probes.
-    pub fn take<T>(&mut self, decision: Decision<T>) -> T {
-        self.extend(decision.trace);
-        decision.outcome
-    }
-
-    /// The probes, in order.
-    #[must_use]
-    pub fn probes(&self) -> &[Probe] {
-        &self.probes
-    }
-
-    /// Notes that a ruleset called another: the probes that follow are its own.
-    pub fn enter(&mut self, ruleset: &'static str) {
-        self.push(Probe {
-            asked: Asked::Ruleset(ruleset),
-            lhs: Lhs::from(""),
-            step: Step::Exact,
-            found: Found::Nothing,
-        });
-    }
-
-    /// Notes a question that no map answers: is `member` in a class of the configuration?
-    /// Hands the answer through.
-    pub fn class(&mut self, class: &'static str, member: &[u8], found: Membership) -> bool {
-        self.push(Probe {
-            asked: Asked::Class(class),
-            lhs: Lhs::from(member),
-            step: Step::Exact,
-            found: match found {
-                Membership::In => Found::Yes,
-                Membership::Out => Found::Nothing,
-            },
-        });
-        found == Membership::In
-    }
-
-    /// Notes something that was looked at and is no lookup: a fact of DNS or of the session,
-    /// or the built-in rule that settled the matter.
-    pub fn fact(&mut self, about: &'static str, of: &[u8], found: Found) {
-        self.push(Probe {
-            asked: Asked::Fact(about),
-            lhs: Lhs::from(of),
-            step: Step::Exact,
-            found,
-        });
-    }
-}
-
-impl fmt::Display for Trace {
-    /// A probe a line.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for probe in &self.probes {
-            writeln!(f, "{probe}")?;
-        }
-        Ok(())
     }
 }
 
@@ -325,6 +247,17 @@ impl<M: Map> Traced<M> {
         Traced { map, name }
     }
 
+    /// What `wrap` makes of the map, under the same name.
+    pub fn with<N>(&self, wrap: impl FnOnce(M) -> N) -> Traced<N>
+    where
+        M: Clone,
+    {
+        Traced {
+            map: wrap(self.map.clone()),
+            name: Arc::clone(&self.name),
+        }
+    }
+
     /// Folds `lhs` (ASCII letters to lower case), asks for it and notes the probe.
     ///
     /// # Errors
@@ -335,37 +268,46 @@ impl<M: Map> Traced<M> {
         lhs: &[u8],
         step: Step,
     ) -> Result<Option<Rhs>, LookupError> {
-        self.ask(trace, lhs, step, |rhs| Found::Rhs(rhs.clone()))
+        self.get_joined(trace, &[lhs], step)
     }
 
-    /// As [`get`](Self::get) for an RHS that holds a secret, which the trace must not show.
+    /// As [`get`](Self::get) for the LHS that the pieces are together.
     ///
     /// # Errors
     /// When the map can't be read; the trace then ends in the error.
-    pub fn get_secret(&self, trace: &mut Trace, lhs: &[u8]) -> Result<Option<Rhs>, LookupError> {
-        self.ask(trace, lhs, Step::Exact, |_| Found::Secret)
-    }
-
-    fn ask(
+    pub fn get_joined(
         &self,
         trace: &mut Trace,
-        lhs: &[u8],
+        pieces: &[&[u8]],
         step: Step,
-        shown: impl Fn(&Rhs) -> Found,
     ) -> Result<Option<Rhs>, LookupError> {
-        let lhs = Lhs::folded(lhs);
-        let answer = self.map.get(lhs.as_bytes());
-        let found = match &answer {
-            Ok(Some(rhs)) => shown(rhs),
-            Ok(None) => Found::Nothing,
-            Err(error) => Found::Error(error.to_string().into()),
-        };
-        trace.push(Probe {
-            asked: Asked::Map(Arc::clone(&self.name)),
-            lhs,
-            step,
-            found,
-        });
+        let open = trace.ask(&self.name, pieces, step);
+        let answer = self.map.get(trace.lhs(&open));
+        match &answer {
+            Ok(Some(rhs)) => trace.rhs(open, rhs),
+            Ok(None) => trace.found(open, &Found::Nothing),
+            Err(error) => trace.found(open, &Found::Error(error.to_string().into())),
+        }
+        Ok(answer?)
+    }
+
+    /// As [`get_joined`](Self::get_joined) for an RHS that holds a secret, which the trace must
+    /// not show.
+    ///
+    /// # Errors
+    /// When the map can't be read; the trace then ends in the error.
+    pub fn get_secret(
+        &self,
+        trace: &mut Trace,
+        pieces: &[&[u8]],
+    ) -> Result<Option<Rhs>, LookupError> {
+        let open = trace.ask(&self.name, pieces, Step::Exact);
+        let answer = self.map.get(trace.lhs(&open));
+        match &answer {
+            Ok(Some(_)) => trace.found(open, &Found::Secret),
+            Ok(None) => trace.found(open, &Found::Nothing),
+            Err(error) => trace.found(open, &Found::Error(error.to_string().into())),
+        }
         Ok(answer?)
     }
 

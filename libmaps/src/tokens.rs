@@ -37,7 +37,24 @@ enum Kind {
     Blank,
 }
 
+/// [`kind`] of each octet.
+#[allow(clippy::indexing_slicing, reason = "a wrong index would not compile")]
+static KINDS: [Kind; 256] = {
+    let (mut kinds, mut octet) = ([Kind::Atom; 256], 0u8);
+    loop {
+        kinds[octet as usize] = told_kind(octet);
+        match octet.checked_add(1) {
+            Some(next) => octet = next,
+            None => break kinds,
+        }
+    }
+};
+
 fn kind(octet: u8) -> Kind {
+    KINDS.get(usize::from(octet)).copied().unwrap_or(Kind::Atom)
+}
+
+const fn told_kind(octet: u8) -> Kind {
     match octet {
         b'.' | b':' | b'%' | b'@' | b'!' | b'^' | b'/' | b'[' | b']' | b'+' => Kind::Operator,
         b'(' | b')' | b'<' | b'>' | b',' | b';' => Kind::Operator,
@@ -55,6 +72,9 @@ fn kind(octet: u8) -> Kind {
 /// # Errors
 /// When a comment does not end, or a limit is passed.
 pub fn tidy(raw: &[u8]) -> Result<Vec<u8>, TokenError> {
+    if is_tidy(raw) {
+        return Ok(raw.to_vec());
+    }
     let mut out = Vec::with_capacity(raw.len());
     // Where the current atom starts in `out`; and whether the last token was an atom.
     let (mut start, mut in_atom, mut after_atom) = (0, false, false);
@@ -126,6 +146,40 @@ pub fn tidy(raw: &[u8]) -> Result<Vec<u8>, TokenError> {
     }
     out.extend(std::iter::repeat_n(b'>', angles));
     Ok(out)
+}
+
+/// Whether this is one of the many addresses that are in that spelling already: atoms, operators
+/// and brackets in pairs, within the limits. Of others, with quotes, backslashes, blanks or
+/// comments, it is not asked.
+fn is_tidy(raw: &[u8]) -> bool {
+    let (mut angles, mut atom) = (0usize, 0usize);
+    // An octet is a token at the most.
+    raw.len() <= MAX_TOKENS
+        && raw.iter().all(|&octet| {
+            match kind(octet) {
+                Kind::Atom => atom += 1,
+                _ => atom = 0,
+            }
+            match octet {
+                b'<' => angles += 1,
+                b'>' if angles == 0 => return false,
+                b'>' => angles -= 1,
+                b'(' | b')' | b'\\' => return false,
+                _ => {}
+            }
+            atom <= MAX_TOKEN_OCTETS && !matches!(kind(octet), Kind::Quote | Kind::Blank)
+        })
+        && angles == 0
+}
+
+/// Whether the text is so plain that it holds no quote, backslash, blank, bracket, comment,
+/// separator or colon: then each of its operators is a token, and none of them leads or groups.
+pub(crate) fn is_plain(text: &[u8]) -> bool {
+    text.iter().all(|&octet| match kind(octet) {
+        Kind::Atom => octet != b'\\',
+        Kind::Operator => matches!(octet, b'.' | b'%' | b'@' | b'!' | b'^' | b'/' | b'+'),
+        Kind::Quote | Kind::Blank => false,
+    })
 }
 
 /// Copies a quoted string, whose opening quote was just read.
@@ -254,7 +308,7 @@ pub fn is_empty(text: &[u8]) -> bool {
 #[must_use]
 pub fn find(text: &[u8], operator: u8) -> Option<usize> {
     // Most addresses hold neither quotes nor backslashes: then every such octet is the operator.
-    if !text.iter().any(|octet| matches!(octet, b'"' | b'\\')) {
+    if !has_quotes(text) {
         return text.iter().position(|octet| *octet == operator);
     }
     tokens(text)
@@ -342,10 +396,16 @@ pub fn spell(text: &[u8], blank: u8) -> Cow<'_, [u8]> {
     Cow::Owned(out)
 }
 
+/// Whether there are quotes or backslashes.
+#[must_use]
+pub fn has_quotes(text: &[u8]) -> bool {
+    text.iter().any(|octet| matches!(octet, b'"' | b'\\'))
+}
+
 /// Without quotes and backslashes, as a name is looked for in a map or among the users.
 #[must_use]
 pub fn strip_quotes(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.iter().any(|octet| matches!(octet, b'"' | b'\\')) {
+    if !has_quotes(text) {
         return Cow::Borrowed(text);
     }
     let mut out = Vec::with_capacity(text.len());
@@ -411,6 +471,13 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_tidy_is_left_as_it_is(raw in "[a-c@.:\\[<>,;!%+]{0,12}") {
+            // A comment takes the short way out, and is dropped.
+            let long_way = tidy(format!("{raw}()").as_bytes());
+            prop_assert_eq!(tidy(raw.as_bytes()), long_way);
+        }
+
         #[test]
         fn tidy_text_stays_as_it_is(raw in "[a-c@.:\"\\\\ <>(),;!%+]{0,40}") {
             if let Ok(once) = tidy(raw.as_bytes()) {

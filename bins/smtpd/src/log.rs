@@ -120,7 +120,7 @@ impl Log {
                 write_stderr(&format!("{time} smtpd[{}]: {plain}\n", self.pid));
             }
             Target::Json => {
-                let trace = trace.map(|t| t.probes().iter().map(ToString::to_string).collect());
+                let trace = trace.map(|t| t.probes().map(|probe| probe.to_string()).collect());
                 let object = Entry {
                     time: now_unix(),
                     level: level_name(level),

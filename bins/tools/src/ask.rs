@@ -315,7 +315,6 @@ fn verdict(outcome: &Outcome) -> Value {
 fn trace_json(trace: &Trace) -> Value {
     trace
         .probes()
-        .iter()
         .map(|probe| {
             let kind = match &probe.asked {
                 Asked::Map(_) => "map",

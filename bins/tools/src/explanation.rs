@@ -179,12 +179,13 @@ impl<'a> Explanation<'a> {
     }
 
     fn trace(&self, f: &mut fmt::Formatter<'_>, trace: &Trace) -> fmt::Result {
-        let hits = || trace.probes().iter().filter(|probe| probe.hit());
+        let probes: Vec<Probe> = trace.probes().collect();
+        let hits = || probes.iter().filter(|probe| probe.hit());
         let asked_width = hits().map(|probe| columns(&short(&probe.asked))).max();
         let lhs_width = hits().map(|probe| columns(&probe.lhs.to_string())).max();
         let asked_width = asked_width.unwrap_or(0);
         let lhs_width = lhs_width.unwrap_or(0).min(LHS_COLUMNS);
-        let mut rest = trace.probes();
+        let mut rest = &probes[..];
         while let Some((probe, after)) = rest.split_first() {
             if let Asked::Ruleset(name) = probe.asked {
                 writeln!(f, "      {}", self.ink.paint("1", &format!("[{name}]")))?;
@@ -335,14 +336,14 @@ impl<'a> Explanation<'a> {
             "In short: the mail is {what} at {}, ",
             moment(ruled.name)
         )?;
-        let probes = ruled.trace.probes();
+        let probes: Vec<Probe> = ruled.trace.probes().collect();
         let last = probes.last();
         match last {
             Some(probe) if matches!(probe.asked, Asked::Fact(RELAYING)) => {
                 writeln!(f, "as {RELAYING} here.")?;
             }
             Some(probe) if matches!(probe.asked, Asked::Fact("REJECT")) => {
-                self.entry(f, probes)?;
+                self.entry(f, &probes)?;
             }
             Some(probe) if matches!(probe.asked, Asked::Fact(_)) => {
                 let found = match &probe.found {
@@ -350,9 +351,9 @@ impl<'a> Explanation<'a> {
                     found => found.to_string(),
                 };
                 writeln!(f, "because of {} {}: {found}.", probe.asked, probe.lhs)?;
-                self.entry_if_any(f, probes)?;
+                self.entry_if_any(f, &probes)?;
             }
-            _ => self.entry(f, probes)?,
+            _ => self.entry(f, &probes)?,
         }
         self.advice(f, last)
     }
@@ -364,7 +365,8 @@ impl<'a> Explanation<'a> {
                 f.write_str(
                     "In short: the mail is refused at RCPT, as its address leads nowhere, ",
                 )?;
-                self.entry(f, decision.trace.probes())
+                let probes: Vec<Probe> = decision.trace.probes().collect();
+                self.entry(f, &probes)
             }
             Ok(_) => writeln!(f, "In short: the mail is accepted."),
             Err(_) => writeln!(

@@ -36,7 +36,7 @@ pub struct SourceLines {
 impl SourceLines {
     /// Looks all entries up that the probes found; each source is read once. A source that can't be read has no lines.
     #[must_use]
-    pub fn of<'a>(site: &Site, probes: impl Iterator<Item = &'a Probe>) -> Self {
+    pub fn of(site: &Site, probes: impl Iterator<Item = Probe>) -> Self {
         let mut wanted: HashMap<PathBuf, HashMap<Vec<u8>, Vec<u8>>> = HashMap::new();
         for probe in probes {
             if let (Asked::Map(name), Found::Rhs(rhs)) = (&probe.asked, &probe.found) {

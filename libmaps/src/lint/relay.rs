@@ -334,8 +334,7 @@ impl Attempt<'_> {
 
 /// The last probe that said yes, unless a FEATURE alone explains it.
 fn blame(trace: &Trace, features: &[&str]) -> Blame {
-    let hits = trace.probes().iter().rev();
-    for probe in hits {
+    for probe in trace.probes().rev() {
         match (&probe.asked, &probe.found) {
             (Asked::Map(_), Found::Rhs(rhs))
                 if Verdict::parse(rhs.as_bytes()) == Verdict::Relay =>

@@ -179,8 +179,9 @@ type Asked<'a> = (Box<[u8]>, Result<&'a Answer, Need>);
 
 impl HostNames for KnownNames<'_> {
     fn canonical(&self, host: &[u8]) -> Option<Vec<u8>> {
-        let answer = self.facts.get(Need::Host(host.into()));
+        let answer = self.facts.host(host);
         let name = answer.as_ref().ok().and_then(|answer| name_in(answer));
+        let name = name.map(<[u8]>::to_vec);
         let mut asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner);
         asked.push((host.into(), answer));
         name
@@ -188,9 +189,9 @@ impl HostNames for KnownNames<'_> {
 }
 
 /// The canonical name that an answer gives.
-fn name_in(answer: &Answer) -> Option<Vec<u8>> {
+fn name_in(answer: &Answer) -> Option<&[u8]> {
     match answer {
-        Answer::Found(names) => names.first().map(|name| trimmed(name).to_vec()),
+        Answer::Found(names) => names.first().map(|name| trimmed(name)),
         Answer::NotFound | Answer::Temporary => None,
     }
 }
@@ -199,7 +200,7 @@ fn name_in(answer: &Answer) -> Option<Vec<u8>> {
 fn shown_answer(host: &[u8], answer: &Answer) -> Found {
     match (name_in(answer), answer) {
         (Some(name), _) if name.eq_ignore_ascii_case(host) => Found::Yes,
-        (Some(name), _) => Found::Text(String::from_utf8_lossy(&name).into()),
+        (Some(name), _) => Found::Text(String::from_utf8_lossy(name).into()),
         (None, Answer::Temporary) => Found::Text("no answer now".into()),
         (None, _) => Found::Nothing,
     }
@@ -211,9 +212,9 @@ pub(super) fn host_name(
     trace: &mut Trace,
     host: &[u8],
 ) -> Result<Option<Vec<u8>>, Halt> {
-    let answer = scene.facts.get(Need::Host(host.into()))?;
+    let answer = scene.facts.host(host)?;
     trace.fact("canonical name", host, shown_answer(host, answer));
-    Ok(name_in(answer))
+    Ok(name_in(answer).map(<[u8]>::to_vec))
 }
 
 /// Whether the domain is one that recipients may be relayed to: class R, class m, the access map, MX.

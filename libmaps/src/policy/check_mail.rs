@@ -157,7 +157,7 @@ fn resolves(scene: &Scene<'_>, trace: &mut Trace, domain: &[u8]) -> Result<Flow,
     {
         return Ok(Flow::Continue);
     }
-    let answer = scene.facts.get(Need::Host(domain.into()))?;
+    let answer = scene.facts.host(domain)?;
     let sender = &scene.session.sender_text;
     let (found, flow) = match answer {
         Answer::Found(_) => (Found::Yes, Flow::Continue),

@@ -81,6 +81,18 @@ impl Facts {
             .map(|(_, answer)| answer)
             .ok_or(need)
     }
+
+    /// As [`get`](Self::get) for [`Need::Host`], without a name of its own where that is known.
+    ///
+    /// # Errors
+    /// The question itself, when its answer is not known.
+    pub fn host(&self, name: &[u8]) -> Result<&Answer, Need> {
+        let is_it = |known: &Need| matches!(known, Need::Host(n) if n.eq_ignore_ascii_case(name));
+        let found = self.known.iter().find(|(known, _)| is_it(known));
+        found
+            .map(|(_, answer)| answer)
+            .ok_or_else(|| Need::Host(name.into()))
+    }
 }
 
 /// Names are the same whatever their case (RFC 1034 section 3.1).

@@ -35,6 +35,8 @@ pub mod tls;
 pub mod trust_auth;
 pub mod try_tls;
 
+use std::borrow::Cow;
+
 use crate::address::AddressError;
 use crate::decision::{Decision, Found, LookupError, Trace};
 use crate::reply::Reply;
@@ -294,7 +296,7 @@ fn ends_in(class: &Class, name: &[u8]) -> bool {
     if class.is_empty() {
         return false;
     }
-    let name = name.to_ascii_lowercase();
+    let name = lower(name);
     (0..name.len())
         .filter(|&at| at == 0 || name.get(at) == Some(&b'.') || name.get(at - 1) == Some(&b'.'))
         .any(|at| name.get(at..).is_some_and(|tail| class.contains(tail)))
@@ -305,10 +307,18 @@ fn starts_in(class: &Class, name: &[u8]) -> bool {
     if class.is_empty() {
         return false;
     }
-    let name = name.to_ascii_lowercase();
+    let name = lower(name);
     (1..=name.len())
         .filter(|&at| at == name.len() || is_boundary(&name, at))
         .any(|at| name.get(..at).is_some_and(|head| class.contains(head)))
+}
+
+/// The name in lower case, as classes hold theirs.
+fn lower(name: &[u8]) -> Cow<'_, [u8]> {
+    match name.iter().any(u8::is_ascii_uppercase) {
+        true => Cow::Owned(name.to_ascii_lowercase()),
+        false => Cow::Borrowed(name),
+    }
 }
 
 /// Whether a token starts at this place.

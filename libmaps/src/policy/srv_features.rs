@@ -122,8 +122,7 @@ fn look_up(scene: &Scene<'_>, trace: &mut Trace, tag: Tag) -> Result<Option<Box<
             Some(map) => {
                 let mut found = None;
                 for key in [name.as_str(), addr.as_str(), ""] {
-                    let key = format!("AuthInfo:{key}");
-                    found = map.get_secret(trace, key.as_bytes())?;
+                    found = map.get_secret(trace, &[b"AuthInfo:", key.as_bytes()])?;
                     if found.is_some() {
                         break;
                     }

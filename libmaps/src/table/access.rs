@@ -113,6 +113,9 @@ pub enum Item<'a> {
     Address(&'a [u8]),
 }
 
+/// Pieces of the longest key: its tag, a colon, a local part, an `@` and a domain.
+const MOST_PIECES: usize = 5;
+
 /// The access map of a site, with the options that change how it is searched.
 #[derive(Clone, Copy)]
 pub struct AccessMap<'a, M> {
@@ -155,36 +158,49 @@ impl<'a, M: Map> AccessMap<'a, M> {
     /// # Errors
     /// When the map can't be read.
     pub fn domain(&self, trace: &mut Trace, tag: Tag, with: With, name: &[u8]) -> Lookup {
-        let bracketed = name.first() == Some(&b'[');
-        let mut key = name.to_vec();
-        let mut up = 0u8;
+        if name.first() == Some(&b'[') {
+            return self.literal(trace, tag, with, name);
+        }
+        let (mut key, mut up) = (name, 0u8);
         loop {
-            let step = match (bracketed, up) {
-                (_, 0) => Step::Domain,
-                (false, up) => Step::ParentDomain(up),
-                (true, _) => Step::Network(parts(&key)),
+            let step = match up {
+                0 => Step::Domain,
+                up => Step::ParentDomain(up),
             };
-            let mut found = self.tagged(trace, tag, with, &key, step)?;
+            let mut found = self.tagged(trace, tag, with, &[key], step)?;
+            let parent = dotted_parent(key);
             if found.is_none()
                 && self.options.lookup_dot_domain
-                && !bracketed
-                && let Some(parent) = dotted_parent(&key)
+                && let Some(parent) = parent
             {
-                found = self.tagged(trace, tag, with, parent, Step::ParentDomain(up + 1))?;
+                let step = Step::ParentDomain(up.saturating_add(1));
+                found = self.tagged(trace, tag, with, &[parent], step)?;
             }
             if let Some(rhs) = found {
                 return Ok(self.unless_skip(rhs));
             }
-            let more = if bracketed {
-                cut_literal(&mut key)
-            } else {
-                cut_first_label(&mut key)
-            };
-            if !more || up == u8::MAX {
-                return Ok(None);
+            match parent.and_then(|parent| parent.get(1..)) {
+                Some(parent) if up < u8::MAX => key = parent,
+                _ => return Ok(None),
             }
             up += 1;
         }
+    }
+
+    /// D of a literal: in its brackets, then its networks in theirs.
+    fn literal(&self, trace: &mut Trace, tag: Tag, with: With, name: &[u8]) -> Lookup {
+        let (mut key, mut step) = (name.to_vec(), Step::Domain);
+        // No literal has more octets or groups than a step can tell.
+        for _ in 0..=u8::MAX {
+            if let Some(rhs) = self.tagged(trace, tag, with, &[&key], step)? {
+                return Ok(self.unless_skip(rhs));
+            }
+            if !cut_literal(&mut key) {
+                break;
+            }
+            step = Step::Network(parts(&key));
+        }
+        Ok(None)
     }
 
     /// A: an IP address (`192.0.2.1`, `IPv6:2001:db8::1`), then its networks.
@@ -192,16 +208,16 @@ impl<'a, M: Map> AccessMap<'a, M> {
     /// # Errors
     /// When the map can't be read.
     pub fn address(&self, trace: &mut Trace, tag: Tag, with: With, address: &[u8]) -> Lookup {
-        let mut key = address.to_vec();
-        let mut step = Step::Exact;
+        let (mut key, mut step) = (address, Step::Exact);
         while !key.is_empty() {
-            if let Some(rhs) = self.tagged(trace, tag, with, &key, step)? {
+            if let Some(rhs) = self.tagged(trace, tag, with, &[key], step)? {
                 return Ok(self.unless_skip(rhs));
             }
-            if !cut_address(&mut key) {
-                break;
+            match shorter_address(key) {
+                Some(network) => key = network,
+                None => break,
             }
-            step = Step::Network(parts(&key));
+            step = Step::Network(parts(key));
         }
         Ok(None)
     }
@@ -216,7 +232,7 @@ impl<'a, M: Map> AccessMap<'a, M> {
         } else {
             Step::Exact
         };
-        self.tagged(trace, tag, with, key, step)
+        self.tagged(trace, tag, with, &[key], step)
     }
 
     /// A key that is taken as it stands: a tag of the administrator's own (`CITag`) before it.
@@ -229,41 +245,51 @@ impl<'a, M: Map> AccessMap<'a, M> {
 
     /// F, and U with an empty domain: `user+detail@domain`, `user+*@domain`, `user@domain`.
     fn full(&self, trace: &mut Trace, tag: Tag, with: With, local: &[u8], domain: &[u8]) -> Lookup {
-        let whole = |user: &[u8], middle: &[u8]| [user, middle, b"@", domain].concat();
         let exact = if domain.is_empty() {
             Step::User
         } else {
             Step::Exact
         };
-        let found = self.tagged(trace, tag, with, &whole(local, b""), exact)?;
+        let found = self.tagged(trace, tag, with, &[local, b"@", domain], exact)?;
         if found.is_some() {
             return Ok(found);
         }
         let Some((user, _)) = crate::address::split_detail(local) else {
             return Ok(None);
         };
-        let found = self.tagged(trace, tag, with, &whole(user, b"+*"), Step::AnyDetail)?;
+        let any = [user, b"+*@", domain];
+        let found = self.tagged(trace, tag, with, &any, Step::AnyDetail)?;
         if found.is_some() {
             return Ok(found);
         }
-        self.tagged(trace, tag, with, &whole(user, b""), Step::NoDetail)
+        self.tagged(trace, tag, with, &[user, b"@", domain], Step::NoDetail)
     }
 
-    fn tagged(&self, trace: &mut Trace, tag: Tag, with: With, key: &[u8], step: Step) -> Lookup {
-        let word = tag.as_str().as_bytes();
-        let mut tagged = Vec::with_capacity(word.len() + 1 + key.len());
-        tagged.extend_from_slice(word);
-        tagged.push(b':');
-        tagged.extend_from_slice(key);
+    /// The key that the pieces are together, with its tag and without.
+    fn tagged<const N: usize>(
+        &self,
+        trace: &mut Trace,
+        tag: Tag,
+        with: With,
+        key: &[&[u8]; N],
+        step: Step,
+    ) -> Lookup {
+        const { assert!(N + 2 <= MOST_PIECES) };
+        let mut tagged = [&b""[..]; MOST_PIECES];
+        let word = [tag.as_str().as_bytes(), &b":"[..]];
+        for (place, piece) in tagged.iter_mut().zip(word.iter().chain(key)) {
+            *place = piece;
+        }
         let found = match tag {
             Tag::AuthInfo => self.map.get_secret(trace, &tagged)?,
-            _ => self.map.get(trace, &tagged, step)?,
+            _ => self.map.get_joined(trace, &tagged, step)?,
         };
         let found = found.filter(is_answer);
-        if found.is_some() || with == With::TagOnly || key.is_empty() {
+        let is_bare = key.iter().all(|piece| piece.is_empty());
+        if found.is_some() || with == With::TagOnly || is_bare {
             return Ok(found);
         }
-        Ok(self.map.get(trace, key, step)?.filter(is_answer))
+        Ok(self.map.get_joined(trace, key, step)?.filter(is_answer))
     }
 
     fn unless_skip(&self, rhs: Rhs) -> Option<Rhs> {
@@ -283,17 +309,6 @@ fn dotted_parent(name: &[u8]) -> Option<&[u8]> {
     name.get(dot..)
 }
 
-/// Removes the first label; false if there is no parent.
-fn cut_first_label(name: &mut Vec<u8>) -> bool {
-    match first_dot(name) {
-        Some(dot) => {
-            name.drain(..=dot);
-            true
-        }
-        None => false,
-    }
-}
-
 /// The first dot that has something before and after it.
 fn first_dot(name: &[u8]) -> Option<usize> {
     let dot = name.iter().skip(1).position(|&octet| octet == b'.')? + 1;
@@ -306,37 +321,32 @@ fn cut_literal(key: &mut Vec<u8>) -> bool {
         return false;
     }
     key.pop();
-    let mut inner = key.split_off(1);
+    let inner = key.get(1..).unwrap_or_default();
     // The rules for literals try the dot before the colons, those for addresses the other way round;
     // it is the same for every IP address.
-    let more = cut_address(&mut inner);
-    key.extend_from_slice(&inner);
+    let shorter = shorter_address(inner).map(<[u8]>::len);
+    if let Some(octets) = shorter {
+        key.truncate(1 + octets);
+    }
     key.push(b']');
-    more
+    shorter.is_some()
 }
 
-/// Removes the last octet or group of an IP address: `::x`, `:x` or `.x`.
-fn cut_address(key: &mut Vec<u8>) -> bool {
-    let Some(at) = key
+/// An IP address without its last octet or group: `::x`, `:x` or `.x`.
+fn shorter_address(key: &[u8]) -> Option<&[u8]> {
+    let at = key
         .iter()
         .rposition(|&octet| octet == b'.' || octet == b':')
-        .filter(|&at| at > 0)
-    else {
-        return false;
-    };
+        .filter(|&at| at > 0)?;
     if at + 1 == key.len() {
         // Only a compressed tail ends so: `2001:db8::` loses both colons, `IPv6:` is the last there is.
         return match key.get(at - 1) {
-            Some(b':') if at > 1 => {
-                key.truncate(at - 1);
-                true
-            }
-            _ => false,
+            Some(b':') if at > 1 => key.get(..at - 1),
+            _ => None,
         };
     }
     let doubled = key.get(at) == Some(&b':') && key.get(at - 1) == Some(&b':') && at > 1;
-    key.truncate(if doubled { at - 1 } else { at });
-    true
+    key.get(..if doubled { at - 1 } else { at })
 }
 
 /// How many octets or groups stand in the key.

@@ -29,7 +29,7 @@ fn walk(
     let mut trace = Trace::new();
     let found = ask(AccessMap::new(&map, options), &mut trace).unwrap();
     (
-        trace.probes().iter().map(|p| p.lhs.to_string()).collect(),
+        trace.probes().map(|p| p.lhs.to_string()).collect(),
         found.map(|rhs| rhs.to_string()),
     )
 }

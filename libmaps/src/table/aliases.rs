@@ -39,11 +39,8 @@ impl<M: Map> AliasTable<M> {
     /// When a map can't be read.
     pub fn targets(&self, name: &[u8], trace: &mut Trace) -> Result<Option<Vec<u8>>, LookupError> {
         for file in &self.files {
-            let mut lhs = name.to_vec();
-            if file.ends_in_nul {
-                lhs.push(0);
-            }
-            if let Some(rhs) = file.map.get(trace, &lhs, Step::Exact)? {
+            let end: &[u8] = if file.ends_in_nul { b"\0" } else { b"" };
+            if let Some(rhs) = file.map.get_joined(trace, &[name, end], Step::Exact)? {
                 let rhs = rhs.as_bytes();
                 let rhs = rhs.strip_suffix(b"\0").unwrap_or(rhs);
                 return Ok(Some(rhs.to_vec()));

@@ -102,7 +102,7 @@ mod tests {
         let mut trace = Trace::new();
         let found = table.find(local.as_bytes(), b"h.example", domain_entry, &mut trace);
         assert_eq!(found.unwrap(), None);
-        trace.probes().iter().map(|p| p.lhs.to_string()).collect()
+        trace.probes().map(|p| p.lhs.to_string()).collect()
     }
 
     #[test]

@@ -5,6 +5,8 @@
 //! `error:status:text` or `error:text`. For a `.domain` entry `%1` is what stood
 //! before the domain and `%2` its last label; for `.` `%1` is the whole host.
 
+use std::borrow::Cow;
+
 use crate::decision::{LookupError, Step, Trace, Traced};
 use crate::map::Map;
 use crate::table::fill::fill;
@@ -39,36 +41,39 @@ impl<M: Map> MailerTable<M> {
     pub fn find(&self, host: &[u8], trace: &mut Trace) -> Result<Option<Vec<u8>>, LookupError> {
         let mut rest = match self.ask(host, Step::Exact, &[], trace)? {
             Some(rhs) if names_mailer(&rhs) => return Ok(Some(rhs)),
-            Some(rhs) => rhs,
-            None => host.to_vec(),
+            Some(rhs) => Cow::Owned(rhs),
+            None => Cow::Borrowed(host),
         };
-        // What was cut off on the left so far.
-        let mut before: Vec<u8> = Vec::new();
+        // What was cut off on the left so far: of the host, and of `rest`.
+        let (mut before, mut at): (Vec<u8>, usize) = (Vec::new(), 0);
         let mut up = 0u8;
         loop {
+            let here = rest.get(at..).unwrap_or_default();
             // Only an RHS that is no answer can bring a name that starts with a dot.
-            if let Some(next) = rest.strip_prefix(b".").filter(|next| !next.is_empty()) {
+            if here.starts_with(b".") && here.len() > 1 {
                 before.push(b'.');
-                rest = next.to_vec();
+                at += 1;
                 continue;
             }
-            let Some((label, domain)) = cut_label(&rest) else {
+            let Some((label, domain)) = cut_label(here) else {
                 break;
             };
             up = up.saturating_add(1);
             before.extend_from_slice(label);
-            let lhs = [b".", domain].concat();
-            match self.ask(&lhs, Step::ParentDomain(up), &[&before, label], trace)? {
+            let next = rest.len() - domain.len();
+            match self.ask(domain, Step::ParentDomain(up), &[&before, label], trace)? {
                 Some(rhs) if names_mailer(&rhs) => return Ok(Some(rhs)),
-                Some(rhs) if rhs.starts_with(b".") && up < u8::MAX => rest = rhs,
                 Some(rhs) => {
-                    rest = rhs;
-                    break;
+                    let goes_on = rhs.starts_with(b".") && up < u8::MAX;
+                    (rest, at) = (Cow::Owned(rhs), 0);
+                    if !goes_on {
+                        break;
+                    }
                 }
-                None => rest = [b".", domain].concat(),
+                None => at = next,
             }
         }
-        before.extend_from_slice(&rest);
+        before.extend_from_slice(rest.get(at..).unwrap_or_default());
         let last = self.ask(b".", Step::Default, &[&before], trace)?;
         Ok(last.filter(|rhs| names_mailer(rhs)))
     }
@@ -97,13 +102,13 @@ fn names_mailer(rhs: &[u8]) -> bool {
     all.next().is_some_and(|first| !first.is(b'[')) && all.next().is_some_and(|t| t.is(b':'))
 }
 
-/// The first label, where it is one token, and the domain behind it.
+/// The first label, where it is one token, and the domain behind it with the dot between them.
 fn cut_label(host: &[u8]) -> Option<(&[u8], &[u8])> {
     let mut all = tokens(host);
     let label = all.next()?;
     let dot = all.next().filter(|token| token.is(b'.'))?;
-    let domain = host.get(dot.end..)?;
-    (!domain.is_empty()).then_some((label.text, domain))
+    let domain = host.get(dot.start..)?;
+    (domain.len() > 1).then_some((label.text, domain))
 }
 
 /// A mailertable RHS, SMART_HOST, MAIL_HUB, LUSER_RELAY or LOCAL_RELAY: where mail is passed to.
@@ -205,7 +210,7 @@ mod tests {
         let found = table(entries).find(host.as_bytes(), &mut trace).unwrap();
         (
             found.map(|rhs| String::from_utf8(rhs).unwrap()),
-            trace.probes().iter().map(|p| p.lhs.to_string()).collect(),
+            trace.probes().map(|p| p.lhs.to_string()).collect(),
         )
     }
 

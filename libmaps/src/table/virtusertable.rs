@@ -90,10 +90,18 @@ impl<M: Map> VirtUserTable<M> {
         arguments: &[&[u8]],
         trace: &mut Trace,
     ) -> Result<Option<Rewrite>, LookupError> {
-        let lhs = [user, b"@", domain].concat();
-        let Some(rhs) = self.map.get(trace, &tokens::strip_quotes(&lhs), step)? else {
+        let pieces = [user, b"@", domain];
+        let found = match pieces.iter().any(|piece| tokens::has_quotes(piece)) {
+            true => {
+                let lhs = pieces.concat();
+                self.map.get(trace, &tokens::strip_quotes(&lhs), step)?
+            }
+            false => self.map.get_joined(trace, &pieces, step)?,
+        };
+        let Some(rhs) = found else {
             return Ok(None);
         };
+        let lhs = pieces.concat();
         let all: Vec<&[u8]> = std::iter::once(&lhs[..])
             .chain(arguments.iter().copied())
             .collect();
@@ -168,7 +176,7 @@ mod tests {
     }
 
     fn asked(trace: &Trace) -> Vec<String> {
-        trace.probes().iter().map(|p| p.lhs.to_string()).collect()
+        trace.probes().map(|p| p.lhs.to_string()).collect()
     }
 
     #[test]

@@ -553,8 +553,8 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
     }
 
     fn keep(&mut self, trace: Trace) {
-        let room = MAX_PROBES.saturating_sub(self.out.trace.probes().len());
-        if trace.probes().len() <= room {
+        let room = MAX_PROBES.saturating_sub(self.out.trace.len());
+        if trace.len() <= room {
             self.out.trace.extend(trace);
         }
     }

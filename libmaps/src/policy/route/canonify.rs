@@ -183,18 +183,12 @@ impl<M: Map> Addressing<'_, M> {
 
     /// Finds the host of an address that has neither phrase nor route.
     fn split(&self, text: &[u8]) -> (Vec<u8>, Option<Vec<u8>>) {
-        let last_at = |from: usize| {
-            let all: Vec<_> = tokens(text).collect();
-            let ats = all.iter().enumerate().skip(from);
-            let at = ats.rev().find(|(i, t)| t.is(b'@') && i + 1 < all.len());
-            at.map(|(_, token)| (token.start, token.end))
-        };
         let cut = |start: usize, end: usize| {
             let before = tokens::trim(text.get(..start).unwrap_or_default());
             let after = tokens::trim(text.get(end..).unwrap_or_default());
             (before.to_vec(), after.to_vec())
         };
-        if let Some((start, end)) = last_at(1) {
+        if let Some((start, end)) = last_at(text) {
             let (local, host) = cut(start, end);
             return (local, Some(host));
         }
@@ -334,6 +328,18 @@ impl<M: Map> Addressing<'_, M> {
 
 fn dotted(name: &str) -> Vec<u8> {
     [name.as_bytes(), b"."].concat()
+}
+
+/// The last `@` with something before and behind it.
+fn last_at(text: &[u8]) -> Option<(usize, usize)> {
+    let (mut last, mut perhaps) = (None, None);
+    for (number, token) in tokens(text).enumerate() {
+        last = perhaps.take().or(last);
+        if number > 0 && token.is(b'@') {
+            perhaps = Some((token.start, token.end));
+        }
+    }
+    last
 }
 
 /// Host and local part of `host!user`.

@@ -4,6 +4,7 @@ use crate::policy::route::canonify::ends_in;
 use crate::tokens::{self, tokens};
 
 /// An address without phrase, comment, brackets and route.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stripped {
     Null,
     List(Vec<u8>),
@@ -14,6 +15,16 @@ pub(super) fn strip(text: &[u8]) -> Stripped {
     if text.is_empty() {
         return Stripped::Null;
     }
+    let bracketed = text.strip_prefix(b"<").and_then(|t| t.strip_suffix(b">"));
+    let bare = bracketed.unwrap_or(text);
+    // Nothing stands around most addresses but their brackets.
+    if !bare.is_empty() && !bare.starts_with(b"@") && tokens::is_plain(bare) {
+        return Stripped::Address(bare.to_vec());
+    }
+    strip_all(text)
+}
+
+fn strip_all(text: &[u8]) -> Stripped {
     let mut text = strip_group(text);
     while ends_in(text, b";") {
         text = tokens::trim(text.get(..text.len() - 1).unwrap_or_default());
@@ -123,4 +134,22 @@ fn after_literal(text: &[u8]) -> Option<&[u8]> {
         closed = token.is(b']');
     }
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn plain_addresses_take_the_short_way_to_the_same_end(text in "<?[ab@.:\\[<>,;!%+]{1,8}>?") {
+            let Ok(text) = tokens::tidy(text.as_bytes()) else {
+                return Ok(());
+            };
+            if !text.is_empty() {
+                prop_assert_eq!(strip(&text), strip_all(&text));
+            }
+        }
+    }
 }

@@ -1,24 +1,43 @@
 //! What makes an address no address, and when quotes may go.
 
-use crate::policy::route::canonify::Mailbox;
+use crate::policy::route::canonify::{Host, Mailbox};
 use crate::policy::route::parse::Resolved;
 use crate::tokens::{self, tidy, tokens};
 
 /// What is wrong with an address, whoever it is for.
 pub(super) fn syntax_error(mailbox: &Mailbox) -> Option<Resolved> {
-    let refused = |status, text| Some(Resolved::refused(status, text));
     let local = &mailbox.local;
     let Some(host) = &mailbox.host else {
         return stray_comma(local).then(|| Resolved::refused("5.1.3", "Invalid route address"));
     };
-    let host = host.dotted();
+    if is_plain_name(host) && tokens::is_plain(local) && !local.contains(&b'@') && !local.is_empty()
+    {
+        return None;
+    }
+    syntax_error_of(local, &host.dotted())
+}
+
+/// Whether the host is atoms with a dot between each two: nothing of that can be wrong.
+fn is_plain_name(host: &Host) -> bool {
+    let Host::Name { text, .. } = host else {
+        return false;
+    };
+    tokens::is_plain(text)
+        && text
+            .split(|octet| *octet == b'.')
+            .all(|label| !label.is_empty())
+        && !text.contains(&b'@')
+}
+
+fn syntax_error_of(local: &[u8], host: &[u8]) -> Option<Resolved> {
+    let refused = |status, text| Some(Resolved::refused(status, text));
     if local.is_empty() && !host.is_empty() {
         return refused("5.1.3", "User address required");
     }
     if host.is_empty() {
         return refused("5.1.3", "Hostname required");
     }
-    let all: Vec<_> = tokens(&host).collect();
+    let all: Vec<_> = tokens(host).collect();
     let is = |at: usize, operator: u8| all.get(at).is_some_and(|token| token.is(operator));
     let close = all.iter().position(|token| token.is(b']'));
     match close.filter(|_| is(0, b'[')) {
@@ -41,7 +60,7 @@ pub(super) fn syntax_error(mailbox: &Mailbox) -> Option<Resolved> {
     if all.last().is_some_and(|token| token.is(b'@')) {
         return refused("5.1.2", "Invalid route address");
     }
-    if tokens::find(local, b'@').is_some() || stray_comma(local) || stray_comma(&host) {
+    if tokens::find(local, b'@').is_some() || stray_comma(local) || stray_comma(host) {
         return refused("5.1.3", "Invalid route address");
     }
     None

@@ -6,18 +6,29 @@ use std::collections::HashSet;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Class {
     words: HashSet<Box<[u8]>>,
+    /// A bit for each length that a word has; the last one stands for all longer ones too. Most
+    /// of what is asked for is told by it to be no word.
+    lengths: u64,
+}
+
+/// The bit of a length.
+fn bit_of(octets: usize) -> u64 {
+    1 << octets.min(63)
 }
 
 impl Class {
     /// Adds a word.
     pub fn insert(&mut self, word: &[u8]) {
+        self.lengths |= bit_of(word.len());
         self.words.insert(word.to_ascii_lowercase().into());
     }
 
     /// Whether the word is in the class.
     #[must_use]
     pub fn contains(&self, word: &[u8]) -> bool {
-        if word.iter().any(u8::is_ascii_uppercase) {
+        if self.lengths & bit_of(word.len()) == 0 {
+            false
+        } else if word.iter().any(u8::is_ascii_uppercase) {
             self.words.contains(word.to_ascii_lowercase().as_slice())
         } else {
             self.words.contains(word)

@@ -125,10 +125,10 @@ impl PolicyService {
         };
         // The first of the gravest counts, as in a session.
         let gravest = rulings.iter().rev().max_by_key(weight);
-        let last = gravest.and_then(|ruled| ruled.probes().iter().rfind(|probe| probe.hit()));
+        let last = gravest.and_then(|ruled| ruled.probes().rfind(Probe::hit));
         let lines = rulings.iter().flat_map(|ruled| {
             let line = |probe| printable(&format!("{}: {probe}", ruled.ruleset));
-            ruled.probes().iter().map(line)
+            ruled.probes().map(line)
         });
         Judgement {
             outcome: gravest.map_or(Outcome::Accept, |ruled| ruled.decision.outcome.clone()),
@@ -279,7 +279,7 @@ impl PolicyService {
 }
 
 impl Ruled {
-    fn probes(&self) -> &[Probe] {
+    fn probes(&self) -> impl DoubleEndedIterator<Item = Probe> + '_ {
         self.decision.trace.probes()
     }
 }
