@@ -8,6 +8,7 @@
 
 mod batch;
 pub mod copy;
+mod dotlock;
 mod ending;
 mod expand;
 pub mod file;
