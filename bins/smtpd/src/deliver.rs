@@ -12,6 +12,7 @@ mod dotlock;
 mod ending;
 mod expand;
 pub mod file;
+mod forward;
 pub(crate) mod forward_file;
 pub(crate) mod frame;
 pub(crate) mod include_file;

@@ -219,7 +219,7 @@ fn told(envelope: &Envelope) -> Envelope {
         match target.progress {
             Progress::Failed { .. } => target.progress = Progress::Told,
             Progress::Sent => target.progress = Progress::Done,
-            Progress::Waiting | Progress::Done | Progress::Told => {}
+            Progress::Waiting | Progress::Done | Progress::Forwarded | Progress::Told => {}
         }
     }
     told

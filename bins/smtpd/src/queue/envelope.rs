@@ -66,6 +66,8 @@ pub enum Progress {
     Waiting,
     /// Delivered, and nobody waits to hear of it.
     Done,
+    /// Its user forwards his mail: other copies stand for it.
+    Forwarded,
     /// Delivered; the sender wants to be told, and has not been.
     Sent,
     /// Will never be delivered; the sender has to be told.
@@ -300,10 +302,12 @@ impl Envelope {
             )
         };
         self.recipients.iter().all(done)
-            && self
-                .targets
-                .iter()
-                .all(|t| matches!(t.progress, Progress::Done | Progress::Told))
+            && self.targets.iter().all(|t| {
+                matches!(
+                    t.progress,
+                    Progress::Done | Progress::Forwarded | Progress::Told
+                )
+            })
     }
 
     /// Whether another try could get anything further: something waits.
