@@ -15,6 +15,7 @@ pub mod file;
 mod forward;
 pub(crate) mod forward_file;
 pub(crate) mod frame;
+mod homes;
 pub(crate) mod include_file;
 mod lmtp;
 pub mod outcome;

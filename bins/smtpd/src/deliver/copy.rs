@@ -291,8 +291,7 @@ fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
 fn home_of(world: &World, target: &QueuedTarget) -> Option<PathBuf> {
     let name = target.controller.as_ref()?;
     let user = world.users.get(name).ok()??;
-    let home = world.site.below(&user.home);
-    home.is_dir().then_some(home)
+    Some(world.site.below(&user.home))
 }
 
 /// The envelope sender as a local mailer sees it.
