@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use libmaps::site::model::options::PrivacyFlag;
 
+use super::batch::Account;
 use super::copy::by_helper;
 use super::outcome::{Fate, Outcome};
 use super::program::RunAs;
@@ -31,12 +32,33 @@ const PATIENCE: [Duration; 4] = [
     Duration::from_secs(60),
 ];
 
+/// How soon a message comes again of which some copies were tried and others found no place.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// When the message is tried next: by the schedule, or earlier where copies found no place.
+/// Those that were tried are not to be tried again as soon as that.
+fn next(schedule: &Schedule, envelope: &Envelope, account: Account) -> u64 {
+    let by_schedule = schedule.next(envelope);
+    match account.aside {
+        Some(wait) if account.tried == 0 => now_unix().saturating_add(wait.as_secs().max(1)),
+        Some(wait) => by_schedule.min(now_unix().saturating_add(wait.max(AGAIN).as_secs())),
+        None => by_schedule,
+    }
+}
+
 /// Ends an attempt. What was done stays in memory until the queue has taken it: a full
 /// disk delays that, but repeats no delivery.
-pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope) {
+pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope, account: Account) {
     let schedule = &world.schedule;
-    let remarks = press(world, schedule, &mut envelope);
-    envelope.due_unix = schedule.next(&envelope);
+    let remarks = match account {
+        // It comes again before long, and is given up then if it must be.
+        Account {
+            tried: 0,
+            aside: Some(_),
+        } => Remarks::default(),
+        _ => press(world, schedule, &mut envelope),
+    };
+    envelope.due_unix = next(schedule, &envelope, account);
     envelope.rank = schedule.rank(&envelope);
     let plan = dsn::plan(&world.site, &envelope, remarks.late);
     if envelope.origin == Origin::LastResort && !plan.silent.is_empty() {

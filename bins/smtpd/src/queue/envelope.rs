@@ -317,6 +317,12 @@ impl Envelope {
             || self.targets.iter().any(|t| t.progress == Progress::Waiting)
     }
 
+    /// How much of memory it takes while it is tried: 1 for a common message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        1 + (self.targets.len() + self.recipients.len()) / 100
+    }
+
     /// As much of it as the index of the queue needs.
     pub(super) fn listed(&self) -> Envelope {
         Envelope {

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libmaps::address::{Address, in_brackets};
 use libmaps::policy::facts::{self, Facts};
@@ -38,6 +38,8 @@ pub(super) struct Opener<'a> {
     pub(super) departure: &'a Departure,
     /// How long a connection attempt may take.
     pub(super) patience: Duration,
+    /// When the time of the delivery is up.
+    pub(super) until: Instant,
 }
 
 impl Opener<'_> {
@@ -85,6 +87,7 @@ impl Opener<'_> {
     pub(super) async fn open_socket(&self, path: &Path) -> Result<Link, Failure> {
         let settings = self.settings(StartTls::Never, None);
         let mut link = Link::local(&self.world.site.below(path), settings).await?;
+        link.within(self.until.into());
         let timeouts = &self.world.site.options.timeouts;
         loop {
             match link.run(timeouts).await {
@@ -153,8 +156,16 @@ impl Opener<'_> {
         let timeouts = &world.site.options.timeouts;
         let login = self.login(hop, session, addr, said).await?;
         let origin = self.origin(addr);
-        let stream = link::connect(&hop.name, addr, origin, self.patience).await?;
+        let left = self.until.saturating_duration_since(Instant::now());
+        let patience = match self.patience {
+            Duration::ZERO => left,
+            patience => patience.min(left),
+        };
+        // No time at all would be no limit.
+        let patience = patience.max(Duration::from_millis(1));
+        let stream = link::connect(&hop.name, addr, origin, patience).await?;
         let mut link = Link::tcp(stream, addr, self.settings(start_tls, login));
+        link.within(self.until.into());
         let mut session = session.clone();
         loop {
             match link.run(timeouts).await {

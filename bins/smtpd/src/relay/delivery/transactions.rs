@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::{After, Delivery, outcome_of, remote};
+use super::{After, Delivery, NO_TIME, outcome_of, remote};
 use crate::deliver::outcome::{Notifies, Outcome};
 use crate::relay::client::letter::{Letter, Receiver, Utf8Needed};
 use crate::relay::client::{Failure, Lasting, Stage, Verdict};
@@ -16,6 +16,8 @@ use crate::session::BodyKind;
 
 /// Recipients of one transaction.
 const MAX_RECIPIENTS: usize = 1000;
+/// Octets of a text in a second at the least.
+const SLOWEST_OCTETS: u64 = 4096;
 /// Transactions on one connection for the copies of one message.
 const MAX_TRANSACTIONS: usize = 2000;
 
@@ -27,6 +29,10 @@ impl Delivery<'_> {
             false => Notifies::No,
         };
         for _ in 0..MAX_TRANSACTIONS {
+            if self.is_late() {
+                self.note_untried(NO_TIME);
+                return After::Usable;
+            }
             let open = self.open_copies(hop, link, notifies).await;
             if open.is_empty() {
                 return After::Usable;
@@ -41,6 +47,8 @@ impl Delivery<'_> {
                     continue;
                 }
             };
+            self.until += self.time_of_text();
+            link.within(self.until.into());
             let after = self.transact(link, letter, &header, coding).await;
             let (report, after) = match after {
                 Ok((report, after)) => (report, after),
@@ -57,6 +65,11 @@ impl Delivery<'_> {
             }
         }
         After::Usable
+    }
+
+    /// The time of a text at the slowest pace that is borne.
+    fn time_of_text(&self) -> Duration {
+        Duration::from_secs(self.size_octets / SLOWEST_OCTETS)
     }
 
     /// The copies of the next transaction.
