@@ -15,7 +15,7 @@ use super::client::{
     Channel, Credentials, Failure, Lasting, LoopCheck, Protocol, Settings, StartTls,
 };
 use super::exchange::Hop;
-use super::link::{self, Event, Link, Origin};
+use super::link::{self, Event, Link, Login, Origin};
 use crate::log::Level;
 use crate::maps::Snapshot;
 use crate::queue::Departure;
@@ -154,7 +154,7 @@ impl Opener<'_> {
     ) -> Result<Link, Broken> {
         let world = self.world;
         let timeouts = &world.site.options.timeouts;
-        let login = self.login(hop, session, addr, said).await?;
+        let (login, wish) = self.login(hop, session, addr, said).await?;
         let origin = self.origin(addr);
         let left = self.until.saturating_duration_since(Instant::now());
         let patience = match self.patience {
@@ -207,6 +207,9 @@ impl Opener<'_> {
                 }
                 Event::Ready => {
                     self.log_login(hop, &mut link);
+                    if wish == Wish::Some && link.client.logged_in().is_none() {
+                        link.login = Login::Lacking;
+                    }
                     return Ok(link);
                 }
                 Event::Over(failure) => {
@@ -248,7 +251,7 @@ impl Opener<'_> {
         }
     }
 
-    /// What to log in with at this server, if there is anything.
+    /// What to log in with at this server, if there is anything, and whether there should be.
     ///
     /// # Errors
     /// When the map can't be asked: without its login, mail that is welcome is refused.
@@ -258,13 +261,13 @@ impl Opener<'_> {
         session: &facts::Session,
         addr: SocketAddr,
         start_tls: StartTls,
-    ) -> Result<Option<Credentials>, Failure> {
+    ) -> Result<(Option<Credentials>, Wish), Failure> {
         let site = &self.world.site;
         let no_auth = self
             .client_options(addr)
             .is_some_and(|o| o.modifiers.has('A'));
         if no_auth || self.mailer.has('z') {
-            return Ok(None);
+            return Ok((None, Wish::None));
         }
         let entry = self
             .settled(session, |policy, session, facts| {
@@ -284,11 +287,12 @@ impl Opener<'_> {
                 .map_err(str::to_owned)
         });
         Ok(match credentials {
-            Ok(credentials) => credentials,
+            Ok(None) => (None, Wish::None),
+            Ok(credentials) => (credentials, Wish::Some),
             Err(why) => {
                 let text = format!("AUTH=client, relay={}: {why}", hop.name);
                 self.world.log.about(Level::Error, self.id, &text);
-                None
+                (None, Wish::Some)
             }
         })
     }
@@ -393,6 +397,13 @@ pub(super) fn with_dot(host: &str) -> String {
         name if name.starts_with(['[', '/']) => name.to_owned(),
         name => format!("{name}."),
     }
+}
+
+/// Whether the site wants to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    None,
+    Some,
 }
 
 /// Why there is no connection.

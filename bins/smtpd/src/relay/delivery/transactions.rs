@@ -8,7 +8,7 @@ use crate::deliver::outcome::{Notifies, Outcome};
 use crate::relay::client::letter::{Letter, Receiver, Utf8Needed};
 use crate::relay::client::{Failure, Lasting, Stage, Verdict};
 use crate::relay::exchange::Hop;
-use crate::relay::link::{Event, Link};
+use crate::relay::link::{Event, Link, Login};
 use crate::relay::mime::recoded_header;
 use crate::relay::reply::{Class, Reply};
 use crate::relay::text::{self, Coding, Extent};
@@ -251,6 +251,14 @@ impl Delivery<'_> {
                     }
                     continue;
                 }
+                // Once a login is possible again it may be taken.
+                Verdict::Answered(_, reply)
+                    if link.login == Login::Lacking && may_want_login(&reply) =>
+                {
+                    let text = format!("no login at this server: {}", reply.shown());
+                    let outcome = Outcome::deferred(text).with_status("4.7.0");
+                    outcome.by(with(Some(&reply)))
+                }
                 Verdict::Answered(stage, reply) => answered(stage, &reply).by(with(Some(&reply))),
                 Verdict::Unfit { status, text } => Outcome::failed(status, text).by(with(None)),
                 Verdict::Unanswered(failure) => {
@@ -275,6 +283,21 @@ impl Delivery<'_> {
 /// Whether a 452 is about the number of recipients (RFC 5321 section 4.5.3.1.10).
 fn says_too_many(reply: &Reply) -> bool {
     reply.status() == "4.5.3" || reply.shown().to_ascii_lowercase().contains("too many")
+}
+
+/// Whether a refusal may be for want of a login: it says so (RFC 4954 section 6), names policy
+/// (RFC 3463, x.7.x), or speaks of relaying.
+fn may_want_login(reply: &Reply) -> bool {
+    if reply.class() != Class::No {
+        return false;
+    }
+    let said = reply.shown().to_ascii_lowercase();
+    let speaks = |word| said.contains(word);
+    matches!(reply.code, 530 | 534 | 535 | 538)
+        || reply.status().starts_with("5.7.")
+        || ["relay", "authent", "log in", "login"]
+            .into_iter()
+            .any(speaks)
 }
 
 /// What a reply means for a recipient, in sendmail's words.
