@@ -67,6 +67,8 @@ pub(super) struct Delivery<'a> {
     until: Instant,
     /// How long it may still wait for connections in use.
     slot_patience: Duration,
+    /// When somebody asked for a run that the message belongs to.
+    run_asked: Option<Instant>,
 }
 
 impl<'a> Delivery<'a> {
@@ -127,6 +129,7 @@ impl<'a> Delivery<'a> {
             connect_until: (!together.is_zero()).then(|| Instant::now() + together),
             until: Instant::now() + BUDGET + BUDGET_PER_COPY.saturating_mul(copies),
             slot_patience: SLOT_PATIENCE,
+            run_asked: world.queue.run_asked_for(envelope),
         })
     }
 
@@ -344,7 +347,7 @@ impl<'a> Delivery<'a> {
     async fn by_address(&mut self, hop: &Hop, addr: SocketAddr) {
         let world = Arc::clone(self.world);
         let state = &world.relay;
-        if let Some(failure) = state.resting(addr, world.queue.run_asked()) {
+        if let Some(failure) = state.resting(addr, self.run_asked) {
             let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
             return self.note(failure, Some(remote));
         }
@@ -359,7 +362,7 @@ impl<'a> Delivery<'a> {
             return self.note(Failure::temporary("4.4.5", text), Some(remote));
         };
         // Others may have found it silent meanwhile.
-        if let Some(failure) = state.resting(addr, world.queue.run_asked()) {
+        if let Some(failure) = state.resting(addr, self.run_asked) {
             let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
             return self.note(failure, Some(remote));
         }
