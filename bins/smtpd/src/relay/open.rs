@@ -170,7 +170,10 @@ impl Opener<'_> {
         loop {
             match link.run(timeouts).await {
                 Event::Secure => {
-                    let secured = match world.client_tls.config() {
+                    let secured = match world
+                        .client_tls
+                        .config(|text| world.log.say(Level::Error, text))
+                    {
                         Some(config) => {
                             let patience = timeouts.starttls.0;
                             let tls = &world.client_tls;
