@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libmaps::site::model::options::PrivacyFlag;
@@ -292,12 +293,58 @@ async fn write_all(
     Ok(written)
 }
 
+/// Whether a notice has the message that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Original {
+    Returned,
+    /// It can't be read to its end: whoever has to hear hears without it.
+    Unreadable,
+}
+
+/// The text of a message, and whether reading it has failed.
+struct Watched {
+    text: Box<dyn io::Read + Send>,
+    failed: Arc<AtomicBool>,
+}
+
+impl io::Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer);
+        let failed = |error: &io::Error| error.kind() != io::ErrorKind::Interrupted;
+        if read.as_ref().is_err_and(failed) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
 fn write_one(
     world: &World,
     schedule: &Schedule,
     notice: &Notice,
     about: &Envelope,
     remarks: &Remarks,
+) -> io::Result<(Envelope, Body)> {
+    let failed = Arc::new(AtomicBool::new(false));
+    let write = |original| write_with(world, schedule, notice, about, remarks, original, &failed);
+    match write(Original::Returned) {
+        Err(error) if failed.load(Ordering::Relaxed) => {
+            let text = format!("queue: {error}; the notice goes without the message");
+            world.log.about(Level::Error, &about.id, &text);
+            write(Original::Unreadable)
+        }
+        written => written,
+    }
+}
+
+fn write_with(
+    world: &World,
+    schedule: &Schedule,
+    notice: &Notice,
+    about: &Envelope,
+    remarks: &Remarks,
+    original: Original,
+    failed: &Arc<AtomicBool>,
 ) -> io::Result<(Envelope, Body)> {
     let (site, now) = (&world.site, now_unix());
     let id = world.queue.next_id();
@@ -337,8 +384,14 @@ fn write_one(
         },
     };
     let open = || -> io::Result<Box<dyn io::Read + Send>> {
+        if original == Original::Unreadable {
+            return Err(io::Error::other("unreadable"));
+        }
         let text = world.queue.text(&about.id).map_err(io::Error::other)?;
-        Ok(text.into_reader())
+        Ok(Box::new(Watched {
+            text: Box::new(text.into_reader()),
+            failed: Arc::clone(failed),
+        }))
     };
     let mut out = io::BufWriter::new(Sink(world.queue.spool(&id)));
     let written = dsn::write(&clerk, notice, about, &open, &mut out)?;
