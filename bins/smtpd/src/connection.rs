@@ -43,6 +43,8 @@ pub struct Accepted {
     pub place: Place,
 }
 
+/// Longest wait for the client's name; the resolver gives up before.
+const NAME_PATIENCE: Duration = Duration::from_secs(300);
 /// Longest wait for the last reply to be taken.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -74,7 +76,12 @@ pub async fn serve(
     let peer = world
         .resolver
         .peer(accepted.client.ip(), accepted.client.port());
-    let peer = Arc::new(peer.await);
+    // The client's own name servers may be slow: where others find no place, he is.
+    place.begin();
+    let Ok(peer) = place.wait(NAME_PATIENCE, peer).await else {
+        return wire.close().await;
+    };
+    let peer = Arc::new(peer);
     world
         .log
         .say(Level::Info, &format!("NOQUEUE: connect from {peer}"));

@@ -18,13 +18,12 @@ use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
 use libmaps::reply::{Reply, Status};
 use libmaps::sasl::mechanism::ChannelBinding;
-use tokio::sync::Semaphore;
 
 use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
-use crate::queue::{KeptName, Node};
+use crate::queue::{Asked, KeptName, Node};
 use crate::resolver::policy_text;
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
@@ -137,26 +136,30 @@ impl Consultant {
             }
             Question::Verify(text) => Answer::Say(self.verify(&text).await),
             Question::Expand(text) => Answer::Say(self.expand(&text).await),
-            Question::RunQueue(node) => {
-                self.run_queue(Node::parse(&node)).await;
-                let text = format!("Queuing for node {} started", shown(&node));
-                Answer::Say(reply(250, (2, 0, 0), text))
-            }
+            Question::RunQueue(node) => Answer::Say(self.run_queue(&node).await),
         }
     }
 
-    /// Makes what waits for this node due. One such run at a time: it reads the whole queue.
-    async fn run_queue(&self, node: Node) {
-        static ONE: Semaphore = Semaphore::const_new(1);
-        let Ok(_one) = ONE.acquire().await else {
-            return;
+    /// Makes what waits for this node due.
+    async fn run_queue(&self, text: &[u8]) -> Reply {
+        let Some(node) = Node::parse(text) else {
+            return reply(501, (5, 5, 2), "Syntax error in parameters");
         };
         let queue = Arc::clone(&self.world.queue);
-        let run = move || queue.run_where(|envelope| node.is_awaited_by(envelope));
-        if let Ok(count) = tokio::task::spawn_blocking(run).await {
-            let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
-            self.world.log.say(Level::Info, &text);
+        let run = move || queue.run_for(&node);
+        let node = shown(text);
+        match tokio::task::spawn_blocking(run).await {
+            Ok(Asked::Run(count)) => {
+                let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
+                self.world.log.say(Level::Info, &text);
+            }
+            Ok(Asked::Lately) => {}
+            Ok(Asked::Busy) | Err(_) => {
+                let text = format!("Unable to queue messages for node {node}");
+                return reply(458, (4, 3, 2), text);
+            }
         }
+        reply(250, (2, 0, 0), format!("Queuing for node {node} started"))
     }
 
     /// TLS is on: what the client is offered now.

@@ -8,12 +8,16 @@
 
 mod batch;
 pub mod copy;
+mod dotlock;
 mod ending;
 mod expand;
 pub mod file;
+mod forward;
 pub(crate) mod forward_file;
 pub(crate) mod frame;
+mod homes;
 pub(crate) mod include_file;
+pub(crate) mod lanes;
 mod lmtp;
 pub mod outcome;
 mod process;
@@ -23,10 +27,10 @@ mod text;
 use std::sync::{Arc, RwLock};
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
-use batch::Targets;
+use batch::{Account, Targets};
 
 use crate::clock::now_unix;
 use crate::log::Level;
@@ -34,14 +38,16 @@ use crate::queue::{Envelope, Expanded};
 use crate::server::current;
 use crate::world::World;
 
-/// Messages that are tried at one time, where MaxQueueChildren does not say. Most of
-/// them wait for other hosts; what happens on this machine has a limit of its own.
+/// Messages that are expanded at one time, and deliveries to other hosts, where
+/// MaxQueueChildren does not say. What happens on this machine has limits of its own.
 const AT_ONCE: u32 = 100;
 /// How often the queue is looked at without a reason.
 const TICK: Duration = Duration::from_secs(5);
 
 /// More are not worth a number.
 const MAX_AT_ONCE: u32 = 1_000_000;
+/// More than there can be attempts: most of them wait for places, with a limit to that.
+const ATTEMPTS: u32 = 10_000_000;
 
 /// Delivery of what the queue holds.
 #[derive(Debug)]
@@ -49,8 +55,7 @@ pub struct Delivery {
     /// It begins attempts.
     beginning: JoinHandle<()>,
     /// One for each attempt.
-    slots: Arc<Semaphore>,
-    most: u32,
+    attempts: Arc<Semaphore>,
 }
 
 impl Delivery {
@@ -61,12 +66,13 @@ impl Delivery {
             Some(most) => u32::try_from(most).unwrap_or(MAX_AT_ONCE),
             None => AT_ONCE,
         };
-        let most = most.clamp(1, MAX_AT_ONCE);
-        let slots = Arc::new(Semaphore::new(usize::try_from(most).unwrap_or(1)));
+        let most = usize::try_from(most.clamp(1, MAX_AT_ONCE)).unwrap_or(1);
+        crate::relay::set_places(most);
+        let slots = Arc::new(Semaphore::new(most));
+        let attempts = Arc::new(Semaphore::new(ATTEMPTS as usize));
         Delivery {
-            beginning: tokio::spawn(run(world, Arc::clone(&slots))),
-            slots,
-            most,
+            beginning: tokio::spawn(run(world, slots, Arc::clone(&attempts))),
+            attempts,
         }
     }
 
@@ -75,11 +81,13 @@ impl Delivery {
     pub async fn end(self, patience: Duration) {
         self.beginning.abort();
         let _ = self.beginning.await;
-        let _ = tokio::time::timeout(patience, self.slots.acquire_many(self.most)).await;
+        copy::send_away();
+        crate::relay::send_away();
+        let _ = tokio::time::timeout(patience, self.attempts.acquire_many(ATTEMPTS)).await;
     }
 }
 
-async fn run(world: Arc<RwLock<Arc<World>>>, slots: Arc<Semaphore>) {
+async fn run(world: Arc<RwLock<Arc<World>>>, slots: Arc<Semaphore>, attempts: Arc<Semaphore>) {
     let mut complaint = None;
     loop {
         let now = current(&world);
@@ -99,10 +107,10 @@ async fn run(world: Arc<RwLock<Arc<World>>>, slots: Arc<Semaphore>) {
             let Some(id) = now.queue.take_due(now_unix()) else {
                 break;
             };
-            let now = Arc::clone(&now);
+            let (now, attempts) = (Arc::clone(&now), Arc::clone(&attempts));
             tokio::spawn(async move {
-                attempt(&now, &id).await;
-                drop(slot);
+                let _attempt = attempts.acquire().await;
+                attempt(&now, &id, Some(slot)).await;
             });
         }
         let wait = match now.queue.next_due() {
@@ -113,16 +121,38 @@ async fn run(world: Arc<RwLock<Arc<World>>>, slots: Arc<Semaphore>) {
     }
 }
 
-/// Tries one message.
-pub async fn attempt(world: &Arc<World>, id: &str) {
+/// A message that is being tried. If that comes to no end, by a fault of ours, it is given back.
+struct Trying<'a> {
+    world: &'a World,
+    id: &'a str,
+    ended: bool,
+}
+
+impl Drop for Trying<'_> {
+    fn drop(&mut self) {
+        if !self.ended {
+            self.world.queue.give_back(self.id);
+        }
+    }
+}
+
+/// Tries one message. The slot is given back once its copies wait for places of their own.
+pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePermit>) {
+    let mut trying = Trying {
+        world,
+        id,
+        ended: false,
+    };
     let mut envelope = match world.queue.envelope(id) {
         Ok(envelope) => envelope,
         Err(error) => {
             let text = format!("queue: {error}");
             world.log.about(Level::Error, id, &text);
-            return world.queue.give_back(id);
+            return;
         }
     };
+    let (tries, tried_unix) = (envelope.tries, envelope.tried_unix);
+    let mut account = Account::default();
     if envelope.hold.is_none() {
         envelope.tries = envelope.tries.saturating_add(1);
         envelope.tried_unix = now_unix();
@@ -137,14 +167,22 @@ pub async fn attempt(world: &Arc<World>, id: &str) {
             } else {
                 Targets::New
             };
-            if let Err(error) = batch::deliver_copies(world, &mut envelope, targets, &held).await {
-                world
-                    .log
-                    .about(Level::Error, id, &format!("queue: {error}"));
+            drop(slot);
+            match batch::deliver_copies(world, &mut envelope, targets, &held).await {
+                Ok(done) => account = done,
+                Err(error) => {
+                    let text = format!("queue: {error}");
+                    world.log.about(Level::Error, id, &text);
+                }
+            }
+            // One that found no place was not tried.
+            if account.tried == 0 && account.aside.is_some() {
+                (envelope.tries, envelope.tried_unix) = (tries, tried_unix);
             }
         }
     }
-    ending::end(world, envelope).await;
+    ending::end(world, envelope, account).await;
+    trying.ended = true;
 }
 
 /// How many targets are known, and how many recipients have theirs still to be found.
@@ -175,17 +213,16 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_waits_for_attempts() {
-        let slots = Arc::new(Semaphore::new(3));
-        let slot = Arc::clone(&slots).acquire_owned().await.unwrap();
-        let delivery = |slots: &Arc<Semaphore>| Delivery {
+        let attempts = Arc::new(Semaphore::new(ATTEMPTS as usize));
+        let slot = Arc::clone(&attempts).acquire_owned().await.unwrap();
+        let delivery = |attempts: &Arc<Semaphore>| Delivery {
             beginning: tokio::spawn(std::future::pending()),
-            slots: Arc::clone(slots),
-            most: 3,
+            attempts: Arc::clone(attempts),
         };
         // One that goes on for too long is left alone.
-        delivery(&slots).end(Duration::from_millis(1)).await;
+        delivery(&attempts).end(Duration::from_millis(1)).await;
         let (done, mut waits) = oneshot::channel();
-        let ending = delivery(&slots).end(Duration::from_secs(600));
+        let ending = delivery(&attempts).end(Duration::from_secs(600));
         let ending = tokio::spawn(async move {
             ending.await;
             let _ = done.send(());

@@ -246,6 +246,7 @@ fn next_try(envelope: &Envelope) -> String {
 fn copy(target: &QueuedTarget) -> String {
     let state = match &target.progress {
         Progress::Done | Progress::Sent => "sent".to_owned(),
+        Progress::Forwarded => "forwarded".to_owned(),
         Progress::Failed { text, .. } => format!("failed: {text}"),
         Progress::Told => format!("failed, sender told: {}", target.last),
         Progress::Waiting if target.last.is_empty() => "waiting".to_owned(),

@@ -14,6 +14,7 @@ pub mod client;
 pub mod data;
 mod delivery;
 pub mod exchange;
+mod lane;
 pub mod link;
 pub mod mime;
 pub mod offers;
@@ -26,6 +27,7 @@ mod text;
 
 use std::sync::Arc;
 
+use crate::deliver::lanes::ComeAgain;
 use crate::deliver::outcome::Outcome;
 use crate::queue::{Envelope, QueuedTarget};
 use crate::world::World;
@@ -45,14 +47,38 @@ pub fn carries(world: &World, target: &QueuedTarget) -> bool {
     })
 }
 
-/// Hands these copies to their next host; an outcome for each, in their order.
-pub async fn deliver(world: &Arc<World>, envelope: &Envelope, copies: &[usize]) -> Vec<Outcome> {
+/// Sets how many deliveries go on at one time (MaxQueueChildren).
+pub(crate) fn set_places(places: usize) {
+    lane::DOMAINS.set_places(places);
+    lane::NETWORKS.set_places(places);
+}
+
+/// Sends away what waits for a place: the server ends.
+pub(crate) fn send_away() {
+    lane::DOMAINS.send_away();
+}
+
+/// Hands these copies to their next host when it is their turn; an outcome for each, in their
+/// order.
+///
+/// # Errors
+/// When there is so much mail for that host's domain that this has to come again.
+pub(crate) async fn deliver(
+    world: &Arc<World>,
+    envelope: &Envelope,
+    copies: &[usize],
+) -> Result<Vec<Outcome>, ComeAgain> {
     let targets: Vec<&QueuedTarget> = copies
         .iter()
         .filter_map(|at| envelope.targets.get(*at))
         .collect();
-    match Delivery::prepare(world, envelope, targets).await {
+    let Some(first) = targets.first() else {
+        return Ok(Vec::new());
+    };
+    let lane = lane::of_copy(first);
+    let _place = lane::DOMAINS.enter(&lane, envelope.weight()).await?;
+    Ok(match Delivery::prepare(world, envelope, targets).await {
         Ok(delivery) => delivery.run().await,
         Err(outcome) => copies.iter().map(|_| outcome.clone()).collect(),
-    }
+    })
 }

@@ -31,8 +31,8 @@ use crate::world::{self, World, WorldError};
 
 /// How long open transactions may take when the server ends.
 const ENDING_PATIENCE: Duration = Duration::from_secs(30);
-/// How long attempts to deliver may take after that. Both are less than what systemd waits.
-const DELIVERY_PATIENCE: Duration = Duration::from_secs(20);
+/// How long attempts to deliver may take meanwhile and after that; less than what systemd waits.
+const DELIVERY_PATIENCE: Duration = Duration::from_secs(50);
 
 /// How the server is started.
 #[derive(Clone, Debug)]
@@ -237,10 +237,11 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
     log.say(Level::Info, "ending: no new connections");
     let _ = phase.send(Phase::Ending);
     listeners.abort_all();
-    // Sessions hold a receiver of the phase to their end.
-    let _ = tokio::time::timeout(ENDING_PATIENCE, phase.closed()).await;
     intake.abort();
-    delivery.end(DELIVERY_PATIENCE).await;
+    // Sessions hold a receiver of the phase to their end. What is taken meanwhile waits in the
+    // queue, so that what is being delivered has all of the time.
+    let sessions = tokio::time::timeout(ENDING_PATIENCE, phase.closed());
+    let _ = tokio::join!(sessions, delivery.end(DELIVERY_PATIENCE));
     control.abort();
     queue.close();
     if let Some(trouble) = queue.trouble() {

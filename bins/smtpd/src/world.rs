@@ -153,6 +153,40 @@ impl World {
     }
 }
 
+#[cfg(test)]
+impl World {
+    /// A world of a site below this folder, with a queue on this disk, that says nothing.
+    pub(crate) fn of_test(
+        root: &std::path::Path,
+        disk: Arc<dyn libmaps::store::disk::Disk>,
+    ) -> Arc<Self> {
+        for folder in ["etc/mail", "var/spool/clientmqueue", "queue"] {
+            std::fs::create_dir_all(root.join(folder)).unwrap();
+        }
+        let mc = "define(`confDOMAIN_NAME', `mx.test.example')dnl\nFEATURE(`no_default_msa')dnl\n\
+                  define(`ALIAS_FILE', `/etc/mail/aliases')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n";
+        let files = [
+            ("etc/mail/sendmail.mc", mc),
+            ("etc/mail/service.switch", "hosts files\n"),
+            ("etc/hosts", "127.0.0.1 mx.test.example\n"),
+            ("etc/passwd", "ann:x:1001:1001::/home/ann:/bin/sh\n"),
+            ("etc/mail/aliases", ""),
+        ];
+        for (name, text) in files {
+            let path = root.join(name);
+            if !path.exists() {
+                std::fs::write(path, text).unwrap();
+            }
+        }
+        crate::tables::build_aliases(&root.join("etc/mail/aliases")).unwrap();
+        let site = libmaps::site::load::load(Some(root), None).unwrap().site;
+        let queue = Queue::open_on(&root.join("queue"), disk).unwrap();
+        let log = Log::open(crate::log::Target::Syslog(root.join("no/log")));
+        let throttle = Throttle::new(std::time::Duration::from_secs(60), 0);
+        World::open(site, queue, Arc::new(log), throttle, None).unwrap()
+    }
+}
+
 /// The site's TLS. What can't be used is logged, and what was there before stays.
 #[must_use]
 pub fn open_tls(site: &Site, log: &Log, before: Option<Arc<Tls>>) -> Option<Arc<Tls>> {

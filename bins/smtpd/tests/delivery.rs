@@ -296,6 +296,30 @@ fn what_can_t_be_delivered_now_stays_and_is_shown() {
 }
 
 #[test]
+fn a_user_whose_programs_are_slow_keeps_nobody_else_waiting() {
+    let site = start("", |root| {
+        let program = format!(
+            "\"|echo begun >> {0}/open/slow; until test -e {0}/open/go; do sleep 0.1; done\"\n",
+            root.display()
+        );
+        fs::write(root.join("home/bob/.forward"), program).unwrap();
+        let _ = std::os::unix::fs::chown(root.join("home/bob/.forward"), Some(somebody()), None);
+    });
+    for _ in 0..40 {
+        site.send("bob");
+    }
+    site.text_with("open/slow", "begun\nbegun\nbegun\nbegun\n");
+    site.send("ann");
+    site.text_with("var/mail/ann", "hello");
+    let begun = site.text_with("open/slow", "begun").lines().count();
+    fs::write(site.root.path().join("open/go"), "").unwrap();
+    assert_eq!(begun, 4);
+    site.listed_until(|listed| listed.contains("is empty"));
+    let begun = site.text_with("open/slow", "begun").lines().count();
+    assert_eq!(begun, 40);
+}
+
+#[test]
 fn mail_waits_for_mailboxes_that_are_not_mounted() {
     let site = start("todir: /open/bob/Maildir/\n", |root| {
         fs::rename(root.join("var/mail"), root.join("var/unmounted")).unwrap();

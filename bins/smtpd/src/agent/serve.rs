@@ -31,7 +31,7 @@ use crate::privilege::ids_of;
 /// Most pieces of work at one time.
 const MAX_JOBS: usize = 64;
 /// Longest that reading a `.forward` file takes.
-const FORWARD_PATIENCE: Duration = Duration::from_secs(60);
+const FORWARD_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Serves until the server's end is closed: what is being done is finished.
 #[must_use]

@@ -1,16 +1,15 @@
 //! The copies of one message that go together, and what becomes of them.
 
-use std::collections::HashMap;
-use std::future::Future;
-use std::pin::Pin;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use libmaps::site::model::options::PrivacyFlag;
+use tokio::task::JoinSet;
 
-use super::copy;
+use super::copy::{self, Kind};
 use super::expand::Held;
+use super::lanes::ComeAgain;
 use super::outcome::{Fate, Notifies, Outcome};
 use crate::clock::now_unix;
 use crate::log::Level;
@@ -18,7 +17,7 @@ use crate::queue::{Envelope, Origin, Progress, QueuedTarget};
 use crate::relay;
 use crate::world::World;
 
-/// Copies of one message that are delivered on this machine at one time.
+/// Batches of one message that are tried side by side.
 const TOGETHER: usize = 4;
 /// Copies that go to another host before what became of them is written down: as many
 /// recipients as every server takes in one transaction (RFC 5321 section 4.5.3.1.8).
@@ -26,8 +25,8 @@ const AWAY_TOGETHER: usize = 100;
 
 /// Copies that are delivered together, by their places in the envelope.
 enum Batch {
-    /// They stay on this machine.
-    Here(Vec<usize>),
+    /// One that stays on this machine.
+    Here(usize),
     /// Copies by one mailer to one host from one sender: one transaction can carry them.
     Away(Vec<usize>),
 }
@@ -39,98 +38,134 @@ pub(super) enum Targets {
     New,
 }
 
-/// Tries every copy that waits and is not held, batch by batch. What became of a batch is durable before
-/// the next is begun, so that a crash repeats no more than the copies in flight.
+/// What came of trying the copies of a message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    /// Copies of which something came.
+    pub(super) tried: usize,
+    /// The shortest wait of those that found no place.
+    pub(super) aside: Option<Duration>,
+}
+
+/// What came of a batch.
+struct Tried {
+    copies: Vec<usize>,
+    outcomes: Result<Vec<Outcome>, ComeAgain>,
+    took: Duration,
+}
+
+/// Tries every copy that waits and is not held, some batches side by side. What became of
+/// those that end is durable before another is begun, so that a crash repeats no more than the
+/// copies in flight.
 ///
 /// # Errors
-/// When that could not be written down: then nothing more was tried.
+/// When that could not be written down: then nothing more was begun.
 pub(super) async fn deliver_copies(
     world: &Arc<World>,
     envelope: &mut Envelope,
     targets: Targets,
     held: &Held,
-) -> Result<(), String> {
-    let batches = batches(world, envelope, held);
-    if batches.len() > 1 && targets == Targets::New {
+) -> Result<Account, String> {
+    let mut left = batches(world, envelope, held);
+    if left.len() > 1 && targets == Targets::New {
         let noted = world.queue.note_expanded(envelope).await;
         noted.map_err(|e| e.to_string())?;
     }
-    let mut left = batches.len();
-    for batch in batches {
-        left -= 1;
-        let (copies, outcomes) = try_batch(world, envelope, batch).await;
+    let shared = Arc::new(envelope.clone());
+    let (mut account, mut running, mut failed) = (Account::default(), JoinSet::new(), None);
+    loop {
+        while running.len() < TOGETHER
+            && failed.is_none()
+            && let Some(batch) = left.pop_front()
+        {
+            running.spawn(try_batch(Arc::clone(world), Arc::clone(&shared), batch));
+        }
+        let Some(first) = running.join_next().await else {
+            break;
+        };
+        let others = std::iter::from_fn(|| running.try_join_next());
+        let ended: Vec<_> = std::iter::once(first).chain(others).collect();
         let mut settled = Vec::new();
-        for (at, (outcome, took)) in copies.into_iter().zip(outcomes) {
-            let Some(target) = envelope.targets.get(at) else {
-                continue;
-            };
-            let outcome = softened(world, outcome);
-            log_copy(world, envelope, target, &outcome, took);
-            if outcome.fate != Fate::Deferred {
-                settled.push(at);
+        for tried in ended {
+            match tried {
+                Ok(tried) => take(world, envelope, tried, &mut account, &mut settled),
+                Err(error) => {
+                    let text = format!("delivery was interrupted: {error}");
+                    world.log.about(Level::Error, &envelope.id, &text);
+                }
             }
-            note(world, envelope, at, outcome);
         }
         // The end of the attempt writes the whole envelope anyway.
-        if left > 0 && !settled.is_empty() {
+        let is_last = left.is_empty() && running.is_empty();
+        if !is_last && !settled.is_empty() && failed.is_none() {
             let noted = world.queue.note_copies(envelope, &settled).await;
-            noted.map_err(|e| e.to_string())?;
+            failed = noted.err().map(|e| e.to_string());
         }
     }
-    Ok(())
+    failed.map_or(Ok(account), Err)
 }
 
-async fn try_batch(
-    world: &Arc<World>,
-    envelope: &Envelope,
-    batch: Batch,
-) -> (Vec<usize>, Vec<(Outcome, Duration)>) {
-    let start = Instant::now();
-    match batch {
-        Batch::Here(copies) => {
-            let deliveries = copies.iter().map(|at| async move {
-                match envelope.targets.get(*at) {
-                    Some(target) => (
-                        copy::deliver(world, envelope, target).await,
-                        start.elapsed(),
-                    ),
-                    None => (Outcome::sent(), start.elapsed()),
+/// Takes down what came of a batch; `settled` are the copies of which that is the last word.
+fn take(
+    world: &World,
+    envelope: &mut Envelope,
+    tried: Tried,
+    account: &mut Account,
+    settled: &mut Vec<usize>,
+) {
+    let outcomes = match tried.outcomes {
+        Ok(outcomes) => outcomes,
+        Err(ComeAgain(wait)) => {
+            account.aside = Some(account.aside.map_or(wait, |before| before.min(wait)));
+            for at in tried.copies {
+                let copy = envelope.targets.get_mut(at);
+                if let Some(copy) = copy.filter(|copy| copy.last.is_empty()) {
+                    copy.last = "waits for others of its kind".into();
                 }
-            });
-            let outcomes = all(deliveries.collect()).await;
-            (copies, outcomes)
+            }
+            return;
+        }
+    };
+    for (at, outcome) in tried.copies.into_iter().zip(outcomes) {
+        let Some(target) = envelope.targets.get(at) else {
+            continue;
+        };
+        let outcome = softened(world, outcome);
+        log_copy(world, envelope, target, &outcome, tried.took);
+        account.tried += 1;
+        if outcome.fate != Fate::Deferred {
+            settled.push(at);
+        }
+        note(world, envelope, at, outcome);
+    }
+}
+
+async fn try_batch(world: Arc<World>, envelope: Arc<Envelope>, batch: Batch) -> Tried {
+    let start = Instant::now();
+    let (copies, outcomes) = match batch {
+        Batch::Here(at) => {
+            let outcome = match envelope.targets.get(at) {
+                Some(target) => copy::deliver(&world, &envelope, target).await,
+                None => Ok(Outcome::sent()),
+            };
+            (vec![at], outcome.map(|outcome| vec![outcome]))
         }
         Batch::Away(copies) => {
-            let outcomes = relay::deliver(world, envelope, &copies).await;
-            let took = start.elapsed();
-            (copies, outcomes.into_iter().map(|o| (o, took)).collect())
+            let outcomes = relay::deliver(&world, &envelope, &copies).await;
+            (copies, outcomes)
         }
+    };
+    Tried {
+        copies,
+        outcomes,
+        took: start.elapsed(),
     }
 }
 
-/// Runs these to their ends, side by side; the results in their order.
-async fn all<F: Future>(futures: Vec<F>) -> Vec<F::Output> {
-    let mut running: Vec<Pin<Box<F>>> = futures.into_iter().map(Box::pin).collect();
-    let mut results: Vec<Option<F::Output>> = running.iter().map(|_| None).collect();
-    std::future::poll_fn(move |context| {
-        for (future, result) in running.iter_mut().zip(&mut results) {
-            if result.is_none()
-                && let Poll::Ready(value) = future.as_mut().poll(context)
-            {
-                *result = Some(value);
-            }
-        }
-        if results.iter().any(Option::is_none) {
-            return Poll::Pending;
-        }
-        Poll::Ready(results.drain(..).flatten().collect())
-    })
-    .await
-}
-
-/// The copies that wait: those for this machine first, since other hosts may take long.
-fn batches(world: &World, envelope: &Envelope, held: &Held) -> Vec<Batch> {
-    let mut here: Vec<usize> = Vec::new();
+/// The copies that wait. Those for mailboxes come first, since other hosts may take long, and
+/// programs last, which may take longer.
+fn batches(world: &World, envelope: &Envelope, held: &Held) -> VecDeque<Batch> {
+    let (mut files, mut programs): (Vec<usize>, Vec<usize>) = Default::default();
     let mut away: Vec<Vec<usize>> = Vec::new();
     let mut places = HashMap::new();
     for (at, target) in envelope.targets.iter().enumerate() {
@@ -139,7 +174,10 @@ fn batches(world: &World, envelope: &Envelope, held: &Held) -> Vec<Batch> {
             continue;
         }
         if !relay::carries(world, target) {
-            here.push(at);
+            match copy::kind(world, target) {
+                Kind::File => files.push(at),
+                Kind::Program => programs.push(at),
+            }
             continue;
         }
         let host = target.host.0.to_ascii_lowercase();
@@ -152,12 +190,15 @@ fn batches(world: &World, envelope: &Envelope, held: &Held) -> Vec<Batch> {
             None => away.push(vec![at]),
         }
     }
-    let here = here.chunks(TOGETHER).map(|c| Batch::Here(c.to_vec()));
     let away = away
         .iter()
         .flat_map(|copies| copies.chunks(AWAY_TOGETHER))
         .map(|c| Batch::Away(c.to_vec()));
-    here.chain(away).collect()
+    let files = files.into_iter().map(Batch::Here);
+    files
+        .chain(away)
+        .chain(programs.into_iter().map(Batch::Here))
+        .collect()
 }
 
 /// HoldExpensive: copies by an expensive mailer (flag `e`) are not tried when they come.
@@ -283,18 +324,5 @@ mod tests {
     fn delays_as_logs_have_them() {
         assert_eq!(hms(3_725), "01:02:05");
         assert_eq!(hms(90_000), "1+01:00:00");
-    }
-
-    #[tokio::test]
-    async fn all_run_side_by_side() {
-        let barrier = tokio::sync::Barrier::new(3);
-        let tasks = (0..3).map(|n| {
-            let barrier = &barrier;
-            async move {
-                barrier.wait().await;
-                n
-            }
-        });
-        assert_eq!(all(tasks.collect()).await, [0, 1, 2]);
     }
 }

@@ -12,8 +12,6 @@ use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
 use libmaps::sysexits::SysExit;
 
-use tokio::sync::Semaphore;
-
 use crate::clock::now_unix;
 use crate::consult::local_form;
 use crate::macros;
@@ -24,6 +22,7 @@ use crate::world::World;
 
 use super::file::{self, Locking};
 use super::frame::{FrameReader, FrameWriter};
+use super::lanes::{ComeAgain, Lanes};
 use super::lmtp::{self, Letter};
 use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
@@ -32,29 +31,83 @@ use super::text::{self, Front};
 /// Folder of mailboxes.
 pub(crate) const MAIL_FOLDER: &str = "/var/mail";
 
-/// Deliveries on this machine at one time: each may be a process.
-static SLOTS: Semaphore = Semaphore::const_new(16);
+/// Files that are written at one time, by a process each, and handed to LMTP servers.
+static FILES: Lanes = Lanes::new(16, PER_USER, ROOM);
+/// Programs that run at one time: they may take an hour, and keep nobody from his mailbox.
+static PROGRAMS: Lanes = Lanes::new(32, PER_USER, ROOM);
+/// Copies of one user, or of one file or program that an alias names, at one time.
+const PER_USER: usize = 4;
+/// Room for those that wait, of each kind.
+const ROOM: usize = 1000;
 
-/// Delivers one copy.
+/// Sends away what waits for a place: the server ends.
+pub(super) fn send_away() {
+    FILES.send_away();
+    PROGRAMS.send_away();
+}
+
+/// What a copy on this machine takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// A moment.
+    File,
+    /// As long as somebody else likes.
+    Program,
+}
+
+/// Delivers one copy when it is its turn.
+///
+/// # Errors
+/// When its user has so much mail that this has to come again.
 pub(super) async fn deliver(
     world: &Arc<World>,
     envelope: &Envelope,
     target: &QueuedTarget,
-) -> Outcome {
+) -> Result<Outcome, ComeAgain> {
+    let lanes = match kind(world, target) {
+        Kind::File => &FILES,
+        Kind::Program => &PROGRAMS,
+    };
+    let _place = lanes.enter(&lane(world, target), envelope.weight()).await?;
     let job = match job(world, envelope, target).await {
         Ok(job) => job,
-        Err(outcome) => return outcome,
+        Err(outcome) => return Ok(outcome),
     };
     let text = match world.queue.text(&envelope.id) {
         Ok(text) => text,
-        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
-    };
-    let Ok(_slot) = SLOTS.acquire().await else {
-        return Outcome::deferred("delivery was interrupted").with_status("4.3.0");
+        Err(error) => return Ok(Outcome::deferred(error.to_string()).with_status("4.3.0")),
     };
     let world = Arc::clone(world);
     let done = tokio::task::spawn_blocking(move || job.run(&world, text)).await;
-    done.unwrap_or_else(|_| Outcome::deferred("delivery was interrupted").with_status("4.3.0"))
+    let interrupted = |_| Outcome::deferred("delivery was interrupted").with_status("4.3.0");
+    Ok(done.unwrap_or_else(interrupted))
+}
+
+/// What this copy takes.
+pub(super) fn kind(world: &World, target: &QueuedTarget) -> Kind {
+    let local = &world.site.mailers.local;
+    let by_procmail = || {
+        let mailer = world.site.mailers.get(local);
+        world.site.features.local == LocalDelivery::Procmail
+            && mailer.is_some_and(|mailer| Path::new(&mailer.path).exists())
+    };
+    match target.mailer.as_str() {
+        "prog" => Kind::Program,
+        mailer if mailer == local && by_procmail() => Kind::Program,
+        _ => Kind::File,
+    }
+}
+
+/// Whose turn it takes: the user's who gets it or whose `.forward` names it, else the file's or
+/// the program's own.
+fn lane(world: &World, target: &QueuedTarget) -> String {
+    match &target.controller {
+        Some(user) => format!("user {user}"),
+        None if target.mailer == world.site.mailers.local => {
+            format!("user {}", target.user.shown())
+        }
+        None => format!("{} {}", target.mailer, target.user.shown()),
+    }
 }
 
 /// What is to be done, all known.
@@ -291,8 +344,7 @@ fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
 fn home_of(world: &World, target: &QueuedTarget) -> Option<PathBuf> {
     let name = target.controller.as_ref()?;
     let user = world.users.get(name).ok()??;
-    let home = world.site.below(&user.home);
-    home.is_dir().then_some(home)
+    Some(world.site.below(&user.home))
 }
 
 /// The envelope sender as a local mailer sees it.

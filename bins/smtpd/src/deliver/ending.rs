@@ -3,10 +3,12 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use libmaps::site::model::options::PrivacyFlag;
 
+use super::batch::Account;
 use super::copy::by_helper;
 use super::outcome::{Fate, Outcome};
 use super::program::RunAs;
@@ -31,12 +33,33 @@ const PATIENCE: [Duration; 4] = [
     Duration::from_secs(60),
 ];
 
+/// How soon a message comes again of which some copies were tried and others found no place.
+const AGAIN: Duration = Duration::from_secs(300);
+
+/// When the message is tried next: by the schedule, or earlier where copies found no place.
+/// Those that were tried are not to be tried again as soon as that.
+fn next(schedule: &Schedule, envelope: &Envelope, account: Account) -> u64 {
+    let by_schedule = schedule.next(envelope);
+    match account.aside {
+        Some(wait) if account.tried == 0 => now_unix().saturating_add(wait.as_secs().max(1)),
+        Some(wait) => by_schedule.min(now_unix().saturating_add(wait.max(AGAIN).as_secs())),
+        None => by_schedule,
+    }
+}
+
 /// Ends an attempt. What was done stays in memory until the queue has taken it: a full
 /// disk delays that, but repeats no delivery.
-pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope) {
+pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope, account: Account) {
     let schedule = &world.schedule;
-    let remarks = press(world, schedule, &mut envelope);
-    envelope.due_unix = schedule.next(&envelope);
+    let remarks = match account {
+        // It comes again before long, and is given up then if it must be.
+        Account {
+            tried: 0,
+            aside: Some(_),
+        } => Remarks::default(),
+        _ => press(world, schedule, &mut envelope),
+    };
+    envelope.due_unix = next(schedule, &envelope, account);
     envelope.rank = schedule.rank(&envelope);
     let plan = dsn::plan(&world.site, &envelope, remarks.late);
     if envelope.origin == Origin::LastResort && !plan.silent.is_empty() {
@@ -219,7 +242,7 @@ fn told(envelope: &Envelope) -> Envelope {
         match target.progress {
             Progress::Failed { .. } => target.progress = Progress::Told,
             Progress::Sent => target.progress = Progress::Done,
-            Progress::Waiting | Progress::Done | Progress::Told => {}
+            Progress::Waiting | Progress::Done | Progress::Forwarded | Progress::Told => {}
         }
     }
     told
@@ -270,12 +293,58 @@ async fn write_all(
     Ok(written)
 }
 
+/// Whether a notice has the message that it is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Original {
+    Returned,
+    /// It can't be read to its end: whoever has to hear hears without it.
+    Unreadable,
+}
+
+/// The text of a message, and whether reading it has failed.
+struct Watched {
+    text: Box<dyn io::Read + Send>,
+    failed: Arc<AtomicBool>,
+}
+
+impl io::Read for Watched {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer);
+        let failed = |error: &io::Error| error.kind() != io::ErrorKind::Interrupted;
+        if read.as_ref().is_err_and(failed) {
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        read
+    }
+}
+
 fn write_one(
     world: &World,
     schedule: &Schedule,
     notice: &Notice,
     about: &Envelope,
     remarks: &Remarks,
+) -> io::Result<(Envelope, Body)> {
+    let failed = Arc::new(AtomicBool::new(false));
+    let write = |original| write_with(world, schedule, notice, about, remarks, original, &failed);
+    match write(Original::Returned) {
+        Err(error) if failed.load(Ordering::Relaxed) => {
+            let text = format!("queue: {error}; the notice goes without the message");
+            world.log.about(Level::Error, &about.id, &text);
+            write(Original::Unreadable)
+        }
+        written => written,
+    }
+}
+
+fn write_with(
+    world: &World,
+    schedule: &Schedule,
+    notice: &Notice,
+    about: &Envelope,
+    remarks: &Remarks,
+    original: Original,
+    failed: &Arc<AtomicBool>,
 ) -> io::Result<(Envelope, Body)> {
     let (site, now) = (&world.site, now_unix());
     let id = world.queue.next_id();
@@ -315,8 +384,14 @@ fn write_one(
         },
     };
     let open = || -> io::Result<Box<dyn io::Read + Send>> {
+        if original == Original::Unreadable {
+            return Err(io::Error::other("unreadable"));
+        }
         let text = world.queue.text(&about.id).map_err(io::Error::other)?;
-        Ok(text.into_reader())
+        Ok(Box::new(Watched {
+            text: Box::new(text.into_reader()),
+            failed: Arc::clone(failed),
+        }))
     };
     let mut out = io::BufWriter::new(Sink(world.queue.spool(&id)));
     let written = dsn::write(&clerk, notice, about, &open, &mut out)?;

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use libmaps::address::in_brackets;
 use libmaps::decision::LookupError;
 use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
-use libmaps::policy::route::MailerTriple;
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
 
@@ -17,13 +16,11 @@ use crate::maps::Snapshot;
 use crate::queue::{Envelope, Expanded, KeptName, Octets, Progress, QueuedTarget};
 use crate::world::World;
 
-use super::forward_file::{Unread, forward_list_in_time};
+use super::forward::forward;
 use super::include_file::ServerIncludes;
 
-/// Most users whose `.forward` files one message goes through.
-const MAX_FORWARDS: usize = 1000;
 /// After so many recipients others get their turn.
-const YIELD_EVERY: usize = 200;
+pub(super) const YIELD_EVERY: usize = 200;
 
 /// Targets that are not tried this time: whether they forward can't be told now.
 pub(super) type Held = HashSet<usize>;
@@ -49,7 +46,27 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
             daemon_flags: &envelope.daemon_flags,
         };
         let expanded = match expansion(world, &snapshot, what).await {
+            Ok(Expansion { errors, .. }) if !errors.is_empty() => Expanded::Failed {
+                status: "5.2.4".into(),
+                text: format!(
+                    "{}... {}",
+                    String::from_utf8_lossy(&address),
+                    errors.join("; ")
+                ),
+            },
+            Ok(expansion) if is_nobody(&expansion) && envelope.tries <= 1 => {
+                let shown = String::from_utf8_lossy(&address);
+                let text =
+                    format!("to=<{shown}>, dsn=4.2.4, stat=Deferred: a list without members");
+                world.log.about(Level::Warning, &envelope.id, &text);
+                continue;
+            }
             Ok(expansion) => {
+                if is_nobody(&expansion) {
+                    let shown = String::from_utf8_lossy(&address);
+                    let text = format!("to=<{shown}>, stat=a list without members: nobody gets it");
+                    world.log.about(Level::Warning, &envelope.id, &text);
+                }
                 let failures = failures(&expansion);
                 add_targets(envelope, &mut known, at, &expansion, &Via::default());
                 if failures.iter().any(Failure::is_temporary) {
@@ -107,8 +124,14 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
     forwarded.held
 }
 
+/// Whether an address became nobody, not even one who can't be reached. A list may be so for
+/// the moment in which it is written anew.
+fn is_nobody(expansion: &Expansion) -> bool {
+    expansion.deliver().is_empty() && failures(expansion).is_empty()
+}
+
 /// Whether an address became several, or a list with an owner.
-fn is_list(expansion: &Expansion, failures: &[Failure]) -> bool {
+pub(super) fn is_list(expansion: &Expansion, failures: &[Failure]) -> bool {
     expansion.deliver().len() + failures.len() > 1
         || expansion.recipients.iter().any(|r| r.owner.is_some())
 }
@@ -130,14 +153,14 @@ fn mark_lists(world: &World, envelope: &mut Envelope, lists: &[usize]) {
 }
 
 /// What is to be expanded.
-struct Asked<'a> {
-    what: What<'a>,
+pub(super) struct Asked<'a> {
+    pub(super) what: What<'a>,
     /// Of the listener that took the message.
-    daemon_flags: &'a str,
+    pub(super) daemon_flags: &'a str,
 }
 
 #[derive(Clone, Copy)]
-enum What<'a> {
+pub(super) enum What<'a> {
     /// A recipient, with the names of hosts that he was accepted by.
     Recipient(&'a [u8], &'a [KeptName]),
     /// The list of a user.
@@ -145,7 +168,7 @@ enum What<'a> {
 }
 
 /// Why it can't be expanded now.
-enum Unexpanded {
+pub(super) enum Unexpanded {
     Lookup(LookupError),
     /// Whether the recipient's own host has another name, here perhaps, can't be told.
     NameServerDown,
@@ -161,7 +184,7 @@ impl Display for Unexpanded {
 }
 
 /// Expands a recipient, or the list of a user.
-async fn expansion(
+pub(super) async fn expansion(
     world: &Arc<World>,
     snapshot: &Snapshot,
     Asked { what, daemon_flags }: Asked<'_>,
@@ -201,15 +224,15 @@ async fn expansion(
 }
 
 /// An address of an expansion that comes to nothing.
-struct Failure {
+pub(super) struct Failure {
     /// Its number in the expansion.
-    at: usize,
-    status: String,
-    text: String,
+    pub(super) at: usize,
+    pub(super) status: String,
+    pub(super) text: String,
 }
 
 impl Failure {
-    fn is_temporary(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         self.status.starts_with('4')
     }
 
@@ -220,7 +243,7 @@ impl Failure {
         }
     }
 
-    fn progress(&self) -> Progress {
+    pub(super) fn progress(&self) -> Progress {
         Progress::Failed {
             status: self.status.clone(),
             text: self.text.clone(),
@@ -229,7 +252,7 @@ impl Failure {
 }
 
 /// The addresses that come to nothing.
-fn failures(expansion: &Expansion) -> Vec<Failure> {
+pub(super) fn failures(expansion: &Expansion) -> Vec<Failure> {
     let failed = |(at, r): (usize, &Recipient)| {
         let (status, why) = match &r.state {
             State::Unknown => ("5.1.1".to_owned(), "User unknown"),
@@ -272,15 +295,15 @@ fn refused_status(recipient: &Recipient, why: &str) -> String {
 
 /// Whose `.forward` file gave the addresses, if it was one.
 #[derive(Default)]
-struct Via {
+pub(super) struct Via {
     /// The user.
-    controller: Option<String>,
+    pub(super) controller: Option<String>,
     /// The sender of the copy that is forwarded, where that is the owner of a list.
-    owner: Option<Octets>,
+    pub(super) owner: Option<Octets>,
 }
 
 /// Notes the members that come to nothing, as copies that failed.
-fn add_failures(
+pub(super) fn add_failures(
     envelope: &mut Envelope,
     recipient: usize,
     expansion: &Expansion,
@@ -308,7 +331,7 @@ fn add_failures(
 
 /// What makes two copies the same: the triple, and for programs and files the user with
 /// whose rights they run.
-type Key = (String, Octets, Octets, Option<String>);
+pub(super) type Key = (String, Octets, Octets, Option<String>);
 
 fn key(target: &QueuedTarget) -> Key {
     let controller = target.controller.clone();
@@ -331,7 +354,7 @@ fn known(envelope: &Envelope) -> HashSet<Key> {
 }
 
 /// Adds the copies of an expansion, each once in a message.
-fn add_targets(
+pub(super) fn add_targets(
     envelope: &mut Envelope,
     known: &mut HashSet<Key>,
     recipient: usize,
@@ -365,7 +388,7 @@ fn add_targets(
 
 /// The user, file or command of a triple without what only keeps the rules off it: quotes
 /// around it, and a backslash before a name.
-fn plain_user(user: &[u8]) -> Vec<u8> {
+pub(super) fn plain_user(user: &[u8]) -> Vec<u8> {
     let quoted = user
         .strip_prefix(b"\"")
         .and_then(|inner| inner.strip_suffix(b"\""));
@@ -405,142 +428,4 @@ fn owner_of(expansion: &Expansion, mut from: Option<usize>) -> Option<Octets> {
         from = parent.from;
     }
     None
-}
-
-/// What came of the `.forward` files.
-#[derive(Default)]
-struct Forwarded {
-    /// Recipients that became several.
-    several: Vec<usize>,
-    held: Held,
-}
-
-/// Replaces copies for users who forward their mail.
-async fn forward(
-    world: &Arc<World>,
-    snapshot: &Snapshot,
-    envelope: &mut Envelope,
-    known: &mut HashSet<Key>,
-) -> Forwarded {
-    let Forwarded {
-        mut several,
-        mut held,
-    } = Forwarded::default();
-    let mut seen: HashSet<Vec<u8>> = HashSet::new();
-    // Users whose copies went on to others: they get nothing themselves.
-    let mut passed_on: HashSet<Vec<u8>> = HashSet::new();
-    let mut at = 0;
-    while at < envelope.targets.len() && seen.len() < MAX_FORWARDS {
-        let this = at;
-        at += 1;
-        if at % YIELD_EVERY == 0 {
-            tokio::task::yield_now().await;
-        }
-        let Some(target) = envelope.targets.get(this) else {
-            break;
-        };
-        let local = target.mailer == world.site.mailers.local;
-        let name = target.user.shown();
-        // One whose own file was obeyed before.
-        let kept = target.controller.as_deref() == Some(name.as_str());
-        if !local || target.progress != Progress::Waiting || kept {
-            continue;
-        }
-        if !seen.insert(target.user.0.clone()) {
-            continue;
-        }
-        let (recipient, detail) = (target.recipient, target.host.shown());
-        let via = Via {
-            controller: Some(name.clone()),
-            owner: target.owner.clone(),
-        };
-        let user = match world.users.get(&name) {
-            Ok(Some(user)) => user,
-            Ok(None) => continue,
-            Err(error) => {
-                hold(world, envelope, this, &mut held, &error.to_string());
-                continue;
-            }
-        };
-        let list = match forward_list_in_time(world, &user, &detail).await {
-            Ok(Some(list)) => list,
-            Ok(None) => continue,
-            Err(Unread::Untrusted(why)) => {
-                world.log.about(Level::Warning, &envelope.id, &why);
-                continue;
-            }
-            Err(Unread::Later(why)) => {
-                hold(world, envelope, this, &mut held, &why);
-                continue;
-            }
-        };
-        let what = Asked {
-            what: What::List(&list, &user),
-            daemon_flags: &envelope.daemon_flags,
-        };
-        let expansion = match expansion(world, snapshot, what).await {
-            Ok(expansion) => expansion,
-            Err(error) => {
-                hold(world, envelope, this, &mut held, &error.to_string());
-                continue;
-            }
-        };
-        let is_local = |triple: &MailerTriple| triple.mailer == world.site.mailers.local;
-        let deliver = expansion.deliver();
-        // `\name` or the user himself means: the mailbox too. And where all others have
-        // passed it on already, a loop ends here.
-        let keeps = deliver
-            .iter()
-            .any(|t| is_local(t) && plain_user(&t.user) == name.as_bytes())
-            || (!deliver.is_empty()
-                && deliver
-                    .iter()
-                    .all(|t| is_local(t) && passed_on.contains(&plain_user(&t.user))));
-        let failures = failures(&expansion);
-        if expansion.deliver().is_empty() && failures.is_empty() {
-            // It names nobody: the mailbox it is.
-            continue;
-        }
-        if let Some(failure) = failures.iter().find(|failure| failure.is_temporary()) {
-            hold(world, envelope, this, &mut held, &failure.text);
-            continue;
-        }
-        if let Some(failure) = failures.first()
-            && expansion.deliver().is_empty()
-        {
-            if let Some(target) = envelope.targets.get_mut(this) {
-                target.progress = failure.progress();
-            }
-            continue;
-        }
-        add_failures(envelope, recipient, &expansion, &failures, &via);
-        if let Some(target) = envelope.targets.get_mut(this) {
-            if keeps {
-                target.controller = Some(name.clone());
-            } else {
-                passed_on.insert(target.user.0.clone());
-                target.progress = Progress::Done;
-            }
-        }
-        if is_list(&expansion, &failures) {
-            several.push(recipient);
-        }
-        add_targets(envelope, known, recipient, &expansion, &via);
-    }
-    Forwarded { several, held }
-}
-
-/// Leaves a user's copy for the next attempt: neither his mailbox nor a failure is right.
-fn hold(world: &World, envelope: &mut Envelope, at: usize, held: &mut Held, why: &str) {
-    let Some(target) = envelope.targets.get_mut(at) else {
-        return;
-    };
-    target.status = "4.3.0".into();
-    target.last = why.to_owned();
-    held.insert(at);
-    let line = format!(
-        "to={}, dsn=4.3.0, stat=Deferred: {why}",
-        target.user.shown()
-    );
-    world.log.about(Level::Warning, &envelope.id, &line);
 }

@@ -8,13 +8,13 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use super::dotlock::Dotlock;
+
 /// Longest wait for a lock.
-const LOCK_PATIENCE: Duration = Duration::from_secs(30);
-/// A dotlock older than this was left behind.
-const STALE: Duration = Duration::from_secs(300);
+pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How a mailbox is locked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,39 +30,110 @@ pub enum Locking {
 ///
 /// # Errors
 /// What the system says. The file is then as it was before.
-pub fn append(path: &Path, locking: Locking, mut text: impl Read) -> io::Result<()> {
-    let _dotlock = match locking {
+pub fn append(path: &Path, locking: Locking, text: impl Read) -> io::Result<()> {
+    let mut dotlock = match locking {
         Locking::Dotlock => Some(Dotlock::take(path)?),
         Locking::Fcntl => None,
     };
-    let mut options = OpenOptions::new();
-    options
-        .read(true)
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
-    let mut file = match options.open(path) {
-        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path)?,
-        opened => opened?,
-    };
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("not a regular file"));
-    }
-    if metadata.nlink() != 1 {
-        return Err(io::Error::other("the file has other names (hard links)"));
-    }
-    lock(&file)?;
+    let (mut file, made) = open_locked(path)?;
     let before = file.metadata()?.len();
+    let mut text = Keeping {
+        text,
+        lock: dotlock.as_mut(),
+    };
     let written = end_last_line(&mut file, before)
         .and_then(|()| io::copy(&mut text, &mut file))
-        .and_then(|_| file.sync_all());
+        .and_then(|_| file.sync_all())
+        .and_then(|()| match made {
+            Made::Now => sync_folder_of(path),
+            Made::Before => Ok(()),
+        });
     if written.is_err() {
         // The reader may have ended early or the disk may be full: nothing half stays.
         file.set_len(before)?;
     }
     written
+}
+
+/// Whether a file was there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Made {
+    Before,
+    Now,
+}
+
+/// The file, locked. A reader may take the name away, or give it to another file, while the
+/// lock is waited for: what went into the old one would be lost.
+fn open_locked(path: &Path) -> io::Result<(File, Made)> {
+    let start = Instant::now();
+    loop {
+        let (file, made) = open(path)?;
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(io::Error::other("not a regular file"));
+        }
+        lock(&file)?;
+        match fs::symlink_metadata(path) {
+            Ok(now) if is_same(&now, &metadata) => {
+                // Only now: whoever removes a mailbox leaves it without a name.
+                if now.nlink() != 1 {
+                    return Err(io::Error::other("the file has other names (hard links)"));
+                }
+                return Ok((file, made));
+            }
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ if start.elapsed() > LOCK_PATIENCE => {
+                return Err(io::Error::other("the file is replaced again and again"));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Whether both are of one file.
+pub(super) fn is_same(one: &fs::Metadata, other: &fs::Metadata) -> bool {
+    (one.dev(), one.ino()) == (other.dev(), other.ino())
+}
+
+/// Opens the file, or makes it with mode 0600.
+fn open(path: &Path) -> io::Result<(File, Made)> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .append(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+    let opened = match options.open(path) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => options.read(false).open(path),
+        opened => opened,
+    };
+    match opened {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        opened => return Ok((opened?, Made::Before)),
+    }
+    match options.read(true).create_new(true).open(path) {
+        // Somebody was quicker.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            Ok((options.create_new(false).open(path)?, Made::Before))
+        }
+        made => Ok((made?, Made::Now)),
+    }
+}
+
+/// The text of a message; while it comes, the lock is kept fresh.
+struct Keeping<'a, R> {
+    text: R,
+    lock: Option<&'a mut Dotlock>,
+}
+
+impl<R: Read> Read for Keeping<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.text.read(buffer);
+        if let Some(lock) = &mut self.lock {
+            lock.keep();
+        }
+        read
+    }
 }
 
 fn end_last_line(file: &mut File, octets: u64) -> io::Result<()> {
@@ -165,47 +236,6 @@ fn lock(file: &File) -> io::Result<()> {
     }
 }
 
-/// `FILE.lock`, removed at the end.
-struct Dotlock(PathBuf);
-
-impl Dotlock {
-    fn take(path: &Path) -> io::Result<Self> {
-        let mut name = path.as_os_str().to_owned();
-        name.push(".lock");
-        let name = PathBuf::from(name);
-        let start = Instant::now();
-        loop {
-            let made = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o444)
-                .open(&name);
-            match made {
-                Ok(mut file) => {
-                    let _ = write!(file, "{}", std::process::id());
-                    return Ok(Dotlock(name));
-                }
-                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                Err(e) if start.elapsed() > LOCK_PATIENCE => return Err(e),
-                Err(_) => {}
-            }
-            let stale = fs::metadata(&name)
-                .and_then(|m| m.modified())
-                .is_ok_and(|at| at.elapsed().is_ok_and(|age| age > STALE));
-            if stale {
-                let _ = fs::remove_file(&name);
-            }
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
-impl Drop for Dotlock {
-    fn drop(&mut self) {
-        let _ = fs::remove_file(&self.0);
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -234,6 +264,58 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), b"one\ntw\n\nthree\n");
         assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
         assert!(!dir.path().join("box.lock").exists());
+    }
+
+    fn in_time(test: impl FnOnce() + Send + 'static) {
+        let (done, ended) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            test();
+            let _ = done.send(());
+        });
+        ended.recv_timeout(Duration::from_secs(60)).unwrap();
+    }
+
+    /// As another process would lock it: locks of open files conflict with those of processes.
+    #[allow(unsafe_code)]
+    fn lock_as_another(file: &File) {
+        // SAFETY: the structure is whole and the descriptor open.
+        let locked = unsafe {
+            let mut request: libc::flock = std::mem::zeroed();
+            request.l_type = libc::F_WRLCK as libc::c_short;
+            libc::fcntl(file.as_raw_fd(), libc::F_OFD_SETLK, &request) == 0
+        };
+        assert!(locked);
+    }
+
+    /// How many descriptors of this process the file has.
+    fn opened(path: &Path) -> usize {
+        let all = fs::read_dir("/proc/self/fd").unwrap().flatten();
+        all.filter(|fd| fs::read_link(fd.path()).is_ok_and(|to| to == path))
+            .count()
+    }
+
+    #[test]
+    fn a_mailbox_that_is_taken_away_meanwhile_is_not_written_to() {
+        in_time(|| {
+            let dir = tempfile::tempdir().unwrap();
+            let folder = dir.path().canonicalize().unwrap();
+            let (path, read) = (folder.join("box"), folder.join("read"));
+            fs::write(&path, "old\n").unwrap();
+            let reader = File::options().write(true).open(&path).unwrap();
+            lock_as_another(&reader);
+            let writes = {
+                let path = path.clone();
+                std::thread::spawn(move || append(&path, Locking::Fcntl, &b"new\n"[..]))
+            };
+            while opened(&path) < 2 {
+                std::thread::yield_now();
+            }
+            fs::rename(&path, &read).unwrap();
+            drop(reader);
+            writes.join().unwrap().unwrap();
+            assert_eq!(fs::read(&read).unwrap(), b"old\n");
+            assert_eq!(fs::read(&path).unwrap(), b"new\n");
+        });
     }
 
     #[test]

@@ -1,23 +1,20 @@
 //! The `.forward` file of a user: where it is, and whether it counts.
 
 use std::cell::Cell;
-use std::collections::HashSet;
 use std::fs::OpenOptions;
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
 
 use libmaps::site::users::User;
 
+use super::homes::{self, Way};
 use crate::agent::{self, Reply, Request, Text};
 use crate::world::World;
 
 /// Largest `.forward` file.
 pub(crate) const MAX_FORWARD_OCTETS: u64 = 256 * 1024;
-/// Longest wait for a home that does not answer: longer than the agent's own.
-const PATIENCE: Duration = Duration::from_secs(100);
 
 /// Why a file is not obeyed.
 #[derive(Debug)]
@@ -28,9 +25,6 @@ pub(crate) enum Unread {
     Untrusted(String),
 }
 
-/// Users whose homes did not answer, and have not yet: each holds one thread and no more.
-static STUCK: Mutex<Option<HashSet<u32>>> = Mutex::new(None);
-
 /// As [`forward_list`], on a thread of its own and for so long at the most: a home may lie
 /// on a server that is down, or belong to a file system of the user's own making.
 pub(super) async fn forward_list_in_time(
@@ -39,41 +33,17 @@ pub(super) async fn forward_list_in_time(
     detail: &str,
 ) -> Result<Option<Vec<u8>>, Unread> {
     let (world, owned, detail) = (Arc::clone(world), user.clone(), detail.to_owned());
-    let read = move || forward_list(&world, &owned, &detail);
-    in_time(user.uid, PATIENCE, read).await
-}
-
-async fn in_time<T: Send + 'static>(
-    uid: u32,
-    patience: Duration,
-    read: impl FnOnce() -> Result<T, Unread> + Send + 'static,
-) -> Result<T, Unread> {
-    let silent = || Unread::Later(format!("forward: the home of user {uid} does not answer"));
-    if stuck().as_ref().is_some_and(|stuck| stuck.contains(&uid)) {
-        return Err(silent());
-    }
-    let mut reading = tokio::task::spawn_blocking(read);
-    match tokio::time::timeout(patience, &mut reading).await {
-        Ok(read) => read.map_err(|error| Unread::Later(format!("forward: {error}")))?,
-        Err(_) => {
-            stuck().get_or_insert_default().insert(uid);
-            tokio::spawn(async move {
-                let _ = reading.await;
-                if let Some(stuck) = stuck().as_mut() {
-                    stuck.remove(&uid);
-                }
-            });
-            Err(silent())
-        }
-    }
-}
-
-fn stuck() -> MutexGuard<'static, Option<HashSet<u32>>> {
-    STUCK.lock().unwrap_or_else(PoisonError::into_inner)
+    let read = move |way| forward_list(&world, &owned, &detail, way);
+    homes::in_time(user, homes::PATIENCE, read).await
 }
 
 /// The list in the user's first `.forward` file that is there and can be trusted.
-fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u8>>, Unread> {
+fn forward_list(
+    world: &World,
+    user: &User,
+    detail: &str,
+    way: Way,
+) -> Result<Option<Vec<u8>>, Unread> {
     for pattern in world.site.options.files.forward_path.split(':') {
         let home = user.home.to_string_lossy();
         // A sender's detail must not lead to other folders.
@@ -94,7 +64,7 @@ fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u
             continue;
         }
         let path: PathBuf = world.site.below(Path::new(&path));
-        if let Some(text) = read_forward(&path, user)? {
+        if let Some(text) = read_forward(&path, user, way)? {
             return Ok(Some(one_list(&text)));
         }
     }
@@ -102,14 +72,16 @@ fn forward_list(world: &World, user: &User, detail: &str) -> Result<Option<Vec<u
 }
 
 /// Reads the file with the rights at hand: ours, or by the agent the user's.
-fn read_forward(path: &Path, user: &User) -> Result<Option<Vec<u8>>, Unread> {
+fn read_forward(path: &Path, user: &User, way: Way) -> Result<Option<Vec<u8>>, Unread> {
     let Some(agent) = agent::running() else {
         return read_trusted(path, user.uid);
     };
     // Most users have none, which costs no process where we can see it.
-    let seen = std::fs::symlink_metadata(path).map_err(|error| error.raw_os_error());
-    if let Err(Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG)) = seen {
-        return Ok(None);
+    if way == Way::Look {
+        let seen = std::fs::symlink_metadata(path).map_err(|error| error.raw_os_error());
+        if let Err(Some(libc::ENOENT | libc::ENOTDIR | libc::ENAMETOOLONG)) = seen {
+            return Ok(None);
+        }
     }
     let request = Request::Forward {
         path: path.into(),
@@ -189,30 +161,6 @@ fn one_list(text: &[u8]) -> Vec<u8> {
 mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
-
-    #[tokio::test]
-    async fn a_home_that_hangs_holds_one_thread_and_no_more() {
-        let (answer, answered) = std::sync::mpsc::channel::<()>();
-        let hang = move || {
-            let _ = answered.recv();
-            Ok(1)
-        };
-        let (uid, short) = (4_000_000_001, Duration::from_millis(20));
-        assert!(matches!(
-            in_time(uid, short, hang).await,
-            Err(Unread::Later(_))
-        ));
-        let never: fn() -> Result<i32, Unread> = || panic!("a second thread");
-        let again = in_time(uid, PATIENCE, never).await;
-        assert!(matches!(again, Err(Unread::Later(_))));
-        let other = in_time(uid + 1, PATIENCE, || Ok(2)).await;
-        assert_eq!(other.unwrap(), 2);
-        answer.send(()).unwrap();
-        while stuck().as_ref().is_some_and(|stuck| stuck.contains(&uid)) {
-            tokio::task::yield_now().await;
-        }
-        assert_eq!(in_time(uid, PATIENCE, || Ok(3)).await.unwrap(), 3);
-    }
 
     #[test]
     fn only_the_users_own_file_counts() {

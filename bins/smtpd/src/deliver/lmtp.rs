@@ -42,7 +42,7 @@ fn talk(input: impl Read, mut output: impl Write, letter: &Letter<'_>, text: imp
             None,
             Some(format!("LHLO {}\r\n", letter.host)),
             Some(format!("MAIL FROM:<{}>\r\n", letter.sender)),
-            Some(format!("RCPT TO:<{}>\r\n", letter.recipient)),
+            Some(format!("RCPT TO:<{}>\r\n", quoted(letter.recipient))),
             Some("DATA\r\n".to_owned()),
         ];
         for step in steps {
@@ -60,6 +60,33 @@ fn talk(input: impl Read, mut output: impl Write, letter: &Letter<'_>, text: imp
         Ok(outcome(code, said))
     })();
     result.unwrap_or_else(|error| Outcome::deferred(format!("LMTP: {error}")).with_status("4.4.2"))
+}
+
+/// A recipient as a command may name him: one that a stranger's detail makes no dot-string is
+/// a quoted string (RFC 5321 section 4.1.2), so that nothing of it is taken for a parameter.
+fn quoted(recipient: &str) -> String {
+    let is_dots = |text: &str, more: &str| {
+        let fits = |c: char| c.is_ascii_alphanumeric() || !c.is_ascii() || more.contains(c);
+        text.split('.')
+            .all(|atom| !atom.is_empty() && atom.chars().all(fits))
+    };
+    const ATOM: &str = "!#$%&'*+-/=?^_`{|}~";
+    let is_plain = match recipient.rsplit_once('@') {
+        Some((local, domain)) => is_dots(local, ATOM) && is_dots(domain, "-"),
+        None => is_dots(recipient, ATOM),
+    };
+    if is_plain {
+        return recipient.to_owned();
+    }
+    let mut out = String::from("\"");
+    for c in recipient.chars().filter(|c| !c.is_control()) {
+        if matches!(c, '"' | '\\') {
+            out.push('\\');
+        }
+        out.push(c);
+    }
+    out.push('"');
+    out
 }
 
 /// A reply as what became of the copy, with the reply's own status if it has one.
@@ -152,6 +179,24 @@ mod tests {
             String::from_utf8(sent).unwrap(),
             "LHLO mx.example\r\nMAIL FROM:<a@b>\r\nRCPT TO:<joe>\r\nDATA\r\nSubject: x\r\n\r\n..dot\r\n.\r\nQUIT\r\n"
         );
+    }
+
+    #[test]
+    fn what_a_recipient_is_called_gives_the_server_no_parameters() {
+        let cases = [
+            ("joe", "joe"),
+            ("joe+a.b", "joe+a.b"),
+            ("joe@b.example", "joe@b.example"),
+            ("alice+x> A=B", "\"alice+x> A=B\""),
+            ("joe+\"", "\"joe+\\\"\""),
+            ("joe+\\", "\"joe+\\\\\""),
+            ("joe+a b", "\"joe+a b\""),
+            ("joe..x", "\"joe..x\""),
+            ("j\u{f6}rg", "j\u{f6}rg"),
+        ];
+        for (recipient, want) in cases {
+            assert_eq!(quoted(recipient), want, "{recipient}");
+        }
     }
 
     #[test]

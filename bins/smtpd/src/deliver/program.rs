@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -61,23 +61,16 @@ fn run_within(
     program: Program,
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
-    let mut command = Command::new(&program.path);
-    command
-        .args(&program.args)
-        .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("AGENT", "smtpd")
-        .current_dir(
-            program
-                .folder
-                .as_deref()
-                .unwrap_or(std::path::Path::new("/")),
-        );
-    if let Some(RunAs { uid, gid }) = program.run_as {
-        // std drops the supplementary groups when root becomes somebody else.
-        command.uid(uid).gid(gid);
+    let root = Path::new("/");
+    let mut started = Process::start(
+        command(&program, program.folder.as_deref().unwrap_or(root)),
+        patience,
+    );
+    // A home that is not there, or closed, is no reason not to run it.
+    if program.folder.is_some() && started.as_ref().is_err_and(is_no_folder) {
+        started = Process::start(command(&program, root), patience);
     }
-    let mut process = match Process::start(command, patience) {
+    let mut process = match started {
         Ok(process) => process,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{}: {error}", program.path.display());
@@ -110,6 +103,29 @@ fn run_within(
             Outcome::deferred(text).with_status("4.3.0")
         }
     }
+}
+
+/// The program in this folder, with the rights that it has.
+fn command(program: &Program, folder: &Path) -> Command {
+    let mut command = Command::new(&program.path);
+    command
+        .args(&program.args)
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("AGENT", "smtpd")
+        .current_dir(folder);
+    if let Some(RunAs { uid, gid }) = program.run_as {
+        // std drops the supplementary groups when root becomes somebody else.
+        command.uid(uid).gid(gid);
+    }
+    command
+}
+
+fn is_no_folder(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
+    )
 }
 
 /// Why the input of a program ends before its end; that it read no more is no such thing.
@@ -230,6 +246,21 @@ mod tests {
         });
         assert_eq!(outcome.status, "4.3.0");
         assert!(!mailbox.exists());
+    }
+
+    #[test]
+    fn a_program_runs_though_its_folder_is_missing() {
+        let program = |folder: &Path| Program {
+            path: "/bin/sh".into(),
+            args: vec!["-c".into(), "pwd >&2; exit 69".into()],
+            folder: Some(folder.into()),
+            run_as: None,
+        };
+        let dir = tempfile::tempdir().unwrap();
+        let said = |folder: &Path| run(program(folder), |_| Ok(())).text;
+        let here = dir.path().canonicalize().unwrap();
+        assert!(said(&here).ends_with(here.to_str().unwrap()));
+        assert_eq!(said(&here.join("gone")), "Service unavailable: /");
     }
 
     #[test]

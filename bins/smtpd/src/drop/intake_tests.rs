@@ -2,15 +2,11 @@
 
 use std::sync::Mutex;
 
-use libmaps::site::load;
 use libmaps::store::disk::System;
 
 use super::super::file::DropWriter;
 use super::super::submission::{Submission, Wanted};
 use super::*;
-use crate::log::{Log, Target};
-use crate::queue::Queue;
-use crate::throttle::Throttle;
 
 /// Acts on the drop folder that fail, once each.
 #[derive(Debug, Default)]
@@ -48,24 +44,8 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let root = tempfile::tempdir().unwrap();
-        let path = root.path();
-        for folder in ["etc/mail", "var/spool/clientmqueue", "queue"] {
-            fs::create_dir_all(path.join(folder)).unwrap();
-        }
-        let mc = "define(`confDOMAIN_NAME', `mx.test.example')dnl\nFEATURE(`no_default_msa')dnl\n\
-                  MAILER(`local')dnl\nMAILER(`smtp')dnl\n";
-        fs::write(path.join("etc/mail/sendmail.mc"), mc).unwrap();
-        fs::write(
-            path.join("etc/passwd"),
-            "ann:x:1001:1001::/home/ann:/bin/sh\n",
-        )
-        .unwrap();
-        let site = load::load(Some(path), None).unwrap().site;
         let disk = Arc::new(Failing::default());
-        let queue = Queue::open_on(&path.join("queue"), Arc::clone(&disk) as Arc<dyn Disk>);
-        let log = Arc::new(Log::open(Target::Syslog(path.join("no/log"))));
-        let throttle = Throttle::new(std::time::Duration::from_secs(60), 0);
-        let world = World::open(site, queue.unwrap(), log, throttle, None).unwrap();
+        let world = World::of_test(root.path(), Arc::clone(&disk) as Arc<dyn Disk>);
         Place { root, disk, world }
     }
 

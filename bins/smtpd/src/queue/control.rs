@@ -168,7 +168,7 @@ pub fn serve(queue: Arc<Queue>, folder: &Path) -> io::Result<tokio::task::JoinHa
                 Ok((stream, _)) => {
                     let queue = Arc::clone(&queue);
                     tokio::spawn(async move {
-                        let _ = tokio::time::timeout(PATIENCE, talk(&queue, stream)).await;
+                        let _ = talk(&queue, stream).await;
                     });
                 }
                 Err(_) => tokio::time::sleep(Duration::from_secs(1)).await,
@@ -181,7 +181,7 @@ async fn talk(queue: &Arc<Queue>, stream: tokio::net::UnixStream) -> io::Result<
     let (reader, mut writer) = stream.into_split();
     let mut line = String::new();
     let mut reader = tokio::io::BufReader::new(reader.take(MAX_REQUEST_OCTETS));
-    reader.read_line(&mut line).await?;
+    tokio::time::timeout(PATIENCE, reader.read_line(&mut line)).await??;
     let (sender, mut lines) = mpsc::channel(16);
     let answer = async {
         match serde_json::from_str(&line) {
@@ -193,15 +193,17 @@ async fn talk(queue: &Arc<Queue>, stream: tokio::net::UnixStream) -> io::Result<
             }
         }
     };
-    let write = async {
+    // A client that reads no more has no use for the rest; what it asked for is still done.
+    let write = async move {
         while let Some(line) = lines.recv().await {
-            writer.write_all(json_line(&line)?.as_bytes()).await?;
+            let line = json_line(&line)?;
+            let writing = writer.write_all(line.as_bytes());
+            tokio::time::timeout(PATIENCE, writing).await??;
         }
-        io::Result::Ok(())
+        writer.shutdown().await
     };
     let ((), written) = tokio::join!(answer, write);
-    written?;
-    writer.shutdown().await
+    written
 }
 
 fn json_line(line: &Line) -> io::Result<String> {

@@ -66,6 +66,8 @@ pub enum Progress {
     Waiting,
     /// Delivered, and nobody waits to hear of it.
     Done,
+    /// Its user forwards his mail: other copies stand for it.
+    Forwarded,
     /// Delivered; the sender wants to be told, and has not been.
     Sent,
     /// Will never be delivered; the sender has to be told.
@@ -300,10 +302,12 @@ impl Envelope {
             )
         };
         self.recipients.iter().all(done)
-            && self
-                .targets
-                .iter()
-                .all(|t| matches!(t.progress, Progress::Done | Progress::Told))
+            && self.targets.iter().all(|t| {
+                matches!(
+                    t.progress,
+                    Progress::Done | Progress::Forwarded | Progress::Told
+                )
+            })
     }
 
     /// Whether another try could get anything further: something waits.
@@ -311,6 +315,12 @@ impl Envelope {
     pub fn is_waiting(&self) -> bool {
         self.recipients.iter().any(|r| r.expanded == Expanded::No)
             || self.targets.iter().any(|t| t.progress == Progress::Waiting)
+    }
+
+    /// How much of memory it takes while it is tried: 1 for a common message.
+    #[must_use]
+    pub fn weight(&self) -> usize {
+        1 + (self.targets.len() + self.recipients.len()) / 100
     }
 
     /// As much of it as the index of the queue needs.

@@ -11,6 +11,7 @@ pub mod control;
 mod database;
 mod envelope;
 mod error;
+mod etrn;
 mod id;
 mod index;
 mod journal;
@@ -50,6 +51,7 @@ pub use envelope::{
     QueuedRecipient, QueuedTarget,
 };
 pub use error::QueueError;
+pub use etrn::Asked;
 pub use id::Ids;
 pub use node::Node;
 pub use selection::{Condition, Field, Want, selects};
@@ -76,6 +78,7 @@ pub struct Queue {
     wake: Wake,
     run_size: AtomicUsize,
     run_asked: Mutex<Option<Instant>>,
+    nodes: Mutex<etrn::Nodes>,
 }
 
 impl Queue {
@@ -109,6 +112,7 @@ impl Queue {
             wake: Wake::new(),
             run_size: AtomicUsize::new(usize::MAX),
             run_asked: Mutex::new(None),
+            nodes: Mutex::default(),
         }))
     }
 
@@ -315,8 +319,12 @@ impl Queue {
     /// Makes the waiting messages due that `wanted` chooses, as many as one run takes; how
     /// many there were. This reads every envelope.
     pub fn run_where(&self, wanted: impl Fn(&Envelope) -> bool) -> usize {
-        let most = self.run_size.load(Ordering::Relaxed);
         self.note_run();
+        self.make_due(wanted)
+    }
+
+    fn make_due(&self, wanted: impl Fn(&Envelope) -> bool) -> usize {
+        let most = self.run_size.load(Ordering::Relaxed);
         let mut found = 0;
         for id in self.ids() {
             if found == most {

@@ -17,11 +17,12 @@ enum Below {
 }
 
 impl Node {
-    /// Reads the argument of ETRN: a host, or `@` and a domain for all hosts below it.
+    /// Reads the argument of ETRN: a host, or `@` and a domain for all hosts below it. No name
+    /// is no node: copies that go by no host would wait for it.
     #[must_use]
-    pub fn parse(argument: &[u8]) -> Self {
+    pub fn parse(argument: &[u8]) -> Option<Self> {
         let argument = argument.trim_ascii().to_ascii_lowercase();
-        match argument.strip_prefix(b"@") {
+        let node = match argument.strip_prefix(b"@") {
             Some(domain) => Node {
                 name: domain.to_vec(),
                 below: Below::Yes,
@@ -30,7 +31,8 @@ impl Node {
                 name: argument,
                 below: Below::No,
             },
-        }
+        };
+        (!node.name.is_empty()).then_some(node)
     }
 
     /// Whether something of this message waits for the node: a recipient there, or a copy
@@ -99,14 +101,17 @@ mod tests {
             ("@far.example", "joe@notfar.example", "", false),
             ("smart.example", "joe@far.example", "[smart.example]", true),
             ("mx", "joe@far.example", "mx.", true),
-            ("", "joe@far.example", "", true),
         ];
         for (node, recipient, host, want) in cases {
             let envelope = waiting(recipient, host, Progress::Waiting);
-            let node = Node::parse(node.as_bytes());
+            let node = Node::parse(node.as_bytes()).unwrap();
             assert_eq!(node.is_awaited_by(&envelope), want, "{node:?} {recipient}");
             let done = waiting(recipient, host, Progress::Done);
             assert!(!node.is_awaited_by(&done));
+        }
+        // It would be every copy's that goes by no host.
+        for nobody in ["", "@", " @ "] {
+            assert_eq!(Node::parse(nobody.as_bytes()), None, "{nobody}");
         }
     }
 }

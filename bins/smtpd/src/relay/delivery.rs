@@ -9,16 +9,19 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use libmaps::site::model::{Family, Mailer};
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::client::{Failure, Lasting};
 use super::exchange::{self, Hop, Source};
-use super::link::{Event, Link};
+use super::lane;
+use super::link::{Event, Link, Pace};
 use super::open::Opener;
 use super::reply::Reply;
 use super::rewrite::{Rewritten, rewrite};
 use super::route::{Next, NextHost, Route, hosts};
 use super::state::{Key, Single};
 use super::text;
+use crate::deliver::lanes::Place;
 use crate::deliver::outcome::{Notifies, Outcome, Remote};
 use crate::maps::Snapshot;
 use crate::queue::{Envelope, QueuedTarget};
@@ -31,9 +34,15 @@ const MAX_ATTEMPTS: usize = 30;
 /// Hosts that one delivery looks up.
 const MAX_HOPS: usize = 40;
 
-/// How long a delivery waits while every connection to an address is in use: it holds one
-/// of the deliveries that other hosts need too.
+/// How long a delivery waits, in all, while every connection to an address or its network is
+/// in use: it holds one of the deliveries that other hosts need too.
 const SLOT_PATIENCE: Duration = Duration::from_secs(5);
+/// How long a delivery may take over all hosts, whatever the time-outs of their answers.
+const BUDGET: Duration = Duration::from_secs(20 * 60);
+/// More for each copy: some servers answer RCPT slowly, on purpose.
+const BUDGET_PER_COPY: Duration = Duration::from_secs(30);
+/// Why a host is not tried when that is over.
+const NO_TIME: &str = "no time for further hosts";
 
 /// A delivery under way.
 pub(super) struct Delivery<'a> {
@@ -54,6 +63,12 @@ pub(super) struct Delivery<'a> {
     hops: usize,
     /// When no further connection is tried (Timeout.aconnect).
     connect_until: Option<Instant>,
+    /// When its time is up.
+    until: Instant,
+    /// How long it may still wait for connections in use.
+    slot_patience: Duration,
+    /// When somebody asked for a run that the message belongs to.
+    run_asked: Option<Instant>,
 }
 
 impl<'a> Delivery<'a> {
@@ -96,6 +111,7 @@ impl<'a> Delivery<'a> {
             .map_err(|e| unreadable(e.to_string()))?;
         let body_octets = envelope.size_octets.saturating_sub(body_at);
         let together = world.site.options.timeouts.aconnect.0;
+        let copies = u32::try_from(targets.len()).unwrap_or(u32::MAX);
         Ok(Delivery {
             world,
             envelope,
@@ -111,6 +127,9 @@ impl<'a> Delivery<'a> {
             attempts: 0,
             hops: 0,
             connect_until: (!together.is_zero()).then(|| Instant::now() + together),
+            until: Instant::now() + BUDGET + BUDGET_PER_COPY.saturating_mul(copies),
+            slot_patience: SLOT_PATIENCE,
+            run_asked: world.queue.run_asked_for(envelope),
         })
     }
 
@@ -138,6 +157,10 @@ impl<'a> Delivery<'a> {
 
     fn is_done(&self) -> bool {
         self.outcomes.iter().all(Option::is_some)
+    }
+
+    fn is_late(&self) -> bool {
+        Instant::now() >= self.until
     }
 
     /// Keeps what went wrong; that waiting may help counts more than that it can't.
@@ -240,6 +263,10 @@ impl<'a> Delivery<'a> {
         };
         let mut unknown = true;
         for hop in &hops {
+            if self.is_late() {
+                self.note_untried(NO_TIME);
+                return false;
+            }
             self.hops += 1;
             if self.hops > MAX_HOPS {
                 self.note_untried("too many hosts to try at once");
@@ -313,13 +340,14 @@ impl<'a> Delivery<'a> {
             id: &self.envelope.id,
             departure: &self.envelope.departure,
             patience,
+            until: self.until,
         }
     }
 
     async fn by_address(&mut self, hop: &Hop, addr: SocketAddr) {
         let world = Arc::clone(self.world);
         let state = &world.relay;
-        if let Some(failure) = state.resting(addr, world.queue.run_asked()) {
+        if let Some(failure) = state.resting(addr, self.run_asked) {
             let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
             return self.note(failure, Some(remote));
         }
@@ -328,13 +356,13 @@ impl<'a> Delivery<'a> {
             true => Single::One,
             false => Single::Many,
         };
-        let Some(_slot) = state.slot(addr, single, SLOT_PATIENCE).await else {
+        let Some(_places) = self.places(hop, addr, single).await else {
             let text = format!("{}: host busy, all connections to it are in use", hop.name);
             let remote = remote(hop, Some(addr), None, Notifies::No);
             return self.note(Failure::temporary("4.4.5", text), Some(remote));
         };
         // Others may have found it silent meanwhile.
-        if let Some(failure) = state.resting(addr, world.queue.run_asked()) {
+        if let Some(failure) = state.resting(addr, self.run_asked) {
             let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
             return self.note(failure, Some(remote));
         }
@@ -351,11 +379,49 @@ impl<'a> Delivery<'a> {
                 None => return,
             },
         };
-        if self.transactions(hop, &mut link).await == After::Usable {
+        let after = self.transactions(hop, &mut link).await;
+        match link.pace() {
+            Pace::Good => state.answered(addr),
+            // It would keep the next one waiting too.
+            Pace::Silent => {
+                let text = format!("Connection timed out with {}", hop.name);
+                let longest = world.site.options.timeouts.host_status.0;
+                state.failed(addr, &Failure::temporary("4.4.2", text), longest);
+            }
+        }
+        if after == After::Usable {
             let most = usize::try_from(delivery.connection_cache_size).unwrap_or(0);
             let longest = delivery.connection_cache_timeout.0;
             state.keep(key, link, most, longest);
         }
+    }
+
+    /// A place among the connections to the address, and to its network, if there is one in time.
+    async fn places(
+        &mut self,
+        hop: &Hop,
+        addr: SocketAddr,
+        single: Single,
+    ) -> Option<(Option<Place>, OwnedSemaphorePermit)> {
+        let asked = Instant::now();
+        let network = match lane::of_address(hop.source, addr.ip()) {
+            Some(lane) => {
+                let entering = lane::NETWORKS.enter(&lane, 1);
+                let entered = tokio::time::timeout(self.slot_patience, entering).await;
+                entered.ok().and_then(Result::ok).map(Some)
+            }
+            None => Some(None),
+        };
+        let places = match network {
+            Some(network) => {
+                let left = self.slot_patience.saturating_sub(asked.elapsed());
+                let slot = self.world.relay.slot(addr, single, left).await;
+                slot.map(|slot| (network, slot))
+            }
+            None => None,
+        };
+        self.slot_patience = self.slot_patience.saturating_sub(asked.elapsed());
+        places
     }
 
     /// A connection of an earlier message that still answers and is still good enough.
@@ -370,6 +436,7 @@ impl<'a> Delivery<'a> {
                 tokio::spawn(link.close());
                 continue;
             }
+            link.within(self.until.into());
             link.client.probe();
             if link.run(&self.world.site.options.timeouts).await == Event::Ready {
                 return Some(link);
@@ -402,10 +469,7 @@ impl<'a> Delivery<'a> {
             return None;
         }
         match self.opener(patience).open(hop, addr).await {
-            Ok(link) => {
-                self.world.relay.answered(addr);
-                Some(Box::new(link))
-            }
+            Ok(link) => Some(Box::new(link)),
             Err(failure) => {
                 let longest = timeouts.host_status.0;
                 let closing = failure.reply.as_ref().is_some_and(|r| r.code == 421);

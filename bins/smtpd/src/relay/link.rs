@@ -31,6 +31,8 @@ const NO_LIMIT: Duration = Duration::from_secs(3600);
 const CONNECT_LIMIT: Duration = Duration::from_secs(150);
 /// How long a server may take to say why it broke off in the middle of a text.
 const LAST_WORDS: Duration = Duration::from_secs(2);
+/// The least time for the answer to a text: when that comes too late, the message comes twice.
+const LAST_ANSWER: Duration = Duration::from_secs(600);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(10);
 
@@ -46,6 +48,29 @@ pub struct Link {
     uses: u32,
     /// When the reply must be there that is waited for, and how many came before it.
     deadline: Option<(u64, Instant)>,
+    /// When the time of the delivery is up that uses it.
+    until: Option<Instant>,
+    pace: Pace,
+    /// Whether a login is lacking on it.
+    pub login: Login,
+}
+
+/// Whether the site wants to log in at a server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// It does not, or has.
+    Settled,
+    /// It does, and there was no way: what the server refuses may be for that.
+    Lacking,
+}
+
+/// Whether the server takes too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// So far it does not.
+    Good,
+    /// A time-out has ended the connection.
+    Silent,
 }
 
 enum Stream {
@@ -148,6 +173,38 @@ impl Link {
             addr,
             uses: 0,
             deadline: None,
+            until: None,
+            pace: Pace::Good,
+            login: Login::Settled,
+        }
+    }
+
+    /// Whatever the time-outs of the steps, all is over then; only the answer to a text that
+    /// was sent is waited for a little longer.
+    pub fn within(&mut self, until: Instant) {
+        self.until = Some(until);
+    }
+
+    /// Whether a time-out has ended it.
+    #[must_use]
+    pub fn pace(&self) -> Pace {
+        self.pace
+    }
+
+    /// As much of it as is left.
+    fn left(&self, patience: Duration) -> Duration {
+        let left = |until: Instant| until.saturating_duration_since(Instant::now());
+        self.until
+            .map_or(patience, |until| patience.min(left(until)))
+    }
+
+    /// The end of a wait for an answer that begins now.
+    fn end_of(&self, patience: Duration, step: Step) -> Instant {
+        let now = Instant::now();
+        match (self.until, step) {
+            (None, _) => now + patience,
+            (Some(until), Step::Final) => (now + patience).min(until.max(now + LAST_ANSWER)),
+            (Some(until), _) => (now + patience).min(until),
         }
     }
 
@@ -167,11 +224,14 @@ impl Link {
         loop {
             match self.client.step() {
                 Action::Write(octets) => {
-                    let patience = limit(timeouts.data_block.0);
+                    let patience = self.left(limit(timeouts.data_block.0));
                     match timeout(patience, self.write(&octets)).await {
                         Ok(Ok(())) => {}
                         Ok(Err(error)) => self.broken_off(&error).await,
-                        Err(_) => self.client.lost("Connection timed out"),
+                        Err(_) => {
+                            self.pace = Pace::Silent;
+                            self.client.lost("Connection timed out");
+                        }
                     }
                 }
                 Action::Read(step) => self.read(patience(timeouts, step), step).await,
@@ -191,7 +251,7 @@ impl Link {
         let heard = self.client.heard();
         let until = match self.deadline {
             Some((at, until)) if at == heard => until,
-            _ => Instant::now() + patience,
+            _ => self.end_of(patience, step),
         };
         self.deadline = Some((heard, until));
         let mut space = [0; READ_OCTETS];
@@ -201,6 +261,7 @@ impl Link {
             Ok(Err(error)) => self.client.lost(error.to_string()),
             Err(_) => {
                 let text = format!("Connection timed out during {}", name_of(step));
+                self.pace = Pace::Silent;
                 self.client.lost(text);
             }
         }
@@ -258,7 +319,7 @@ impl Link {
             .or_else(|_| ServerName::try_from("invalid".to_owned()))
             .map_err(|e| e.to_string())?;
         let handshake = TlsConnector::from(config).connect(name, stream);
-        let stream = timeout(limit(patience), handshake)
+        let stream = timeout(self.left(limit(patience)), handshake)
             .await
             .map_err(|_| "handshake timed out".to_owned())?
             .map_err(|e| e.to_string())?;
@@ -303,10 +364,11 @@ impl Link {
                     true
                 }
             };
-            match timeout(patience, self.write(&out)).await {
+            match timeout(self.left(patience), self.write(&out)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => return self.text_broken(&error.to_string()).await,
                 Err(_) => {
+                    self.pace = Pace::Silent;
                     return self
                         .text_broken("Connection timed out during the text")
                         .await;
@@ -329,6 +391,7 @@ impl Link {
     /// Says goodbye and hangs up.
     pub async fn close(mut self: Box<Self>) {
         self.client.quit();
+        self.until = None;
         let timeouts = Timeouts::default();
         let _ = timeout(GOODBYE, self.run(&timeouts)).await;
     }
@@ -372,5 +435,37 @@ fn name_of(step: Step) -> &'static str {
         Step::Final => "the final dot",
         Step::Rset => "RSET",
         Step::Quit => "QUIT",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::client::{LoopCheck, Protocol, StartTls};
+    use super::*;
+
+    #[tokio::test]
+    async fn a_server_that_says_nothing_has_no_more_time_than_the_delivery() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let _silent = tokio::net::UnixListener::bind(&path).unwrap();
+        let settings = Settings {
+            protocol: Protocol::Lmtp,
+            name: "mx.example".into(),
+            own_name: "mx.example".into(),
+            start_tls: StartTls::Never,
+            login: None,
+            loop_check: LoopCheck::Allow,
+        };
+        let mut link = Link::local(&path, settings).await.unwrap();
+        link.within(Instant::now() + Duration::from_millis(20));
+        let over = timeout(Duration::from_secs(60), link.run(&Timeouts::default())).await;
+        let Ok(Event::Over(failure)) = over else {
+            panic!("{over:?}");
+        };
+        assert_eq!(failure.text, "Connection timed out during the greeting");
+        assert_eq!(link.pace(), Pace::Silent);
+        // What a server says to a whole text is waited for all the same.
+        let until = link.end_of(Duration::from_secs(3600), Step::Final);
+        assert!(until > Instant::now() + LAST_ANSWER / 2);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libmaps::address::{Address, in_brackets};
 use libmaps::policy::facts::{self, Facts};
@@ -15,7 +15,7 @@ use super::client::{
     Channel, Credentials, Failure, Lasting, LoopCheck, Protocol, Settings, StartTls,
 };
 use super::exchange::Hop;
-use super::link::{self, Event, Link, Origin};
+use super::link::{self, Event, Link, Login, Origin};
 use crate::log::Level;
 use crate::maps::Snapshot;
 use crate::queue::Departure;
@@ -38,6 +38,8 @@ pub(super) struct Opener<'a> {
     pub(super) departure: &'a Departure,
     /// How long a connection attempt may take.
     pub(super) patience: Duration,
+    /// When the time of the delivery is up.
+    pub(super) until: Instant,
 }
 
 impl Opener<'_> {
@@ -85,6 +87,7 @@ impl Opener<'_> {
     pub(super) async fn open_socket(&self, path: &Path) -> Result<Link, Failure> {
         let settings = self.settings(StartTls::Never, None);
         let mut link = Link::local(&self.world.site.below(path), settings).await?;
+        link.within(self.until.into());
         let timeouts = &self.world.site.options.timeouts;
         loop {
             match link.run(timeouts).await {
@@ -151,15 +154,26 @@ impl Opener<'_> {
     ) -> Result<Link, Broken> {
         let world = self.world;
         let timeouts = &world.site.options.timeouts;
-        let login = self.login(hop, session, addr, said).await?;
+        let (login, wish) = self.login(hop, session, addr, said).await?;
         let origin = self.origin(addr);
-        let stream = link::connect(&hop.name, addr, origin, self.patience).await?;
+        let left = self.until.saturating_duration_since(Instant::now());
+        let patience = match self.patience {
+            Duration::ZERO => left,
+            patience => patience.min(left),
+        };
+        // No time at all would be no limit.
+        let patience = patience.max(Duration::from_millis(1));
+        let stream = link::connect(&hop.name, addr, origin, patience).await?;
         let mut link = Link::tcp(stream, addr, self.settings(start_tls, login));
+        link.within(self.until.into());
         let mut session = session.clone();
         loop {
             match link.run(timeouts).await {
                 Event::Secure => {
-                    let secured = match world.client_tls.config() {
+                    let secured = match world
+                        .client_tls
+                        .config(|text| world.log.say(Level::Error, text))
+                    {
                         Some(config) => {
                             let patience = timeouts.starttls.0;
                             let tls = &world.client_tls;
@@ -196,6 +210,9 @@ impl Opener<'_> {
                 }
                 Event::Ready => {
                     self.log_login(hop, &mut link);
+                    if wish == Wish::Some && link.client.logged_in().is_none() {
+                        link.login = Login::Lacking;
+                    }
                     return Ok(link);
                 }
                 Event::Over(failure) => {
@@ -237,7 +254,7 @@ impl Opener<'_> {
         }
     }
 
-    /// What to log in with at this server, if there is anything.
+    /// What to log in with at this server, if there is anything, and whether there should be.
     ///
     /// # Errors
     /// When the map can't be asked: without its login, mail that is welcome is refused.
@@ -247,13 +264,13 @@ impl Opener<'_> {
         session: &facts::Session,
         addr: SocketAddr,
         start_tls: StartTls,
-    ) -> Result<Option<Credentials>, Failure> {
+    ) -> Result<(Option<Credentials>, Wish), Failure> {
         let site = &self.world.site;
         let no_auth = self
             .client_options(addr)
             .is_some_and(|o| o.modifiers.has('A'));
         if no_auth || self.mailer.has('z') {
-            return Ok(None);
+            return Ok((None, Wish::None));
         }
         let entry = self
             .settled(session, |policy, session, facts| {
@@ -273,11 +290,12 @@ impl Opener<'_> {
                 .map_err(str::to_owned)
         });
         Ok(match credentials {
-            Ok(credentials) => credentials,
+            Ok(None) => (None, Wish::None),
+            Ok(credentials) => (credentials, Wish::Some),
             Err(why) => {
                 let text = format!("AUTH=client, relay={}: {why}", hop.name);
                 self.world.log.about(Level::Error, self.id, &text);
-                None
+                (None, Wish::Some)
             }
         })
     }
@@ -382,6 +400,13 @@ pub(super) fn with_dot(host: &str) -> String {
         name if name.starts_with(['[', '/']) => name.to_owned(),
         name => format!("{name}."),
     }
+}
+
+/// Whether the site wants to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wish {
+    None,
+    Some,
 }
 
 /// Why there is no connection.

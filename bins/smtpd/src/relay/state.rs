@@ -103,9 +103,17 @@ impl RelayState {
         let mut hosts = self.hosts();
         if hosts.len() >= MAX_HOSTS && !hosts.contains_key(&addr) {
             let now = Instant::now();
-            hosts.retain(|_, status| now - status.used < Duration::from_secs(600));
+            let is_in_use = |status: &HostStatus| status.slots.available_permits() < PER_HOST;
+            hosts.retain(|_, status| {
+                is_in_use(status) || now - status.used < Duration::from_secs(600)
+            });
+            // Those that were used last stay, but for the older half of them.
             if hosts.len() >= MAX_HOSTS {
-                hosts.clear();
+                let mut used: Vec<Instant> = hosts.values().map(|status| status.used).collect();
+                let half = used.len() / 2;
+                let (_, since, _) = used.select_nth_unstable(half);
+                let since = *since;
+                hosts.retain(|_, status| is_in_use(status) || status.used > since);
             }
         }
         let status = hosts.entry(addr).or_insert_with(|| HostStatus {
@@ -291,13 +299,19 @@ mod tests {
         assert!(state.slot(addr, Single::Many, brief).await.is_some());
     }
 
-    #[test]
-    fn memory_of_hosts_is_bounded() {
+    #[tokio::test]
+    async fn memory_of_hosts_is_bounded() {
         let state = RelayState::default();
+        let busy: SocketAddr = "192.0.2.1:25".parse().unwrap();
+        let all = state.slot(busy, Single::One, Duration::from_secs(60)).await;
         for n in 0..(MAX_HOSTS as u32 + 10) {
             let addr = SocketAddr::new(std::net::Ipv4Addr::from(n).into(), 25);
             state.too_many(addr, 5);
         }
-        assert!(state.hosts().len() <= MAX_HOSTS);
+        assert!((MAX_HOSTS / 2..=MAX_HOSTS).contains(&state.hosts().len()));
+        let last = SocketAddr::new(std::net::Ipv4Addr::from(MAX_HOSTS as u32).into(), 25);
+        assert_eq!(state.most_recipients(last), Some(5));
+        let brief = Duration::from_millis(1);
+        assert!(all.is_some() && state.slot(busy, Single::Many, brief).await.is_none());
     }
 }

@@ -201,7 +201,7 @@ async fn attempt_all(world: &Arc<World>, ids: Vec<Box<str>>) {
         };
         let world = Arc::clone(world);
         tries.spawn(async move {
-            deliver::attempt(&world, &id).await;
+            deliver::attempt(&world, &id, None).await;
             drop(slot);
         });
     }

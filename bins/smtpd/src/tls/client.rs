@@ -81,23 +81,29 @@ impl ClientTls {
     }
 
     /// What the files make of it now.
-    fn ready(&self) -> Option<Arc<Ready>> {
+    fn ready(&self, complain: impl FnOnce(&str)) -> Option<Arc<Ready>> {
         let mut state = self.state();
         let seen = self.files.seen();
         if seen != state.seen {
             state.seen = seen;
             // Files that can't be used leave the old ones.
-            if let Ok(ready) = self.files.client(self.own) {
-                state.ready = Some(Arc::new(ready));
+            match self.files.client(self.own) {
+                Ok(ready) => state.ready = Some(Arc::new(ready)),
+                Err(error) => {
+                    complain(&format!(
+                        "STARTTLS=client: {error}; what was read before is used"
+                    ));
+                }
             }
         }
         state.ready.clone()
     }
 
-    /// The configuration of the next handshake; nothing where TLS can't be set up.
+    /// The configuration of the next handshake; nothing where TLS can't be set up. `complain`
+    /// hears of files that have changed and can't be used, once for each change.
     #[must_use]
-    pub fn config(&self) -> Option<Arc<ClientConfig>> {
-        Some(Arc::clone(&self.ready()?.config))
+    pub fn config(&self, complain: impl FnOnce(&str)) -> Option<Arc<ClientConfig>> {
+        Some(Arc::clone(&self.ready(complain)?.config))
     }
 
     /// What a finished handshake says to the rulesets.
@@ -246,7 +252,7 @@ mod tests {
         site.options.tls.ca_file = Some("/ca.pem".into());
         let (tls, warning) = ClientTls::of(&site);
         assert!(warning.unwrap().contains("ca.pem"));
-        let verifies = || tls.ready().unwrap().verifier.is_some();
+        let verifies = || tls.ready(|_| ()).unwrap().verifier.is_some();
         assert!(!verifies());
         let own = rcgen::generate_simple_self_signed(["ca.example".to_owned()]).unwrap();
         std::fs::write(&path, own.cert.pem()).unwrap();

@@ -86,6 +86,36 @@ fn replies_without_sense_or_end() {
 }
 
 #[test]
+fn a_domain_whose_servers_are_silent_keeps_no_other_waiting() {
+    let evil = Sink::start(replies(&[("RCPT", "#SLEEP")]));
+    let good = Sink::start(Habits::default());
+    let site = Site::start(&Setup {
+        mc: "define(`confMAX_QUEUE_CHILDREN', `4')dnl\n".into(),
+        mailertable: format!(
+            "evil.example\tesmtp:[evil.example]:{}\n.evil.example\tesmtp:[mx.evil.example]:{}\n\
+             good.example\tesmtp:[good.example]:{}\n",
+            evil.port(),
+            evil.port(),
+            good.port()
+        ),
+        hosts: "127.0.0.1 good.example\n127.0.0.1 evil.example\n127.0.0.1 mx.evil.example\n".into(),
+        ..Setup::default()
+    });
+    for number in 0..8 {
+        let to = format!("x{number}@evil.example");
+        site.send("joe@a.example", &[&to], "text");
+        let to = format!("x@{number}.evil.example");
+        site.send("joe@a.example", &[&to], "text");
+    }
+    while !evil.commands().iter().any(|c| c.starts_with("RCPT")) {
+        std::thread::sleep(Duration::from_millis(25));
+    }
+    site.send("joe@a.example", &["x@good.example"], "text");
+    site.logged(&["to=<x@good.example>", "stat=Sent"]);
+    assert_eq!((good.take(1).len(), site.queued(16)), (1, 16));
+}
+
+#[test]
 fn refusals_are_told_with_their_replies() {
     for (habits, want) in [
         (

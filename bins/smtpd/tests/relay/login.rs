@@ -71,6 +71,38 @@ fn a_login_that_fails_keeps_the_mail() {
 }
 
 #[test]
+fn what_is_refused_for_want_of_a_login_waits() {
+    let refusing = |reply| {
+        Sink::start(Habits {
+            replies: vec![("RCPT", reply)],
+            ..Habits::default()
+        })
+    };
+    // STARTTLS and AUTH were taken out on the way, or the server has a bad day.
+    for reply in [
+        "530 5.7.0 Authentication required",
+        "554 5.7.1 Relay access denied",
+        "550 relay not permitted",
+    ] {
+        let sink = refusing(reply);
+        let site = Site::start(&setup(&sink, ENTRY));
+        site.send("joe@a.example", &["x@b.example"], "one");
+        let line = site.logged(&["to=<x@b.example>"]);
+        let want = format!("dsn=4.7.0, stat=Deferred: no login at this server: {reply}");
+        assert!(line.contains(&want), "{line}");
+    }
+    // Other refusals are what they are, and so are all where no login is wanted.
+    let unknown = refusing("550 5.1.1 nobody here");
+    let denied = refusing("554 5.7.1 Relay access denied");
+    for (sink, access) in [(&unknown, ENTRY), (&denied, "")] {
+        let site = Site::start(&setup(sink, access));
+        site.send("joe@a.example", &["x@b.example"], "one");
+        let line = site.logged(&["to=<x@b.example>"]);
+        assert!(line.contains("dsn=5."), "{line}");
+    }
+}
+
+#[test]
 fn the_default_file() {
     let sink = sink(&["STARTTLS", "AUTH PLAIN LOGIN"]);
     let start = |mode| {

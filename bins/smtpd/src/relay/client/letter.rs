@@ -106,10 +106,25 @@ impl Receiver {
     }
 }
 
-/// Whether an address can stand in a command: no control characters, which would end it.
+/// Whether an address can stand in a command: no control characters, which would end it, and
+/// outside of quotes no brackets or blanks, behind which parameters stand.
 #[must_use]
 pub(super) fn fits(path: &[u8]) -> bool {
-    path.len() <= 1000 && !path.iter().any(u8::is_ascii_control)
+    let (mut quoted, mut escaped) = (false, false);
+    let ends = |&octet: &u8| {
+        if std::mem::take(&mut escaped) {
+            return false;
+        }
+        match octet {
+            b'\\' => escaped = true,
+            b'"' => quoted = !quoted,
+            b'<' | b'>' | b' ' if !quoted => return true,
+            _ => {}
+        }
+        false
+    };
+    let ended = path.iter().any(ends);
+    path.len() <= 1000 && !path.iter().any(u8::is_ascii_control) && !ended && !quoted && !escaped
 }
 
 fn is_word(text: &str) -> bool {
@@ -181,5 +196,7 @@ mod tests {
         );
         assert_eq!(xtext(b""), "<>");
         assert!(!fits(b"a@b>\r\nRCPT TO:<c"));
+        assert!(!fits(b"a@b> A=B") && !fits(b"\"a@b") && !fits(b"a@b\\"));
+        assert!(fits(b"\"a> \\\" B\"@b") && fits(b"a\\ b@c") && fits(b""));
     }
 }

@@ -3,12 +3,12 @@
 
 use std::time::Duration;
 
-use super::{After, Delivery, outcome_of, remote};
+use super::{After, Delivery, NO_TIME, outcome_of, remote};
 use crate::deliver::outcome::{Notifies, Outcome};
 use crate::relay::client::letter::{Letter, Receiver, Utf8Needed};
 use crate::relay::client::{Failure, Lasting, Stage, Verdict};
 use crate::relay::exchange::Hop;
-use crate::relay::link::{Event, Link};
+use crate::relay::link::{Event, Link, Login};
 use crate::relay::mime::recoded_header;
 use crate::relay::reply::{Class, Reply};
 use crate::relay::text::{self, Coding, Extent};
@@ -16,6 +16,8 @@ use crate::session::BodyKind;
 
 /// Recipients of one transaction.
 const MAX_RECIPIENTS: usize = 1000;
+/// Octets of a text in a second at the least.
+const SLOWEST_OCTETS: u64 = 4096;
 /// Transactions on one connection for the copies of one message.
 const MAX_TRANSACTIONS: usize = 2000;
 
@@ -27,6 +29,10 @@ impl Delivery<'_> {
             false => Notifies::No,
         };
         for _ in 0..MAX_TRANSACTIONS {
+            if self.is_late() {
+                self.note_untried(NO_TIME);
+                return After::Usable;
+            }
             let open = self.open_copies(hop, link, notifies).await;
             if open.is_empty() {
                 return After::Usable;
@@ -41,6 +47,8 @@ impl Delivery<'_> {
                     continue;
                 }
             };
+            self.until += self.time_of_text();
+            link.within(self.until.into());
             let after = self.transact(link, letter, &header, coding).await;
             let (report, after) = match after {
                 Ok((report, after)) => (report, after),
@@ -57,6 +65,11 @@ impl Delivery<'_> {
             }
         }
         After::Usable
+    }
+
+    /// The time of a text at the slowest pace that is borne.
+    fn time_of_text(&self) -> Duration {
+        Duration::from_secs(self.size_octets / SLOWEST_OCTETS)
     }
 
     /// The copies of the next transaction.
@@ -238,6 +251,14 @@ impl Delivery<'_> {
                     }
                     continue;
                 }
+                // Once a login is possible again it may be taken.
+                Verdict::Answered(_, reply)
+                    if link.login == Login::Lacking && may_want_login(&reply) =>
+                {
+                    let text = format!("no login at this server: {}", reply.shown());
+                    let outcome = Outcome::deferred(text).with_status("4.7.0");
+                    outcome.by(with(Some(&reply)))
+                }
                 Verdict::Answered(stage, reply) => answered(stage, &reply).by(with(Some(&reply))),
                 Verdict::Unfit { status, text } => Outcome::failed(status, text).by(with(None)),
                 Verdict::Unanswered(failure) => {
@@ -262,6 +283,21 @@ impl Delivery<'_> {
 /// Whether a 452 is about the number of recipients (RFC 5321 section 4.5.3.1.10).
 fn says_too_many(reply: &Reply) -> bool {
     reply.status() == "4.5.3" || reply.shown().to_ascii_lowercase().contains("too many")
+}
+
+/// Whether a refusal may be for want of a login: it says so (RFC 4954 section 6), names policy
+/// (RFC 3463, x.7.x), or speaks of relaying.
+fn may_want_login(reply: &Reply) -> bool {
+    if reply.class() != Class::No {
+        return false;
+    }
+    let said = reply.shown().to_ascii_lowercase();
+    let speaks = |word| said.contains(word);
+    matches!(reply.code, 530 | 534 | 535 | 538)
+        || reply.status().starts_with("5.7.")
+        || ["relay", "authent", "log in", "login"]
+            .into_iter()
+            .any(speaks)
 }
 
 /// What a reply means for a recipient, in sendmail's words.

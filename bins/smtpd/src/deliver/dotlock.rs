@@ -1,0 +1,145 @@
+//! `.lock` files, as mailboxes in /var/mail have them.
+
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use super::file::{LOCK_PATIENCE, is_same};
+
+/// A dotlock older than this was left behind.
+const STALE: Duration = Duration::from_secs(300);
+
+/// `FILE.lock`, removed at the end.
+pub(super) struct Dotlock {
+    path: PathBuf,
+    file: File,
+    kept: Instant,
+}
+
+impl Dotlock {
+    /// Takes the lock of a mailbox; waits with patience.
+    ///
+    /// # Errors
+    /// What the system says, or that another has it.
+    pub(super) fn take(path: &Path) -> io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".lock");
+        let path = PathBuf::from(name);
+        let start = Instant::now();
+        loop {
+            let made = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o444)
+                .open(&path);
+            match made {
+                Ok(mut file) => {
+                    let _ = write!(file, "{}", std::process::id());
+                    return Ok(Dotlock {
+                        path,
+                        file,
+                        kept: Instant::now(),
+                    });
+                }
+                Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
+                Err(e) if start.elapsed() > LOCK_PATIENCE => return Err(e),
+                Err(_) => {}
+            }
+            remove_stale(&path);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Touches the lock now and then: one that is old was left behind.
+    pub(super) fn keep(&mut self) {
+        if self.kept.elapsed() > STALE / 5 {
+            let _ = self.file.set_modified(SystemTime::now());
+            self.kept = Instant::now();
+        }
+    }
+}
+
+impl Drop for Dotlock {
+    fn drop(&mut self) {
+        // Unless it was taken for one left behind, and the name is another's.
+        let own = self.file.metadata();
+        let there = fs::symlink_metadata(&self.path);
+        if own.is_ok_and(|own| there.is_ok_and(|there| is_same(&own, &there))) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Removes a dotlock that was left behind. Of several who see the same old one, only one may:
+/// the others would remove the new one of him who was first.
+fn remove_stale(path: &Path) {
+    let is_stale = |metadata: &fs::Metadata| {
+        let age = metadata.modified().map(|at| at.elapsed());
+        matches!(age, Ok(Ok(age)) if age > STALE)
+    };
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else {
+        return;
+    };
+    if !file.metadata().is_ok_and(|metadata| is_stale(&metadata))
+        || matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    {
+        return;
+    }
+    let (Ok(seen), Ok(there)) = (file.metadata(), fs::symlink_metadata(path)) else {
+        return;
+    };
+    if is_same(&seen, &there) && is_stale(&there) {
+        let _ = fs::remove_file(path);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dotlock_that_was_left_behind_is_removed_and_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("box");
+        let name = dir.path().join("box.lock");
+        let old = SystemTime::now() - STALE * 2;
+        fs::write(&name, "").unwrap();
+        remove_stale(&name);
+        assert!(name.exists(), "it is fresh");
+        let left = File::options().write(true).open(&name).unwrap();
+        left.set_modified(old).unwrap();
+        // Another is about to remove it.
+        let other = File::open(&name).unwrap();
+        other.lock().unwrap();
+        remove_stale(&name);
+        assert!(name.exists());
+        drop(other);
+        drop(Dotlock::take(&path).unwrap());
+        assert!(!name.exists());
+        // One's own, once it is old, may be another's by its name.
+        let lock = Dotlock::take(&path).unwrap();
+        fs::remove_file(&name).unwrap();
+        let next = Dotlock::take(&path).unwrap();
+        drop(lock);
+        assert!(name.exists());
+        drop(next);
+        assert!(!name.exists());
+    }
+
+    #[test]
+    fn a_dotlock_is_kept_fresh() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut lock = Dotlock::take(&dir.path().join("box")).unwrap();
+        let old = SystemTime::now() - STALE * 2;
+        lock.file.set_modified(old).unwrap();
+        let modified = |lock: &Dotlock| lock.file.metadata().unwrap().modified().unwrap();
+        lock.keep();
+        assert!(modified(&lock) < SystemTime::now() - STALE);
+        lock.kept -= STALE;
+        lock.keep();
+        assert!(modified(&lock) > SystemTime::now() - STALE);
+    }
+}

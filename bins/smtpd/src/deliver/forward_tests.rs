@@ -1,0 +1,116 @@
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use libmaps::store::disk::System;
+
+use super::super::expand::expand;
+use super::*;
+use crate::queue::{Expanded, Octets, QueuedRecipient};
+
+/// A world of these users, with what stands in their `.forward` files.
+fn world(root: &Path, users: &[(&str, &str)], aliases: &str) -> Arc<World> {
+    let uid = fs::metadata("/proc/self").unwrap().uid();
+    fs::create_dir_all(root.join("etc/mail")).unwrap();
+    let mut passwd = String::new();
+    for (name, forward) in users {
+        passwd.push_str(&format!("{name}:x:{uid}:{uid}::/home/{name}:/bin/sh\n"));
+        if !forward.is_empty() {
+            let home = root.join("home").join(name);
+            fs::create_dir_all(&home).unwrap();
+            fs::write(home.join(".forward"), forward).unwrap();
+        }
+    }
+    fs::write(root.join("etc/passwd"), passwd).unwrap();
+    fs::write(root.join("etc/mail/aliases"), aliases).unwrap();
+    World::of_test(root, Arc::new(System))
+}
+
+fn to(address: &str) -> Envelope {
+    Envelope {
+        id: "test".into(),
+        tries: 1,
+        recipients: vec![QueuedRecipient {
+            address: Octets::from(address),
+            ..QueuedRecipient::default()
+        }],
+        ..Envelope::default()
+    }
+}
+
+fn copy_to(world: &World, user: &str, progress: Progress) -> QueuedTarget {
+    QueuedTarget {
+        mailer: world.site.mailers.local.clone(),
+        user: Octets::from(user),
+        progress,
+        ..QueuedTarget::default()
+    }
+}
+
+fn progress<'a>(envelope: &'a Envelope, user: &str) -> Vec<&'a Progress> {
+    let all = envelope.targets.iter().filter(|t| t.user.shown() == user);
+    all.map(|t| &t.progress).collect()
+}
+
+#[tokio::test]
+async fn a_loop_that_was_begun_at_an_earlier_attempt_ends_in_a_mailbox() {
+    let root = tempfile::tempdir().unwrap();
+    let users = [("ann", "bob\n"), ("bob", "ann\n")];
+    let world = world(root.path(), &users, "");
+    // In one attempt.
+    let mut envelope = to("ann");
+    expand(&world, &mut envelope).await;
+    assert_eq!(progress(&envelope, "ann"), [&Progress::Forwarded]);
+    assert_eq!(progress(&envelope, "bob"), [&Progress::Waiting]);
+    // Bob's home did not answer then, or the server ended: he is asked now.
+    let mut envelope = to("ann");
+    envelope.recipients[0].expanded = Expanded::Yes;
+    envelope.targets = vec![
+        copy_to(&world, "ann", Progress::Forwarded),
+        copy_to(&world, "bob", Progress::Waiting),
+    ];
+    let held = expand(&world, &mut envelope).await;
+    assert!(held.is_empty());
+    assert_eq!(progress(&envelope, "bob"), [&Progress::Waiting]);
+    assert!(envelope.is_waiting());
+}
+
+#[tokio::test]
+async fn the_last_of_many_users_is_asked_too() {
+    let root = tempfile::tempdir().unwrap();
+    let names: Vec<String> = (0..1_200).map(|n| format!("u{n}")).collect();
+    let mut users: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).collect();
+    users.push(("last", "joe@far.example\n"));
+    let world = world(root.path(), &users, "");
+    let mut envelope = to("all");
+    envelope.recipients[0].expanded = Expanded::Yes;
+    let copies = users
+        .iter()
+        .map(|(name, _)| copy_to(&world, name, Progress::Waiting));
+    envelope.targets = copies.collect();
+    expand(&world, &mut envelope).await;
+    assert_eq!(progress(&envelope, "last"), [&Progress::Forwarded]);
+    assert_eq!(progress(&envelope, "u1199"), [&Progress::Waiting]);
+    assert_eq!(envelope.targets.len(), users.len() + 1);
+}
+
+#[tokio::test]
+async fn a_list_that_is_empty_for_the_moment_waits_once() {
+    let root = tempfile::tempdir().unwrap();
+    let list = root.path().join("list");
+    fs::write(&list, "").unwrap();
+    let world = world(root.path(), &[("ann", "")], "all: :include:/list\n");
+    let mut envelope = to("all");
+    expand(&world, &mut envelope).await;
+    assert_eq!(envelope.recipients[0].expanded, Expanded::No);
+    assert!(envelope.is_waiting());
+    let mut later = envelope.clone();
+    fs::write(&list, "ann\n").unwrap();
+    later.tries = 2;
+    expand(&world, &mut later).await;
+    assert_eq!(progress(&later, "ann"), [&Progress::Waiting]);
+    fs::write(&list, "").unwrap();
+    envelope.tries = 2;
+    expand(&world, &mut envelope).await;
+    assert!(envelope.is_finished());
+}
