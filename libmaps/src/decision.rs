@@ -9,7 +9,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::lhs::Lhs;
-use crate::map::{Map, MapName, StoreError};
+use crate::map::{KeyCase, Map, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::sysexits::SysExit;
 
@@ -238,13 +238,15 @@ impl LookupError {
 pub struct Traced<M> {
     map: M,
     name: Arc<MapName>,
+    case: KeyCase,
 }
 
 impl<M: Map> Traced<M> {
     /// Wraps a map.
     pub fn new(map: M) -> Self {
         let name = Arc::new(map.name().clone());
-        Traced { map, name }
+        let case = map.key_case();
+        Traced { map, name, case }
     }
 
     /// What `wrap` makes of the map, under the same name.
@@ -255,10 +257,12 @@ impl<M: Map> Traced<M> {
         Traced {
             map: wrap(self.map.clone()),
             name: Arc::clone(&self.name),
+            case: self.case,
         }
     }
 
-    /// Folds `lhs` (ASCII letters to lower case), asks for it and notes the probe.
+    /// Folds `lhs` (ASCII letters to lower case), unless the map is asked as given; asks for it
+    /// and notes the probe.
     ///
     /// # Errors
     /// When the map can't be read; the trace then ends in the error.
@@ -281,7 +285,7 @@ impl<M: Map> Traced<M> {
         pieces: &[&[u8]],
         step: Step,
     ) -> Result<Option<Rhs>, LookupError> {
-        let open = trace.ask(&self.name, pieces, step);
+        let open = trace.ask(&self.name, self.case, pieces, step);
         let answer = self.map.get(trace.lhs(&open));
         match &answer {
             Ok(Some(rhs)) => trace.rhs(open, rhs),
@@ -301,7 +305,7 @@ impl<M: Map> Traced<M> {
         trace: &mut Trace,
         pieces: &[&[u8]],
     ) -> Result<Option<Rhs>, LookupError> {
-        let open = trace.ask(&self.name, pieces, Step::Exact);
+        let open = trace.ask(&self.name, self.case, pieces, Step::Exact);
         let answer = self.map.get(trace.lhs(&open));
         match &answer {
             Ok(Some(_)) => trace.found(open, &Found::Secret),

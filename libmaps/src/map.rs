@@ -144,6 +144,20 @@ pub trait Map: Send + Sync {
 
     /// Class and path as the administrator wrote them.
     fn name(&self) -> &MapName;
+
+    /// In which letters tables ask it.
+    fn key_case(&self) -> KeyCase {
+        KeyCase::Folded
+    }
+}
+
+/// In which letters a map is asked (makemap(8), `-f`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyCase {
+    /// In lower case.
+    Folded,
+    /// In those that the LHS has.
+    AsGiven,
 }
 
 impl<M: Map + ?Sized> Map for &M {
@@ -161,6 +175,9 @@ impl<M: Map + ?Sized> Map for &M {
     }
     fn name(&self) -> &MapName {
         (**self).name()
+    }
+    fn key_case(&self) -> KeyCase {
+        (**self).key_case()
     }
 }
 
@@ -180,6 +197,9 @@ impl<M: Map + ?Sized> Map for Box<M> {
     fn name(&self) -> &MapName {
         (**self).name()
     }
+    fn key_case(&self) -> KeyCase {
+        (**self).key_case()
+    }
 }
 
 impl<M: Map + ?Sized> Map for std::sync::Arc<M> {
@@ -197,6 +217,9 @@ impl<M: Map + ?Sized> Map for std::sync::Arc<M> {
     }
     fn name(&self) -> &MapName {
         (**self).name()
+    }
+    fn key_case(&self) -> KeyCase {
+        (**self).key_case()
     }
 }
 

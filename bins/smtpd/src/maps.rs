@@ -46,10 +46,7 @@ impl Snapshot {
     }
 
     /// The alias table.
-    ///
-    /// # Errors
-    /// When an alias file can't be read.
-    pub fn alias_table(&self) -> Result<AliasTable<Arc<dyn Map>>, libmaps::decision::LookupError> {
+    pub fn alias_table(&self) -> AliasTable<Arc<dyn Map>> {
         AliasTable::new(self.aliases.iter().cloned())
     }
 }

@@ -347,7 +347,7 @@ fn triple(triple: &MailerTriple) -> Value {
 fn expand(consultant: &Consultant, address: &[u8]) -> Result<Value, String> {
     let given = Given::default();
     let names = consultant.names(&given);
-    let aliases = consultant.maps.alias_table().map_err(|e| e.to_string())?;
+    let aliases = consultant.maps.alias_table();
     let expander = Expander {
         addressing: consultant.addressing(&names, ""),
         aliases: &aliases,

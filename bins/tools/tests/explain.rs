@@ -200,3 +200,68 @@ fn a_broken_map_is_not_an_empty_one() {
     let text = String::from_utf8(output.stderr).unwrap();
     assert!(text.contains("access.db"), "{text}");
 }
+
+/// Writes a text below the root and builds a map of it.
+fn build(root: &Path, name: &str, text: &str, flags: &[&str]) {
+    let path = root.join("etc/mail").join(name);
+    std::fs::write(&path, text).unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_makemap"))
+        .args(flags)
+        .arg("hash")
+        .arg(&path)
+        .stdin(std::fs::File::open(&path).unwrap())
+        .status();
+    assert!(made.unwrap().success());
+}
+
+#[test]
+fn a_map_whose_keys_end_in_nul_counts_as_any_other() {
+    let root = site();
+    let text = "Connect:203.0.113.9\tREJECT\nTo:else.example\tRELAY\n";
+    build(root.path(), "access", text, &["-N"]);
+    let told = explain(root.path(), &["--client-addr", "203.0.113.9"]);
+    assert!(
+        told.contains("check_relay refuses: 550 5.7.1 Access denied")
+            && told.contains("connect:203.0.113.9  REJECT")
+            && told.contains("/etc/mail/access:1"),
+        "{told}"
+    );
+    let answers = ask(
+        root.path(),
+        br#"{"ask":"session","session":{"client_addr":"192.0.2.7","mail_from":"a@good.example","rcpt_to":"joe@else.example"}}
+"#,
+    );
+    let text = answers[0].to_string();
+    assert!(!text.contains("Relaying denied"), "{text}");
+}
+
+#[test]
+fn the_flags_of_a_map_are_those_that_it_is_asked_with() {
+    let root = site();
+    let mc = MC.replace(
+        "FEATURE(`blocklist_recipients')dnl",
+        "FEATURE(`virtusertable', `hash -f -a.suffix /etc/mail/virtusertable')dnl\n\
+         VIRTUSER_DOMAIN(`v.example')dnl",
+    );
+    std::fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+    let text = "Joe@v.example\tsupport@there.example\n";
+    build(root.path(), "virtusertable", text, &["-f"]);
+    let expand = |address: &str| {
+        let request = format!("{{\"ask\":\"expand\",\"address\":\"{address}\"}}\n");
+        ask(root.path(), request.as_bytes())[0].to_string()
+    };
+    let told = expand("Joe@v.example");
+    assert!(told.contains("support@there.example.suffix"), "{told}");
+    let told = expand("joe@v.example");
+    assert!(!told.contains("there.example"), "{told}");
+    let asked = |key: &str| {
+        let asked = Command::new(env!("CARGO_BIN_EXE_mapctl"))
+            .args(["query", "--root"])
+            .arg(root.path())
+            .args(["virtusertable", key])
+            .output();
+        asked.unwrap().status.code()
+    };
+    assert_eq!(asked("Joe@v.example"), Some(0));
+    assert_eq!(asked("joe@v.example"), Some(69));
+}

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{Asked, Found, Membership, Probe, Step};
 use crate::lhs::Lhs;
-use crate::map::MapName;
+use crate::map::{KeyCase, MapName};
 use crate::rhs::Rhs;
 
 /// Room that the first probe makes, for as many as most decisions have.
@@ -153,11 +153,19 @@ impl Trace {
     }
 
     /// Notes that a map is asked for what the pieces are together, folded (ASCII letters to lower
-    /// case).
-    pub(super) fn ask(&mut self, map: &Arc<MapName>, pieces: &[&[u8]], step: Step) -> Open {
+    /// case) or as given.
+    pub(super) fn ask(
+        &mut self,
+        map: &Arc<MapName>,
+        case: KeyCase,
+        pieces: &[&[u8]],
+        step: Step,
+    ) -> Open {
         let map = self.number_of(map);
         let open = self.open(By::Map(map), pieces, step);
-        if let Some(lhs) = self.octets.get_mut(open.start..) {
+        if case == KeyCase::Folded
+            && let Some(lhs) = self.octets.get_mut(open.start..)
+        {
             lhs.make_ascii_lowercase();
         }
         open

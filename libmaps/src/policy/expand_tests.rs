@@ -61,7 +61,7 @@ fn try_with_expander(
     expand: impl FnOnce(&Expander<'_, MemoryMap, MemoryMap>) -> Result<Expansion, LookupError>,
 ) -> Result<Expansion, LookupError> {
     let tables: RouteTables<MemoryMap> = RouteTables::default();
-    let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]).unwrap();
+    let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]);
     let users = Users::parse(b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\n");
     let expander = Expander {
         addressing: Addressing {

@@ -7,6 +7,7 @@ use crate::decision::Traced;
 use crate::live::{Live, Refresh};
 use crate::map::{Map, MapName, StoreError};
 use crate::policy::broken_map::BrokenMap;
+use crate::policy::flagged_map::MapFlags;
 use crate::policy::maps::{Maps, check_connection, file_of, remote_of};
 use crate::site::model::{MapSpec, Site};
 use crate::store::SocketMap;
@@ -127,6 +128,7 @@ enum Kind {
     File {
         name: MapName,
         path: PathBuf,
+        flags: MapFlags,
         presence: Presence,
         live: Mutex<Option<Arc<Opened>>>,
     },
@@ -156,7 +158,8 @@ impl LiveMap {
     /// When the address of a map behind a socket is none.
     pub fn of(site: &Site, spec: &MapSpec, remote: Remote<'_>) -> Result<Option<Self>, StoreError> {
         if let Some(map) = remote_of(spec)? {
-            return Ok(Some(LiveMap(Kind::Remote(remote(map)))));
+            let map = MapFlags::of(spec).over_remote(remote(map));
+            return Ok(Some(LiveMap(Kind::Remote(map))));
         }
         check_connection(site, spec)?;
         let presence = match spec.optional {
@@ -166,6 +169,7 @@ impl LiveMap {
         let file = file_of(site, spec).map(|(class, path)| Kind::File {
             name: MapName::new(class, &spec.path),
             path,
+            flags: MapFlags::of(spec),
             presence,
             live: Mutex::new(None),
         });
@@ -180,6 +184,7 @@ impl LiveMap {
         let Kind::File {
             name,
             path,
+            flags,
             presence,
             live,
         } = &self.0
@@ -193,7 +198,7 @@ impl LiveMap {
                 _ => Ok(()),
             };
         }
-        match Live::open(path.clone(), opener(name.clone())) {
+        match Live::open(path.clone(), opener(name.clone(), flags.clone())) {
             Ok(opened) => {
                 let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
                 *live = Some(Arc::new(opened));
@@ -226,10 +231,13 @@ impl LiveMap {
     }
 }
 
-fn opener(name: MapName) -> impl Fn(&Path) -> Result<Arc<dyn Map>, StoreError> + Send + Sync {
+fn opener(
+    name: MapName,
+    flags: MapFlags,
+) -> impl Fn(&Path) -> Result<Arc<dyn Map>, StoreError> + Send + Sync {
     move |path| {
         let opened = crate::store::open_any(path, name.clone())?;
-        Ok(Arc::from(opened.into_map()))
+        Ok(flags.over_file(opened))
     }
 }
 

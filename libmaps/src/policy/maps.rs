@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::decision::{LookupError, Traced};
+use crate::decision::Traced;
 use crate::map::{Map, MapClass, MapName, StoreError};
+use crate::policy::flagged_map::MapFlags;
 use crate::policy::route::tables::RouteTables;
 use crate::site::model::{MapSpec, Site};
 use crate::store::path::with_suffix;
@@ -81,10 +82,8 @@ impl Maps {
     }
 
     /// The aliases.
-    ///
-    /// # Errors
-    /// When an alias map can't be read.
-    pub fn alias_table(&self) -> Result<AliasTable<Arc<dyn Map>>, LookupError> {
+    #[must_use]
+    pub fn alias_table(&self) -> AliasTable<Arc<dyn Map>> {
         AliasTable::new(self.aliases.iter().cloned())
     }
 
@@ -182,13 +181,14 @@ pub fn remote_of(spec: &MapSpec) -> Result<Option<SocketMap>, StoreError> {
     Ok(Some(SocketMap::new(address, patience)))
 }
 
-/// Opens one map; `None` for an optional one that is missing, and for classes that have no entries.
+/// Opens one map, to be asked as its flags say; `None` for an optional one that is missing, and for classes that have no entries.
 ///
 /// # Errors
 /// When it can't be opened.
 pub fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreError> {
+    let flags = MapFlags::of(spec);
     if let Some(map) = remote_of(spec)? {
-        return Ok(Some(Traced::new(Arc::new(map))));
+        return Ok(Some(Traced::new(flags.over_remote(Arc::new(map)))));
     }
     let Some((class, path)) = file_of(site, spec) else {
         return Ok(None);
@@ -196,7 +196,7 @@ pub fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreErro
     let name = MapName::new(class, &spec.path);
     let path = Connection::readable(&path, site.root.as_deref())?;
     match crate::store::open_any(&path, name) {
-        Ok(opened) => Ok(Some(Traced::new(Arc::from(opened.into_map())))),
+        Ok(opened) => Ok(Some(Traced::new(flags.over_file(opened)))),
         Err(StoreError::Missing { .. }) if spec.optional => Ok(None),
         Err(error) => Err(error),
     }

@@ -24,6 +24,7 @@ pub mod check_relay;
 pub mod dns_lists;
 pub mod expand;
 pub mod facts;
+mod flagged_map;
 pub mod live_maps;
 pub mod maps;
 pub mod relay_ok;

@@ -93,6 +93,15 @@ impl Opened {
         }
     }
 
+    /// Whether the map says that it was built with `-N`; no more than redb maps say such things.
+    #[must_use]
+    pub fn says_nul(&self) -> bool {
+        match self {
+            Opened::Redb(map) => map.meta().options.split(' ').any(|option| option == "-N"),
+            _ => false,
+        }
+    }
+
     /// The class that the file itself says it has.
     #[must_use]
     pub fn class(&self) -> MapClass {

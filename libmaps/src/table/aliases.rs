@@ -6,31 +6,15 @@ use crate::map::Map;
 /// The alias files of a site, asked in order; the first that knows a name answers.
 #[derive(Clone)]
 pub struct AliasTable<M> {
-    files: Vec<File<M>>,
-}
-
-#[derive(Clone)]
-struct File<M> {
-    map: Traced<M>,
-    /// Maps that sendmail built itself end each LHS and RHS in NUL.
-    ends_in_nul: bool,
+    files: Vec<Traced<M>>,
 }
 
 impl<M: Map> AliasTable<M> {
     /// The alias files in these maps.
-    ///
-    /// # Errors
-    /// When a map can't be read.
-    pub fn new(maps: impl IntoIterator<Item = Traced<M>>) -> Result<Self, LookupError> {
-        let files = maps
-            .into_iter()
-            .map(|map| {
-                // newaliases adds the entry `@` to each map.
-                let ends_in_nul = map.map().get(b"@\0")?.is_some();
-                Ok(File { map, ends_in_nul })
-            })
-            .collect::<Result<_, LookupError>>()?;
-        Ok(AliasTable { files })
+    pub fn new(maps: impl IntoIterator<Item = Traced<M>>) -> Self {
+        AliasTable {
+            files: maps.into_iter().collect(),
+        }
     }
 
     /// The targets of a name, as one text; nothing if it is no alias.
@@ -39,11 +23,8 @@ impl<M: Map> AliasTable<M> {
     /// When a map can't be read.
     pub fn targets(&self, name: &[u8], trace: &mut Trace) -> Result<Option<Vec<u8>>, LookupError> {
         for file in &self.files {
-            let end: &[u8] = if file.ends_in_nul { b"\0" } else { b"" };
-            if let Some(rhs) = file.map.get_joined(trace, &[name, end], Step::Exact)? {
-                let rhs = rhs.as_bytes();
-                let rhs = rhs.strip_suffix(b"\0").unwrap_or(rhs);
-                return Ok(Some(rhs.to_vec()));
+            if let Some(rhs) = file.get(trace, name, Step::Exact)? {
+                return Ok(Some(rhs.into_bytes().into_vec()));
             }
         }
         Ok(None)
@@ -142,7 +123,7 @@ mod tests {
 
     fn table(entries: &[(&str, &str)]) -> AliasTable<MemoryMap> {
         let entries = entries.iter().map(|(lhs, rhs)| Entry::new(*lhs, *rhs));
-        AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]).unwrap()
+        AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))])
     }
 
     fn text(found: Option<Vec<u8>>) -> Option<String> {
@@ -150,8 +131,8 @@ mod tests {
     }
 
     #[test]
-    fn maps_that_end_in_nul_are_read_as_well() {
-        let table = table(&[("@\0", "@\0"), ("list\0", "joe, mick\0")]);
+    fn names_are_folded() {
+        let table = table(&[("list", "joe, mick")]);
         let found = table.targets(b"List", &mut Trace::new()).unwrap();
         assert_eq!(text(found).as_deref(), Some("joe, mick"));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use libmaps::decision::LookupError;
-use libmaps::map::{Entries, Map, MapName, StoreError};
+use libmaps::map::{Entries, KeyCase, Map, MapName, StoreError};
 use libmaps::policy::expand::{Expander, Expansion, State};
 use libmaps::policy::facts::{Answer as Found, Facts, Need};
 use libmaps::policy::route::canonify::HostNames;
@@ -159,6 +159,10 @@ impl<M: Map> Map for Existence<M> {
     fn name(&self) -> &MapName {
         self.0.name()
     }
+
+    fn key_case(&self) -> KeyCase {
+        self.0.key_case()
+    }
 }
 
 impl Consultant {
@@ -200,10 +204,7 @@ impl Consultant {
             .aliases
             .iter()
             .map(|map| libmaps::decision::Traced::new(Existence(map.map().clone())));
-        let aliases = match AliasTable::new(aliases) {
-            Ok(aliases) => aliases,
-            Err(error) => return refuse(Answer::Refused(lookup_failed(&error))),
-        };
+        let aliases = AliasTable::new(aliases);
         let flags = self.client.daemon_flags.clone();
         let (expanded, names) = with_names(&world, &mut self.facts, |names| {
             let expander = Expander {
@@ -240,7 +241,7 @@ impl Consultant {
         self.snapshot = self.world.snapshot();
         let world = std::sync::Arc::clone(&self.world);
         let snapshot = self.snapshot.clone();
-        let aliases = snapshot.alias_table()?;
+        let aliases = snapshot.alias_table();
         let flags = self.client.daemon_flags.clone();
         let (expanded, _) = with_names(&world, &mut self.facts, |names| {
             let expander = Expander {

@@ -189,7 +189,7 @@ pub(super) async fn expansion(
     snapshot: &Snapshot,
     Asked { what, daemon_flags }: Asked<'_>,
 ) -> Result<Expansion, Unexpanded> {
-    let aliases = snapshot.alias_table().map_err(Unexpanded::Lookup)?;
+    let aliases = snapshot.alias_table();
     let mut facts = match what {
         What::Recipient(_, names) => facts_of(names),
         What::List(..) => facts_of(&[]),

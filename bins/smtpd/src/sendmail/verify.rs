@@ -31,7 +31,7 @@ pub(super) fn verify(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit,
     let names = consultant.names(&given);
     let lookup =
         |error: libmaps::decision::LookupError| Refusal::new(error.exit(), error.to_string());
-    let aliases = consultant.maps.alias_table().map_err(lookup)?;
+    let aliases = consultant.maps.alias_table();
     let addressing = consultant.addressing(&names, "");
     let expander = Expander {
         addressing,

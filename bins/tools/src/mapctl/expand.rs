@@ -35,7 +35,7 @@ pub(crate) fn expand(args: &ExpandArgs, style: Style) -> Outcome {
     let given = Given::default();
     let names = consultant.names(&given);
     let lookup = |error: libmaps::decision::LookupError| failed(error.exit(), error.to_string());
-    let aliases = consultant.maps.alias_table().map_err(lookup)?;
+    let aliases = consultant.maps.alias_table();
     let expander = Expander {
         addressing: consultant.addressing(&names, ""),
         aliases: &aliases,

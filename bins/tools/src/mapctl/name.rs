@@ -4,7 +4,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
-use libmaps::map::{Map, MapName, StoreError};
+use libmaps::map::{KeyCase, Map, MapName, StoreError};
 use libmaps::policy::maps::remote_of;
 use libmaps::site::model::MapSpec;
 use libmaps::site::{self, Site};
@@ -42,7 +42,7 @@ const SITE_MAPS: &[&str] = &[
 impl SiteArgs {
     /// The map that the site's configuration means by a word; `None` where the word is no such
     /// name, or where there is no configuration and none was named.
-    fn map(&self, word: &OsStr) -> Result<Option<(String, PathBuf)>, Failure> {
+    fn map(&self, word: &OsStr) -> Result<Option<SiteMap>, Failure> {
         let Some(word) = SITE_MAPS.iter().find(|name| word == **name) else {
             return Ok(None);
         };
@@ -60,10 +60,19 @@ impl SiteArgs {
             let Some(map) = remote_of(&spec).map_err(fault)? else {
                 return Ok(None);
             };
-            return Ok(Some((spec.class.clone(), map.address().to_string().into())));
+            let path = map.address().to_string().into();
+            return Ok(Some(SiteMap { spec, path }));
         }
-        Ok(Some((spec.class.clone(), loaded.site.below(&spec.path))))
+        let path = loaded.site.below(&spec.path);
+        Ok(Some(SiteMap { spec, path }))
     }
+}
+
+/// A map that the site's configuration names.
+struct SiteMap {
+    spec: MapSpec,
+    /// Below the site's root; of a map behind a socket, its address.
+    path: PathBuf,
 }
 
 fn spec_of(site: &Site, word: &str) -> Option<MapSpec> {
@@ -92,6 +101,8 @@ pub(crate) struct Named {
     socket: Option<Address>,
     /// Of a shared map: its connection file, read; the path is the replica's.
     pub(crate) shared: Option<Connection>,
+    /// How the site asks it, where it is one of the site's.
+    pub(crate) case: KeyCase,
 }
 
 impl Named {
@@ -99,9 +110,15 @@ impl Named {
     /// [`Named::parse`] has it.
     pub(crate) fn find(text: &OsStr, site: &SiteArgs) -> Result<Self, Failure> {
         match site.map(text)? {
-            Some((class, path)) => {
-                let text = [class.as_bytes(), b":", path.as_os_str().as_bytes()].concat();
-                Named::parse_below(&OsString::from_vec(text), site.root.as_deref())
+            Some(SiteMap { spec, path }) => {
+                let text = [spec.class.as_bytes(), b":", path.as_os_str().as_bytes()].concat();
+                let text = OsString::from_vec(text);
+                let case = match spec.keep_case {
+                    true => KeyCase::AsGiven,
+                    false => KeyCase::Folded,
+                };
+                let named = Named::parse_below(&text, site.root.as_deref())?;
+                Ok(Named { case, ..named })
             }
             None => Named::parse(text),
         }
@@ -139,6 +156,7 @@ impl Named {
                 path: connection.replica.clone(),
                 socket: None,
                 shared: Some(connection),
+                case: KeyCase::Folded,
             });
         }
         let bare = PathBuf::from(&name);
@@ -155,6 +173,7 @@ impl Named {
             path,
             socket: None,
             shared: None,
+            case: KeyCase::Folded,
         })
     }
 
@@ -170,6 +189,7 @@ impl Named {
             name: text.into(),
             socket: Some(address),
             shared: None,
+            case: KeyCase::Folded,
         })
     }
 

@@ -5,6 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
+use libmaps::map::KeyCase;
 use libmaps::store::Opened;
 use libmaps::sysexits::SysExit;
 
@@ -44,7 +45,7 @@ pub(crate) struct DumpArgs {
 pub(crate) fn query(args: &QueryArgs, style: Style) -> Outcome {
     let named = Named::find(&args.map, &args.site)?;
     let opened = named.open()?;
-    let fold = !args.exact && !keeps_capitals(&opened);
+    let fold = !args.exact && named.case == KeyCase::Folded && !keeps_capitals(&opened);
     let map = opened.into_map();
     let mut out = io::stdout().lock();
     let mut exit = SysExit::Ok;

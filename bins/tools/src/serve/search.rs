@@ -117,7 +117,7 @@ fn alias(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
         Some(_) => return Ok(Reply::NotFound),
         None => key,
     };
-    let Some(targets) = maps.alias_table()?.targets(name, &mut Trace::new())? else {
+    let Some(targets) = maps.alias_table().targets(name, &mut Trace::new())? else {
         return Ok(Reply::NotFound);
     };
     let agents = |target: &[u8]| {

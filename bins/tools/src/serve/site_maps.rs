@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use libmaps::map::{Map, MapClass, StoreError};
+use libmaps::map::{KeyCase, Map, StoreError};
 use libmaps::policy::live_maps::{LiveMap, LiveMaps, at_once};
 use libmaps::rhs::Rhs;
 use libmaps::site::Site;
@@ -54,18 +54,8 @@ struct Served {
 struct Watched {
     name: String,
     map: LiveMap,
-    keys: Keys,
     /// The last error that was reported.
     said: Mutex<Option<String>>,
-}
-
-/// How keys are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Keys {
-    /// In lower case, as maps are built.
-    Folded,
-    /// As they are: the map was built with `-f`.
-    AsGiven,
 }
 
 impl SiteMaps {
@@ -215,7 +205,6 @@ impl SiteMaps {
     /// A value that is too long for the client is an error; half of it would be a lie.
     fn value(&self, value: Rhs) -> Reply {
         let octets = value.as_bytes();
-        let octets = octets.strip_suffix(b"\0").unwrap_or(octets);
         let whole = octets.len() + STATUS_OCTETS;
         if whole > self.max_reply_octets {
             let most = self.max_reply_octets;
@@ -246,10 +235,6 @@ impl Watched {
         let watched = |map| Watched {
             name: name.to_owned(),
             map,
-            keys: match spec.keep_case {
-                true => Keys::AsGiven,
-                false => Keys::Folded,
-            },
             said: Mutex::new(None),
         };
         Ok(map.map(|map| Arc::new(watched(map))))
@@ -280,18 +265,13 @@ impl Watched {
             return Ok(None);
         };
         let folded;
-        let key = match self.keys {
-            Keys::AsGiven => key,
-            Keys::Folded => {
+        let key = match map.key_case() {
+            KeyCase::AsGiven => key,
+            KeyCase::Folded => {
                 folded = key.to_ascii_lowercase();
                 &folded
             }
         };
-        let found = map.get(key)?;
-        // newaliases, and makemap -N, end keys in NUL.
-        if found.is_none() && map.name().class != MapClass::Socket {
-            return map.get(&[key, b"\0"].concat());
-        }
-        Ok(found)
+        map.get(key)
     }
 }

@@ -184,6 +184,10 @@ impl Reader {
                     let why = format!("FEATURE({name}): {fault}");
                     self.m4.report_at(place, Severity::Error, why);
                 }
+                for (flag, loss) in map.idle_flags() {
+                    let why = format!("FEATURE({name}): {flag} is ignored: {loss}");
+                    self.m4.report_at(place, Severity::Warning, why);
+                }
                 Some(map)
             }
             Err(why) => {

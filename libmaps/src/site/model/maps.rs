@@ -26,7 +26,7 @@ pub struct MapSpec {
     pub match_only: bool,
     /// `-N` always, `-O` never: whether LHS end in NUL; neither: as found.
     pub nul: NulSuffix,
-    /// Every flag as written, for those that have no field here (`-k`, `-v`, `-z`, `-d`, ...).
+    /// Every flag as written; [`MapSpec::idle_flags`] tells those that change nothing.
     pub flags: Vec<String>,
     /// The path as written, so with `.db` where the site wrote that; empty for classes without a file.
     pub path: PathBuf,
@@ -164,6 +164,25 @@ impl MapSpec {
         Some(Duration::from_secs(u64::from(number) * seconds))
     }
 
+    /// The flags that change nothing here, and what is lost by that.
+    pub fn idle_flags(&self) -> impl Iterator<Item = (&str, &'static str)> {
+        self.flags.iter().filter_map(|flag| {
+            let loss = match flag.as_bytes().get(1) {
+                Some(b'o' | b'T' | b'a' | b'f' | b'm' | b'N' | b'O') => return None,
+                Some(b'd') if self.is_remote() => return None,
+                // The class itself is refused, and that is said already.
+                _ if self.stored().is_none() && !self.is_remote() => return None,
+                Some(b'q') => "keys are asked for without their quotes",
+                Some(b't') => "a map that can't be read is a temporary failure, not \"no entry\"",
+                Some(b'D') => "the map is asked in deferred delivery too",
+                Some(b'S' | b's') => "blanks in keys stay",
+                Some(b'A') => "the first value of a key answers",
+                _ => "it means nothing to a map of this class",
+            };
+            Some((flag.as_str(), loss))
+        })
+    }
+
     /// Class and path as traces show them.
     #[must_use]
     pub fn name(&self) -> Option<MapName> {
@@ -209,6 +228,10 @@ mod tests {
         for none in ["socket -d0 x", "socket -d x", "socket -dx x", "socket x"] {
             assert_eq!(MapSpec::parse(none).unwrap().patience(), None, "{none}");
         }
+        let idle = MapSpec::parse("hash -o -q -kx -a. -d5 /m").unwrap();
+        let idle: Vec<&str> = idle.idle_flags().map(|(flag, _)| flag).collect();
+        assert_eq!(idle, ["-q", "-kx", "-d5"]);
+        assert_eq!(socket.idle_flags().count(), 0);
         let stored = |text: &str| MapSpec::parse(text).unwrap().stored();
         assert_eq!(stored("pgsql /etc/mail/access"), Some(MapClass::Pgsql));
         assert_eq!(stored("ldap /etc/mail/access"), Some(MapClass::Ldap));
