@@ -9,13 +9,13 @@
 use std::cell::RefCell;
 use std::sync::Arc;
 
-use libmaps::address::ReversePath;
+use libmaps::address::{Address, ReversePath};
 use libmaps::decision::{Decision, Traced};
 use libmaps::lhs::Lhs;
 use libmaps::map::{Entry, Map};
 use libmaps::policy::facts::{Answer, Facts, Need, Session, settle};
 use libmaps::policy::maps::Maps;
-use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_relay};
+use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, check_relay};
 use libmaps::site::load::load;
 use libmaps::store::memory::MemoryMap;
 
@@ -130,5 +130,35 @@ fn a_senders_domain_is_resolved_only_where_no_entry_decides() {
     for (rhs, reply) in [("OK", ""), ("REJECT", "550 5.7.1 Access denied")] {
         let (got, asked) = mail(&[("From:far.example", rhs)], &[]);
         assert_eq!((got.as_str(), asked.len()), (reply, 0), "{rhs}");
+    }
+}
+
+#[test]
+fn who_exchanges_mail_for_a_domain_decides_who_is_relayed_to() {
+    let rcpt = |recipient: &str, entries: &[(&str, &str)], zone: &[(&str, &[&str])]| {
+        let recipient = Address::parse(recipient.as_bytes()).unwrap();
+        let features = "FEATURE(`relay_based_on_MX')dnl\nFEATURE(`nocanonify')dnl";
+        let (reply, _) = decide(features, entries, zone, |policy, session, facts| {
+            check_rcpt::check_rcpt(policy, session, facts, &recipient)
+        });
+        reply
+    };
+    let (ours, theirs) = ("mx.here.example.", "mx.far.example.");
+    let denied = "550 5.7.1 Relaying denied";
+    let later = "450 4.4.0 Can not check MX records for recipient host mxed.example";
+    for (recipient, answer, want) in [
+        ("joe@mxed.example", &[ours][..], ""),
+        ("joe@mxed.example", &[theirs, ours], ""),
+        ("joe@mxed.example", &[theirs], denied),
+        ("joe@mxed.example", &["TEMP"], later),
+        ("victim%far.example@mxed.example", &[ours], denied),
+        ("victim%far.example@mxed.example", &["TEMP"], later),
+    ] {
+        let zone = [("mxed.example", answer)];
+        assert_eq!(rcpt(recipient, &[], &zone), want, "{recipient} {answer:?}");
+        // Who may relay anyway is not told to come back.
+        let relays = [("Connect:192.0.2.9", "RELAY")];
+        let reply = rcpt(recipient, &relays, &zone);
+        assert_eq!(reply, "", "{recipient} {answer:?}");
     }
 }

@@ -245,7 +245,7 @@ fn relays_to(scene: &Scene<'_>, trace: &mut Trace, domain: &[u8]) -> Result<bool
     Ok(features.relay_based_on_mx && mx_is_here(scene, trace, domain)?)
 }
 
-/// Whether this host is a best mail exchanger of the domain.
+/// Whether this host is a best mail exchanger of the domain; [`Halt::Exchangers`] while nobody can tell.
 pub(super) fn mx_is_here(
     scene: &Scene<'_>,
     trace: &mut Trace,
@@ -256,7 +256,12 @@ pub(super) fn mx_is_here(
         Answer::Found(names) => names
             .iter()
             .any(|name| scene.site().classes.local_hosts.contains(trimmed(name))),
-        Answer::NotFound | Answer::Temporary => false,
+        Answer::NotFound => false,
+        Answer::Temporary => {
+            let found = Found::Text("no answer now".into());
+            trace.fact("this host is the best MX", domain, found);
+            return Err(Halt::Exchangers(domain.into()));
+        }
     };
     trace.fact(
         "this host is the best MX",

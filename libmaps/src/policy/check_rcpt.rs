@@ -15,8 +15,7 @@ use super::check_relay::basic_check_relay;
 use super::facts::{Answer, Facts, Need, Session};
 use super::relay_ok::{Relaying, relay_ok, relays};
 use super::{
-    Flow, Halt, Outcome, Policy, Ruling, Scene, ends_in, map_unavailable, refusal, rule, starts_in,
-    tls,
+    Flow, Halt, Outcome, Policy, Ruling, Scene, ends_in, refusal, rule, starts_in, tls,
 };
 
 /// Decides at RCPT.
@@ -129,8 +128,9 @@ enum Recipient {
     Authenticated,
     /// It is remote.
     Remote,
-    /// A map was not there when it came to relaying.
-    Unknown,
+    /// A map, or the resolver, had no answer when it came to relaying; what the client is told
+    /// unless it may relay in any case.
+    Unknown(Outcome),
     /// Refused.
     Stop(Flow),
 }
@@ -145,17 +145,17 @@ fn basic_check_rcpt(
         return Ok(Flow::Continue);
     }
     let told = rcpt_ok(scene, trace, recipient)?;
-    match told {
+    match &told {
         Recipient::Ok => return Ok(Flow::Continue),
         Recipient::Authenticated => return Ok(Flow::Done),
-        Recipient::Stop(flow) => return Ok(flow),
-        Recipient::Remote | Recipient::Unknown => {}
+        Recipient::Stop(flow) => return Ok(flow.clone()),
+        Recipient::Remote | Recipient::Unknown(_) => {}
     }
-    match relay_ok(scene, trace)? {
-        Relaying::Yes => Ok(Flow::Continue),
-        Relaying::Refused(flow) => Ok(flow),
-        Relaying::No if matches!(told, Recipient::Unknown) => Ok(Flow::Stop(map_unavailable())),
-        Relaying::No => {
+    match (relay_ok(scene, trace)?, told) {
+        (Relaying::Yes, _) => Ok(Flow::Continue),
+        (Relaying::Refused(flow), _) => Ok(flow),
+        (Relaying::No, Recipient::Unknown(outcome)) => Ok(Flow::Stop(outcome)),
+        (Relaying::No, _) => {
             let text = scene.text(&scene.site().messages.relay);
             trace.fact(
                 "nothing allows relaying",
@@ -178,6 +178,10 @@ fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<
     let mut recipient = match parsed {
         Ok(canonical) => canonical,
         Err(Trouble::Refused(why)) => return Ok(Recipient::Stop(Flow::Stop(Outcome::Refuse(why)))),
+        // The host that `user%host` leads to, by a domain that may be relayed to.
+        Err(Trouble::Halt(halt @ Halt::Exchangers(_))) => {
+            return Ok(Recipient::Unknown(halt.outcome()?));
+        }
         Err(Trouble::Halt(halt)) => return Err(halt),
     };
     best_mx_is_local(scene, trace, &mut recipient)?;
@@ -211,8 +215,7 @@ fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<
     match destination(scene, trace, &recipient.local, domain) {
         Ok(true) => Ok(Recipient::Ok),
         Ok(false) => Ok(Recipient::Remote),
-        Err(Halt::Lookup) => Ok(Recipient::Unknown),
-        Err(need) => Err(need),
+        Err(halt) => Ok(Recipient::Unknown(halt.outcome()?)),
     }
 }
 

@@ -130,6 +130,23 @@ enum Halt {
     Need(Need),
     /// A map can't be read; the trace ends in the reason.
     Lookup,
+    /// The resolver has no answer now about who exchanges mail for this domain.
+    Exchangers(Box<[u8]>),
+}
+
+impl Halt {
+    /// What the client is told.
+    fn outcome(self) -> Result<Outcome, Need> {
+        match self {
+            Halt::Need(need) => Err(need),
+            Halt::Lookup => Ok(map_unavailable()),
+            Halt::Exchangers(domain) => {
+                let domain = String::from_utf8_lossy(&domain);
+                let text = format!("450 Can not check MX records for recipient host {domain}");
+                Ok(Outcome::refuse("4.4.0", &text))
+            }
+        }
+    }
 }
 
 impl From<Need> for Halt {
@@ -245,8 +262,7 @@ fn rule(
     let mut trace = Trace::new();
     match body(&scene, &mut trace) {
         Ok(flow) => Ok(Decision::new(flow.outcome(), trace)),
-        Err(Halt::Need(need)) => Err(need),
-        Err(Halt::Lookup) => Ok(Decision::new(map_unavailable(), trace)),
+        Err(halt) => Ok(Decision::new(halt.outcome()?, trace)),
     }
 }
 

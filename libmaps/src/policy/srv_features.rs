@@ -100,7 +100,7 @@ fn asked(
     match look_up(&scene, &mut trace, tag) {
         Ok(outcome) => Ok(Decision::new(Ok(outcome), trace)),
         Err(Halt::Need(need)) => Err(need),
-        Err(Halt::Lookup) => Ok(Decision::new(Err(LookupFailed), trace)),
+        Err(Halt::Lookup | Halt::Exchangers(_)) => Ok(Decision::new(Err(LookupFailed), trace)),
     }
 }
 
