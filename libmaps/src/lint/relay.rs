@@ -233,11 +233,6 @@ fn without_features(site: &Site) -> Vec<(&'static str, Site)> {
             s.features.relay_entire_domain = false;
         }));
     }
-    if features.bestmx_is_local.is_some() {
-        all.push(tame("bestmx_is_local", |s| {
-            s.features.bestmx_is_local = None;
-        }));
-    }
     all
 }
 

@@ -12,7 +12,7 @@ use super::canonify::{
 };
 use super::check_mail::basic_check_mail;
 use super::check_relay::basic_check_relay;
-use super::facts::{Answer, Facts, Need, Session};
+use super::facts::{Facts, Session};
 use super::relay_ok::{Relaying, relay_ok, relays};
 use super::{
     Flow, Halt, Outcome, Policy, Ruling, Scene, ends_in, refusal, rule, starts_in, tls,
@@ -184,7 +184,6 @@ fn rcpt_ok(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> Result<
         }
         Err(Trouble::Halt(halt)) => return Err(halt),
     };
-    best_mx_is_local(scene, trace, &mut recipient)?;
     if site.features.blocklist_recipients {
         let flow = blocklist(scene, trace, &recipient)?;
         if flow != Flow::Continue {
@@ -284,38 +283,6 @@ fn destination(
         }
     }
     Ok(features.relay_based_on_mx && mx_is_here(scene, trace, domain)?)
-}
-
-/// FEATURE(bestmx_is_local): a domain whose best mail exchanger is this host counts as local.
-fn best_mx_is_local(
-    scene: &Scene<'_>,
-    trace: &mut Trace,
-    recipient: &mut Canonical,
-) -> Result<(), Halt> {
-    let site = scene.site();
-    let (Some(domains), Some(domain)) = (&site.features.bestmx_is_local, &recipient.domain) else {
-        return Ok(());
-    };
-    let mut listed = domains.split_ascii_whitespace().peekable();
-    let applies = listed.peek().is_none()
-        || listed.any(|listed| {
-            domain
-                .to_ascii_lowercase()
-                .ends_with(listed.to_ascii_lowercase().as_bytes())
-        });
-    if !applies {
-        return Ok(());
-    }
-    if let Answer::Found(names) = scene.facts.get(Need::BestMx(domain.as_slice().into()))? {
-        let first = names
-            .first()
-            .map(|name| name.strip_suffix(b".").unwrap_or(name));
-        if let Some(name) = first.filter(|name| site.classes.local_hosts.contains(name)) {
-            trace.fact("this host is the best MX", domain, Found::Yes);
-            recipient.domain = Some(name.to_vec());
-        }
-    }
-    Ok(())
 }
 
 /// FEATURE(blocklist_recipients): what the access map says of the recipient.

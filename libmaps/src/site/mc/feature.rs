@@ -83,7 +83,6 @@ impl Reader {
                 self.site.features.nocanonify = Some(NoCanonify { canonify_hosts });
             }
             "always_add_domain" => self.site.features.always_add_domain = Some(argument(1)),
-            "bestmx_is_local" => self.site.features.bestmx_is_local = Some(argument(1)),
             "queuegroup" => self.site.features.queuegroup = Some(argument(1)),
             "prefixmod" => self.site.features.prefixmod = Some((argument(1), argument(2))),
             "redirect" => {
@@ -495,6 +494,11 @@ impl Reader {
             "ldap_routing" => (
                 Severity::Error,
                 "is not supported: it would route mail by LDAP",
+            ),
+            "bestmx_is_local" => (
+                Severity::Error,
+                "is not supported: mail for domains that name this host as MX would come back to it; \
+                 list them in local-host-names",
             ),
             "domainmap" => (
                 Severity::Error,

@@ -106,8 +106,6 @@ pub struct Features {
     pub redirect: bool,
     /// `prefixmod`: a prefix of recipients, and the flags it stands for.
     pub prefixmod: Option<(String, String)>,
-    /// `bestmx_is_local`: domains whose best MX we are count as local; the text holds the domains, empty for all.
-    pub bestmx_is_local: Option<String>,
     /// `queuegroup`: the default group; empty for none.
     pub queuegroup: Option<String>,
 
