@@ -162,3 +162,27 @@ fn who_exchanges_mail_for_a_domain_decides_who_is_relayed_to() {
         assert_eq!(reply, "", "{recipient} {answer:?}");
     }
 }
+
+#[test]
+fn a_mail_exchanger_is_bad_by_any_expression() {
+    let mail = |address: &str| {
+        let zone = [
+            ("far.example", &["mx.far.example"][..]),
+            ("mx.far.example", &[address]),
+        ];
+        let features = "FEATURE(`badmx', `^(127\\.|172\\.(1[6-9]|2[0-9])\\.|10\\.0\\.0\\.1\\.$)')dnl\n\
+                        FEATURE(`nocanonify')dnl";
+        decide(features, &[], &zone, check_mail::check_mail).0
+    };
+    let bad = "550 5.1.2 Invalid MX record for host far.example";
+    for (address, want) in [
+        ("127.0.0.1", bad),
+        ("172.20.0.9", bad),
+        ("172.40.0.9", ""),
+        // The rules see the address with a dot behind it.
+        ("10.0.0.1", bad),
+        ("10.0.0.12", ""),
+    ] {
+        assert_eq!(mail(address), want, "{address}");
+    }
+}

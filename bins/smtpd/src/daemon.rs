@@ -105,6 +105,7 @@ impl Daemon {
                     false => Bounces::Hard,
                 },
                 auth_strikes: AUTH_STRIKES,
+                bad_command: site.features.check_other.clone(),
                 deliver_by_min_seconds: deliver_by_min,
             }),
             gate: RateGate::new(limits.connection_rate.0.unwrap_or(0)),

@@ -265,3 +265,41 @@ fn the_flags_of_a_map_are_those_that_it_is_asked_with() {
     assert_eq!(asked("Joe@v.example"), Some(0));
     assert_eq!(asked("joe@v.example"), Some(69));
 }
+
+#[test]
+fn certificates_are_asked_for_by_the_part_that_the_site_takes_of_them() {
+    let root = site();
+    let mc = MC.replace(
+        "LOCAL_DOMAIN",
+        "define(`_CERT_REGEX_ISSUER_', `-s1 /CN=([^/]+)')dnl\n\
+         define(`_CERT_REGEX_SUBJECT_', `-s1 /CN=([^/]+)')dnl\n\
+         define(`TLS_PERM_ERR')dnl\nLOCAL_DOMAIN",
+    );
+    std::fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+    let text = "CERTISSUER:Good+20CA\tRELAY\nCERTISSUER:Other\tSUBJECT\nCERTSUBJECT:laptop\tRELAY\n\
+                TLS_Clt:weak.example\tENCR:256\n";
+    build(root.path(), "access", text, &[]);
+    let ask_with = |issuer: &str, subject: &str| {
+        let request = format!(
+            concat!(
+                r#"{{"ask":"session","session":{{"client_addr":"192.0.2.7","client_name":"weak.example","#,
+                r#""mail_from":"a@good.example","rcpt_to":"joe@else.example","#,
+                r#""tls":{{"verify":"OK","cipher_bits":128,"cert_issuer":"{}","cert_subject":"{}"}}}}}}"#,
+                "\n"
+            ),
+            issuer, subject
+        );
+        ask(root.path(), request.as_bytes())[0].to_string()
+    };
+    for (issuer, subject, relays) in [
+        ("/O=Acme/CN=Good+20CA", "/CN=any", true),
+        ("/O=Acme/CN=Other", "/O=x/CN=laptop", true),
+        ("/O=Acme/CN=Other", "/O=x/CN=desktop", false),
+        ("/O=Acme/CN=Third", "/CN=laptop", false),
+    ] {
+        let told = ask_with(issuer, subject);
+        let denied = told.contains("Relaying denied");
+        assert_eq!(!denied, relays, "{issuer} {subject}: {told}");
+        assert!(told.contains("554") && told.contains("5.7.0"), "{told}");
+    }
+}

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::address::{Address, ReversePath, is_one_token, parse_literal};
 use crate::decision::{Found, Membership, Trace};
+use crate::site::model::RegexMap;
 use crate::table::access::{Item, Tag, With};
 
 use super::canonify::{Canonical, Trouble, canon_addr, is_localhost};
@@ -59,9 +60,7 @@ pub(super) fn basic_check_mail(scene: &Scene<'_>, trace: &mut Trace) -> Result<F
         None => unqualified(scene, trace, exempt),
     };
     match (&canonical.domain, &scene.site().features.badmx) {
-        (Some(domain), Some(pattern)) if flow == Flow::Continue => {
-            bad_mx(scene, trace, domain, pattern)
-        }
+        (Some(domain), Some(bad)) if flow == Flow::Continue => bad_mx(scene, trace, domain, bad),
         _ => Ok(flow),
     }
 }
@@ -205,7 +204,7 @@ fn bad_mx(
     scene: &Scene<'_>,
     trace: &mut Trace,
     domain: &[u8],
-    pattern: &str,
+    bad: &RegexMap,
 ) -> Result<Flow, Halt> {
     let shown = String::from_utf8_lossy(domain).into_owned();
     let exchangers = match scene.facts.get(Need::BestMx(domain.into()))? {
@@ -230,7 +229,8 @@ fn bad_mx(
     for name in exchangers {
         if let Answer::Found(all) = scene.facts.get(Need::Addresses(name.clone()))? {
             for address in all {
-                if bad_address(pattern, address) {
+                // The rules look at `10.1.2.3.`: their DNS map is one with -a.
+                if bad.is_match(&[address, &b"."[..]].concat()) {
                     trace.fact(
                         "mail exchanger has a bad address",
                         name,
@@ -252,20 +252,4 @@ fn is_number(name: &[u8]) -> bool {
     let name = name.strip_suffix(b".").unwrap_or(name);
     name.is_empty()
         || std::str::from_utf8(name).is_ok_and(|n| n.parse::<std::net::Ipv4Addr>().is_ok())
-}
-
-/// Whether an address fits the regular expression of FEATURE(badmx).
-///
-/// What people write there is a choice of beginnings, `^(127\.|10\.)`; anything else than literal beginnings
-/// separated by `|` fits nothing.
-fn bad_address(pattern: &str, address: &[u8]) -> bool {
-    let body = pattern.strip_prefix('^').unwrap_or(pattern);
-    let body = body
-        .strip_prefix('(')
-        .and_then(|body| body.strip_suffix(')'))
-        .unwrap_or(body);
-    body.split('|').any(|start| {
-        let start = start.replace("\\.", ".");
-        !start.is_empty() && address.starts_with(start.as_bytes())
-    })
 }

@@ -3,7 +3,7 @@
 use crate::address::Address;
 use crate::decision::{Found, Membership, Trace};
 use crate::rhs::Rhs;
-use crate::site::model::DelayMode;
+use crate::site::model::{DelayMode, RegexMap};
 use crate::table::access::{Item, Tag, With};
 use crate::table::verdict::{Verdict, is_word};
 
@@ -14,9 +14,7 @@ use super::check_mail::basic_check_mail;
 use super::check_relay::basic_check_relay;
 use super::facts::{Facts, Session};
 use super::relay_ok::{Relaying, relay_ok, relays};
-use super::{
-    Flow, Halt, Outcome, Policy, Ruling, Scene, ends_in, refusal, rule, starts_in, tls,
-};
+use super::{Flow, Halt, Outcome, Policy, Ruling, Scene, ends_in, refusal, rule, starts_in, tls};
 
 /// Decides at RCPT.
 ///
@@ -349,9 +347,17 @@ fn relay_tls(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     if !verified || tls.cert_issuer.is_empty() {
         return Ok(false);
     }
-    let exactly =
-        |trace: &mut Trace, tag, key: &str| access.exact(trace, tag, With::TagOnly, key.as_bytes());
-    let rhs = exactly(trace, Tag::CertIssuer, &tls.cert_issuer)?;
+    let features = &scene.site().features;
+    let exactly = |trace: &mut Trace, tag, part: &Option<RegexMap>, text: &str| {
+        let taken = part.as_ref().and_then(|part| part.answer(text.as_bytes()));
+        let key = taken.as_deref().unwrap_or(text.as_bytes());
+        match key.is_empty() {
+            true => Ok(None),
+            false => access.exact(trace, tag, With::TagOnly, key),
+        }
+    };
+    let issuer = &features.cert_issuer;
+    let rhs = exactly(trace, Tag::CertIssuer, issuer, &tls.cert_issuer)?;
     if relays(rhs.as_ref()) {
         return Ok(true);
     }
@@ -359,8 +365,9 @@ fn relay_tls(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
     if !subject || tls.cert_subject.is_empty() {
         return Ok(false);
     }
+    let part = &features.cert_subject;
     Ok(relays(
-        exactly(trace, Tag::CertSubject, &tls.cert_subject)?.as_ref(),
+        exactly(trace, Tag::CertSubject, part, &tls.cert_subject)?.as_ref(),
     ))
 }
 

@@ -8,6 +8,7 @@
 use crate::address::{Address, is_one_token};
 use crate::decision::{Found, Trace};
 use crate::rhs::Rhs;
+use crate::site::Site;
 use crate::table::access::{Item, Tag, With};
 use crate::table::verdict::is_word;
 
@@ -127,6 +128,11 @@ impl Codes {
         reply: "454",
         status: "4.7.0",
     };
+    /// The same on a site with TLS_PERM_ERR.
+    const DEFAULT_PERMANENT: Codes = Codes {
+        reply: "554",
+        status: "5.7.0",
+    };
     /// `PERM+`.
     const PERMANENT: Codes = Codes {
         reply: "503",
@@ -137,6 +143,14 @@ impl Codes {
         reply: "403",
         status: "4.7.0",
     };
+
+    /// What counts where an entry has neither word.
+    fn default_of(site: &Site) -> Codes {
+        match site.features.tls_perm_err {
+            true => Codes::DEFAULT_PERMANENT,
+            false => Codes::DEFAULT,
+        }
+    }
 
     fn refuse(self, text: &str) -> Flow {
         Flow::refuse(self.status, &format!("{} {text}", self.reply))
@@ -163,7 +177,7 @@ enum Verify {
 
 impl<'a> Requirement<'a> {
     /// Parses an RHS. What has another form requires nothing; the rules let it pass.
-    fn parse(rhs: &'a str) -> Option<Self> {
+    fn parse(rhs: &'a str, default: Codes) -> Option<Self> {
         let rhs = rhs.trim();
         let (codes, rest) = match rhs.split_once('+') {
             Some((word, rest)) if word.trim().eq_ignore_ascii_case("PERM") => {
@@ -172,7 +186,7 @@ impl<'a> Requirement<'a> {
             Some((word, rest)) if word.trim().eq_ignore_ascii_case("TEMP") => {
                 (Codes::TEMPORARY, rest.trim_start())
             }
-            _ => (Codes::DEFAULT, rhs),
+            _ => (default, rhs),
         };
         let end = rest.find([':', '+']).unwrap_or(rest.len());
         let (word, rest) = rest.split_at_checked(end)?;
@@ -220,7 +234,10 @@ fn connection(
 ) -> Result<Flow, Halt> {
     let tls = &scene.session.tls;
     let rhs = rhs.map(|rhs| String::from_utf8_lossy(rhs.as_bytes()));
-    let requirement = rhs.as_deref().and_then(Requirement::parse);
+    let default = Codes::default_of(scene.site());
+    let requirement = rhs
+        .as_deref()
+        .and_then(|rhs| Requirement::parse(rhs, default));
     let is = |word: &str| tls.verify.eq_ignore_ascii_case(word);
     let broken = [
         ("SOFTWARE", "TLS handshake failed."),
@@ -230,7 +247,7 @@ fn connection(
     ];
     if let Some((_, text)) = broken.into_iter().find(|(word, _)| is(word)) {
         verified(scene, trace);
-        let codes = requirement.map_or(Codes::DEFAULT, |requirement| requirement.codes);
+        let codes = requirement.map_or(default, |requirement| requirement.codes);
         return Ok(codes.refuse(text));
     }
     let Some(requirement) = requirement else {
@@ -407,7 +424,8 @@ mod tests {
             ("OK", None),
             ("", None),
         ] {
-            let got = Requirement::parse(rhs).map(|r| (r.codes, r.verify, r.bits, r.more));
+            let got = Requirement::parse(rhs, Codes::DEFAULT)
+                .map(|r| (r.codes, r.verify, r.bits, r.more));
             assert_eq!(got, wanted, "{rhs}");
         }
     }

@@ -10,6 +10,7 @@ pub mod features;
 pub mod mailer;
 pub mod maps;
 pub mod options;
+pub mod regex_map;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -19,12 +20,13 @@ use crate::site::diagnostic::Place;
 pub use class::{Class, Classes};
 pub use daemon::{ClientOptions, DaemonOptions, Family, FilterFailure, MailFilter};
 pub use features::{
-    AccessDb, Bang, Bcc, Control, DelayChecks, DelayMode, DnsList, DnsListAction, DnsListKind,
-    Features, GreetPause, LocalDelivery, NoCanonify, RelayMailFrom, ReplyPiece, ReplyText,
+    AccessDb, Bang, Control, DelayChecks, DelayMode, DnsList, DnsListAction, DnsListKind, Features,
+    GreetPause, LocalDelivery, NoCanonify, RelayMailFrom, ReplyPiece, ReplyText,
 };
 pub use mailer::{Mailer, Mailers, Rewriting};
 pub use maps::{MapSpec, NulSuffix};
 pub use options::Options;
+pub use regex_map::RegexMap;
 
 /// A site: the effective configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

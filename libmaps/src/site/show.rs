@@ -3,7 +3,9 @@
 use std::fmt::Write as _;
 
 use super::model::options::OptionView;
-use super::model::{Class, DaemonOptions, DnsListAction, DnsListKind, Mailer, MapSpec, Site};
+use super::model::{
+    Class, DaemonOptions, DnsListAction, DnsListKind, Mailer, MapSpec, RegexMap, Site,
+};
 
 /// A section of the model: its title and its lines, each a name and a value.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -249,10 +251,22 @@ fn features(site: &Site) -> Section {
     };
     add("ratecontrol", f.ratecontrol.map(control));
     add("conncontrol", f.conncontrol.map(control));
-    add("badmx", f.badmx.clone());
+    add("TLS_PERM_ERR", f.tls_perm_err.then(|| "on".to_owned()));
     add("smrsh", f.smrsh.clone());
     add("nullclient", f.nullclient.clone());
     add("msp", f.msp.clone());
+    let expressions: [(&str, &Option<RegexMap>); 4] = [
+        ("badmx", &f.badmx),
+        ("check_other", &f.check_other),
+        ("_CERT_REGEX_ISSUER_", &f.cert_issuer),
+        ("_CERT_REGEX_SUBJECT_", &f.cert_subject),
+    ];
+    for (name, map) in expressions {
+        lines.extend(
+            map.as_ref()
+                .map(|map| (name.to_owned(), map.text().to_owned())),
+        );
+    }
     for list in &f.dns_lists {
         let name = match list.kind {
             DnsListKind::Dnsbl => "dnsbl",

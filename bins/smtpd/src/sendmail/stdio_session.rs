@@ -82,6 +82,7 @@ fn rules(scene: &Scene) -> Rules {
         names: Names::Hosts,
         bounces: Bounces::Hard,
         auth_strikes: 3,
+        bad_command: None,
         deliver_by_min_seconds: 0,
     }
 }

@@ -376,6 +376,7 @@ impl Session {
                 let reply = replies::unrecognized(&echo(line.trim_ascii()));
                 self.refuse_chunk(argument, reply)
             }
+            Verb::Unknown if self.rules.ends_session(line) => self.close(replies::bad_command()),
             Verb::Unknown => self.bad_command(replies::unrecognized(&echo(line.trim_ascii()))),
         }
     }

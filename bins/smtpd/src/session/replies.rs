@@ -45,6 +45,11 @@ pub(super) fn too_many_bad_commands(host: &str) -> Reply {
     )
 }
 
+/// FEATURE(check_other).
+pub(super) fn bad_command() -> Reply {
+    say(421, (4, 7, 0), "bad command".to_owned())
+}
+
 pub(super) fn too_many_failed_logins(host: &str) -> Reply {
     say(
         421,

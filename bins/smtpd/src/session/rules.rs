@@ -1,5 +1,6 @@
 //! What a listener allows and offers: the session's part of the configuration.
 
+use libmaps::site::model::RegexMap;
 use libmaps::site::model::options::{Privacy, PrivacyFlag};
 
 /// An extension or command that a listener may offer.
@@ -111,11 +112,19 @@ pub struct Rules {
     pub bounces: Bounces,
     /// Failed logins after which the connection ends.
     pub auth_strikes: u32,
+    /// FEATURE(check_other): unknown commands that end the session.
+    pub bad_command: Option<RegexMap>,
     /// Shortest DELIVERBY time that is taken, in seconds; 0 is any.
     pub deliver_by_min_seconds: i64,
 }
 
 impl Rules {
+    /// FEATURE(check_other): whether an unknown command ends the session.
+    pub(super) fn ends_session(&self, line: &[u8]) -> bool {
+        let bad = self.bad_command.as_ref();
+        bad.is_some_and(|bad| bad.is_match(line.trim_ascii_end()))
+    }
+
     /// Whether the flag is set.
     #[must_use]
     pub fn private(&self, flag: PrivacyFlag) -> bool {

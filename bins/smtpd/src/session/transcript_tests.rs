@@ -19,6 +19,7 @@
 use std::sync::Arc;
 
 use libmaps::reply::{Reply, Status};
+use libmaps::site::model::RegexMap;
 use libmaps::site::model::options::{OptionValue, Privacy};
 
 use super::*;
@@ -113,6 +114,7 @@ fn rules() -> Rules {
         names: Names::Hosts,
         bounces: Bounces::Hard,
         auth_strikes: 3,
+        bad_command: None,
         deliver_by_min_seconds: 0,
     }
 }
@@ -298,6 +300,7 @@ fn run(file: &str, section: &str) {
                     }
                     "max_noop" => rules.max_noop = value.parse().unwrap(),
                     "names" => rules.names = Names::Any,
+                    "bad_command" => rules.bad_command = Some(RegexMap::parse(value).unwrap()),
                     "bounces" => rules.bounces = Bounces::Soft,
                     "auth" => rules.auth = AuthDemand::Required,
                     other => panic!("no rule {other}"),

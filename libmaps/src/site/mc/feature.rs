@@ -2,8 +2,8 @@
 
 use super::{Call, M4Error, Place, Reader, Severity, lossy};
 use crate::site::model::{
-    AccessDb, Bang, Bcc, Control, DelayChecks, DelayMode, DnsList, DnsListAction, DnsListKind,
-    GreetPause, LocalDelivery, MapSpec, NoCanonify, RelayMailFrom, ReplyText,
+    AccessDb, Bang, Control, DelayChecks, DelayMode, DnsList, DnsListAction, DnsListKind,
+    GreetPause, LocalDelivery, MapSpec, NoCanonify, RegexMap, RelayMailFrom, ReplyText,
 };
 use crate::store::socketmap::Address;
 
@@ -44,10 +44,12 @@ impl Reader {
             }
             "relay_mail_from" => {}
             "badmx" => {
-                self.site.features.badmx = Some(or(&argument(1), r"^(127\.|10\.|0\.0\.0\.0)"));
+                let text = or(&argument(1), r"^(127\.|10\.|0\.0\.0\.0)");
+                self.site.features.badmx = self.regex("FEATURE(badmx)", &text, place);
             }
             "check_other" => {
-                self.site.features.check_other = Some(or(&argument(1), r"^[[:print:]]+ *:"))
+                let text = or(&argument(1), r"^[[:print:]]+ *:");
+                self.site.features.check_other = self.regex("FEATURE(check_other)", &text, place);
             }
             "lookupdotdomain" => {
                 self.has_access(&name, place);
@@ -61,12 +63,6 @@ impl Reader {
                     b"RELAY_DOMAIN(`127.0.0.1')RELAY_DOMAIN(`IPv6:0:0:0:0:0:0:0:1 IPv6:::1')\
                       LOCAL_DOMAIN(`[127.0.0.1]')LOCAL_DOMAIN(`[IPv6:0:0:0:0:0:0:0:1] [IPv6:::1]')",
                 )?;
-            }
-            "sts" => {
-                let map = or(&argument(1), "socket -d5 -T<TMPF> inet:5461@127.0.0.1");
-                self.site.features.sts = self.map_spec(&name, &map, place);
-                self.site.options.tls.strict_transport_security = true;
-                self.site.options.tls.set_cert_altnames |= argument(2) != "NO_SAN_TST";
             }
             "check_cert_altnames" => {
                 self.site.features.check_cert_altnames = true;
@@ -83,13 +79,10 @@ impl Reader {
                 self.site.features.nocanonify = Some(NoCanonify { canonify_hosts });
             }
             "always_add_domain" => self.site.features.always_add_domain = Some(argument(1)),
-            "queuegroup" => self.site.features.queuegroup = Some(argument(1)),
-            "prefixmod" => self.site.features.prefixmod = Some((argument(1), argument(2))),
             "redirect" => {
                 self.site.features.redirect = true;
                 self.site.classes.pseudo_domains.insert(b"REDIRECT");
             }
-            "bcc" => self.bcc(call),
             "local_procmail" | "local_lmtp" | "smrsh" => self.local_delivery(&name, call)?,
             "nullclient" => self.nullclient(&argument(1), place)?,
             "msp" => self.msp(&argument(1), &argument(2))?,
@@ -195,6 +188,18 @@ impl Reader {
                     Severity::Error,
                     format!("FEATURE({name}): {why}: {text}"),
                 );
+                None
+            }
+        }
+    }
+
+    /// The argument of a map of class `regex`; one that can't be read is an error.
+    pub(super) fn regex(&mut self, what: &str, text: &str, place: &Place) -> Option<RegexMap> {
+        match RegexMap::parse(text) {
+            Ok(map) => Some(map),
+            Err(why) => {
+                let text = format!("{what}: {why}");
+                self.m4.report_at(place, Severity::Error, text);
                 None
             }
         }
@@ -362,24 +367,6 @@ impl Reader {
         }
     }
 
-    fn bcc(&mut self, call: &Call) {
-        let argument = |number: usize| lossy(call.argument(number)).trim().to_owned();
-        let map = match argument(1).as_str() {
-            text if text.eq_ignore_ascii_case("access") => {
-                self.has_access("bcc", &call.place);
-                None
-            }
-            "" => self.map_spec("bcc", "hash /etc/mail/bcctable", &call.place),
-            text => self.map_spec("bcc", text, &call.place),
-        };
-        self.site.options.delivery.add_bcc = true;
-        self.site.features.bcc = Some(Bcc {
-            map,
-            relay: argument(2),
-            address: argument(3),
-        });
-    }
-
     fn local_delivery(&mut self, name: &str, call: &Call) -> Result<(), M4Error> {
         let given =
             |number: usize| Some(lossy(call.argument(number))).filter(|text| !text.is_empty());
@@ -495,6 +482,20 @@ impl Reader {
                 Severity::Error,
                 "is not supported: it would route mail by LDAP",
             ),
+            "bcc" => (
+                Severity::Error,
+                "is not supported: no copies would be sent; a mail filter can add the recipient",
+            ),
+            "sts" => (
+                Severity::Error,
+                "is not supported: MTA-STS policies are not asked for, and mail would go without them; \
+                 confDANE and TLS_Srv: entries can demand TLS",
+            ),
+            "prefixmod" => (
+                Severity::Error,
+                "is not supported: recipients with the prefix would be others",
+            ),
+            "queuegroup" => (Severity::Warning, "is ignored: there is one queue"),
             "bestmx_is_local" => (
                 Severity::Error,
                 "is not supported: mail for domains that name this host as MX would come back to it; \
@@ -530,7 +531,6 @@ fn line_name(feature: &str) -> &str {
         "virtusertable" => "virtuser",
         "genericstable" => "generics",
         "uucpdomain" => "uudomain",
-        "bcc" => "bcctable",
         other => other,
     }
 }

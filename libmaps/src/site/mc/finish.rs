@@ -5,7 +5,7 @@ use super::config::weight_of;
 use super::{M4Error, Machine, Place, Reader, Severity};
 use crate::site::machine::domain_literal;
 use crate::site::model::options::conf_names;
-use crate::site::model::{DaemonOptions, Mailer, ReplyText, Rewriting};
+use crate::site::model::{DaemonOptions, Mailer, RegexMap, ReplyText, Rewriting};
 
 /// `conf` macros that are no options.
 const NO_OPTIONS: &[&str] = &[
@@ -58,6 +58,7 @@ impl Reader {
         self.relays()?;
         self.mailers()?;
         self.messages()?;
+        self.certificates()?;
         self.listeners();
         self.class_lines(machine)?;
         self.fill_classes();
@@ -223,6 +224,23 @@ impl Reader {
             messages.reject_status = None;
         }
         Ok(())
+    }
+
+    /// cf/README, "STARTTLS": what of certificates is asked for, and how bad TLS is refused.
+    fn certificates(&mut self) -> Result<(), M4Error> {
+        self.site.features.tls_perm_err = self.m4.is_defined("TLS_PERM_ERR");
+        self.site.features.cert_issuer = self.certificate_regex("_CERT_REGEX_ISSUER_")?;
+        self.site.features.cert_subject = self.certificate_regex("_CERT_REGEX_SUBJECT_")?;
+        Ok(())
+    }
+
+    fn certificate_regex(&mut self, name: &str) -> Result<Option<RegexMap>, M4Error> {
+        let Some(text) = self.value(name)? else {
+            return Ok(None);
+        };
+        let place = self.m4.defined_at(name).cloned();
+        let place = place.unwrap_or_else(|| self.whole_file());
+        Ok(self.regex(name, &text, &place))
     }
 
     /// The listeners sendmail has when nothing is said about them.

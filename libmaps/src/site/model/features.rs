@@ -1,6 +1,7 @@
 //! The FEATUREs of a site, with their arguments.
 
 use super::maps::MapSpec;
+use super::regex_map::RegexMap;
 
 /// What FEATURE lines switch on.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,8 +27,6 @@ pub struct Features {
     pub uucpdomain: Option<MapSpec>,
     /// See [`uucpdomain`](Features::uucpdomain).
     pub bitdomain: Option<MapSpec>,
-    /// `bcc`.
-    pub bcc: Option<Bcc>,
 
     // -- who may connect and send
     /// `blocklist_recipients` (`blacklist_recipients`): the access map is asked about recipients too.
@@ -44,8 +43,8 @@ pub struct Features {
     pub use_client_ptr: bool,
     /// `block_bad_helo`.
     pub block_bad_helo: bool,
-    /// `badmx`: the regular expression that unwanted MX addresses match.
-    pub badmx: Option<String>,
+    /// `badmx`: the regular expression that unwanted MX addresses match, a dot behind each.
+    pub badmx: Option<RegexMap>,
     /// `dnsbl`, `enhdnsbl` and `rhsbl`, in order.
     pub dns_lists: Vec<DnsList>,
     /// `greet_pause`.
@@ -57,7 +56,7 @@ pub struct Features {
     /// `compat_check`: `Compat:sender<@>recipient` entries of the access map.
     pub compat_check: bool,
     /// `check_other`: the regular expression of bad commands that end a session.
-    pub check_other: Option<String>,
+    pub check_other: Option<RegexMap>,
 
     // -- who may relay
     /// `relay_entire_domain`: hosts of our domains `$=m` may relay.
@@ -80,8 +79,12 @@ pub struct Features {
     pub tls_session_features: bool,
     /// `check_cert_altnames`.
     pub check_cert_altnames: bool,
-    /// `sts`: the socket map that knows MTA-STS policies.
-    pub sts: Option<MapSpec>,
+    /// `_CERT_REGEX_ISSUER_`: what of a certificate's issuer the access map is asked for.
+    pub cert_issuer: Option<RegexMap>,
+    /// `_CERT_REGEX_SUBJECT_`: what of its subject.
+    pub cert_subject: Option<RegexMap>,
+    /// `TLS_PERM_ERR`: TLS that is not good enough is refused for good where no entry says otherwise.
+    pub tls_perm_err: bool,
 
     // -- names and addresses
     /// `use_cw_file`: class w is also read from `confCW_FILE`.
@@ -104,10 +107,6 @@ pub struct Features {
     pub preserve_luser_host: bool,
     /// `redirect`: `address.REDIRECT` is answered 551.
     pub redirect: bool,
-    /// `prefixmod`: a prefix of recipients, and the flags it stands for.
-    pub prefixmod: Option<(String, String)>,
-    /// `queuegroup`: the default group; empty for none.
-    pub queuegroup: Option<String>,
 
     // -- delivery
     /// `local_procmail`, `local_lmtp`: what the local mailer is.
@@ -247,17 +246,6 @@ pub enum Bang {
 pub struct NoCanonify {
     /// Unqualified names are still made canonical.
     pub canonify_hosts: bool,
-}
-
-/// `FEATURE(bcc, map, default, ...)`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Bcc {
-    /// The map; none where the access map's `Bcc:` entries serve.
-    pub map: Option<MapSpec>,
-    /// Where copies go, as a mailertable RHS; empty for by address.
-    pub relay: String,
-    /// Address used instead of the RHS found; empty for the RHS.
-    pub address: String,
 }
 
 /// What the local mailer is.
