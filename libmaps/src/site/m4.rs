@@ -295,6 +295,10 @@ impl M4 {
         &self.output
     }
 
+    pub(super) fn output_mut(&mut self) -> &mut Output {
+        &mut self.output
+    }
+
     /// Adds a finding at the place that is being read.
     pub fn report(&mut self, severity: Severity, text: impl Into<String>) {
         let place = self.place();

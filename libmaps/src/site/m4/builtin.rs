@@ -126,7 +126,7 @@ impl M4 {
                 }
                 return Ok(None);
             }
-            B::Defn => self.definitions_of(&arguments)?,
+            B::Defn => self.definitions_of(&arguments, &place)?,
             B::Ifdef if self.macros.contains_key(argument(0)) => argument(1).to_vec(),
             B::Ifdef => argument(2).to_vec(),
             B::Ifelse => ifelse(&arguments).to_vec(),
@@ -146,7 +146,7 @@ impl M4 {
                 for text in &arguments {
                     if let Some(diversion) = number(text).filter(|n| *n != self.diversion()) {
                         self.count(self.output().text(diversion).len())?;
-                        let text = self.output().text(diversion).to_vec();
+                        let text = self.output_mut().take(diversion);
                         self.write(&text)?;
                     }
                 }
@@ -245,20 +245,32 @@ impl M4 {
         Err(M4Error { place, text })
     }
 
-    fn definitions_of(&mut self, names: &[Vec<u8>]) -> Result<Vec<u8>, M4Error> {
+    /// The texts of macros. What is no text can't be carried to another name, and what is called by
+    /// that name would be lost.
+    fn definitions_of(&mut self, names: &[Vec<u8>], place: &Place) -> Result<Vec<u8>, M4Error> {
         let mut texts = Vec::new();
         for name in names {
             let definition = self.macros.get(name.as_slice()).and_then(|d| d.last());
-            if let Some(Definition::Text(text)) = definition {
-                let text = Arc::clone(text);
-                texts.extend_from_slice(&self.quote_all(&[text])?);
+            match definition {
+                Some(Definition::Text(text)) => {
+                    let text = Arc::clone(text);
+                    texts.extend_from_slice(&self.quote_all(&[text])?);
+                }
+                Some(Definition::Builtin(_) | Definition::Native) => {
+                    let name = String::from_utf8_lossy(name);
+                    let text = format!(
+                        "defn({name}) gives nothing: a built-in macro has no other name; call {name} itself"
+                    );
+                    self.report_at(place, Severity::Error, text);
+                }
+                None => {}
             }
         }
         Ok(texts)
     }
 
     /// The texts in quotes, with commas between them.
-    fn quote_all<T: AsRef<[u8]>>(&mut self, texts: &[T]) -> Result<Vec<u8>, M4Error> {
+    pub(super) fn quote_all<T: AsRef<[u8]>>(&mut self, texts: &[T]) -> Result<Vec<u8>, M4Error> {
         let (open, close) = &self.quote;
         let around = open.len() + close.len() + 1;
         self.count(texts.iter().map(|t| t.as_ref().len() + around).sum())?;

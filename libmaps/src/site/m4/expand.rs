@@ -52,12 +52,7 @@ impl M4 {
                 }
                 Some(b'@') => {
                     rest = tail.get(1..).unwrap_or_default();
-                    self.count(arguments.iter().map(|a| a.len() + 3).sum())?;
-                    for (number, argument) in arguments.iter().enumerate() {
-                        out.extend_from_slice(if number > 0 { b",`" } else { b"`" });
-                        out.extend_from_slice(argument);
-                        out.push(b'\'');
-                    }
+                    out.extend_from_slice(&self.quote_all(arguments)?);
                 }
                 _ => out.push(b'$'),
             }

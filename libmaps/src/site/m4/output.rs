@@ -53,6 +53,12 @@ impl Output {
         self.diversions.get(&diversion).map_or(&[], |d| &d.text)
     }
 
+    /// The text of a diversion, which is empty then. It counts on: what was moved was written twice.
+    pub(super) fn take(&mut self, diversion: i64) -> Vec<u8> {
+        let taken = self.diversions.remove(&diversion);
+        taken.map(|diversion| diversion.text).unwrap_or_default()
+    }
+
     /// The lines of a diversion that hold something, as `sendmail.cf` has them: comments and empty lines left
     /// out, lines that start with a blank joined to the one before.
     #[must_use]

@@ -43,6 +43,11 @@ fn texts_expand_as_m4_expands_them() {
             "b,c-a-3-a,b,c,d-a,b,c,d-f",
         ),
         ("define(`f', `$#')f f() f(,) f(a,(b,c))", "0 1 2 2"),
+        (
+            "changequote([,])define([f], [$@])define([a], [b])f(a, [a])",
+            "b,a",
+        ),
+        ("divert(6)x\ndivert(0)undivert(6)undivert(6)|", "x\n|"),
         ("define(`f', `[$10]')f(1,2,3,4,5,6,7,8,9,ten)", "[ten]"),
         (
             "define(`foo', `bar')define(`barbaz', `joined')foo`'baz foo()baz",
@@ -159,28 +164,32 @@ fn lines_of_ten_mebibytes_are_read_in_time_that_grows_with_them() {
 fn one_call_writes_no_more_than_a_run_may() {
     let long = "a".repeat(1 << 20);
     let many = |text: &str, times: usize| text.repeat(times);
-    for (what, text) in [
+    let endless = "test.mc:1: the configuration expands without end";
+    for (what, text, expected) in [
         (
             "arguments",
             format!("define(`f', `{}')f({long})", many("$1", 20_000)),
+            endless,
         ),
         (
             "all arguments",
             format!("define(`f', `{}')f({long},{long})", many("$*$@", 5_000)),
+            endless,
         ),
         (
             "definitions",
             format!("define(`f', `{long}')defn(`f'{})", many(",`f'", 20_000)),
+            endless,
         ),
         (
             "diversions",
             format!(
-                "divert(1){long} divert(0)len(undivert(1{}))",
-                many(",1", 20_000)
+                "divert(1){long} {}",
+                many("divert(2)undivert(1)divert(1)undivert(2)", 10_000)
             ),
+            "test.mc:1: the configuration writes too much",
         ),
     ] {
-        let expected = "test.mc:1: the configuration expands without end";
         assert_eq!(run(&text), Err(expected.to_owned()), "{what}");
     }
 }
