@@ -14,11 +14,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::disk::{Disk, patiently};
+use super::path::folder_of;
 use crate::map::StoreError;
 
 /// How long a writer waits for another before it gives up with [`StoreError::InUse`].
 pub const PATIENCE: Duration = Duration::from_secs(300);
 
+/// How long a lock file that can't be opened is tried again.
+const PATIENCE_TO_OPEN: Duration = Duration::from_millis(500);
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
@@ -117,10 +120,18 @@ fn wait_for(
 }
 
 fn open_lock_file(disk: &dyn Disk, path: &Path) -> Result<File, StoreError> {
-    // In a folder that others can write to, the name may be a link or a FIFO that somebody
-    // left for us: the one is not followed, the other not waited for.
-    let file = disk.open_or_create(path, 0o600);
-    let file = file.map_err(|e| StoreError::io(path, "open", e))?;
+    let deadline = Instant::now() + PATIENCE_TO_OPEN;
+    let file = loop {
+        // In a folder that others can write to, the name may be a link or a FIFO that somebody
+        // left for us: the one is not followed, the other not waited for.
+        match disk.open_or_create(path, 0o600) {
+            // Its maker may not have shared it yet, or is about to remove it.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied && Instant::now() < deadline => {
+                std::thread::sleep(FIRST_PAUSE);
+            }
+            done => break done.map_err(|e| StoreError::io(path, "open", e))?,
+        }
+    };
     let metadata = patiently(|| file.metadata()).map_err(|e| StoreError::io(path, "stat", e))?;
     if !metadata.is_file() {
         return Err(StoreError::Unsafe {
@@ -128,7 +139,35 @@ fn open_lock_file(disk: &dyn Disk, path: &Path) -> Result<File, StoreError> {
             why: "Regular files only",
         });
     }
+    share(disk, &file, &metadata, path);
     Ok(file)
+}
+
+/// Lets those open a lock file of ours who may write the folder. It stays when its maker is killed,
+/// and must not shut them out for good; and while it is held they wait instead of failing.
+///
+/// Who can't do that for a group that he is not in leaves it as it is.
+fn share(disk: &dyn Disk, file: &File, ours: &fs::Metadata, path: &Path) {
+    let Ok(folder) = patiently(|| fs::metadata(folder_of(path))) else {
+        return;
+    };
+    let group_writes = folder.mode() & 0o020 != 0;
+    let shared = ours.uid() == folder.uid()
+        && (!group_writes || ours.gid() == folder.gid() && ours.mode() & 0o060 == 0o060);
+    let me = effective_user();
+    if shared || ours.uid() != me && me != 0 {
+        return;
+    }
+    let owner = (me == 0).then(|| folder.uid());
+    if disk.set_owner(file, owner, Some(folder.gid())).is_ok() && group_writes {
+        let _ = disk.set_mode(file, 0o660);
+    }
+}
+
+#[allow(unsafe_code)] // geteuid has no safe form in std
+fn effective_user() -> u32 {
+    // SAFETY: geteuid takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
 }
 
 fn same_file(file: &File, path: &Path) -> io::Result<bool> {
@@ -185,5 +224,43 @@ mod tests {
             foreign.unlock().unwrap();
             assert_eq!(got.recv_timeout(Duration::from_secs(20)), Ok(true));
         });
+    }
+
+    #[test]
+    fn who_may_write_the_folder_may_open_the_lock() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, lock) = (dir.path().join("m.db"), dir.path().join(".m.db.lock"));
+        let disk: Arc<dyn Disk> = Arc::new(System);
+        let mode_of_lock = || {
+            let held = WriterLock::acquire(&disk, &target, &lock).unwrap();
+            let facts = fs::metadata(&lock).unwrap();
+            drop(held);
+            (facts.mode() & 0o777, facts.uid(), facts.gid())
+        };
+        let folder = fs::metadata(dir.path()).unwrap();
+        assert_eq!(mode_of_lock(), (0o600, folder.uid(), folder.gid()));
+        let set_mode = |mode| {
+            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+            fs::set_permissions(dir.path(), mode).unwrap();
+        };
+        set_mode(0o775);
+        assert_eq!(mode_of_lock(), (0o660, folder.uid(), folder.gid()));
+        if effective_user() == 0 {
+            let (uid, gid) = (61_234, 61_235);
+            std::os::unix::fs::chown(dir.path(), Some(uid), Some(gid)).unwrap();
+            assert_eq!(mode_of_lock(), (0o660, uid, gid));
+            set_mode(0o755);
+            assert_eq!(mode_of_lock(), (0o600, uid, gid));
+        }
+    }
+
+    #[test]
+    fn a_lock_file_that_a_killed_writer_left_is_taken_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let (target, lock) = (dir.path().join("m.db"), dir.path().join(".m.db.lock"));
+        let disk: Arc<dyn Disk> = Arc::new(System);
+        fs::write(&lock, "").unwrap();
+        drop(WriterLock::acquire(&disk, &target, &lock).unwrap());
+        assert!(!lock.exists());
     }
 }
