@@ -8,6 +8,7 @@
 //! An act that a signal interrupts is done again (EINTR). What an act promises is what POSIX
 //! says of its system call: a change is durable once it is synced, a name once its folder is.
 
+use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Seek, SeekFrom, Write};
@@ -88,6 +89,16 @@ pub trait Disk: fmt::Debug + Send + Sync {
         patiently(|| file.set_permissions(Permissions::from_mode(mode)))
     }
 
+    /// Sets an extended attribute of the file (xattr(7)).
+    fn set_attribute(&self, file: &File, name: &CStr, octets: &[u8]) -> io::Result<()> {
+        patiently(|| set_attribute(file, name, octets))
+    }
+
+    /// Removes an extended attribute of the file.
+    fn remove_attribute(&self, file: &File, name: &CStr) -> io::Result<()> {
+        patiently(|| remove_attribute(file, name))
+    }
+
     /// Waits until what was done to the file is on the disk.
     fn sync(&self, file: &File) -> io::Result<()> {
         patiently(|| file.sync_all())
@@ -159,6 +170,25 @@ fn exchange(one: &Path, other: &Path) -> io::Result<()> {
     // SAFETY: both are C strings that live until the call is over.
     let done = unsafe { libc::renameat2(cwd, a.as_ptr(), cwd, b.as_ptr(), libc::RENAME_EXCHANGE) };
     match done {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[allow(unsafe_code)] // fsetxattr has no safe form in std
+fn set_attribute(file: &File, name: &CStr, octets: &[u8]) -> io::Result<()> {
+    let (file, value) = (file.as_raw_fd(), octets.as_ptr().cast());
+    // SAFETY: the name is a C string, the value as long as is said, and both outlive the call.
+    match unsafe { libc::fsetxattr(file, name.as_ptr(), value, octets.len(), 0) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[allow(unsafe_code)] // fremovexattr has no safe form in std
+fn remove_attribute(file: &File, name: &CStr) -> io::Result<()> {
+    // SAFETY: the name is a C string that outlives the call.
+    match unsafe { libc::fremovexattr(file.as_raw_fd(), name.as_ptr()) } {
         0 => Ok(()),
         _ => Err(io::Error::last_os_error()),
     }

@@ -1,5 +1,6 @@
 //! Stores: entries on disk, one file per class, and how they are published.
 
+mod acl;
 pub mod berkeley;
 pub mod cdb;
 pub mod class;

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use super::Options;
 use crate::map::StoreError;
+use crate::store::acl::Attributes;
 use crate::store::disk::{Disk, DiskFile, patiently};
 use crate::store::path::{Shape, folder_of};
 use crate::store::sniff::{Format, sniff_file};
@@ -74,25 +75,38 @@ impl Draft {
         self.disk.copy(&file, &self.file).map_err(at("copy"))
     }
 
-    /// Gives the draft the owner and mode of the map that it replaces, or those of a new one.
+    /// Gives the draft the owner, the mode, the access list and the label of the map that it
+    /// replaces, or the owner and mode of a new one.
     pub(super) fn carry_owner_and_mode(
         &self,
-        old: Option<&fs::Metadata>,
+        old: Option<(&fs::Metadata, Option<&File>)>,
         options: &Options,
         target: &Path,
     ) -> Result<(), StoreError> {
         let at = |action| move |e| StoreError::io(target, action, e);
+        let attributes = match old {
+            // The parts of a folder have no file that they replace.
+            Some((_, Some(file))) if self.shape == Shape::File => Some(Attributes::of(file)),
+            _ => None,
+        };
+        let attributes = attributes
+            .transpose()
+            .map_err(at("read the access list of"))?;
         let mode = match old {
-            Some(old) => old.mode() & 0o7777,
+            Some((old, _)) => {
+                let mode = old.mode() & 0o7777;
+                attributes.as_ref().map_or(mode, |had| had.narrowed(mode))
+            }
             None => self.shape.mode(options.mode) & !umask(),
         };
+        let disk = self.disk.as_ref();
         let parts = self.parts().map_err(at("list"))?;
         for file in parts.iter().chain([&self.file]) {
             match old {
-                Some(old) => {
+                Some((old, _)) => {
                     let mine = patiently(|| file.metadata()).map_err(at("stat"))?;
                     if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
-                        give_away(self.disk.as_ref(), file, old).map_err(at("chown"))?;
+                        give_away(disk, file, old).map_err(at("chown"))?;
                     }
                 }
                 None => {
@@ -109,7 +123,13 @@ impl Draft {
                 (Shape::Folder, false) => mode & 0o666,
                 _ => mode,
             };
-            self.disk.set_mode(file, mode).map_err(at("chmod"))?;
+            // The mode lets a list that is there count; one that the old file had not is gone first.
+            let carried = attributes.as_ref();
+            let gone = carried.map_or(Ok(()), |had| had.take_foreign(disk, file));
+            gone.map_err(at("remove the access list of"))?;
+            disk.set_mode(file, mode).map_err(at("chmod"))?;
+            let given = carried.map_or(Ok(()), |had| had.give(disk, file));
+            given.map_err(at("set the access list of"))?;
         }
         Ok(())
     }

@@ -427,8 +427,9 @@ impl Publisher {
                     .entries
             }
         };
+        let old = self.old.as_ref().map(|old| (old, self.old_file.as_ref()));
         self.draft
-            .carry_owner_and_mode(self.old.as_ref(), &self.options, &self.target)?;
+            .carry_owner_and_mode(old, &self.options, &self.target)?;
         self.draft.sync()?;
         self.draft.rename_to(&self.target)?;
         sync_folder(self.options.disk.as_ref(), &self.target)?;

@@ -387,3 +387,87 @@ fn a_replica_is_written_by_those_who_say_its_generation() {
         [Some(Rhs::from("2")), Some(Rhs::from("3"))]
     );
 }
+
+/// A disk whose files have no access lists.
+#[derive(Debug)]
+struct WithoutLists;
+
+impl Disk for WithoutLists {
+    fn set_attribute(&self, _: &fs::File, _: &std::ffi::CStr, _: &[u8]) -> io::Result<()> {
+        Err(io::Error::from_raw_os_error(libc::ENOTSUP))
+    }
+}
+
+/// `user::rw- user:61234:r-- group::--- mask::r-- other::---`, as acl(5) stores it.
+fn access_list() -> Vec<u8> {
+    let none = u32::MAX;
+    let entries = [
+        (1, 6, none),
+        (2, 4, 61_234),
+        (4, 0, none),
+        (16, 4, none),
+        (32, 0, none),
+    ];
+    let mut list = 2_u32.to_le_bytes().to_vec();
+    for (tag, bits, id) in entries {
+        list.extend(u16::to_le_bytes(tag));
+        list.extend(u16::to_le_bytes(bits));
+        list.extend(u32::to_le_bytes(id));
+    }
+    list
+}
+
+#[test]
+fn the_access_list_is_kept() {
+    let name = c"system.posix_acl_access";
+    let disks: [(Arc<dyn Disk>, u32); 2] = [
+        (Arc::new(System), 0o640),
+        // The mask must not become what the group may do.
+        (Arc::new(WithoutLists), 0o600),
+    ];
+    for (disk, mode) in disks {
+        let dir = tempfile::tempdir().unwrap();
+        let target = dir.path().join("m.db");
+        publish(&target, &[("a", "1")]);
+        let old = fs::File::open(&target).unwrap();
+        fs::set_permissions(&target, fs::Permissions::from_mode(0o600)).unwrap();
+        if System.set_attribute(&old, name, &access_list()).is_err() {
+            eprintln!("the file system has no access lists: not tried");
+            return;
+        }
+        let options = Options { disk, ..options() };
+        let mut publisher = Publisher::edit(&target, options).unwrap();
+        publisher.set(Entry::new("b", "2")).unwrap();
+        publisher.publish().unwrap();
+        let had = super::super::acl::Attributes::of(&old).unwrap();
+        let new = fs::File::open(&target).unwrap();
+        let has = super::super::acl::Attributes::of(&new).unwrap();
+        assert_eq!(has == had, mode == 0o640, "{has:?}");
+        assert_eq!(new.metadata().unwrap().permissions().mode() & 0o777, mode);
+        assert_eq!(dump(&target), "a=1 b=2");
+    }
+}
+
+#[test]
+fn the_default_list_of_a_folder_lets_nobody_in_who_was_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    publish(&target, &[("a", "1")]);
+    fs::set_permissions(&target, fs::Permissions::from_mode(0o640)).unwrap();
+    let folder = fs::File::open(dir.path()).unwrap();
+    let default = c"system.posix_acl_default";
+    if System
+        .set_attribute(&folder, default, &access_list())
+        .is_err()
+    {
+        eprintln!("the file system has no access lists: not tried");
+        return;
+    }
+    let mut publisher = Publisher::edit(&target, options()).unwrap();
+    publisher.set(Entry::new("b", "2")).unwrap();
+    publisher.publish().unwrap();
+    let new = fs::File::open(&target).unwrap();
+    let has = super::super::acl::Attributes::of(&new).unwrap();
+    assert_eq!(has, super::super::acl::Attributes::default());
+    assert_eq!(new.metadata().unwrap().permissions().mode() & 0o777, 0o640);
+}
