@@ -41,6 +41,8 @@ pub(super) struct LogicalLines<R> {
     /// The line in which the limit was reached last.
     too_long_at: u64,
     text: Vec<u8>,
+    /// How much of `text` is white space of the line that is read next.
+    indent: usize,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -74,13 +76,18 @@ enum Ended {
 
 impl<R: Read> LogicalLines<R> {
     pub(super) fn new(input: R, limits: Limits) -> Self {
+        LogicalLines::of(BufReader::with_capacity(BUFFER_OCTETS, input), limits)
+    }
+
+    fn of(input: BufReader<R>, limits: Limits) -> Self {
         LogicalLines {
-            input: BufReader::with_capacity(BUFFER_OCTETS, input),
+            input,
             limits,
             line_end: None,
             count: 0,
             too_long_at: 0,
             text: Vec::new(),
+            indent: 0,
         }
     }
 
@@ -164,9 +171,13 @@ impl<R: Read> LogicalLines<R> {
             match self.peek()? {
                 Some(b'#') => self.skip_line()?,
                 Some(b' ' | b'\t') => {
-                    if !self.next_is_indented_comment()? {
+                    let start = self.text.len();
+                    self.take_indent()?;
+                    if self.peek()? != Some(b'#') {
                         return Ok(true);
                     }
+                    self.text.truncate(start);
+                    self.indent = 0;
                     self.skip_line()?;
                 }
                 _ => return Ok(false),
@@ -174,11 +185,22 @@ impl<R: Read> LogicalLines<R> {
         }
     }
 
-    /// Looks past the white space of the next line as far as the buffer goes.
-    fn next_is_indented_comment(&mut self) -> io::Result<bool> {
-        let seen = self.input.fill_buf()?;
-        let first = seen.iter().find(|c| !matches!(c, b' ' | b'\t'));
-        Ok(first == Some(&b'#'))
+    /// Takes the white space at the start of the next line, of which the buffer may hold a part
+    /// only; no more of it than makes the line too long.
+    fn take_indent(&mut self) -> io::Result<()> {
+        while self.indent <= self.limits.max_octets() {
+            let seen = self.input.fill_buf()?;
+            let blank = |c: &&u8| matches!(c, b' ' | b'\t');
+            let blanks = seen.iter().take_while(blank).count();
+            let all = blanks == seen.len();
+            self.text.extend(seen.iter().take(blanks));
+            self.input.consume(blanks);
+            self.indent += blanks;
+            if !all || blanks == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     /// Passes over a comment; one that is longer than a line may be is a fault.
@@ -203,11 +225,12 @@ impl<R: Read> LogicalLines<R> {
 
     /// Appends the next line of the file to the text.
     fn append_line(&mut self) -> io::Result<Ended> {
-        let start = self.text.len();
+        let indent = std::mem::take(&mut self.indent);
+        let start = self.text.len().saturating_sub(indent);
         let room = self.limits.max_octets() - start.min(self.limits.max_octets());
         // One more than fits, to tell a line that is just short enough.
-        let mut part = (&mut self.input).take(room as u64 + 1);
-        let got = part.read_until(b'\n', &mut self.text)?;
+        let mut part = (&mut self.input).take((room as u64 + 1).saturating_sub(indent as u64));
+        let got = indent + part.read_until(b'\n', &mut self.text)?;
         if got == 0 {
             return Ok(Ended::File);
         }
@@ -331,4 +354,49 @@ impl<R: Read> LogicalLines<R> {
 
 fn find(text: &[u8], wanted: u8) -> Option<usize> {
     memchr::memchr(wanted, text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The logical lines of a text that is read in pieces of so many octets.
+    fn lines(text: &[u8], buffer_octets: usize) -> Vec<(u64, String)> {
+        let input = BufReader::with_capacity(buffer_octets, text);
+        let mut lines = LogicalLines::of(input, Limits::Own);
+        let mut all = Vec::new();
+        while let Some(logical) = lines.next().unwrap() {
+            let line = match logical {
+                Logical::Text(line) | Logical::Fault(line, _) => line,
+            };
+            all.push((line, String::from_utf8_lossy(lines.text()).into_owned()));
+        }
+        all
+    }
+
+    #[test]
+    fn where_a_buffer_ends_changes_nothing() {
+        let text = b"list: alice,\n    # see bob, carol\n    dave\n\
+            other: x,\n\t\t \t# y\n# z\n \t w\\\n  v\n        # end\nlast: u\n   ";
+        let whole = lines(text, 1 << 10);
+        assert_eq!(
+            whole,
+            [
+                (3, "list: alice,    dave".to_owned()),
+                (8, "other: x, \t w  v".to_owned()),
+                (11, "last: u   ".to_owned()),
+            ]
+        );
+        for buffer_octets in 1..=40 {
+            assert_eq!(lines(text, buffer_octets), whole, "{buffer_octets}");
+        }
+    }
+
+    #[test]
+    fn an_indent_without_end_is_too_long() {
+        let text = [b"a: b,\n", " ".repeat(17 << 20).as_bytes(), b"c\nd: e\n"].concat();
+        let found = lines(&text, 1 << 16);
+        let numbers: Vec<u64> = found.iter().map(|(line, _)| *line).collect();
+        assert_eq!(numbers, [2, 3]);
+    }
 }
