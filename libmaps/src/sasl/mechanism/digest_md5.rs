@@ -3,6 +3,8 @@
 //! auth-int and auth-conf would put a security layer of MD5, DES or RC4 on the
 //! connection: TLS does that, and a client that asks for them is refused.
 
+use std::borrow::Cow;
+
 use md5::{Digest, Md5};
 
 use super::client::{ClientFailure, ClientSetup};
@@ -104,7 +106,8 @@ impl AwaitResponse {
 
         let text = Names::of(username, realm, &directives);
         let user = text.account(context.service)?;
-        let tell = |failure| about(failure, &text.username);
+        let authid = text.authid(&user, context.service);
+        let tell = |failure| about(failure, &authid);
         let found = context.secrets(&user).map_err(tell)?;
         let mut missing = "no such user";
         let hash = found.and_then(|(user, secrets)| {
@@ -132,7 +135,7 @@ impl AwaitResponse {
         if !fits {
             return Err(tell(Failure::rejected("the response does not fit")));
         }
-        let login = context.authorize(&text.username, fields.authzid.unwrap_or_default())?;
+        let login = context.authorize(&authid, fields.authzid.unwrap_or_default())?;
         let rspauth = fields.response(&hash, FROM_SERVER);
         let proof = [b"rspauth=", rspauth.expose()].concat();
         Ok(Progress::Ask(proof, State::Proved(login)))
@@ -205,8 +208,19 @@ impl Names {
         if self.username.is_empty() {
             return Err(Failure::malformed("the user name is empty"));
         }
-        UserId::new(&self.username, &self.realm)
+        UserId::new(self.username.trim_ascii(), &self.realm)
             .map_err(|_| Failure::malformed("the user name holds a NUL or is too long"))
+    }
+}
+
+impl Names {
+    /// The name that stands for the account everywhere else: of another realm than the default
+    /// with that realm, as libsasl has it.
+    fn authid<'a>(&'a self, account: &UserId, service: &Service) -> Cow<'a, [u8]> {
+        match self.username.contains(&b'@') || account.realm() == service.realm {
+            true => Cow::Borrowed(&self.username),
+            false => Cow::Owned([account.authid(), b"@", account.realm()].concat()),
+        }
     }
 }
 

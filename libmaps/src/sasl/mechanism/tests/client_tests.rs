@@ -190,3 +190,62 @@ fn a_wrong_proof_is_no_proof_however_often_it_comes() {
         }
     }
 }
+
+/// An account of another realm is not the one of the same name in the default realm.
+#[test]
+fn digest_md5_names_the_realm_of_the_account() {
+    let accounts = users(&[
+        ("alice", clear("mine")),
+        ("alice@b.example", clear("theirs")),
+    ]);
+    let mut told = Service::new("smtp", "mail.example.test", SecretBytes::new(vec![7; 32]));
+    let trusted = UserId::resolve(b"alice", &told.realm).unwrap();
+    told.authz = AuthzPolicy::Trusted(vec![trusted]);
+    let talk = Talk {
+        service: Arc::new(told),
+        nonce: "n0",
+        ..Talk::new(&accounts)
+    };
+    let cases: [(&str, &str, &str, &str); 6] = [
+        ("mail.example.test", "mine", "", "OK alice as alice"),
+        ("mail.example.test", "mine", "root", "OK alice as root"),
+        (
+            "b.example",
+            "theirs",
+            "",
+            "OK alice@b.example as alice@b.example",
+        ),
+        (
+            "b.example",
+            "theirs",
+            "root",
+            "NotAuthorized not allowed to act as another user",
+        ),
+        (
+            "b.example",
+            "theirs",
+            "alice",
+            "NotAuthorized not allowed to act as another user",
+        ),
+        (
+            "b.example",
+            "mine",
+            "",
+            "Rejected the response does not fit",
+        ),
+    ];
+    for (realm, password, authzid, want) in cases {
+        let setup = ClientSetup {
+            authzid: authzid.as_bytes().to_vec(),
+            realm: Some(realm.as_bytes().to_vec()),
+            ..setup("alice", password)
+        };
+        let nonce = Nonce::from_text("mine").unwrap();
+        let mut client = ClientExchange::new(Mechanism::DigestMd5, setup, nonce);
+        let challenge = "nonce=\"n0\",realm=\"mail.example.test\",qop=\"auth\",\
+                         charset=utf-8,algorithm=md5-sess";
+        let response = client.respond(challenge.as_bytes()).unwrap();
+        let told = talk.run("DIGEST-MD5", None, &[&response, b""]);
+        assert!(told.ends_with(want), "{realm} {authzid}: {told}");
+    }
+}
