@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use libmaps::live::Live;
 use libmaps::map::{Map, StoreError};
 use libmaps::policy::facts::Tls;
+use libmaps::sasl::ScramHash;
 use libmaps::sasl::conf::{Auxprop, Conf, ConfError, ConfWarning, PwcheckMethod, folders};
 use libmaps::sasl::db::SaslDb;
 use libmaps::sasl::key::UserId;
@@ -449,6 +450,13 @@ impl Accounts for Store {
     fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError> {
         match self.db()? {
             Some(db) => Accounts::secrets(&*db, user),
+            None => Ok(None),
+        }
+    }
+
+    fn drawn_iterations(&self, hash: ScramHash, draw: u64) -> Result<Option<u32>, AccountsError> {
+        match self.db()? {
+            Some(db) => db.drawn_iterations(hash, draw),
             None => Ok(None),
         }
     }

@@ -5,14 +5,18 @@
 //! for SCRAM, and the `cmusaslsecret...` properties of old.
 
 use std::path::Path;
+use std::sync::OnceLock;
 
 use zeroize::Zeroizing;
 
+use super::hash::ScramHash;
 use super::key::{AUTH_PASSWORD, HASHED_PASSWORD, USER_PASSWORD, UserId};
 use super::mechanism::{Accounts, AccountsError, PasswordChecker, Service};
 use super::password::{Password, SecretBytes};
 use super::saslprep::saslprep;
-use super::secret::{Argon2id, CramMd5, DigestMd5, OldPlain, SecretTextError, Secrets};
+use super::secret::{
+    Argon2id, CramMd5, DigestMd5, OldPlain, ScramSecret, SecretTextError, Secrets,
+};
 use crate::map::{Map, StoreError};
 use crate::store;
 
@@ -70,7 +74,19 @@ pub struct Record {
 #[derive(Debug)]
 pub struct SaslDb<M> {
     map: M,
+    /// SCRAM iterations of the first accounts that have keys, once somebody has asked.
+    iterations: OnceLock<Vec<Iterations>>,
 }
+
+/// Of one account.
+#[derive(Clone, Copy, Debug)]
+struct Iterations {
+    sha1: Option<u32>,
+    sha256: Option<u32>,
+}
+
+/// So many records are looked at for the iterations of accounts.
+const SAMPLED_RECORDS: usize = 1000;
 
 impl SaslDb<Box<dyn Map>> {
     /// Opens the store at `path`, of any format that can be read.
@@ -85,7 +101,10 @@ impl SaslDb<Box<dyn Map>> {
 impl<M: Map> SaslDb<M> {
     /// The accounts of a map.
     pub fn new(map: M) -> Self {
-        SaslDb { map }
+        SaslDb {
+            map,
+            iterations: OnceLock::new(),
+        }
     }
 
     /// The secrets of an account; `Ok(None)`: there is no such account.
@@ -112,6 +131,25 @@ impl<M: Map> SaslDb<M> {
             all = self.old_secrets(user)?;
         }
         Ok((!all.is_empty()).then_some(all))
+    }
+
+    /// What the first accounts have: they are like the others, and a large store is not read whole.
+    fn sampled_iterations(&self) -> &[Iterations] {
+        self.iterations.get_or_init(|| {
+            let records = self.records().take(SAMPLED_RECORDS).flatten();
+            let secrets = records.filter_map(|record| match record.property.as_slice() {
+                HASHED_PASSWORD => Secrets::from_record(record.value.expose()).ok(),
+                AUTH_PASSWORD => Secrets::parse_auth_password(record.value.expose()).ok(),
+                _ => None,
+            });
+            let of = |keys: &Option<ScramSecret>| keys.as_ref().map(ScramSecret::iterations);
+            let all = secrets.map(|secrets| Iterations {
+                sha1: of(&secrets.scram_sha1),
+                sha256: of(&secrets.scram_sha256),
+            });
+            all.filter(|one| one.sha1.or(one.sha256).is_some())
+                .collect()
+        })
     }
 
     fn old_secrets(&self, user: &UserId) -> Result<Secrets, SaslDbError> {
@@ -199,6 +237,17 @@ impl<M: Map> SaslDb<M> {
 impl<M: Map> Accounts for SaslDb<M> {
     fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError> {
         SaslDb::secrets(self, user).map_err(|e| AccountsError(e.to_string()))
+    }
+
+    fn drawn_iterations(&self, hash: ScramHash, draw: u64) -> Result<Option<u32>, AccountsError> {
+        let all = self.sampled_iterations();
+        let at = draw
+            .checked_rem(all.len() as u64)
+            .and_then(|at| usize::try_from(at).ok());
+        Ok(at.and_then(|at| all.get(at)).and_then(|one| match hash {
+            ScramHash::Sha1 => one.sha1.or(one.sha256),
+            ScramHash::Sha256 => one.sha256.or(one.sha1),
+        }))
     }
 
     fn check(

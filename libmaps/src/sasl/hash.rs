@@ -44,6 +44,14 @@ impl ScramHash {
         }
     }
 
+    /// The digest of the other mechanism.
+    pub(crate) fn other(self) -> ScramHash {
+        match self {
+            ScramHash::Sha1 => ScramHash::Sha256,
+            ScramHash::Sha256 => ScramHash::Sha1,
+        }
+    }
+
     /// `HMAC(key, data)`.
     pub(crate) fn hmac(self, key: &[u8], data: &[u8]) -> Key {
         match self {

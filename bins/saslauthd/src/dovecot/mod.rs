@@ -201,6 +201,13 @@ impl Accounts for Store {
         }
     }
 
+    fn drawn_iterations(&self, hash: ScramHash, draw: u64) -> Result<Option<u32>, AccountsError> {
+        match self.db()? {
+            Some(db) => db.drawn_iterations(hash, draw),
+            None => Ok(None),
+        }
+    }
+
     fn check(
         &self,
         service: &SaslService,

@@ -1,6 +1,7 @@
 //! Where a server asks about accounts: the store, and checkers of passwords.
 
 use super::server::Service;
+use crate::sasl::hash::ScramHash;
 use crate::sasl::key::UserId;
 use crate::sasl::password::Password;
 use crate::sasl::secret::Secrets;
@@ -17,6 +18,15 @@ pub trait Accounts {
     /// # Errors
     /// The store can't be read.
     fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError>;
+
+    /// The SCRAM iterations of one of the store's accounts, the same one for the same `draw`;
+    /// accounts without keys are shown those. `None`: no account has keys.
+    ///
+    /// # Errors
+    /// The store can't be read.
+    fn drawn_iterations(&self, _hash: ScramHash, _draw: u64) -> Result<Option<u32>, AccountsError> {
+        Ok(None)
+    }
 
     /// Whether this is the password of the account that `name` (as the client
     /// wrote it) stands for. "No" must take as long for an account that does not exist.
@@ -57,6 +67,10 @@ pub struct Checkers<'a> {
 impl Accounts for Checkers<'_> {
     fn secrets(&self, user: &UserId) -> Result<Option<Secrets>, AccountsError> {
         self.store.secrets(user)
+    }
+
+    fn drawn_iterations(&self, hash: ScramHash, draw: u64) -> Result<Option<u32>, AccountsError> {
+        self.store.drawn_iterations(hash, draw)
     }
 
     /// One yes is enough; without one, a checker that could not be asked makes the answer unknown.

@@ -13,6 +13,7 @@ mod accounts;
 mod binding;
 mod client;
 mod cram_md5;
+mod decoy;
 mod digest_md5;
 mod digest_text;
 mod external;

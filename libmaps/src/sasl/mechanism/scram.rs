@@ -1,6 +1,7 @@
 //! SCRAM-SHA-1 and SCRAM-SHA-256 with their -PLUS (RFC 5802, RFC 7677), both sides.
 
 use super::client::{ClientFailure, ClientSetup};
+use super::decoy::Decoy;
 use super::scram_text::{
     BindingFlag, ClientFinal, ClientFirst, escape, from_base64, parse_server_first, server_first,
 };
@@ -47,8 +48,9 @@ impl AwaitFirst {
         let user = context.service.account(&first.username)?;
         let tell = |failure| about(failure, &first.username);
         let found = context.secrets(&user).map_err(tell)?;
-        let salt = context.service.decoy_salt(hash.mechanism_name(), &user);
-        let iterations = context.service.iterations;
+        let secrets = found.as_ref().map(|(_, secrets)| secrets);
+        let decoy_keys = Decoy::of(&user, secrets, hash, context.service, context.accounts);
+        let Decoy { salt, iterations } = decoy_keys.map_err(|e| tell(e.into()))?;
         let mut decoy = Some("no such user");
         let keys = found.and_then(|(_, secrets)| {
             decoy = Some("the user has no secret for this mechanism");

@@ -8,7 +8,6 @@ use super::{
     ChannelBinding, MAX_MESSAGE_OCTETS, Mechanism, Nonce, cram_md5, digest_md5, external, plain,
     scram,
 };
-use crate::sasl::hash::hmac_sha256;
 use crate::sasl::key::UserId;
 use crate::sasl::password::SecretBytes;
 use crate::sasl::saslprep::saslprep;
@@ -25,7 +24,7 @@ pub struct Service {
     pub realm: Vec<u8>,
     /// Who may act as somebody else.
     pub authz: AuthzPolicy,
-    /// SCRAM iterations where the store has no keys yet (`scram_iteration_counter`).
+    /// SCRAM iterations where no account of the store has keys yet (`scram_iteration_counter`).
     pub iterations: u32,
     /// 32 random octets, the same for all connections: the salts of accounts
     /// that have none are made with it.
@@ -54,20 +53,6 @@ impl Service {
         }
         UserId::resolve(name, &self.realm)
             .map_err(|_| Failure::malformed("the user name holds a NUL or is too long"))
-    }
-
-    /// The salt that an account without one is shown: always the same, and like any other.
-    pub(super) fn decoy_salt(&self, mechanism: &str, user: &UserId) -> Vec<u8> {
-        let parts = [
-            mechanism.as_bytes(),
-            b"\0",
-            user.authid(),
-            b"\0",
-            user.realm(),
-        ];
-        let mut salt = hmac_sha256(self.decoy_key.expose(), &parts).to_vec();
-        salt.truncate(16);
-        salt
     }
 }
 

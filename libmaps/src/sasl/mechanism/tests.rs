@@ -1,6 +1,7 @@
 //! Exchanges as the RFCs print them, and what must fail.
 
 mod client_tests;
+mod decoy_tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
