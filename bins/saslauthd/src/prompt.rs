@@ -1,8 +1,7 @@
 //! A password from the terminal or from a descriptor.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read, Write};
-use std::os::fd::AsFd;
+use std::io::{self, IsTerminal, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -72,14 +71,20 @@ pub fn ask(prompt: &str) -> io::Result<Option<Zeroizing<Vec<u8>>>> {
 /// # Errors
 /// The descriptor can't be read, or there is too much.
 pub fn from_fd(fd: i32) -> io::Result<Zeroizing<Vec<u8>>> {
-    let mut file: Box<dyn Read> = match fd {
-        0 => Box::new(io::stdin()),
-        _ => Box::new(File::open(format!("/proc/self/fd/{fd}"))?),
-    };
+    if fd < 0 {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    #[allow(unsafe_code)] // A descriptor's number is all that the command line gives.
+    // SAFETY: nothing here closes descriptors; of one that is not open, read(2) says EBADF.
+    let descriptor = unsafe { BorrowedFd::borrow_raw(fd) };
     let mut text = Zeroizing::new(Vec::with_capacity(LIMIT_OCTETS));
     let mut byte = [0; 1];
     while text.len() < LIMIT_OCTETS {
-        let count = file.read(&mut byte)?;
+        // An octet at a time: it is read where it stands, and where the next reader shall go on.
+        let count = match rustix::io::read(descriptor, &mut byte) {
+            Err(rustix::io::Errno::INTR) => continue,
+            done => done?,
+        };
         if count == 0 || byte == *b"\n" {
             return Ok(text);
         }

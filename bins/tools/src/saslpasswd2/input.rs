@@ -1,7 +1,7 @@
 //! Where a password comes from: a terminal, asked twice without echo, or a pipe.
 
-use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
+use std::os::fd::{BorrowedFd, RawFd};
 
 use libmaps::sasl::password::{MAX_PASSWORD_OCTETS, Password, PasswordError, SecretBytes};
 
@@ -50,9 +50,23 @@ pub(super) fn password(source: Source) -> Result<Password, InputError> {
             first
         }
         Source::Ask | Source::Pipe => first_line(&mut io::stdin().lock())?,
-        Source::Descriptor(n) => first_line(&mut File::open(format!("/proc/self/fd/{n}"))?)?,
+        Source::Descriptor(n) => first_line(&mut Descriptor(n))?,
     };
     Password::new(octets.expose().to_vec()).map_err(InputError::Bad)
+}
+
+/// A descriptor that the program was started with. It is read where it stands, and where the next
+/// reader shall go on; it may be a socket, or opened by somebody with more rights.
+struct Descriptor(u32);
+
+impl Read for Descriptor {
+    #[allow(unsafe_code)] // A descriptor's number is all that the command line gives.
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let number = RawFd::try_from(self.0).map_err(|_| io::ErrorKind::InvalidInput)?;
+        // SAFETY: nothing here closes descriptors; of one that is not open, read(2) says EBADF.
+        let descriptor = unsafe { BorrowedFd::borrow_raw(number) };
+        Ok(rustix::io::read(descriptor, into)?)
+    }
 }
 
 /// One line typed without echo.
