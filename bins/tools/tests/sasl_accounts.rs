@@ -226,6 +226,46 @@ fn clear_text_descriptors_and_roots() {
     assert_eq!(exit, 7);
 }
 
+/// `exec 3<creds; read -r user <&3; saslpasswd2 -c --password-fd 3 "$user"`
+#[test]
+fn a_descriptor_is_read_where_it_stands() {
+    let dir = tempfile::tempdir().unwrap();
+    let creds = dir.path().join("creds");
+    fs::write(&creds, "carol\nsecret-pw\ndave\nother-pw\n").unwrap();
+    let mut file = fs::File::open(&creds).unwrap();
+    let args = ["-f", "db", "-u", "r", "--password-fd", "0"];
+    for (user, password) in [("carol", "secret-pw"), ("dave", "other-pw")] {
+        let mut name = vec![0; user.len() + 1];
+        file.read_exact(&mut name).unwrap();
+        let status = Command::new(env!("CARGO_BIN_EXE_saslpasswd2"))
+            .args(args)
+            .arg(user)
+            .current_dir(dir.path())
+            .env("SASL_CONF_PATH", dir.path().join("none"))
+            .stdin(file.try_clone().unwrap())
+            .status();
+        assert!(status.unwrap().success());
+        assert!(opens(&dir.path().join("db"), user, password), "{user}");
+    }
+    // What can't be opened by a name: a socket.
+    let (mut mine, theirs) = std::os::unix::net::UnixStream::pair().unwrap();
+    mine.write_all(b"by socket\n").unwrap();
+    let status = Command::new(env!("CARGO_BIN_EXE_saslpasswd2"))
+        .args(args)
+        .arg("erin")
+        .current_dir(dir.path())
+        .env("SASL_CONF_PATH", dir.path().join("none"))
+        .stdin(std::os::fd::OwnedFd::from(theirs))
+        .status();
+    assert!(status.unwrap().success());
+    assert!(opens(&dir.path().join("db"), "erin", "by socket"));
+    let (exit, _, err) = run(dir.path(), "saslpasswd2", &["--password-fd", "77", "x"], "");
+    assert!(
+        exit != 0 && err.contains("Bad file descriptor"),
+        "{exit} {err}"
+    );
+}
+
 #[test]
 fn mapctl_convert_hashes_a_store_of_cyrus_sasl() {
     let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/sasldb2");
@@ -246,6 +286,49 @@ fn mapctl_convert_hashes_a_store_of_cyrus_sasl() {
     let octets = fs::read(&store).unwrap();
     assert!(!octets.windows(12).any(|w| w == b"userPassword"));
     assert!(dir.path().join("sasldb2.bdb").exists());
+    let described = |name: &str| {
+        let (exit, out, err) = run(dir.path(), "mapctl", &["info", "--json", name], "");
+        assert_eq!((exit, err.as_str()), (0, ""));
+        let info: serde_json::Value = serde_json::from_str(&out).unwrap();
+        info["options"].as_str().unwrap_or_default().to_owned()
+    };
+    assert_eq!(described("sasldb2"), "sasldb2");
+    // Through a class that says nothing of itself, and back.
+    for args in [["hash:sasldb2", "cdb:there"], ["cdb:there", "hash:back"]] {
+        let (exit, _, err) = run(dir.path(), "mapctl", &["convert", args[0], args[1]], "");
+        assert_eq!((exit, err.as_str()), (0, ""));
+    }
+    assert_eq!(described("hash:back"), "sasldb2");
+    let args = ["-f", "sasldb2", "-u", "r", "zoe"];
+    assert_eq!(run(dir.path(), "saslpasswd2", &args, "pw\n").0, 0);
+    assert_eq!(described("sasldb2"), "sasldb2");
+}
+
+#[test]
+fn a_conversion_keeps_what_a_map_says_of_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let source = dir.path().join("m");
+    fs::write(&source, "Joe@x.example\tjoe\n").unwrap();
+    let made = Command::new(env!("CARGO_BIN_EXE_makemap"))
+        .args(["-f", "-N", "hash"])
+        .arg(&source)
+        .stdin(fs::File::open(&source).unwrap())
+        .status();
+    assert!(made.unwrap().success());
+    let (exit, _, err) = run(dir.path(), "mapctl", &["convert", "hash:m", "btree:n"], "");
+    assert_eq!((exit, err.as_str()), (0, ""));
+    let (_, out, _) = run(dir.path(), "mapctl", &["info", "--json", "btree:n"], "");
+    let info: serde_json::Value = serde_json::from_str(&out).unwrap();
+    let options = info["options"].as_str().unwrap();
+    assert!(options.contains("-f") && options.contains("-N"), "{out}");
+    // Capitals are kept, and so are asked for.
+    let (exit, out, _) = run(
+        dir.path(),
+        "mapctl",
+        &["query", "btree:n", "Joe@x.example"],
+        "",
+    );
+    assert_eq!((exit, out.contains("joe")), (0, true), "{out}");
 }
 
 /// Many writers at once: the original loses some of them and says nothing.

@@ -26,6 +26,14 @@ pub const NEW_MODE: u32 = 0o660;
 /// The options that a store of ours says it was built with.
 pub const DESCRIBED: &str = "sasldb2";
 
+/// Whether the LHS is that of a password of some account: of a map with such a record, whatever it
+/// says of itself, is to be thought as of a sasldb2.
+#[must_use]
+pub fn is_password(lhs: &[u8]) -> bool {
+    let key = UserId::parse(lhs);
+    key.is_some_and(|(_, property)| PASSWORD_PROPERTIES.contains(&property))
+}
+
 /// What is kept of a password beside its hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {
@@ -106,7 +114,7 @@ impl SaslDbEdit {
             Ok(file) => Some(sniff_file(&file, path)?),
             Err(_) => None,
         };
-        let publisher = match format {
+        let mut publisher = match format {
             // The original takes an empty file for a new store.
             Some(Format::Empty) => Publisher::create(path, options)?,
             _ => Publisher::edit(path, options)?,
@@ -115,6 +123,8 @@ impl SaslDbEdit {
             Some(DESCRIBED) => MadeBy::Us,
             _ => MadeBy::Others,
         };
+        // A store that forgot what it is would not be kept from being shared as any other map.
+        publisher.describe(DESCRIBED);
         Ok(SaslDbEdit { publisher, made_by })
     }
 

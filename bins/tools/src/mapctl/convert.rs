@@ -12,6 +12,7 @@ use libmaps::map::{Entry, Map, MapClass, StoreError};
 use libmaps::sasl::key::USER_PASSWORD;
 use libmaps::sasl::secret::Recipe;
 use libmaps::sasl::{UserId, edit};
+use libmaps::store::Opened;
 use libmaps::store::publish::{OnDuplicate, Options};
 use libmaps::sysexits::SysExit;
 use serde_json::json;
@@ -56,26 +57,26 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
     }
     let opened = from.open()?;
     let duplicates = opened.keeps_duplicates();
+    let described = described(&opened, duplicates);
     let old = opened.into_map();
+    let (hashed, described) = match row.class {
+        MapClass::Hash | MapClass::Btree => match passwords(old.as_ref())? {
+            Passwords::Accounts(hashed) => (hashed, edit::DESCRIBED.to_owned()),
+            Passwords::None => (BTreeMap::new(), described),
+        },
+        // A class that saslpasswd2 does not write keeps its passwords as they are.
+        _ => (BTreeMap::new(), described),
+    };
     let options = Options {
         on_duplicate: match duplicates {
             true => OnDuplicate::KeepAll,
             false => OnDuplicate::Refuse,
         },
-        described: if duplicates {
-            "-d".into()
-        } else {
-            String::new()
-        },
+        described,
         owner: to.path().exists().then(trusted_user).flatten(),
         ..Options::new(row.class, &format!("mapctl {VERSION}"))
     };
     let mut builder = Builder::open(to.path(), Start::Empty, options)?;
-    let hashed = match row.class {
-        MapClass::Hash | MapClass::Btree => hashed(old.as_ref())?,
-        // A class that saslpasswd2 does not write keeps its passwords as they are.
-        _ => BTreeMap::new(),
-    };
     let mut progress = Progress::new("convert", None);
     let mut read = 0;
     for entry in old.iter() {
@@ -116,17 +117,39 @@ fn trusted_user() -> Option<u32> {
     config.as_ref().and_then(Config::trusted_uid)
 }
 
+/// What the new map says it was built with: what the old one said, and whether it has duplicates.
+fn described(old: &Opened, duplicates: bool) -> String {
+    let said = match old {
+        Opened::Redb(map) => map.meta().options.as_str(),
+        _ => "",
+    };
+    let said = said.split(' ').filter(|word| !matches!(*word, "" | "-d"));
+    let words: Vec<&str> = duplicates.then_some("-d").into_iter().chain(said).collect();
+    words.join(" ")
+}
+
+/// Whether a map is a sasldb2.
+enum Passwords {
+    None,
+    /// It is: what stands in the place of the passwords in clear text.
+    Accounts(BTreeMap<Lhs, Entry>),
+}
+
 /// The passwords in clear text of a sasldb2 become hashes, as at the first write by saslpasswd2,
 /// and before anything is written.
-fn hashed(old: &dyn Map) -> Result<BTreeMap<Lhs, Entry>, Failure> {
+fn passwords(old: &dyn Map) -> Result<Passwords, Failure> {
     let mut passwords = 0;
+    let mut accounts = false;
     for entry in old.iter() {
-        let key = entry?.lhs;
-        let key = UserId::parse(key.as_bytes());
+        let lhs = entry?.lhs;
+        accounts |= edit::is_password(lhs.as_bytes());
+        let key = UserId::parse(lhs.as_bytes());
         passwords += u64::from(key.is_some_and(|(_, property)| property == USER_PASSWORD));
     }
-    if passwords == 0 {
-        return Ok(BTreeMap::new());
+    match (accounts, passwords) {
+        (false, _) => return Ok(Passwords::None),
+        (true, 0) => return Ok(Passwords::Accounts(BTreeMap::new())),
+        _ => {}
     }
     let recipe = Recipe {
         server_realms: vec![host_realm().into_bytes()],
@@ -137,6 +160,7 @@ fn hashed(old: &dyn Map) -> Result<BTreeMap<Lhs, Entry>, Failure> {
         let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
         bar.at(done as u64);
     })
+    .map(Passwords::Accounts)
     .map_err(|e| Failure::Other(SysExit::IoErr, e.to_string()))
 }
 

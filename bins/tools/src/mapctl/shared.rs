@@ -9,7 +9,7 @@ use clap::Args;
 use libmaps::build::{Builder, Start};
 use libmaps::map::MapClass;
 use libmaps::sasl::UserId;
-use libmaps::sasl::edit::DESCRIBED;
+use libmaps::sasl::edit::{DESCRIBED, is_password};
 use libmaps::sasl::key::USER_PASSWORD;
 use libmaps::site;
 use libmaps::store::Opened;
@@ -97,6 +97,14 @@ pub(super) fn push_map(from: &Named, connection: &Connection) -> Result<u64, Fai
     let duplicates = opened.keeps_duplicates();
     let old = opened.into_map();
     let secret = described == DESCRIBED;
+    let described = match old
+        .iter()
+        .any(|e| e.is_ok_and(|e| is_password(e.lhs.as_bytes())))
+    {
+        // An older conversion did not say so.
+        true => DESCRIBED.to_owned(),
+        false => described,
+    };
     let writer = Writer::begin(connection, Wish::Load)?;
     let mut options = Options {
         on_duplicate: match duplicates {

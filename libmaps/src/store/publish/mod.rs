@@ -204,6 +204,11 @@ impl Publisher {
         self.base.as_ref().map(Base::map)
     }
 
+    /// What the new map says it was built with, in the place of what the old one said.
+    pub fn describe(&mut self, options: &str) {
+        options.clone_into(&mut self.options.described);
+    }
+
     /// The options that the map which is edited says it was built with; `None` where it says
     /// none, or a new one is made.
     #[must_use]
