@@ -296,3 +296,24 @@ impl std::io::Seek for Nowhere {
         Ok(0)
     }
 }
+
+/// A file of holes may claim a record of 4 GiB, and costs nothing to send.
+#[test]
+fn a_record_that_claims_too_much_is_damage() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.cdb");
+    let mut writer = CdbWriter::new(File::create(&path).unwrap(), &path);
+    writer.add(b"key", &vec![b'x'; 65 << 20]).unwrap();
+    writer.finish().unwrap();
+    let map = open(&path).unwrap();
+    for error in [
+        map.get(b"key").unwrap_err(),
+        map.iter().next().unwrap().unwrap_err(),
+    ] {
+        let text = error.to_string();
+        assert!(
+            text.contains("are read") && text.contains("damaged"),
+            "{text}"
+        );
+    }
+}

@@ -11,6 +11,9 @@ use crate::rhs::Rhs;
 use crate::store::disk::patiently;
 use crate::store::open_for_reading;
 
+/// The longest key and value together that are read: a record may claim all of a file that has holes,
+/// and costs nothing to send.
+const MAX_RECORD_OCTETS: u64 = 64 << 20;
 /// What an iteration reads at once.
 const CHUNK_OCTETS: usize = 256 << 10;
 /// The slots that a lookup reads at once: most searches end within these.
@@ -203,11 +206,21 @@ impl CdbMap {
         if end > self.header.records_end {
             return Err(outside());
         }
+        self.check_size(position, end - start)?;
         Ok(Record {
             key_octets: key.into(),
             value_octets: value.into(),
             end,
         })
+    }
+
+    fn check_size(&self, position: u64, octets: u64) -> Result<(), StoreError> {
+        if octets <= MAX_RECORD_OCTETS {
+            return Ok(());
+        }
+        Err(self.corrupt(format!(
+            "the record at {position} claims {octets} octets, and {MAX_RECORD_OCTETS} are read"
+        )))
     }
 
     fn read(&self, octets: &mut [u8], at: u64) -> Result<(), StoreError> {
@@ -313,6 +326,7 @@ impl CdbEntries<'_> {
         if end > records_end {
             return Err(outside());
         }
+        map.check_size(position, end - start)?;
         let octets = self.octets(start, (end - start) as usize)?;
         let (key, value) = octets.split_at_checked(key as usize).unwrap_or_default();
         let entry = Entry::new(key, value);
