@@ -10,7 +10,7 @@ use libmaps::map::{Entry, StoreError};
 use libmaps::rhs::Rhs;
 use libmaps::store::class::Reads;
 use libmaps::store::path::Safety;
-use libmaps::store::publish::{OnDuplicate, Options, Publisher};
+use libmaps::store::publish::{EditBy, OnDuplicate, Options, Publisher};
 use libmaps::store::shared::Wish;
 use libmaps::sysexits::SysExit;
 
@@ -21,6 +21,9 @@ use crate::report::{VERSION, complain, finish, help, octets, print_and_end, vers
 use crate::target::{Target, complain_of_opening, split_shared};
 
 const NAME: &str = "editmap";
+
+/// What the keys of entries with logins begin with, folded.
+const LOGIN_TAG: &[u8] = b"authinfo:";
 
 /// The usage text, as the original prints it.
 pub const USAGE: &str = "\
@@ -194,6 +197,11 @@ impl Job<'_> {
         let mut options = Options {
             on_duplicate: OnDuplicate::Replace,
             owner: trusted,
+            // A copy would keep the password that is replaced in pages that are free.
+            edit: match self.key.to_ascii_lowercase().starts_with(LOGIN_TAG) {
+                true => EditBy::Rewriting,
+                false => EditBy::Copying,
+            },
             ..Options::new(target.new_class(), &format!("{NAME} {VERSION}"))
         };
         if let Some(writer) = &writer {
