@@ -3,6 +3,7 @@
 pub mod alias_files;
 pub mod cf;
 pub mod check;
+mod class_file;
 pub mod diagnostic;
 pub mod hosts;
 pub mod load;

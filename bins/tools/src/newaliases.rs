@@ -425,9 +425,10 @@ fn open_map(
         Some(row) => row.connection(file.path.as_os_str(), settings.root.as_deref())?,
         None => None,
     };
-    let class = match file.class.eq_ignore_ascii_case("btree") {
-        true => MapClass::Btree,
-        false => MapClass::Hash,
+    let (class, suffix) = match file.class.to_ascii_lowercase().as_str() {
+        "btree" => (MapClass::Btree, ".db"),
+        "cdb" => (MapClass::Cdb, ".cdb"),
+        _ => (MapClass::Hash, ".db"),
     };
     let mut options = Options {
         on_duplicate: OnDuplicate::Replace,
@@ -439,7 +440,7 @@ fn open_map(
         ..Options::new(class, &format!("{NAME} {VERSION}"))
     };
     let Some(connection) = connection else {
-        let target = with_suffix(file.path.as_os_str(), ".db");
+        let target = with_suffix(file.path.as_os_str(), suffix);
         return Ok((Builder::open(&target, Start::Empty, options)?, None));
     };
     let writer = Writer::begin(&connection, Wish::Load)?;

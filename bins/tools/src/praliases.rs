@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use libmaps::map::{Map, StoreError};
+use libmaps::map::{Map, MapClass, MapName, StoreError};
 use libmaps::rhs::Rhs;
 use libmaps::site::alias_files::{
     AliasFile, AliasSite, ConfigFault, SpecFault, parse_alias_option,
@@ -95,7 +95,7 @@ fn print_all(parsed: &Parsed, out: &mut impl Write, exit: &mut SysExit) -> io::R
             complain(&[text.as_bytes()]);
             continue;
         }
-        let map = match open(&file.path) {
+        let map = match open(&file) {
             Ok(map) => map,
             Err(e) => {
                 let shown = file.path.display();
@@ -213,11 +213,15 @@ fn of_site(config: Option<&Path>, root: Option<&Path>) -> Files {
     Ok(files.into_iter().map(below).collect())
 }
 
-fn open(path: &Path) -> Result<Box<dyn Map>, StoreError> {
-    let path = with_suffix(path.as_os_str(), ".db");
+fn open(file: &AliasFile) -> Result<Box<dyn Map>, StoreError> {
+    let (class, suffix) = match file.class.eq_ignore_ascii_case("cdb") {
+        true => (MapClass::Cdb, ".cdb"),
+        false => (MapClass::Hash, ".db"),
+    };
+    let path = with_suffix(file.path.as_os_str(), suffix);
     // The mode decides even for root, as it does for sendmail.
     check(&path, Access::Read, Safety::LinksAllowed, None)?;
-    store::open(&path)
+    Ok(store::open_any(&path, MapName::new(class, &path))?.into_map())
 }
 
 /// Why printing a map ended early.

@@ -303,3 +303,39 @@ fn certificates_are_asked_for_by_the_part_that_the_site_takes_of_them() {
         assert!(told.contains("554") && told.contains("5.7.0"), "{told}");
     }
 }
+
+#[test]
+fn aliases_of_class_cdb_are_built_printed_and_read() {
+    let root = site();
+    let mc = MC.replace(
+        "LOCAL_DOMAIN",
+        "define(`ALIAS_FILE', `cdb:/etc/mail/aliases')dnl\nLOCAL_DOMAIN",
+    );
+    let mail = root.path().join("etc/mail");
+    std::fs::write(mail.join("sendmail.mc"), mc).unwrap();
+    std::fs::write(mail.join("aliases"), "list: a@x.example, b@x.example\n").unwrap();
+    for (program, want) in [
+        (env!("CARGO_BIN_EXE_newaliases"), "1 aliases"),
+        (
+            env!("CARGO_BIN_EXE_praliases"),
+            "list:a@x.example, b@x.example",
+        ),
+    ] {
+        let ran = Command::new(program)
+            .arg("-C")
+            .arg(mail.join("sendmail.mc"))
+            .arg("--root")
+            .arg(root.path())
+            .output()
+            .unwrap();
+        let out = String::from_utf8(ran.stdout).unwrap();
+        assert!(ran.status.success() && out.contains(want), "{out}");
+    }
+    assert!(mail.join("aliases.cdb").exists());
+    let told = ask(root.path(), b"{\"ask\":\"expand\",\"address\":\"list\"}\n");
+    let told = told[0].to_string();
+    assert!(
+        told.contains("a@x.example") && told.contains("b@x.example"),
+        "{told}"
+    );
+}

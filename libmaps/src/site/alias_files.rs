@@ -31,7 +31,7 @@ impl AliasFile {
     /// Whether a map of this class is built from a text file of the same name.
     #[must_use]
     pub fn is_built(&self) -> bool {
-        ["hash", "btree", "implicit", "pgsql", "redis"]
+        ["hash", "btree", "dbm", "cdb", "implicit", "pgsql", "redis"]
             .iter()
             .any(|c| self.class.eq_ignore_ascii_case(c))
     }

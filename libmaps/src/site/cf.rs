@@ -11,6 +11,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use super::class_file::Format;
 use super::options;
 
 /// How much of a file is read; real ones have some 70,000 octets.
@@ -243,7 +244,12 @@ impl Cf {
             None => (false, spec),
         };
         // A `|program` or `@ldap` class is nothing that a map tool should run or ask.
-        let file = spec.split(u8::is_ascii_whitespace).next().unwrap_or(b"");
+        let mut words = spec
+            .split(u8::is_ascii_whitespace)
+            .filter(|w| !w.is_empty());
+        let file = words.next().unwrap_or(b"");
+        let format = words.next().map(String::from_utf8_lossy);
+        let format = Format::parse(format.as_deref());
         if file.is_empty() || file.starts_with(b"|") || spec.contains(&b'@') {
             return;
         }
@@ -251,15 +257,7 @@ impl Cf {
         match open(&file) {
             Ok(text) => {
                 let class = self.classes.entry(name).or_default();
-                for line in text.split(|c| *c == b'\n') {
-                    // The default format reads the first word of each line.
-                    let mut words = line.split(u8::is_ascii_whitespace);
-                    if let Some(word) = words.find(|w| !w.is_empty())
-                        && !word.starts_with(b"#")
-                    {
-                        class.insert(word.to_vec());
-                    }
-                }
+                class.extend(format.words(&text).map(<[u8]>::to_vec));
             }
             Err(_) if optional => {}
             Err(e) => self.warnings.push(CfWarning {

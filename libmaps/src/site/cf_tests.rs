@@ -1,4 +1,5 @@
 use super::*;
+use crate::site::alias_files::AliasSite;
 
 fn read(text: &str) -> Cf {
     Cf::parse(text.as_bytes(), &mut |path| match path.to_str() {
@@ -41,6 +42,22 @@ fn classes_and_macros() {
     assert_eq!(cf.class_folded("{Big}").len(), 1);
     assert_eq!(cf.warnings.len(), 1);
     assert_eq!(cf.warnings[0].line, 7);
+}
+
+/// `F{w}-o /etc/mail/local-host-names %[^\#]` is what Debian writes.
+#[test]
+fn class_files_are_read_by_their_format() {
+    let cf = read("F{w}-o /etc/hosts-of-ours %[^\\#]\nFw-o /etc/none %[^\\#]\n");
+    let w: Vec<_> = cf.class_folded("w").into_iter().collect();
+    assert_eq!(w, [&b"more"[..], b"one.example", b"two.example"]);
+}
+
+#[test]
+fn alias_files_of_every_class_that_the_server_reads_are_built() {
+    let cf = read("O AliasFile=dbm:/etc/a, cdb:/etc/b, hash:-o /etc/c, nis:x@y\n");
+    let site = AliasSite::from_cf(&cf).unwrap();
+    let built: Vec<bool> = site.files.iter().map(|file| file.is_built()).collect();
+    assert_eq!(built, [true, true, true, false]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Call, Place, Reader, Severity, lossy};
+use crate::site::class_file::Format;
 use crate::site::load::read_file;
 
 /// A line that adds to a class.
@@ -128,17 +129,8 @@ impl Reader {
         let full = self.site.below(Path::new(path));
         match read_file(&full) {
             Ok(text) => {
-                for line in text.split(|b| *b == b'\n') {
-                    if line.first() == Some(&b'#') {
-                        continue;
-                    }
-                    let part = format.part(line);
-                    for word in part
-                        .split(u8::is_ascii_whitespace)
-                        .filter(|w| !w.is_empty())
-                    {
-                        self.insert(class, word, place);
-                    }
+                for word in format.words(&text) {
+                    self.insert(class, word, place);
                 }
             }
             Err(error) if optional && error.kind() == std::io::ErrorKind::NotFound => {}
@@ -147,45 +139,5 @@ impl Reader {
                 self.m4.report_at(place, Severity::Error, text);
             }
         }
-    }
-}
-
-/// The scanf(3) formats that `F` lines use.
-enum Format {
-    /// `%s`: the first word.
-    Word,
-    /// `%[^...]`: up to the first of these.
-    UpTo(Vec<u8>),
-    /// `%[...]`: while of these.
-    While(Vec<u8>),
-}
-
-impl Format {
-    fn parse(text: Option<&str>) -> Self {
-        let set = text
-            .and_then(|t| t.strip_prefix("%["))
-            .and_then(|t| t.strip_suffix(']'));
-        let octets = |set: &str| set.replace('\\', "").into_bytes();
-        match set.map(|set| (set, set.strip_prefix('^'))) {
-            Some((_, Some(set))) => Format::UpTo(octets(set)),
-            Some((set, None)) => Format::While(octets(set)),
-            None => Format::Word,
-        }
-    }
-
-    fn part<'a>(&self, line: &'a [u8]) -> &'a [u8] {
-        let end = match self {
-            Format::Word => {
-                let line = line.trim_ascii_start();
-                let end = line
-                    .iter()
-                    .position(u8::is_ascii_whitespace)
-                    .unwrap_or(line.len());
-                return line.get(..end).unwrap_or_default();
-            }
-            Format::UpTo(set) => line.iter().position(|b| set.contains(b)),
-            Format::While(set) => line.iter().position(|b| !set.contains(b)),
-        };
-        line.get(..end.unwrap_or(line.len())).unwrap_or_default()
     }
 }
