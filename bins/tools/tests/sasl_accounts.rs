@@ -305,6 +305,20 @@ fn mapctl_convert_hashes_a_store_of_cyrus_sasl() {
 }
 
 #[test]
+fn other_names_of_the_store_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = ["-f", "db", "-u", "r", "alice"];
+    assert_eq!(run(dir.path(), "saslpasswd2", &args, "one\n").0, 0);
+    fs::hard_link(dir.path().join("db"), dir.path().join("jail")).unwrap();
+    let (exit, _, err) = run(dir.path(), "saslpasswd2", &args, "two\n");
+    assert_eq!(exit, 0);
+    assert!(
+        err.contains("db has 1 more names (hard links), which keep the old content"),
+        "{err}"
+    );
+}
+
+#[test]
 fn a_conversion_keeps_what_a_map_says_of_itself() {
     let dir = tempfile::tempdir().unwrap();
     let source = dir.path().join("m");

@@ -128,6 +128,12 @@ impl SaslDbEdit {
         Ok(SaslDbEdit { publisher, made_by })
     }
 
+    /// Lines for the administrator about the path.
+    #[must_use]
+    pub fn warnings(&self) -> &[String] {
+        self.publisher.warnings()
+    }
+
     /// Gives an account these secrets in the place of all it had.
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use libmaps::sasl::{Password, SaslDbError, UserId};
 use libmaps::store::shared::{Connection, Wish};
 
 use crate::progress::Progress;
+use crate::report::complain;
 use crate::sasl_site::tell;
 use crate::shared::Writer;
 
@@ -64,6 +65,9 @@ impl Job {
         let writer = shared.map(|c| Writer::begin(c, Wish::Edit)).transpose()?;
         let told = writer.as_ref().map(Writer::shared);
         let edit = SaslDbEdit::begin_as(&self.path, &self.writer, told)?;
+        for warning in edit.warnings() {
+            complain(&[warning.as_bytes()]);
+        }
         Ok((edit, writer))
     }
 

@@ -226,7 +226,11 @@ pub(super) fn beside(target: &Path, suffix: &str) -> PathBuf {
     folder_of(target).join(hidden)
 }
 
-/// The first write to a Berkeley DB file keeps it as `NAME.bdb`; one that is there already stays.
+/// How many Berkeley DB files of one name are kept.
+const KEPT_FILES: u32 = 1000;
+
+/// The first write to a Berkeley DB file keeps it as `NAME.bdb`; where that is there already, as
+/// `NAME.bdb.1` and so on.
 pub(super) fn keep_berkeley(
     disk: &Arc<dyn Disk>,
     target: &Path,
@@ -242,10 +246,18 @@ pub(super) fn keep_berkeley(
     let name = target.as_os_str().as_bytes();
     let mut kept = name.strip_suffix(b".db").unwrap_or(name).to_vec();
     kept.extend_from_slice(b".bdb");
-    let kept = PathBuf::from(OsString::from_vec(kept));
-    if kept.symlink_metadata().is_ok() {
-        return Ok(None);
-    }
+    let names = (0..KEPT_FILES).map(|number| {
+        let mut name = kept.clone();
+        if number > 0 {
+            name.extend_from_slice(format!(".{number}").as_bytes());
+        }
+        PathBuf::from(OsString::from_vec(name))
+    });
+    let mut free = names.filter(|name| name.symlink_metadata().is_err());
+    let Some(kept) = free.next() else {
+        let full = io::Error::from(io::ErrorKind::AlreadyExists);
+        return Err(StoreError::io(target, "keep the Berkeley DB file of", full));
+    };
     let mut copy = Draft::create(disk, beside(&kept, ".draft"), Shape::File)?;
     let again = file.try_clone().map_err(at("open"))?;
     copy.copy_whole(again, target)?;

@@ -13,6 +13,7 @@ mod options;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
@@ -174,6 +175,13 @@ impl Publisher {
             refuse_replica(file, &target)?;
         }
         let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
+        let mut warnings = checked.warnings;
+        if let Some(old) = old.as_ref().filter(|old| old.is_file() && old.nlink() > 1) {
+            let (path, others) = (target.display(), old.nlink() - 1);
+            warnings.push(format!(
+                "WARNING: {path} has {others} more names (hard links), which keep the old content"
+            ));
+        }
         Ok(Publisher {
             target,
             draft,
@@ -187,7 +195,7 @@ impl Publisher {
                 _ => Duplicates::None,
             },
             options,
-            warnings: checked.warnings,
+            warnings,
             _lock: lock,
         })
     }

@@ -471,3 +471,40 @@ fn the_default_list_of_a_folder_lets_nobody_in_who_was_out() {
     assert_eq!(has, super::super::acl::Attributes::default());
     assert_eq!(new.metadata().unwrap().permissions().mode() & 0o777, 0o640);
 }
+
+#[test]
+fn every_berkeley_file_is_kept() {
+    let recorded = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/sasldb2/small.sasldb2");
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    for kept in ["m.bdb", "m.bdb.1", "m.bdb.2"] {
+        fs::copy(&recorded, &target).unwrap();
+        let published = publish(&target, &[("a", kept)]);
+        assert_eq!(published.kept_berkeley, Some(dir.path().join(kept)));
+        assert_eq!(
+            fs::read(dir.path().join(kept)).unwrap(),
+            fs::read(&recorded).unwrap()
+        );
+    }
+}
+
+#[test]
+fn names_that_keep_the_old_content_are_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    publish(&target, &[("a", "1")]);
+    fs::hard_link(&target, dir.path().join("jail.db")).unwrap();
+    let options = Options {
+        safety: Safety::LinksAllowed,
+        ..options()
+    };
+    let mut publisher = Publisher::edit(&target, options).unwrap();
+    let told = publisher.warnings().join("\n");
+    assert!(
+        told.contains("m.db has 1 more names (hard links)"),
+        "{told}"
+    );
+    publisher.set(Entry::new("b", "2")).unwrap();
+    publisher.publish().unwrap();
+    assert_eq!(dump(&dir.path().join("jail.db")), "a=1");
+}
