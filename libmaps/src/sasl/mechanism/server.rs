@@ -12,7 +12,7 @@ use crate::sasl::hash::hmac_sha256;
 use crate::sasl::key::UserId;
 use crate::sasl::password::SecretBytes;
 use crate::sasl::saslprep::saslprep;
-use crate::sasl::secret::{MIN_ITERATIONS, Secrets};
+use crate::sasl::secret::{MIN_ITERATIONS, Secrets, Toll};
 
 /// What a site tells its mechanisms; one for all connections.
 #[derive(Clone, Debug)]
@@ -30,6 +30,8 @@ pub struct Service {
     /// 32 random octets, the same for all connections: the salts of accounts
     /// that have none are made with it.
     pub decoy_key: SecretBytes,
+    /// What a "no" costs.
+    pub toll: Arc<Toll>,
 }
 
 impl Service {
@@ -43,6 +45,7 @@ impl Service {
             authz: AuthzPolicy::SameUser,
             iterations: MIN_ITERATIONS,
             decoy_key,
+            toll: Arc::default(),
         }
     }
 
