@@ -37,9 +37,10 @@ pub struct Ran {
 
 impl Host {
     pub fn new() -> Self {
-        Host {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        let dir = tempfile::tempdir().unwrap();
+        // A mail server on it is another user.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Host { dir }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
