@@ -27,6 +27,7 @@ use tokio::task::JoinHandle;
 
 use batch::Targets;
 
+use crate::aside::aside;
 use crate::clock::now_unix;
 use crate::log::Level;
 use crate::queue::{Envelope, Expanded};
@@ -114,7 +115,8 @@ async fn run(world: Arc<RwLock<Arc<World>>>, slots: Arc<Semaphore>) {
 
 /// Tries one message.
 pub async fn attempt(world: &Arc<World>, id: &str) {
-    let mut envelope = match world.queue.envelope(id) {
+    // The envelope of a list of thousands takes a while to be read.
+    let mut envelope = match aside(|| world.queue.envelope(id)) {
         Ok(envelope) => envelope,
         Err(error) => {
             let text = format!("queue: {error}");

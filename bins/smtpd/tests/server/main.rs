@@ -20,6 +20,7 @@ mod departure;
 mod hanging;
 mod howto;
 mod listeners;
+mod long_lists;
 mod logging;
 mod mail;
 mod privilege;
