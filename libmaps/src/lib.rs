@@ -27,6 +27,8 @@ pub mod tokens;
 
 pub mod prescan;
 
+pub mod opening;
+
 // -- source: text to entries
 
 pub mod source;

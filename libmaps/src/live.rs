@@ -5,12 +5,12 @@
 //! exactly whether there is a newer map, and no clock is needed. A file that
 //! is copied over a live map in place (`cp`) is outside this promise.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use crate::map::StoreError;
+use crate::opening;
 
 /// Device and inode of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ struct Identity(u64, u64);
 
 impl Identity {
     fn of(path: &Path) -> Result<Self, StoreError> {
-        let metadata = fs::metadata(path).map_err(|e| StoreError::io(path, "stat", e))?;
+        let metadata = opening::metadata(path).map_err(|e| StoreError::io(path, "stat", e))?;
         Ok(Identity(metadata.dev(), metadata.ino()))
     }
 }
@@ -141,7 +141,7 @@ fn load<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io;
+    use std::{fs, io};
 
     /// Holds its file open, as a store does.
     struct Text(String, #[allow(dead_code)] fs::File);

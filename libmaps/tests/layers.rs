@@ -14,12 +14,13 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("address", &["reply", "rhs"]),
     ("tokens", &[]),
     ("prescan", &[]),
+    ("opening", &[]),
     ("source", &["lhs", "rhs", "sysexits", "prescan"]),
     ("map", &["lhs", "rhs", "sysexits"]),
-    ("store", &["lhs", "rhs", "sysexits", "map"]),
-    ("live", &["map"]),
+    ("store", &["lhs", "rhs", "sysexits", "opening", "map"]),
+    ("live", &["opening", "map"]),
     ("build", &["source", "map", "store"]),
-    ("site", &["map", "prescan", "source", "store"]),
+    ("site", &["map", "prescan", "opening", "source", "store"]),
     ("decision", &["lhs", "rhs", "sysexits", "map"]),
     (
         "table",
@@ -27,7 +28,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "address", "reply", "rhs", "tokens", "map", "site", "decision",
         ],
     ),
-    ("sasl", &["lhs", "rhs", "source", "map", "store"]),
+    ("sasl", &["lhs", "rhs", "opening", "source", "map", "store"]),
     (
         "policy",
         &[

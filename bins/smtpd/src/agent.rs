@@ -7,14 +7,19 @@
 //!
 //! ```text
 //! server -> agent    length (4 octets, big-endian), request as JSON; then the text in frames
-//! agent  -> server   length, reply as JSON; where that is `Opened`, an octet with a descriptor
+//! agent  -> server   length, reply as JSON; where that is `Opened` or `Included`, an octet
+//!                    with a descriptor
 //! ```
 //!
 //! The agent runs a mailer's program or this program's own file delivery, as a user who is
-//! not root, reads a `.forward` file as its owner and opens `:include:` files. It does nothing
-//! else, but that root's own mailbox is root's to write.
+//! not root, reads a `.forward` file as its owner and `:include:` files, opens the files that
+//! the configuration names and connects to the sockets that it names. It does nothing else,
+//! but that root's own mailbox is root's to write.
 
+mod allowed;
 mod brief;
+mod files;
+mod places;
 mod serve;
 
 use std::fs::File;
@@ -30,16 +35,19 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use confine::passing;
+use libmaps::opening::{self, Opener};
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
+use crate::aside::aside;
 use crate::deliver::frame::FrameWriter;
 use crate::deliver::outcome::{Fate, Outcome};
 use crate::deliver::program;
 
+pub(crate) use files::read_include;
 pub use serve::serve;
 
 /// Longest request or reply: a `.forward` file of its greatest length, and room.
@@ -72,9 +80,21 @@ pub(crate) enum Request {
         /// His group.
         gid: u32,
     },
-    /// Open an `:include:` file.
+    /// Read an `:include:` file.
     Include {
         /// The file.
+        path: PathBuf,
+        /// The user in whose list it stands, where that is a user's.
+        list_owner: Option<u32>,
+    },
+    /// Open a file or a folder that the configuration names.
+    Open {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Connect to a socket that the configuration names.
+    Connect {
+        /// The socket.
         path: PathBuf,
     },
     /// Read the configuration anew.
@@ -92,12 +112,25 @@ pub(crate) enum Reply {
     Refused(String),
     /// The file can't be read now.
     Later(String),
-    /// The file is open; its descriptor follows.
+    /// The file is open, or the socket connected; its descriptor follows.
     Opened,
+    /// The list was read; the descriptor of what was in it follows.
+    Included(Found),
     /// The system's error for the file, by number.
     Errno(i32),
     /// It is done.
     Done,
+}
+
+/// What is known of a list that was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Found {
+    /// Whose it is.
+    pub(crate) uid: u32,
+    /// Its mode.
+    pub(crate) mode: u32,
+    /// Whether everybody may read it.
+    pub(crate) everybody: bool,
 }
 
 /// What is in a file; in JSON it is base64.
@@ -174,7 +207,26 @@ pub fn start(root: Option<&Path>, file: Option<&Path>) -> io::Result<()> {
     // Its end is seen by the socket; init waits for it when the server has gone.
     command.spawn()?;
     let started = RUNNING.set(Agent { channel: ours });
-    started.map_err(|_| io::Error::other("there is an agent already"))
+    started.map_err(|_| io::Error::other("there is an agent already"))?;
+    opening::ask_when_denied(Opener {
+        file: |path| {
+            let (_, opened) = asked(&Request::Open { path: path.into() })?;
+            Ok(File::from(opened))
+        },
+        socket: |path| {
+            let (_, connected) = asked(&Request::Connect { path: path.into() })?;
+            Ok(UnixStream::from(connected))
+        },
+    });
+    Ok(())
+}
+
+/// What the agent gives for a request, where there is an agent.
+fn asked(request: &Request) -> io::Result<(Reply, OwnedFd)> {
+    match running() {
+        Some(agent) => aside(|| agent.fetch(request)),
+        None => Err(io::ErrorKind::PermissionDenied.into()),
+    }
 }
 
 impl Agent {
@@ -192,9 +244,11 @@ impl Agent {
                 let mut text = FrameWriter::new(&mut stream);
                 feed(&mut text).and_then(|()| text.finish())
             }
-            Request::Forward { .. } | Request::Include { .. } | Request::Reload => {
-                feed(&mut stream)
-            }
+            Request::Forward { .. }
+            | Request::Include { .. }
+            | Request::Open { .. }
+            | Request::Connect { .. }
+            | Request::Reload => feed(&mut stream),
         };
         let _ = stream.shutdown(Shutdown::Write);
         match (read_frame(&mut stream)?, fed) {
@@ -209,23 +263,38 @@ impl Agent {
 }
 
 impl Agent {
-    /// Has an `:include:` file opened. This blocks.
+    /// Has an `:include:` file read. This blocks.
     ///
     /// # Errors
     /// The system's error for the file; [`io::ErrorKind::WouldBlock`] where the agent can't tell.
-    pub(crate) fn open_include(&self, path: &Path) -> io::Result<File> {
-        let unknown = |why: String| io::Error::new(io::ErrorKind::WouldBlock, why);
+    pub(crate) fn read_include(
+        &self,
+        path: &Path,
+        list_owner: Option<u32>,
+    ) -> io::Result<(Found, File)> {
+        let request = Request::Include {
+            path: path.into(),
+            list_owner,
+        };
+        match self.fetch(&request)? {
+            (Reply::Included(found), text) => Ok((found, File::from(text))),
+            _ => Err(unknown("the agent did not understand".into())),
+        }
+    }
+
+    /// Asks for a descriptor. This blocks.
+    fn fetch(&self, request: &Request) -> io::Result<(Reply, OwnedFd)> {
         let asked = || {
-            let mut stream = self.begin(&Request::Include { path: path.into() })?;
+            let mut stream = self.begin(request)?;
             let reply = read_frame(&mut stream)?;
-            let file = match reply {
-                Reply::Opened => next_passed(stream.as_fd())?,
+            let passed = match reply {
+                Reply::Opened | Reply::Included(_) => next_passed(stream.as_fd())?,
                 _ => None,
             };
-            Ok((reply, file))
+            Ok((reply, passed))
         };
         match asked().map_err(|error: io::Error| unknown(format!("agent: {error}")))? {
-            (Reply::Opened, Some(file)) => Ok(File::from(file)),
+            (reply, Some(passed)) => Ok((reply, passed)),
             (Reply::Errno(number), _) => Err(io::Error::from_raw_os_error(number)),
             (Reply::Refused(why), _) => Err(io::Error::new(io::ErrorKind::PermissionDenied, why)),
             (Reply::Later(why), _) => Err(unknown(why)),
@@ -258,6 +327,10 @@ impl Agent {
         write_frame(&mut stream, request)?;
         Ok(stream)
     }
+}
+
+fn unknown(why: String) -> io::Error {
+    io::Error::new(io::ErrorKind::WouldBlock, why)
 }
 
 /// The next descriptor that is sent; `None` when the other end has gone.

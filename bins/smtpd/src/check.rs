@@ -51,11 +51,7 @@ pub fn check(start: &Start) -> ExitCode {
             .map_err(|e| e.to_string()),
     );
     try_part("tls", tls(site));
-    let run_as = Becoming::named(site).map(|found| match found {
-        Some(becoming) => becoming.to_string(),
-        None => "whoever starts it".into(),
-    });
-    try_part("run-as", run_as);
+    try_part("run-as", Becoming::described(site));
     try_part("auth", auth(site));
     try_part(
         "resolver",

@@ -23,6 +23,7 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match args.first().and_then(|a| a.to_str()) {
         Some("deliver-file") => return deliver_file(args.get(1..).unwrap_or_default()),
+        Some("read-include") => return read_include(args.get(1..).unwrap_or_default()),
         Some("read-forward") => return read_forward(args.get(1..).unwrap_or_default()),
         Some("deliver-agent") => {
             return match Options::parse(args.get(1..).unwrap_or_default()) {
@@ -201,5 +202,21 @@ fn read_forward(args: &[OsString]) -> ExitCode {
             eprintln!("{why}");
             SysExit::TempFail.into()
         }
+    }
+}
+
+/// `smtpd read-include PATH`: the agent calls itself so. What became of it is said in JSON on
+/// standard error, as the list itself goes to standard output.
+fn read_include(args: &[OsString]) -> ExitCode {
+    let [path] = args else {
+        return SysExit::Usage.into();
+    };
+    let read = crate::agent::read_include(Path::new(path));
+    match serde_json::to_string(&read) {
+        Ok(said) => {
+            eprintln!("{said}");
+            SysExit::Ok.into()
+        }
+        Err(_) => SysExit::Software.into(),
     }
 }

@@ -32,6 +32,7 @@ use tokio::task::JoinHandle;
 
 use batch::{Account, Targets};
 
+use crate::aside::aside;
 use crate::clock::now_unix;
 use crate::log::Level;
 use crate::queue::{Envelope, Expanded};
@@ -143,7 +144,8 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
         id,
         ended: false,
     };
-    let mut envelope = match world.queue.envelope(id) {
+    // The envelope of a list of thousands takes a while to be read.
+    let mut envelope = match aside(|| world.queue.envelope(id)) {
         Ok(envelope) => envelope,
         Err(error) => {
             let text = format!("queue: {error}");

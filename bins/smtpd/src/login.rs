@@ -12,7 +12,7 @@ mod saslauthd;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +28,7 @@ use libmaps::sasl::mechanism::{
     Offer, PasswordChecker, ServerExchange, ServerStep, Service,
 };
 use libmaps::sasl::password::{Password, SecretBytes};
-use libmaps::sasl::secret::Secrets;
+use libmaps::sasl::secret::{Secrets, Toll};
 use libmaps::site::Site;
 use libmaps::store::shared::Connection;
 use tokio::sync::Semaphore;
@@ -85,6 +85,7 @@ struct Store {
     auxprop: Auxprop,
     checkers: Vec<Box<dyn PasswordChecker>>,
     hashing: Arc<Gate>,
+    toll: Arc<Toll>,
 }
 
 /// Why logins could not be set up.
@@ -150,18 +151,19 @@ impl Logins {
             }
         }
         Ok(Logins {
-            service: Arc::new(service),
-            offered,
-            warnings: conf.warnings,
-            available: Mechanism::ALL.iter().any(listed),
-            options: site.options.auth.options.0.chars().collect(),
             store: Arc::new(Store {
                 path,
                 live: Mutex::new(None),
                 auxprop: conf.auxprop,
                 checkers,
                 hashing,
+                toll: Arc::clone(&service.toll),
             }),
+            service: Arc::new(service),
+            offered,
+            warnings: conf.warnings,
+            available: Mechanism::ALL.iter().any(listed),
+            options: site.options.auth.options.0.chars().collect(),
             busy: Arc::new(Semaphore::new(MAX_AT_ONCE)),
             failures: Mutex::new(HashMap::new()),
             names: RandomState::new(),
@@ -423,9 +425,13 @@ impl Store {
                 let _ = open.refresh();
             }
             None => {
-                *live = Live::open(self.path.clone(), SaslDb::open)
-                    .ok()
-                    .map(Arc::new)
+                let toll = Arc::clone(&self.toll);
+                let open = move |path: &Path| {
+                    let accounts = SaslDb::open(path)?;
+                    accounts.survey(&toll);
+                    Ok(accounts)
+                };
+                *live = Live::open(self.path.clone(), open).ok().map(Arc::new)
             }
         }
     }

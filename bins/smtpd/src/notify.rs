@@ -1,6 +1,20 @@
 //! Telling a service manager how we are (sd_notify(3)).
 
 use std::os::unix::net::UnixDatagram;
+use std::sync::OnceLock;
+
+/// The manager's socket, connected to while we are root: it may be root's alone.
+static SOCKET: OnceLock<Option<UnixDatagram>> = OnceLock::new();
+
+/// Connects to the service manager, if there is one.
+pub fn prepare() {
+    SOCKET.get_or_init(|| {
+        let path = std::env::var_os("NOTIFY_SOCKET")?;
+        let socket = UnixDatagram::unbound().ok()?;
+        socket.connect(path).ok()?;
+        Some(socket)
+    });
+}
 
 /// Tells that a reload has begun; `Type=notify-reload` wants the moment too.
 pub fn reloading() {
@@ -21,6 +35,10 @@ fn monotonic_usec() -> u64 {
 
 /// Sends one state line to the socket of `NOTIFY_SOCKET`, if there is one.
 pub fn notify(state: &str) {
+    let prepared = SOCKET.get().and_then(Option::as_ref);
+    if prepared.is_some_and(|socket| socket.send(state.as_bytes()).is_ok()) {
+        return;
+    }
     let Some(path) = std::env::var_os("NOTIFY_SOCKET") else {
         return;
     };

@@ -1,12 +1,18 @@
 //! Rights: listeners that were passed to us, and the user we run as.
 
+pub(crate) mod hand_over;
+
 use std::net::TcpListener;
 use std::os::fd::FromRawFd;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use libmaps::site::Site;
 use libmaps::site::users::Users;
+
+use crate::server::Confinement;
+
+use hand_over::Heir;
 
 /// The first descriptor that a service manager passes (sd_listen_fds(3)).
 const FIRST_PASSED: i32 = 3;
@@ -59,32 +65,56 @@ fn is_listener(fd: i32) -> bool {
     }
 }
 
-/// RunAsUser, where it applies: whom the server becomes, and his groups.
+/// Whom a server that root starts becomes where the site names nobody: the first that the
+/// machine has. smmta is Debian's user for just this, smmsp everybody's for the drop folder;
+/// nobody may be others, too. `mail` is none of them, as its group writes mailboxes.
+const CANDIDATES: [&str; 3] = ["smmta", "smmsp", NOBODY];
+const NOBODY: &str = "nobody";
+/// Whom the kernel itself means by nobody, where the machine has no such entry.
+const OVERFLOW_ID: u32 = 65_534;
+
+/// Whom the server becomes, and his groups.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Becoming {
+    name: String,
+    choice: Choice,
     user: u32,
     group: u32,
     others: Vec<u32>,
 }
 
+/// Who chose the user.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Choice {
+    /// RunAsUser.
+    Site,
+    /// We did.
+    Ours,
+}
+
 impl Becoming {
-    /// Whom the site names; nobody without the option, or when not started by root.
+    /// Whom the server becomes: RunAsUser; without it an ordinary user if it is confined.
+    /// Nobody where it was not started by root, or RunAsUser is root.
     ///
     /// # Errors
     /// When there is no such user.
-    #[allow(unsafe_code)] // geteuid(2) has no safe form in std.
-    pub fn of(site: &Site) -> Result<Option<Self>, String> {
-        // SAFETY: takes nothing, cannot fail.
-        let root = unsafe { libc::geteuid() } == 0;
-        let found = Becoming::named(site)?;
-        Ok(found.filter(|becoming| root && becoming.user != 0))
+    pub fn of(site: &Site, confinement: Confinement) -> Result<Option<Self>, String> {
+        let named = Becoming::named(site)?;
+        if !rustix::process::geteuid().is_root() {
+            return Ok(None);
+        }
+        let found = match (named, confinement) {
+            (None, Confinement::Confined) => Some(Becoming::by_default(site)?),
+            (named, _) => named,
+        };
+        Ok(found.filter(|becoming| becoming.user != 0))
     }
 
     /// Whom the site names, whoever we are.
     ///
     /// # Errors
     /// When there is no such user.
-    pub fn named(site: &Site) -> Result<Option<Self>, String> {
+    fn named(site: &Site) -> Result<Option<Self>, String> {
         let wanted = site.options.files.run_as_user.trim();
         if wanted.is_empty() {
             return Ok(None);
@@ -97,10 +127,106 @@ impl Becoming {
             false => Vec::new(),
         };
         Ok(Some(Becoming {
+            name: name.into(),
+            choice: Choice::Site,
             user,
             group,
             others,
         }))
+    }
+
+    /// Whom the server becomes where the site names nobody, whoever we are: not one as whom
+    /// programs of aliases run, as long as there is another.
+    ///
+    /// # Errors
+    /// When the users can't be read.
+    fn by_default(site: &Site) -> Result<Self, String> {
+        let users = Users::of(site).map_err(|e| format!("/etc/passwd: {e}"))?;
+        let default_user = ids_of(site, site.options.files.default_user.trim()).ok();
+        let mut last = None;
+        // The site's own users, then the machine's.
+        let all = [&users, &Users::System].into_iter();
+        for (users, name) in all.flat_map(|users| CANDIDATES.map(|name| (users, name))) {
+            let found = users.get(name).map_err(|e| format!("{name}: {e}"))?;
+            let Some(user) = found else {
+                continue;
+            };
+            if user.uid == 0 {
+                continue;
+            }
+            let shared = default_user.is_some_and(|(uid, _)| uid == user.uid);
+            last = Some(user);
+            if !shared {
+                break;
+            }
+        }
+        let (user, group, name) = last.map_or_else(
+            || (OVERFLOW_ID, OVERFLOW_ID, NOBODY.to_owned()),
+            |user| (user.uid, user.gid, user.name),
+        );
+        Ok(Becoming {
+            choice: Choice::Ours,
+            user,
+            group,
+            others: groups_of(site, &name),
+            name,
+        })
+    }
+
+    /// What `smtpd check` says: whom a server of this site becomes if root starts it.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub fn described(site: &Site) -> Result<String, String> {
+        Ok(match Becoming::named(site)? {
+            Some(named) => named.to_string(),
+            None => {
+                let ours = Becoming::by_default(site)?;
+                format!("{ours} ({}, if root starts it)", ours.name)
+            }
+        })
+    }
+
+    /// What an administrator should know of the choice.
+    #[must_use]
+    pub fn warning(&self, site: &Site) -> Option<String> {
+        let default_user = ids_of(site, site.options.files.default_user.trim()).ok();
+        let name = &self.name;
+        if default_user.is_some_and(|(uid, _)| uid == self.user) {
+            return Some(format!(
+                "the server runs as {name}, and so do programs of aliases (DefaultUser): they can read the queue"
+            ));
+        }
+        (self.choice == Choice::Ours && name == NOBODY).then(|| {
+            "there is no user smmta or smmsp: the server runs as nobody, who may be others too; \
+             make smmsp (useradd -r smmsp), or set RunAsUser"
+                .to_owned()
+        })
+    }
+
+    /// To whom files of the server are given.
+    pub(crate) fn heir(&self) -> Heir {
+        Heir {
+            uid: self.user,
+            gid: self.group,
+        }
+    }
+
+    /// Whether we chose the user: then what he needs is arranged, too.
+    pub(crate) fn is_ours(&self) -> bool {
+        self.choice == Choice::Ours
+    }
+
+    /// Where we chose the user he gets the group of the drop folder, to take what is dropped.
+    pub(crate) fn join(&mut self, drop_folder: &Path) {
+        let group = std::fs::metadata(drop_folder).map(|m| MetadataExt::gid(&m));
+        if let (true, Ok(group)) = (self.is_ours(), group)
+            && group != 0
+            && group != self.group
+            && !self.others.contains(&group)
+        {
+            self.others.push(group);
+        }
     }
 
     /// Gives the queue's folder to the user, then becomes him for good.
@@ -108,7 +234,7 @@ impl Becoming {
     /// # Errors
     /// When the system refuses.
     #[allow(unsafe_code)] // setuid(2) and its like have no safe form in std.
-    pub fn become_him(&self, queue: &Path) -> Result<(), String> {
+    pub(crate) fn become_him(&self, queue: &Path) -> Result<(), String> {
         let failed = |e| format!("{}: {e}", queue.display());
         if let Some(above) = queue.parent() {
             std::fs::create_dir_all(above).map_err(failed)?;
@@ -117,7 +243,7 @@ impl Becoming {
             Err(e) if e.kind() != std::io::ErrorKind::AlreadyExists => return Err(failed(e)),
             _ => {}
         }
-        give(queue, self.user, self.group).map_err(failed)?;
+        hand_over::queue(queue, self.heir()).map_err(failed)?;
         // SAFETY: numbers and a slice that lives; the order is groups, group, user, after
         // which nothing can be regained.
         let done = unsafe {
@@ -125,10 +251,16 @@ impl Becoming {
                 && libc::setgid(self.group) == 0
                 && libc::setuid(self.user) == 0
         };
-        if done {
-            Ok(())
-        } else {
-            Err(std::io::Error::last_os_error().to_string())
+        if !done {
+            return Err(std::io::Error::last_os_error().to_string());
+        }
+        match std::fs::read_dir(queue) {
+            Ok(_) => Ok(()),
+            Err(e) => Err(format!(
+                "{}: {e}: {} can't get there through the folders above",
+                queue.display(),
+                self.name
+            )),
         }
     }
 }
@@ -161,20 +293,6 @@ fn groups_of(site: &Site, name: &str) -> Vec<u32> {
         .lines()
         .filter_map(member)
         .collect()
-}
-
-/// The folder and what lies in it belong to the user.
-fn give(folder: &Path, user: u32, group: u32) -> std::io::Result<()> {
-    std::os::unix::fs::lchown(folder, Some(user), Some(group))?;
-    for entry in std::fs::read_dir(folder)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            give(&entry.path(), user, group)?;
-        } else {
-            std::os::unix::fs::lchown(entry.path(), Some(user), Some(group))?;
-        }
-    }
-    Ok(())
 }
 
 /// `user`, `user:group`, or numbers.

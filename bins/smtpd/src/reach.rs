@@ -1,15 +1,19 @@
 //! What the server opens once it serves: the folders that it is confined to.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use confine::Reach;
-use libmaps::policy::maps::file_of;
+use libmaps::opening;
+use libmaps::policy::maps::{file_of, socket_of};
 use libmaps::sasl::conf::{Conf, folders};
 use libmaps::site::Site;
-use libmaps::site::load::DEFAULT_FILE;
+use libmaps::site::hosts::ServiceSwitch;
+use libmaps::site::load::{self, DEFAULT_FILE};
+use libmaps::site::model::MapSpec;
 use libmaps::store::shared::Connection;
 
-use crate::drop::Submit;
+use crate::drop::{DropId, Submit};
 
 /// The reach of a server on this site. `file` is its configuration, where that is not the
 /// usual one. Folders that are to be written to must be there already.
@@ -23,30 +27,107 @@ pub fn of(site: &Site, file: Option<&Path>) -> Reach {
 /// What of it this site asks for.
 #[must_use]
 pub fn of_site(site: &Site, file: Option<&Path>) -> Reach {
+    let needs = Needs::of(site, file);
     let mut reach = Reach::new();
-    // Some of these are taken below the root only where they stand there.
-    for path in [
-        "/etc/passwd",
-        "/etc/group",
-        "/etc/hosts",
-        "/etc/resolv.conf",
-    ] {
-        reach.read_file(Path::new(path));
-        reach.read_file(&site.below(Path::new(path)));
-    }
-    let config = site.below(Path::new(DEFAULT_FILE));
-    reach.read_file(file.unwrap_or(&config));
-    for path in maps(site).iter().chain(&named(site)) {
-        reach.read_file(path);
-    }
-    let tls = &site.options.tls;
-    for folder in [&tls.ca_path, &tls.crl_path].into_iter().flatten() {
-        reach.read_folder(&site.below(folder));
-    }
-    logins(site, &mut reach);
+    needs.files.iter().for_each(|path| reach.read_file(path));
+    needs
+        .folders
+        .iter()
+        .for_each(|path| reach.read_folder(path));
     reach.write_folder(&queue(site));
-    reach.write_folder(&Submit::of(site).folder_of(site));
+    reach.write_folder(&needs.drop_folder);
     reach
+}
+
+/// What a site has the server read, and the servers of this machine that it has it ask.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Files; those that others replace by a rename, too.
+    pub(crate) files: BTreeSet<PathBuf>,
+    /// Folders, with the files in them.
+    pub(crate) folders: BTreeSet<PathBuf>,
+    /// Sockets.
+    pub(crate) sockets: BTreeSet<PathBuf>,
+    /// The drop folder, in which users put files under names of their own.
+    pub(crate) drop_folder: PathBuf,
+}
+
+/// How a file is needed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    /// The configuration names it, or the folder that it is or stands in.
+    Named,
+    /// A user has dropped it.
+    Dropped,
+}
+
+impl Needs {
+    /// Those of a site. `file` is its configuration, where that is not the usual one.
+    pub(crate) fn of(site: &Site, file: Option<&Path>) -> Self {
+        let mut needs = Needs::default();
+        // Some of these are taken below the root only where they stand there.
+        for path in [
+            "/etc/passwd",
+            "/etc/group",
+            "/etc/hosts",
+            "/etc/resolv.conf",
+        ] {
+            needs.files.insert(path.into());
+            needs.files.insert(site.below(Path::new(path)));
+        }
+        let config = site.below(Path::new(DEFAULT_FILE));
+        needs.files.insert(file.unwrap_or(&config).into());
+        needs
+            .files
+            .extend(maps(site).into_iter().chain(named(site)));
+        let tls = &site.options.tls;
+        for folder in [&tls.ca_path, &tls.crl_path].into_iter().flatten() {
+            needs.folders.insert(site.below(folder));
+        }
+        logins(site, &mut needs);
+        needs.drop_folder = Submit::of(site).folder_of(site);
+        needs
+            .sockets
+            .extend(specs(site).iter().filter_map(socket_of));
+        needs
+            .sockets
+            .extend(site.mailers.defined.iter().filter_map(|mailer| {
+                let mut words = mailer.arguments.split_whitespace();
+                words.find(|word| *word == "FILE")?;
+                Some(site.below(Path::new(words.next()?)))
+            }));
+        needs
+    }
+
+    /// Reads the configuration for those that it has now, and for all that it is made of.
+    ///
+    /// # Errors
+    /// When it can't be read.
+    pub(crate) fn read(root: Option<&Path>, file: Option<&Path>) -> Result<Self, String> {
+        let (needs, noted) = opening::noting(|| {
+            let site = load::load(root, file)
+                .map_err(|error| error.to_string())?
+                .site;
+            let _ = ServiceSwitch::of(&site);
+            Ok::<_, String>(Needs::of(&site, file))
+        });
+        let mut needs = needs?;
+        needs.files.extend(noted);
+        Ok(needs)
+    }
+
+    /// How this file is needed, if it is.
+    pub(crate) fn of_file(&self, path: &Path) -> Option<Need> {
+        let is_there = |folder: &Path| self.folders.contains(folder);
+        let is_dropped = path.file_name().and_then(DropId::of_file).is_some();
+        if self.files.contains(path) || is_there(path) || path.parent().is_some_and(is_there) {
+            Some(Need::Named)
+        } else if path.parent() == Some(&self.drop_folder) && is_dropped {
+            Some(Need::Dropped)
+        } else {
+            None
+        }
+    }
 }
 
 /// The folder of the queue.
@@ -56,7 +137,8 @@ pub fn queue(site: &Site) -> PathBuf {
     site.below(folder.unwrap_or(Path::new("/var/spool/mqueue")))
 }
 
-fn maps(site: &Site) -> Vec<PathBuf> {
+/// The maps that a site names.
+fn specs(site: &Site) -> Vec<MapSpec> {
     let features = &site.features;
     let access = features.access.as_ref().map(|access| &access.map);
     let others = [
@@ -67,10 +149,14 @@ fn maps(site: &Site) -> Vec<PathBuf> {
         &features.domaintable,
     ];
     let of_features = access.into_iter().chain(others.into_iter().flatten());
-    let aliases = site.alias_files();
-    of_features
-        .chain(aliases.iter().map(|file| &file.map))
-        .filter_map(|spec| file_of(site, spec))
+    let aliases = site.alias_files().into_iter().map(|file| file.map);
+    of_features.cloned().chain(aliases).collect()
+}
+
+fn maps(site: &Site) -> Vec<PathBuf> {
+    let files = specs(site).into_iter();
+    files
+        .filter_map(|spec| file_of(site, &spec))
         .map(|(_, path)| path)
         .collect()
 }
@@ -100,19 +186,23 @@ fn named(site: &Site) -> Vec<PathBuf> {
     each.map(|path| site.below(&path)).collect()
 }
 
-/// Sendmail.conf, and the store that it names. What is wrong with it is told elsewhere.
-fn logins(site: &Site, reach: &mut Reach) {
+/// Sendmail.conf, and the store and the sockets that it names. What is wrong with it is told
+/// elsewhere.
+fn logins(site: &Site, needs: &mut Needs) {
     let root = site.root.clone().unwrap_or_else(|| "/".into());
     let conf_path = std::env::var_os("SASL_CONF_PATH");
     let folders = folders(conf_path.as_deref(), &root);
     for folder in &folders {
-        reach.read_file(&folder.join("Sendmail.conf"));
+        needs.files.insert(folder.join("Sendmail.conf"));
     }
     let conf = Conf::read("Sendmail", &folders).unwrap_or_default();
     let accounts = site.below(&conf.sasldb_path);
     // Accounts that hosts share are read from their replica.
     if let Ok(replica) = Connection::readable(&accounts, site.root.as_deref()) {
-        reach.read_file(&replica);
+        needs.files.insert(replica);
     }
-    reach.read_file(&accounts);
+    needs.files.insert(accounts);
+    for socket in [&conf.saslauthd_path, &conf.dovecot_path] {
+        needs.sockets.insert(site.below(socket));
+    }
 }

@@ -20,7 +20,7 @@ use crate::drop;
 use crate::follower::Follower;
 use crate::listener::{self, Bound};
 use crate::log::{Level, Log};
-use crate::notify::{notify, reloading};
+use crate::notify::{self, notify, reloading};
 use crate::privilege::{Becoming, raise_open_files};
 use crate::queue::{self, Queue, QueueError};
 use crate::reach;
@@ -85,8 +85,8 @@ pub enum ServerError {
     /// The agent has ended, and nothing can be delivered to files and programs without it.
     #[error("the delivery agent has ended: the server must be started again")]
     Agent,
-    /// RunAsUser names nobody, or the system does not let us.
-    #[error("RunAsUser: {0}")]
+    /// There is no such user, or the system does not let us become him.
+    #[error("whom to run as: {0}")]
     Privilege(String),
     /// The configuration names folders that the confined server can't open.
     #[error("{0} is new, and a confined server can't open it: restart the server")]
@@ -135,8 +135,7 @@ pub struct Prepared {
 pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
     let site = configure(&start, log)?;
     let bound = listener::bind_all(&site, log)?;
-    // What only root can read or do comes before: the drop folder, the key of TLS, the agent.
-    drop::intake::prepare(&site);
+    // What only root can do comes before rights are given up.
     let tls = world::open_tls(&site, log, None);
     let follower = Follower::start(&site, start.file.as_deref(), log);
     let reach = give_up(&start, &site, log)?;
@@ -150,16 +149,23 @@ pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
     })
 }
 
-/// Starts the agent, becomes RunAsUser, and confines this process to what it returns.
+/// Makes the drop folder, starts the agent, becomes an ordinary user, and confines this process
+/// to what it returns.
 ///
 /// # Errors
 /// When the agent or the user can't be had.
 pub(crate) fn give_up(start: &Start, site: &Site, log: &Log) -> Result<Option<Reach>, ServerError> {
-    let becoming = Becoming::of(site).map_err(ServerError::Privilege)?;
+    let becoming = Becoming::of(site, start.confinement).map_err(ServerError::Privilege)?;
+    notify::prepare();
+    let drop_folder = drop::intake::prepare(site, becoming.as_ref());
     if becoming.is_some() || start.confinement == Confinement::Confined {
         agent::start(start.root.as_deref(), start.file.as_deref())?;
     }
-    if let Some(becoming) = becoming {
+    if let Some(mut becoming) = becoming {
+        becoming.join(&drop_folder);
+        if let Some(warning) = becoming.warning(site) {
+            log.say(Level::Warning, &warning);
+        }
         becoming
             .become_him(&reach::queue(site))
             .map_err(ServerError::Privilege)?;

@@ -27,6 +27,14 @@ fn fire(folder: &Path, messages: u32, connections: usize) -> Fire {
     }
 }
 
+/// A folder that the server's user gets into.
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), open).unwrap();
+    folder
+}
+
 /// What holds in every case.
 fn judge(totals: &Totals, messages: u32) {
     println!("{totals:#?}");
@@ -38,7 +46,7 @@ fn judge(totals: &Totals, messages: u32) {
 
 #[test]
 fn nothing_that_was_answered_with_250_is_lost_by_kills() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     let pauses = Pauses {
         least: Duration::from_millis(150),
         most: Duration::from_millis(600),
@@ -54,7 +62,7 @@ fn nothing_that_was_answered_with_250_is_lost_by_kills() {
 
 #[test]
 fn a_full_disk_refuses_and_loses_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     match full_disk(&fire(folder.path(), 600, 16)).unwrap() {
         Ok(totals) => {
             judge(&totals, 600);
@@ -66,7 +74,7 @@ fn a_full_disk_refuses_and_loses_nothing() {
 
 #[test]
 fn few_files_make_clients_wait_and_lose_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = folder();
     for files in [230, 48] {
         let folder = folder.path().join(files.to_string());
         std::fs::create_dir(&folder).unwrap();

@@ -44,7 +44,7 @@ fn opens(store: &Path, user: &str, password: &str) -> bool {
     let password = Password::new(password.into()).unwrap();
     SaslDb::open(store)
         .unwrap()
-        .verify(&user, &password)
+        .verify(&user, &password, &Default::default())
         .unwrap()
 }
 

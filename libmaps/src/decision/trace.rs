@@ -284,11 +284,16 @@ mod tests {
         let (one, two) = (map("one"), map("two"));
         let mut trace = Trace::new();
         trace.enter("check_x");
-        let open = trace.ask(&one, &[b"To", b":", b"A.example"], Step::Domain);
+        let open = trace.ask(
+            &one,
+            KeyCase::Folded,
+            &[b"To", b":", b"A.example"],
+            Step::Domain,
+        );
         assert_eq!(trace.lhs(&open), b"to:a.example");
         trace.rhs(open, &Rhs::from("RELAY"));
         trace.class("own domain", b"A", Membership::Out);
-        let open = trace.ask(&two, &[b"x"], Step::Exact);
+        let open = trace.ask(&two, KeyCase::Folded, &[b"x"], Step::Exact);
         trace.found(open, &Found::Error("gone".into()));
         trace.fact("login", b"", Found::Text("joe".into()));
         let shown = "[check_x]\nmemory:one to:a.example (domain): RELAY\n\
@@ -297,7 +302,7 @@ mod tests {
         assert_eq!(trace.to_string(), shown);
         assert_eq!(trace.probes().len(), 5);
         let mut longer = Trace::new();
-        let open = longer.ask(&two, &[b"y"], Step::Exact);
+        let open = longer.ask(&two, KeyCase::Folded, &[b"y"], Step::Exact);
         longer.found(open, &Found::Secret);
         longer.extend(trace.clone());
         let first = "memory:two y (exact): (secret)\n";

@@ -17,7 +17,7 @@ use crate::store::memory::MemoryMap;
 struct Files(HashMap<String, Include>);
 
 impl Includes for Files {
-    fn read(&self, path: &Path) -> io::Result<Include> {
+    fn read(&self, path: &Path, _: Option<u32>) -> io::Result<Include> {
         if let Some(number) = path.to_str().unwrap().strip_prefix("/errno/") {
             return Err(io::Error::from_raw_os_error(number.parse().unwrap()));
         }

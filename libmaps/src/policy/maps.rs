@@ -10,7 +10,7 @@ use crate::policy::route::tables::RouteTables;
 use crate::site::model::{MapSpec, Site};
 use crate::store::path::with_suffix;
 use crate::store::shared::Connection;
-use crate::store::socketmap::{Address, DEFAULT_PATIENCE, SocketMap};
+use crate::store::socketmap::{Address, DEFAULT_PATIENCE, Endpoint, SocketMap};
 use crate::table::access::AccessMap;
 use crate::table::aliases::AliasTable;
 use crate::table::domaintable::DomainTable;
@@ -161,6 +161,21 @@ pub fn connection_files(site: &Site) -> Vec<PathBuf> {
         }
     }
     files
+}
+
+/// The socket of this machine behind which a map is, if it is.
+#[must_use]
+pub fn socket_of(spec: &MapSpec) -> Option<PathBuf> {
+    let text = spec.path.to_string_lossy();
+    let name = Some(spec.name.as_str()).filter(|name| !name.is_empty());
+    match Address::parse(&text, name)
+        .ok()
+        .filter(|_| spec.is_remote())?
+        .endpoint
+    {
+        Endpoint::Unix(path) => Some(path),
+        Endpoint::Inet(..) => None,
+    }
 }
 
 /// The map behind a socket that a site names; `None` for other classes.

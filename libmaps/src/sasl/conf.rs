@@ -7,10 +7,11 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+
+use crate::opening;
 
 use super::secret::{MAX_ITERATIONS, MIN_ITERATIONS};
 
@@ -192,7 +193,7 @@ impl Conf {
     pub fn read(appname: &str, folders: &[PathBuf]) -> Result<Self, ConfError> {
         for folder in folders {
             let path = folder.join(format!("{appname}.conf"));
-            let Ok(file) = File::open(&path) else {
+            let Ok(file) = opening::file(&path) else {
                 continue;
             };
             if !file.metadata().is_ok_and(|m| m.is_file()) {

@@ -144,7 +144,7 @@ fn the_first_readable_file_counts() {
         std::fs::Permissions::from_mode(0o000),
     )
     .unwrap();
-    if File::open(root.join("b/App.conf")).is_err() {
+    if std::fs::File::open(root.join("b/App.conf")).is_err() {
         assert_eq!(Conf::read("App", &list).unwrap().log_level, 3);
     }
     assert!(folders(None, Path::new("/")).contains(&PathBuf::from("/usr/lib/sasl2")));

@@ -15,7 +15,7 @@ use super::mechanism::{Accounts, AccountsError, PasswordChecker, Service};
 use super::password::{Password, SecretBytes};
 use super::saslprep::saslprep;
 use super::secret::{
-    Argon2id, CramMd5, DigestMd5, OldPlain, ScramSecret, SecretTextError, Secrets,
+    CramMd5, DigestMd5, OldPlain, Paid, ScramSecret, SecretTextError, Secrets, Toll,
 };
 use crate::map::{Map, StoreError};
 use crate::store;
@@ -26,6 +26,9 @@ const OLD_CRAM_MD5: &[u8] = b"cmusaslsecretCRAM-MD5";
 const OLD_DIGEST_MD5: &[u8] = b"cmusaslsecretDIGEST-MD5";
 /// libsasl's salted MD5 of old.
 const OLD_PLAIN: &[u8] = b"cmusaslsecretPLAIN";
+
+/// Most records that a survey looks at.
+const SURVEYED: usize = 1_000;
 
 /// The properties that a new password replaces.
 pub(crate) const PASSWORD_PROPERTIES: [&[u8]; 6] = [
@@ -163,20 +166,32 @@ impl<M: Map> SaslDb<M> {
     }
 
     /// Whether this is the account's password. A "no" for an account that does
-    /// not exist takes as long as one for an account that does.
+    /// not exist costs as much as one for an account that does.
     ///
     /// # Errors
     /// As [`SaslDb::secrets`].
-    pub fn verify(&self, user: &UserId, password: &Password) -> Result<bool, SaslDbError> {
+    pub fn verify(
+        &self,
+        user: &UserId,
+        password: &Password,
+        toll: &Toll,
+    ) -> Result<bool, SaslDbError> {
         match self.secrets(user)? {
-            Some(secrets) => Ok(secrets.verify(user, password)?),
+            Some(secrets) => Ok(secrets.verify(user, password, toll)?),
             None => {
-                let prepared = Zeroizing::new(saslprep(password.expose()).into_owned());
-                Argon2id::dummy().verify(&prepared)?;
-                if prepared.as_slice() != password.expose() {
-                    Argon2id::dummy().verify(password.expose())?;
-                }
+                toll.pay(Paid::default(), password.expose())?;
                 Ok(false)
+            }
+        }
+    }
+
+    /// Looks at the first accounts, a thousand at the most, for what they cost: so the toll is
+    /// right before the first login.
+    pub fn survey(&self, toll: &Toll) {
+        // A record that is bad is told when somebody asks for it.
+        for record in self.records().take(SURVEYED).flatten() {
+            if let Ok(Some(secrets)) = self.secrets(&record.user) {
+                toll.meet(&secrets);
             }
         }
     }
@@ -265,9 +280,11 @@ impl<M: Map> Accounts for SaslDb<M> {
             && SaslDb::secrets(self, &user).map_err(fails)?.is_none()
             && let Ok(prepared) = UserId::new(&prepared, user.realm())
         {
-            return self.verify(&prepared, password).map_err(fails);
+            return self
+                .verify(&prepared, password, &service.toll)
+                .map_err(fails);
         }
-        self.verify(&user, password).map_err(fails)
+        self.verify(&user, password, &service.toll).map_err(fails)
     }
 }
 

@@ -43,12 +43,24 @@ fn accounts_of_every_age() {
         ("otp", b"cmusaslsecretOTP", b"x"),
     ]);
     for name in ["ours", "clear", "scram", "old"] {
-        assert!(db.verify(&user(name), &password("pw")).unwrap(), "{name}");
-        assert!(!db.verify(&user(name), &password("pww")).unwrap(), "{name}");
+        assert!(
+            db.verify(&user(name), &password("pw"), &Toll::default())
+                .unwrap(),
+            "{name}"
+        );
+        assert!(
+            !db.verify(&user(name), &password("pww"), &Toll::default())
+                .unwrap(),
+            "{name}"
+        );
     }
     for name in ["empty", "otp", "nobody", "clear@EXAMPLE.ORG"] {
         assert!(db.secrets(&user(name)).unwrap().is_none(), "{name}");
-        assert!(!db.verify(&user(name), &password("pw")).unwrap(), "{name}");
+        assert!(
+            !db.verify(&user(name), &password("pw"), &Toll::default())
+                .unwrap(),
+            "{name}"
+        );
     }
     assert_eq!(
         db.secrets(&user("broken")).unwrap_err().to_string(),
@@ -58,29 +70,114 @@ fn accounts_of_every_age() {
     );
 }
 
-/// A wrong password costs the same for every account and for none, so that time tells
-/// nobody which accounts there are.
-#[test]
-fn a_wrong_password_costs_as_many_hashes_for_nobody() {
+/// A store with an account of each kind that costs something else to check.
+fn of_all_kinds() -> SaslDb<MemoryMap> {
     let salts = Salts::random().unwrap();
-    let ours = Secrets::derive(&user("ours"), &password("pw"), &Recipe::default(), &salts).unwrap();
-    let scram = Secrets::derive_scram(&password("pw"), &Recipe::default(), &salts);
-    let auth = scram.to_auth_password().unwrap();
-    let db = db(&[
+    let derive = |name| Secrets::derive(&user(name), &password("pw"), &Recipe::default(), &salts);
+    let ours = derive("ours").unwrap();
+    let only = |iterations, sha1: bool| {
+        let recipe = Recipe {
+            iterations,
+            ..Recipe::default()
+        };
+        let mut both = Secrets::derive_scram(&password("pw"), &recipe, &salts);
+        match sha1 {
+            true => both.scram_sha256 = None,
+            false => both.scram_sha1 = None,
+        }
+        both.to_auth_password().unwrap()
+    };
+    let cram = Secrets {
+        cram_md5: ours.cram_md5.clone(),
+        ..Secrets::default()
+    };
+    let digest = Secrets {
+        digest_md5: ours.digest_md5.clone(),
+        ..Secrets::default()
+    };
+    // Another program's: 32 MiB, three passes.
+    let costly = b"{ARGON2ID}$argon2id$v=19$m=32768,t=3,p=1$c2FsdHNhbHRzYWx0c2FsdA$\
+        kJa3764BDCbRaqsA6kPR946Pw83dbuP/beG+9z5NRwk";
+    db(&[
         ("ours", HASHED_PASSWORD, ours.to_text().expose()),
         ("clear", USER_PASSWORD, b"pw"),
-        ("scram", AUTH_PASSWORD, auth.expose()),
+        ("sha-1", AUTH_PASSWORD, only(4096, true).expose()),
+        ("sha-256", AUTH_PASSWORD, only(4096, false).expose()),
+        ("stretched", AUTH_PASSWORD, only(20_000, false).expose()),
+        ("cram", HASHED_PASSWORD, cram.to_text().expose()),
+        ("digest", HASHED_PASSWORD, digest.to_text().expose()),
+        ("costly", HASHED_PASSWORD, costly),
         ("empty", USER_PASSWORD, b""),
-    ]);
-    let computed = || crate::sasl::secret::argon2id_computed();
-    // SASLprep changes the second, which is then tried both ways.
-    for (wrong, want) in [("wrong", 1), ("wro\u{aa}ng", 2)] {
-        for name in ["ours", "clear", "scram", "empty", "nobody"] {
-            let before = computed();
-            assert!(!db.verify(&user(name), &password(wrong)).unwrap(), "{name}");
-            assert_eq!(computed() - before, want, "{name}, {wrong}");
+    ])
+}
+
+/// What a wrong password costs for each account, and for none.
+fn prices(db: &SaslDb<MemoryMap>, wrong: &str, toll: &Toll) -> Vec<(&'static str, [u64; 3])> {
+    let all = [
+        "ours",
+        "clear",
+        "sha-1",
+        "sha-256",
+        "stretched",
+        "cram",
+        "digest",
+        "costly",
+        "empty",
+        "nobody",
+    ];
+    let price = |name| {
+        let before = crate::sasl::secret::computed();
+        let fits = db.verify(&user(name), &password(wrong), toll);
+        assert!(!fits.unwrap(), "{name}");
+        let after = crate::sasl::secret::computed();
+        (name, std::array::from_fn(|at| after[at] - before[at]))
+    };
+    all.map(price).into()
+}
+
+/// Time must tell nobody which accounts there are.
+#[test]
+fn a_wrong_password_costs_the_same_for_every_account_and_for_none() {
+    let db = of_all_kinds();
+    let toll = Toll::default();
+    db.survey(&toll);
+    let whole: u64 = 3 * 32_768;
+    // SASLprep changes the second, which argon2id then tries both ways.
+    for (wrong, times) in [("wrong", 1), ("wro\u{aa}ng", 2)] {
+        for (name, price) in prices(&db, wrong, &toll) {
+            // A hash of another price leaves less than a block for each pass.
+            let off = (whole * times).abs_diff(price[0]);
+            assert!(off <= 4 * times, "{name}: {off} off");
+            assert_eq!(price[1..], [4096, 20_000], "{name}, {wrong}");
         }
     }
+}
+
+/// What nobody has costs nobody anything, and what was met is paid by all from then on.
+#[test]
+fn the_price_is_learned() {
+    let toll = Toll::default();
+    let db = of_all_kinds();
+    let price = |name: &str| {
+        let all = prices(&db, "wrong", &Toll::default());
+        all.into_iter().find(|(of, _)| *of == name).unwrap().1
+    };
+    let one = |name: &str| {
+        let before = crate::sasl::secret::computed();
+        let _ = db.verify(&user(name), &password("wrong"), &toll).unwrap();
+        let after = crate::sasl::secret::computed();
+        [
+            after[0] - before[0],
+            after[1] - before[1],
+            after[2] - before[2],
+        ]
+    };
+    assert_eq!(one("nobody"), [2 * 19_456, 0, 0]);
+    assert_eq!(one("ours"), [2 * 19_456, 0, 0]);
+    assert_eq!(one("sha-256"), [2 * 19_456, 0, 4096]);
+    assert_eq!(one("nobody"), [2 * 19_456, 0, 4096]);
+    assert_eq!(one("ours"), [2 * 19_456, 0, 4096]);
+    assert_eq!(price("ours")[1..], [0, 0]);
 }
 
 #[test]

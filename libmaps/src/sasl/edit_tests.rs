@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
-use crate::sasl::secret::Argon2id;
+use crate::sasl::secret::{Argon2id, Toll};
 
 fn user(text: &str) -> UserId {
     UserId::resolve(text.as_bytes(), b"example.org").unwrap()
@@ -45,7 +45,7 @@ fn set_change_and_remove() {
         edit.publish().unwrap();
         let db = SaslDb::open(&path).unwrap();
         let right = Password::new(password.into()).unwrap();
-        assert!(db.verify(&user("alice"), &right).unwrap());
+        assert!(db.verify(&user("alice"), &right, &Toll::default()).unwrap());
         assert_eq!(listed(&path), ["alice@example.org hashedPassword"]);
         assert!(!holds(&path, "tanstaaf"));
     }
@@ -93,7 +93,7 @@ fn empty_files_links_and_modes() {
             &NewAccount {
                 user: user("alice"),
                 secrets: Secrets {
-                    argon2id: Some(Argon2id::dummy()),
+                    argon2id: Some(Argon2id::derive(b"x", b"saltsaltsaltsalt").unwrap()),
                     ..Secrets::default()
                 },
             },
@@ -154,7 +154,7 @@ fn a_store_of_the_first_format_is_read_and_written() {
     let opens = |name: &str, password: &str| {
         let password = Password::new(password.into()).unwrap();
         let db = SaslDb::open(&path).unwrap();
-        db.verify(&user(name), &password).unwrap()
+        db.verify(&user(name), &password, &Toll::default()).unwrap()
     };
     assert!(opens("alice", "secret"));
     assert!(opens("bob", "kept"));
@@ -200,7 +200,10 @@ fn the_first_write_hashes_what_cyrus_sasl_kept() {
                 .chars()
                 .map(|c| u8::try_from(u32::from(c)).unwrap());
             let right = Password::new(octets.collect()).unwrap();
-            assert!(db.verify(&user, &right).unwrap(), "{user}");
+            assert!(
+                db.verify(&user, &right, &Toll::default()).unwrap(),
+                "{user}"
+            );
             assert!(!holds(&path, &format!("userPassword{password}")));
         }
         assert!(listed(&path).iter().all(|l| l.ends_with("hashedPassword")));

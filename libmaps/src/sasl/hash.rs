@@ -17,6 +17,13 @@ pub enum ScramHash {
     Sha256,
 }
 
+#[cfg(test)]
+thread_local! {
+    /// The iterations that this thread has done: what a login costs, without a clock.
+    pub(crate) static STRETCHED: std::cell::RefCell<std::collections::BTreeMap<ScramHash, u64>> =
+        const { std::cell::RefCell::new(std::collections::BTreeMap::new()) };
+}
+
 impl ScramHash {
     /// Octets of a digest.
     #[must_use]
@@ -62,6 +69,8 @@ impl ScramHash {
 
     /// `Hi(password, salt, iterations)`: PBKDF2 with a single block of output.
     pub(crate) fn stretch(self, password: &[u8], salt: &[u8], iterations: u32) -> Key {
+        #[cfg(test)]
+        STRETCHED.with_borrow_mut(|sums| *sums.entry(self).or_default() += u64::from(iterations));
         match self {
             ScramHash::Sha1 => hi(&keyed::<Sha1>(password), salt, iterations),
             ScramHash::Sha256 => hi(&keyed::<Sha256>(password), salt, iterations),

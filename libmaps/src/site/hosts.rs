@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::opening;
 use crate::site::model::Site;
 
 /// A hosts file: names and addresses that are known without DNS.
@@ -184,7 +185,7 @@ impl ServiceSwitch {
         let Some(path) = site.options.files.service_switch.as_deref() else {
             return Ok(ServiceSwitch::default());
         };
-        match std::fs::read(site.below(path)) {
+        match opening::read(&site.below(path)) {
             Ok(text) => Ok(ServiceSwitch::parse(&text)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(ServiceSwitch::default()),
             Err(error) => Err(error),
@@ -210,8 +211,8 @@ fn service(word: &str) -> Service {
 pub(super) fn read_or_system(root: Option<&Path>, path: &Path) -> io::Result<Vec<u8>> {
     let below = super::model::below(root, path);
     let missing = |error: &io::Error| error.kind() == io::ErrorKind::NotFound;
-    match std::fs::read(&below) {
-        Err(error) if missing(&error) && root.is_some() => match std::fs::read(path) {
+    match opening::read(&below) {
+        Err(error) if missing(&error) && root.is_some() => match opening::read(path) {
             Err(error) if missing(&error) => Ok(Vec::new()),
             other => other,
         },

@@ -1,8 +1,9 @@
 //! Finding and reading the configuration.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+
+use crate::opening;
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::machine::Machine;
@@ -73,7 +74,7 @@ pub fn load(root: Option<&Path>, file: Option<&Path>) -> Result<Loaded, SiteErro
 /// Reads a regular file of a size that a configuration can have.
 pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     // The kind is asked before opening, as opening a FIFO would wait for a writer.
-    if !std::fs::metadata(path)?.is_file() {
+    if !opening::metadata(path)?.is_file() {
         return Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "not a regular file",
@@ -81,7 +82,9 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
     }
     let mut text = Vec::new();
     let limit = mc::FILE_OCTETS;
-    File::open(path)?.take(limit + 1).read_to_end(&mut text)?;
+    opening::file(path)?
+        .take(limit + 1)
+        .read_to_end(&mut text)?;
     if text.len() as u64 > limit {
         return Err(io::Error::new(
             io::ErrorKind::InvalidData,

@@ -4,6 +4,8 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 
+use crate::opening;
+
 use super::hosts::{Hosts, read_or_system};
 use super::model::below;
 
@@ -25,7 +27,7 @@ impl Machine {
         let hosts = Hosts::parse(&read_or_system(root, Path::new("/etc/hosts"))?);
         let (name, mut addresses) = match root {
             Some(_) => {
-                let text = match std::fs::read(below(root, Path::new("/etc/hostname"))) {
+                let text = match opening::read(&below(root, Path::new("/etc/hostname"))) {
                     Ok(text) => text,
                     Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
                     Err(error) => return Err(error),

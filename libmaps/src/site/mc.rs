@@ -277,7 +277,7 @@ impl Reader {
         }
         let path = format!("/usr/share/sendmail/cf/domain/{name}.m4");
         self.aside(&format!("sinclude(`{path}')"))?;
-        if !self.site.below(Path::new(&path)).exists() {
+        if crate::opening::metadata(&self.site.below(Path::new(&path))).is_err() {
             let text =
                 format!("DOMAIN({name}) needs {path}, which is not there; it may change anything");
             self.m4.report_at(place, Severity::Error, text);

@@ -5,6 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+use crate::opening;
 use crate::site::model::{Site, below};
 
 /// A line of `/etc/passwd`.
@@ -153,7 +154,7 @@ impl PasswdFile {
 impl<T> Watched<T> {
     fn open(path: PathBuf, parse: fn(&[u8]) -> T) -> io::Result<Self> {
         let seen = Seen::of(&path)?;
-        let read = Arc::new(parse(&std::fs::read(&path)?));
+        let read = Arc::new(parse(&opening::read(&path)?));
         Ok(Watched {
             path,
             parse,
@@ -166,7 +167,7 @@ impl<T> Watched<T> {
         let seen = Seen::of(&self.path)?;
         let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
         if read.0 != seen {
-            *read = (seen, Arc::new((self.parse)(&std::fs::read(&self.path)?)));
+            *read = (seen, Arc::new((self.parse)(&opening::read(&self.path)?)));
         }
         Ok(Arc::clone(&read.1))
     }
@@ -175,7 +176,7 @@ impl<T> Watched<T> {
 impl Seen {
     fn of(path: &Path) -> io::Result<Self> {
         use std::os::unix::fs::MetadataExt;
-        let metadata = std::fs::metadata(path)?;
+        let metadata = opening::metadata(path)?;
         Ok(Seen {
             device: metadata.dev(),
             inode: metadata.ino(),

@@ -28,12 +28,12 @@ pub use sled::SledMap;
 pub use sniff::{Format, SNIFF_OCTETS, sniff};
 pub use socketmap::SocketMap;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::Path;
 
 pub use crate::map::Sink;
 use crate::map::{Map, MapClass, MapName, StoreError};
+use crate::opening;
 
 /// An open map of a known kind.
 #[derive(Debug)]
@@ -169,11 +169,7 @@ pub fn open_file(file: File, path: &Path, name: MapName) -> Result<Opened, Store
 /// [`StoreError::Missing`], [`StoreError::Unsafe`] for what is no regular file, and the
 /// system's own errors.
 pub fn open_for_reading(path: &Path) -> Result<File, StoreError> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NONBLOCK)
-        .open(path)
-        .map_err(|e| StoreError::io(path, "open", e))?;
+    let file = opening::file(path).map_err(|e| StoreError::io(path, "open", e))?;
     let metadata =
         disk::patiently(|| file.metadata()).map_err(|e| StoreError::io(path, "stat", e))?;
     let folder_map = cfg!(feature = "sled") && metadata.is_dir();

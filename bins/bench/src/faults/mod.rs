@@ -82,6 +82,9 @@ pub(crate) fn run(args: &Args) -> io::Result<()> {
         Some(folder) => tempfile::tempdir_in(folder)?,
         None => tempfile::tempdir()?,
     };
+    // Servers in it are other users.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(scratch.path(), open)?;
     let programs = match &args.programs {
         Some(programs) => programs.canonicalize()?,
         None => std::env::current_exe()?

@@ -11,6 +11,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -37,9 +38,10 @@ pub struct Ran {
 
 impl Host {
     pub fn new() -> Self {
-        Host {
-            dir: tempfile::tempdir().unwrap(),
-        }
+        let dir = tempfile::tempdir().unwrap();
+        // A mail server on it is another user.
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        Host { dir }
     }
 
     pub fn path(&self, name: &str) -> PathBuf {
@@ -52,7 +54,6 @@ impl Host {
 
     /// A file with mode 0600.
     pub fn write_secret(&self, name: &str, text: &str) {
-        use std::os::unix::fs::PermissionsExt;
         self.write(name, text);
         fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
     }

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use libmaps::map::Map;
 use libmaps::sasl::key::UserIdError;
+use libmaps::sasl::secret::Toll;
 use libmaps::sasl::{Password, SaslDb, SaslDbError, UserId};
 use libmaps::store::shared::Connection;
 
@@ -24,6 +25,8 @@ pub struct SasldbChecker {
     host: Vec<u8>,
     watch: Watch,
     accounts: Option<SaslDb<Box<dyn Map>>>,
+    /// What a "no" costs.
+    toll: Arc<Toll>,
     log: Arc<Log>,
 }
 
@@ -46,6 +49,7 @@ impl SasldbChecker {
             host: host.to_owned(),
             watch: Watch::new(path.to_owned()),
             accounts: None,
+            toll: Arc::default(),
             log,
         }
     }
@@ -54,7 +58,10 @@ impl SasldbChecker {
         let changed = self.watch.changed();
         if changed || self.accounts.is_none() {
             match SaslDb::open(&self.path) {
-                Ok(accounts) => self.accounts = Some(accounts),
+                Ok(accounts) => {
+                    accounts.survey(&self.toll);
+                    self.accounts = Some(accounts);
+                }
                 Err(error) => self.log.error(format!("sasldb: {error}")),
             }
         }
@@ -64,6 +71,7 @@ impl SasldbChecker {
     fn verify(&mut self, request: &Request) -> Result<bool, Broken> {
         let realms = self.realms(&request.realm);
         let password = Password::new(request.password.to_vec()).map_err(|_| Broken::Password)?;
+        let toll = Arc::clone(&self.toll);
         let Some(accounts) = self.accounts() else {
             return Ok(false);
         };
@@ -78,7 +86,7 @@ impl SasldbChecker {
         }
         // One verification whether there is such a user or not: the time tells nothing.
         match user {
-            Some(user) => Ok(accounts.verify(&user, &password)?),
+            Some(user) => Ok(accounts.verify(&user, &password, &toll)?),
             None => Ok(false),
         }
     }

@@ -3,7 +3,9 @@
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Most octets of what it says, on either output.
@@ -24,33 +26,76 @@ pub(super) struct Ended {
     pub(super) err: Vec<u8>,
 }
 
-/// Runs it without input.
+/// Where its standard output goes.
+#[derive(Debug)]
+pub(super) enum Said {
+    /// It is kept.
+    Kept,
+    /// Into this file.
+    Into(OwnedFd),
+}
+
+/// Programs that did not end when they were killed, which hang in the kernel, and what each is
+/// about: nobody else hangs there for the same thing, and each is waited for at last.
+static LEFT: Mutex<Vec<(PathBuf, Child)>> = Mutex::new(Vec::new());
+
+/// Runs it without input. It is about this path.
 ///
 /// # Errors
-/// When it can't be run, and [`io::ErrorKind::TimedOut`] when it is not done in time; then it
-/// is killed.
-pub(super) fn run(mut command: Command, patience: Duration) -> io::Result<Ended> {
+/// When it can't be run, and [`io::ErrorKind::TimedOut`] when it is not done in time, or one
+/// before it still hangs there; then it is killed.
+pub(super) fn run(
+    mut command: Command,
+    about: &Path,
+    patience: Duration,
+    said: Said,
+) -> io::Result<Ended> {
+    if still_hangs(about) {
+        return Err(silent());
+    }
     let until = Instant::now() + patience;
     // Sockets, because they have a time-out.
-    let (out, its_out) = UnixStream::pair()?;
     let (err, its_err) = UnixStream::pair()?;
-    command
-        .stdin(Stdio::null())
-        .stdout(OwnedFd::from(its_out))
-        .stderr(OwnedFd::from(its_err));
+    command.stdin(Stdio::null()).stderr(OwnedFd::from(its_err));
+    let out = match said {
+        Said::Kept => {
+            let (out, its_out) = UnixStream::pair()?;
+            command.stdout(OwnedFd::from(its_out));
+            Some(out)
+        }
+        Said::Into(file) => {
+            command.stdout(file);
+            None
+        }
+    };
     let mut child = command.spawn()?;
     // It holds our copies of the other ends.
     drop(command);
-    let said = read(&out, until).and_then(|out| Ok((out, read(&err, until)?)));
-    let done = said.and_then(|(out, err)| Ok((out, err, ending(&mut child, until)?)));
-    match done {
-        Ok((out, err, code)) => Ok(Ended { code, out, err }),
-        Err(error) => {
-            let _ = child.kill();
-            let _ = ending(&mut child, Instant::now() + GRACE);
-            Err(error)
+    let done = || -> io::Result<Ended> {
+        let out = out.map_or(Ok(Vec::new()), |out| read(&out, until))?;
+        let err = read(&err, until)?;
+        let code = ending(&mut child, until)?;
+        Ok(Ended { code, out, err })
+    };
+    let done = done();
+    if done.is_err() {
+        let _ = child.kill();
+        if ending(&mut child, Instant::now() + GRACE).is_err() {
+            left().push((about.into(), child));
         }
     }
+    done
+}
+
+/// Whether one that is about this path has not ended yet. Those that have are forgotten.
+fn still_hangs(about: &Path) -> bool {
+    let mut left = left();
+    left.retain_mut(|(_, child)| !matches!(child.try_wait(), Ok(Some(_))));
+    left.iter().any(|(path, _)| path == about)
+}
+
+fn left() -> MutexGuard<'static, Vec<(PathBuf, Child)>> {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All of it, to its end.
@@ -100,7 +145,7 @@ mod tests {
     fn sh(script: &str, patience: Duration) -> io::Result<Ended> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        run(command, patience)
+        run(command, Path::new(script), patience, Said::Kept)
     }
 
     #[test]
@@ -120,5 +165,39 @@ mod tests {
             let error = sh(script, Duration::from_millis(50)).unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::TimedOut, "{script}");
         }
+    }
+
+    #[test]
+    fn where_one_hangs_no_other_is_sent() {
+        let about = Path::new("/a/home/that/hangs");
+        let child = Command::new("/bin/sleep").arg("3000").spawn().unwrap();
+        let id = rustix::process::Pid::from_child(&child);
+        left().push((about.into(), child));
+        let run = || {
+            let patience = Duration::from_secs(60);
+            run(Command::new("/bin/true"), about, patience, Said::Kept)
+        };
+        assert_eq!(run().unwrap_err().kind(), io::ErrorKind::TimedOut);
+        rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+        // It has ended as soon as it is gone.
+        while still_hangs(about) {
+            std::thread::yield_now();
+        }
+        assert_eq!(run().unwrap().code, Some(0));
+    }
+
+    #[test]
+    fn what_it_says_goes_into_a_file() {
+        let (mut read, write) = std::io::pipe().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "echo said; echo told >&2"]);
+        let patience = Duration::from_secs(60);
+        let ended = run(command, Path::new("x"), patience, Said::Into(write.into())).unwrap();
+        let mut text = String::new();
+        read.read_to_string(&mut text).unwrap();
+        assert_eq!(
+            (text.as_str(), ended.err.as_slice()),
+            ("said\n", &b"told\n"[..])
+        );
     }
 }

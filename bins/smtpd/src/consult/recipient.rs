@@ -14,6 +14,7 @@ use libmaps::table::aliases::AliasTable;
 use libmaps::table::verdict::Refusal;
 use tokio::sync::Semaphore;
 
+use crate::aside::aside;
 use crate::deliver::include_file::ServerIncludes;
 use crate::queue::{KeptName, Octets};
 use crate::session::{Answer, Fate, Path, shown};
@@ -250,7 +251,7 @@ impl Consultant {
                 users: &world.users,
                 includes: &ServerIncludes { site: &world.site },
             };
-            expander.expand(text)
+            aside(|| expander.expand(text))
         })
         .await;
         expanded
@@ -305,6 +306,11 @@ impl Consultant {
             Ok(expansion) => expansion,
             Err(error) => return lookup_failed(&error),
         };
+        aside(|| self.expanded(text, &expansion))
+    }
+
+    /// The members of a list, one a line.
+    fn expanded(&self, text: &[u8], expansion: &Expansion) -> Reply {
         let mut lines = BTreeSet::new();
         for recipient in &expansion.recipients {
             match &recipient.state {

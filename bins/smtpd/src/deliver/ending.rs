@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use libmaps::opening;
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::batch::Account;
@@ -100,14 +101,13 @@ async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) {
         Front::mailbox(&envelope.sender.shown(), now_unix()),
     );
     let text = world.queue.text(&envelope.id);
+    // Root's file, unless the site says as whom we run.
+    let run_as = match world.site.options.files.run_as_user.trim() {
+        "" => RunAs { uid: 0, gid: 0 },
+        _ => RunAs::ourselves(),
+    };
     let saved = tokio::task::spawn_blocking(move || match text {
-        Ok(text) => by_helper(
-            RunAs::ourselves(),
-            &["append", "fcntl"],
-            &path,
-            text,
-            &front,
-        ),
+        Ok(text) => by_helper(run_as, &["append", "fcntl"], &path, text, &front),
         Err(error) => Outcome::deferred(error.to_string()),
     });
     let outcome = saved.await.map_err(|error| error.to_string());
@@ -433,7 +433,7 @@ fn error_header(world: &World) -> String {
     let text = if option.starts_with('/') {
         let path = world.site.below(std::path::Path::new(option));
         let mut text = Vec::new();
-        let read = std::fs::File::open(path).and_then(|file| {
+        let read = opening::file(&path).and_then(|file| {
             io::Read::read_to_end(&mut io::Read::take(file, MAX_OCTETS), &mut text)
         });
         // A text that is not there is no reason to keep a sender waiting.

@@ -10,6 +10,7 @@ use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
 
+use crate::aside::aside;
 use crate::consult::{Certainty, facts_of, with_names};
 use crate::log::Level;
 use crate::maps::Snapshot;
@@ -67,28 +68,14 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
                     let text = format!("to=<{shown}>, stat=a list without members: nobody gets it");
                     world.log.about(Level::Warning, &envelope.id, &text);
                 }
-                let failures = failures(&expansion);
-                add_targets(envelope, &mut known, at, &expansion, &Via::default());
-                if failures.iter().any(Failure::is_temporary) {
+                let taken = aside(|| take(world, envelope, &mut known, at, &expansion));
+                let Some((expanded, becomes)) = taken else {
                     continue;
-                }
-                if is_list(&expansion, &failures) {
+                };
+                if becomes == Becomes::Several {
                     several.push(at);
                 }
-                match (failures.as_slice(), expansion.deliver().is_empty()) {
-                    // The recipient himself.
-                    ([only], true) => only.expanded(),
-                    _ => {
-                        for failure in &failures {
-                            let Failure { status, text, .. } = failure;
-                            let (who, why) = text.split_once("... ").unwrap_or((text, text));
-                            let line = format!("to={who}, dsn={status}, stat={why}");
-                            world.log.about(Level::Info, &envelope.id, &line);
-                        }
-                        add_failures(envelope, at, &expansion, &failures, &Via::default());
-                        Expanded::Yes
-                    }
-                }
+                expanded
             }
             Err(error) => {
                 let shown = String::from_utf8_lossy(&address);
@@ -128,6 +115,48 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
 /// the moment in which it is written anew.
 fn is_nobody(expansion: &Expansion) -> bool {
     expansion.deliver().is_empty() && failures(expansion).is_empty()
+}
+
+/// What an address became.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Becomes {
+    One,
+    /// Several, or a list with an owner.
+    Several,
+}
+
+/// Takes what a recipient came to into the envelope; `None` where it must wait.
+fn take(
+    world: &World,
+    envelope: &mut Envelope,
+    known: &mut HashSet<Key>,
+    at: usize,
+    expansion: &Expansion,
+) -> Option<(Expanded, Becomes)> {
+    let failures = failures(expansion);
+    add_targets(envelope, known, at, expansion, &Via::default());
+    if failures.iter().any(Failure::is_temporary) {
+        return None;
+    }
+    let becomes = match is_list(expansion, &failures) {
+        true => Becomes::Several,
+        false => Becomes::One,
+    };
+    let expanded = match (failures.as_slice(), expansion.deliver().is_empty()) {
+        // The recipient himself.
+        ([only], true) => only.expanded(),
+        _ => {
+            for failure in &failures {
+                let Failure { status, text, .. } = failure;
+                let (who, why) = text.split_once("... ").unwrap_or((text, text));
+                let line = format!("to={who}, dsn={status}, stat={why}");
+                world.log.about(Level::Info, &envelope.id, &line);
+            }
+            add_failures(envelope, at, expansion, &failures, &Via::default());
+            Expanded::Yes
+        }
+    };
+    Some((expanded, becomes))
 }
 
 /// Whether an address became several, or a list with an owner.
@@ -201,10 +230,11 @@ pub(super) async fn expansion(
             users: &world.users,
             includes: &ServerIncludes { site: &world.site },
         };
-        match what {
+        // A list of 100,000 takes a while, and sessions are not to wait for it.
+        aside(|| match what {
             What::Recipient(address, _) => expander.expand(&in_brackets(address)),
             What::List(list, user) => expander.expand_for(user, list),
-        }
+        })
     })
     .await;
     // Members of a list don't wait for one whose name servers are down, and FallbackMXhost is

@@ -1,15 +1,21 @@
-//! `:include:` files, which may stand anywhere: the agent opens what the server can't.
+//! `:include:` files, which may stand anywhere, on a server that is down or in a file system of a
+//! user's own making: the agent has them read, by a process that may hang.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, Read as _, Write};
 use std::path::Path;
 
-use libmaps::policy::expand::include::{Include, Includes, SiteIncludes};
+use libmaps::policy::expand::include::{
+    Facts, Include, Includes, MAX_INCLUDE_OCTETS, Readers, SiteIncludes, copy_whole, find_regular,
+    reopen,
+};
 use libmaps::site::Site;
+use serde::{Deserialize, Serialize};
 
-use crate::agent;
+use crate::agent::{self, Found};
 use crate::aside::aside;
 
-/// Includes below the root folder of a site, as a confined server reads them.
+/// Includes below the root folder of a site, as the server reads them.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ServerIncludes<'a> {
     /// The site.
@@ -17,27 +23,86 @@ pub(crate) struct ServerIncludes<'a> {
 }
 
 impl Includes for ServerIncludes<'_> {
-    fn read(&self, path: &Path) -> io::Result<Include> {
-        aside(|| self.read_now(path))
+    fn read(&self, path: &Path, list_owner: Option<u32>) -> io::Result<Include> {
+        aside(|| match agent::running() {
+            Some(agent) => {
+                let path = self.site.below(path);
+                let (found, file) = agent.read_include(&path, list_owner)?;
+                included(found, file)
+            }
+            None => SiteIncludes { site: self.site }.read(path, list_owner),
+        })
     }
 }
 
-impl ServerIncludes<'_> {
-    fn read_now(&self, path: &Path) -> io::Result<Include> {
-        let read = SiteIncludes { site: self.site }.read(path);
-        match (read, agent::running()) {
-            (Err(error), Some(agent)) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let path = self.site.below(path);
-                let opened =
-                    agent
-                        .open_include(&path)
-                        .map_err(|error| match error.raw_os_error() {
-                            Some(libc::ELOOP) => io::Error::other("Symbolic links not allowed"),
-                            _ => error,
-                        });
-                Include::of(opened?, &path)
-            }
-            (read, _) => read,
-        }
+fn included(found: Found, file: File) -> io::Result<Include> {
+    let facts = Facts {
+        uid: found.uid,
+        mode: found.mode,
+        readers: match found.everybody {
+            true => Readers::Everybody,
+            false => Readers::Some,
+        },
+    };
+    let mut text = Vec::new();
+    file.take(MAX_INCLUDE_OCTETS).read_to_end(&mut text)?;
+    Ok(Include::new(text, &facts))
+}
+
+/// What became of a list that was to be read, as the process that read it says.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Read {
+    /// All of it was copied.
+    Whole(Found),
+    /// The system's error, by number.
+    Errno(i32),
+    /// It is no file to be read.
+    Refused(String),
+    /// It can't be read now.
+    Later(String),
+}
+
+/// Reads a list into a file.
+pub(crate) fn read_into(path: &Path, out: &mut impl Write) -> Read {
+    let mut read = || -> io::Result<Facts> {
+        let seen = find_regular(path)?;
+        let facts = Facts::of(&seen)?;
+        copy_whole(reopen(&seen)?, out)?;
+        out.flush()?;
+        Ok(facts)
+    };
+    match read() {
+        Ok(facts) => Read::Whole(Found {
+            uid: facts.uid,
+            mode: facts.mode,
+            everybody: facts.readers == Readers::Everybody,
+        }),
+        Err(error) => match error.raw_os_error() {
+            Some(number) => Read::Errno(number),
+            None if error.kind() == io::ErrorKind::WouldBlock => Read::Later(error.to_string()),
+            None => Read::Refused(error.to_string()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_read_is_copied_with_what_is_known_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let list = dir.path().join("list");
+        std::fs::write(&list, "joe\n").unwrap();
+        let mut text = Vec::new();
+        let Read::Whole(found) = read_into(&list, &mut text) else {
+            panic!("not read");
+        };
+        assert_eq!(text, b"joe\n");
+        assert_eq!(found.uid, rustix::process::geteuid().as_raw());
+        let none = read_into(&dir.path().join("none"), &mut text);
+        assert_eq!(none, Read::Errno(libc::ENOENT));
+        let folder = read_into(dir.path(), &mut text);
+        assert_eq!(folder, Read::Refused("Regular files only".into()));
     }
 }

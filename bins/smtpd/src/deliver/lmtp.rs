@@ -5,6 +5,8 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
 
+use libmaps::opening;
+
 use super::outcome::Outcome;
 
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -20,9 +22,8 @@ pub(super) struct Letter<'a> {
 /// Hands it to the server that listens at `path`. This blocks.
 pub(super) fn by_socket(path: &Path, letter: &Letter<'_>, text: impl Read) -> Outcome {
     let connect = || -> io::Result<(UnixStream, UnixStream)> {
-        let stream = UnixStream::connect(path)?;
+        let stream = opening::socket(path, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        stream.set_write_timeout(Some(PATIENCE))?;
         Ok((stream.try_clone()?, stream))
     };
     match connect() {

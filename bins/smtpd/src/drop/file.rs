@@ -15,6 +15,8 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
+use libmaps::opening;
+
 use super::DropId;
 use super::submission::{Submission, SubmissionFault};
 
@@ -198,6 +200,12 @@ pub fn open(path: &Path) -> Result<Dropped, DropFault> {
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path);
+    let opened = match opened {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            opening::file_by_opener(path)
+        }
+        opened => opened,
+    };
     let file = opened.map_err(|e| match e.raw_os_error() {
         Some(libc::ELOOP | libc::ENXIO) => DropFault::Kind,
         _ => DropFault::Io(e),

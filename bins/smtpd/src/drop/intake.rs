@@ -23,7 +23,8 @@ use super::file::DropFault;
 use super::take::take;
 use super::{DropId, Submit, is_unfinished};
 use crate::log::Level;
-use crate::privilege;
+use crate::privilege::hand_over::{self, DROP_FOLDER_MODE};
+use crate::privilege::{self, Becoming};
 use crate::server::current;
 use crate::world::World;
 
@@ -45,11 +46,17 @@ const BATCH: usize = 32;
 const OWNER: &str = "smmsp:smmsp";
 
 /// Makes the drop folder if it is not there: mode 0770, of smmsp where there is such a
-/// user and we are root. Must run before rights are given up.
-pub fn prepare(site: &Site) {
+/// user and we are root, so that the server which becomes another can take what is dropped.
+/// Must run before rights are given up; the folder.
+pub fn prepare(site: &Site, becoming: Option<&Becoming>) -> PathBuf {
     let folder = Submit::of(site).folder_of(site);
+    let heir = becoming.map(Becoming::heir);
     if folder.exists() {
-        return;
+        if let Some(becoming) = becoming.filter(|becoming| becoming.is_ours()) {
+            // One that can't be given is reported by the watch.
+            let _ = hand_over::drop_folder(&folder, becoming.heir());
+        }
+        return folder;
     }
     // The folders above it are passed through by every user.
     let parent = folder.parent().unwrap_or(&folder);
@@ -57,17 +64,19 @@ pub fn prepare(site: &Site) {
         .recursive(true)
         .mode(0o755)
         .create(parent);
-    let made = fs::DirBuilder::new().mode(0o770).create(&folder);
+    let made = fs::DirBuilder::new().mode(DROP_FOLDER_MODE).create(&folder);
     if made.is_ok() {
         // Whatever our umask. A folder that can't be made is reported by the watch.
-        let _ = fs::set_permissions(&folder, fs::Permissions::from_mode(0o770));
-        let owner = privilege::ids_of(site, OWNER);
-        let server = privilege::ids_of(site, site.options.files.run_as_user.trim());
-        if let Ok((owner, group)) = owner {
-            let owner = server.map_or(owner, |(server, _)| server);
-            let _ = std::os::unix::fs::chown(&folder, Some(owner), Some(group));
+        let mode = fs::Permissions::from_mode(DROP_FOLDER_MODE);
+        let _ = fs::set_permissions(&folder, mode);
+        let smmsp = privilege::ids_of(site, OWNER).ok();
+        let user = heir.map(|heir| heir.uid).or(smmsp.map(|(user, _)| user));
+        let group = smmsp.map(|(_, group)| group).or(heir.map(|heir| heir.gid));
+        if let (Some(user), Some(group)) = (user, group) {
+            let _ = std::os::unix::fs::chown(&folder, Some(user), Some(group));
         }
     }
+    folder
 }
 
 /// Whether files were left for the next look.

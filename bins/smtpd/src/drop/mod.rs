@@ -25,6 +25,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use libmaps::opening;
 use libmaps::site::model::{Class, below};
 use libmaps::site::{Site, load};
 
@@ -65,7 +66,7 @@ impl Submit {
             folder: DEFAULT_FOLDER.into(),
             trusted: Class::default(),
         };
-        if !path.exists() {
+        if opening::metadata(&path).is_err() {
             return default();
         }
         match load::load(root, Some(&path)) {
@@ -180,6 +181,11 @@ fn is_unfinished(name: &OsStr) -> bool {
     name.to_str()
         .and_then(|n| n.split_once('.'))
         .is_some_and(|(id, ending)| ending == UNFINISHED && DropId::parse(id).is_some())
+}
+
+/// Whether this is the name of a dropped file, complete or not.
+pub(crate) fn is_dropped(name: &OsStr) -> bool {
+    is_unfinished(name) || DropId::of_file(name).is_some()
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! Asking Dovecot for a password, by its authentication socket.
 
 use std::io::{Read, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use libmaps::opening;
 use libmaps::sasl::dovecot::{self, Line, Verdict};
 use libmaps::sasl::mechanism::{AccountsError, PasswordChecker, Service};
 use libmaps::sasl::password::{Password, SecretBytes};
-use socket2::{Domain, SockAddr, Socket, Type};
 
 /// Longest wait for an answer. Dovecot itself makes a wrong password wait for two seconds.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -19,15 +18,6 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const MAX_SAID_OCTETS: usize = 65_536;
 /// The number of the only exchange of a connection.
 const NUMBER: u32 = 1;
-
-/// Connects to a server of this machine. The timeout, of writing too, is set first: it bounds
-/// connect(2) while the server's queue is full.
-pub(super) fn connect(path: &Path, patience: Duration) -> std::io::Result<UnixStream> {
-    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-    socket.set_write_timeout(Some(patience))?;
-    socket.connect(&SockAddr::unix(path)?)?;
-    Ok(UnixStream::from(OwnedFd::from(socket)))
-}
 
 /// A client of Dovecot's auth-client socket.
 pub(super) struct Dovecot {
@@ -42,7 +32,7 @@ impl Dovecot {
     fn ask(&self, service: &Service, response: &SecretBytes) -> Result<bool, String> {
         let deadline = Instant::now() + PATIENCE;
         let failed = |e: std::io::Error| e.to_string();
-        let mut stream = connect(&self.path, PATIENCE).map_err(failed)?;
+        let mut stream = opening::socket(&self.path, PATIENCE).map_err(failed)?;
         let mut talk = Vec::new();
         let (major, minor) = dovecot::VERSION;
         let (major, minor) = (major.to_string(), minor.to_string());

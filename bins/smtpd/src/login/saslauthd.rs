@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use libmaps::opening;
 use libmaps::sasl::mechanism::{AccountsError, PasswordChecker, Service};
 use libmaps::sasl::password::Password;
-
-use super::dovecot::connect;
 
 /// Longest wait for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -32,7 +31,7 @@ impl Saslauthd {
     }
 
     fn ask(&self, fields: [&[u8]; 4]) -> std::io::Result<bool> {
-        let mut stream = connect(&self.path, PATIENCE)?;
+        let mut stream = opening::socket(&self.path, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         let mut request = Vec::new();
         for field in fields {
@@ -110,7 +109,7 @@ mod tests {
         let mut waiting = Vec::new();
         // It accepts nothing, and its queue is finite.
         let error = loop {
-            match connect(&path, Duration::from_millis(50)) {
+            match opening::socket(&path, Duration::from_millis(50)) {
                 Ok(stream) => waiting.push(stream),
                 Err(error) => break error,
             }

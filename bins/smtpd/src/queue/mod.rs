@@ -40,6 +40,8 @@ use std::time::Instant;
 use libmaps::store::disk::{Disk, System};
 use tokio::sync::{Notify as Wake, oneshot};
 
+use crate::aside::aside;
+
 use change::Change;
 use index::Index;
 use store::Store;
@@ -185,7 +187,7 @@ impl Queue {
             .map(|(envelope, body)| Change::add(&envelope, body));
         let outcome = std::iter::once_with(|| match envelope.is_finished() {
             true => Ok(Change::Remove(envelope.id.clone())),
-            false => Change::update(envelope),
+            false => aside(|| Change::update(envelope)),
         });
         let settled = match notices.chain(outcome).collect() {
             Ok(changes) => self.change(changes).await,
@@ -220,7 +222,8 @@ impl Queue {
     /// # Errors
     /// When it could not be written.
     pub async fn note_expanded(&self, envelope: &Envelope) -> Result<(), Arc<QueueError>> {
-        self.change(vec![Change::update(envelope)?]).await
+        let change = aside(|| Change::update(envelope))?;
+        self.change(vec![change]).await
     }
 
     /// Makes durable what became of these copies of a message that is being tried. The

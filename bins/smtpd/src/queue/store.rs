@@ -303,13 +303,18 @@ impl Text {
 
 /// Makes the folder of a queue, where it is not there.
 pub(super) fn make_folder(disk: &dyn Disk, path: &Path) -> Result<(), QueueError> {
+    make_with_mode(disk, path, 0o700)
+}
+
+/// The folders above it are passed through by others.
+fn make_with_mode(disk: &dyn Disk, path: &Path, mode: u32) -> Result<(), QueueError> {
     if path.is_dir() {
         return Ok(());
     }
     if let Some(above) = path.parent() {
-        make_folder(disk, above)?;
+        make_with_mode(disk, above, 0o755)?;
     }
-    match disk.create_folder(path, 0o700) {
+    match disk.create_folder(path, mode) {
         Err(source) if !path.is_dir() => Err(QueueError::Io {
             path: path.into(),
             action: "make folder",

@@ -6,12 +6,13 @@
 //! has the same five things on lines of their own, the last two of which may be missing.
 
 use std::fs::OpenOptions;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use libmaps::opening;
 use libmaps::sasl::mechanism::Mechanism;
 use libmaps::sasl::password::Password;
 use libmaps::site::Site;
@@ -209,8 +210,15 @@ fn read_private(path: &Path, forbidden: u32) -> Result<Vec<u8>, String> {
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path)
-        .map_err(|e| e.to_string())?;
+        .open(path);
+    // What only root may read another opens.
+    let file = match file {
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            opening::file_by_opener(path)
+        }
+        file => file,
+    };
+    let file = file.map_err(|e| e.to_string())?;
     let metadata = file.metadata().map_err(|e| e.to_string())?;
     if !metadata.is_file() {
         return Err("not a regular file".into());

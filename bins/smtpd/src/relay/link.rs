@@ -7,6 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libmaps::opening;
 use libmaps::policy::facts;
 use libmaps::site::model::options::Timeouts;
 use rustls::ClientConfig;
@@ -21,6 +22,7 @@ use tokio_rustls::client::TlsStream;
 use super::client::{Action, Client, Failure, Settings, Step};
 use super::data::DataEncoder;
 use super::text::Block;
+use crate::aside::aside;
 use crate::tls::client::{ClientTls, bindings};
 
 /// Octets read at once.
@@ -29,6 +31,8 @@ const READ_OCTETS: usize = 8 * 1024;
 const NO_LIMIT: Duration = Duration::from_secs(3600);
 /// Longest wait for the system's own patience with a connection.
 const CONNECT_LIMIT: Duration = Duration::from_secs(150);
+/// Longest wait for a socket of this machine that only another process may connect to.
+const DENIED_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may take to say why it broke off in the middle of a text.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The least time for the answer to a text: when that comes too late, the message comes twice.
@@ -159,7 +163,17 @@ impl Link {
     /// # Errors
     /// The failure as logs name it.
     pub async fn local(path: &Path, settings: Settings) -> Result<Self, Failure> {
-        match UnixStream::connect(path).await {
+        let connected = match UnixStream::connect(path).await {
+            // Another may connect in our place.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                aside(|| opening::socket(path, DENIED_PATIENCE)).and_then(|stream| {
+                    stream.set_nonblocking(true)?;
+                    UnixStream::from_std(stream)
+                })
+            }
+            connected => connected,
+        };
+        match connected {
             Ok(stream) => Ok(Link::new(Stream::Local(stream), None, settings)),
             Err(error) => Err(connect_failure(&error, &path.display().to_string())),
         }

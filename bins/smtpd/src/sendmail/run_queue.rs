@@ -21,7 +21,7 @@ use super::queue_order::Order;
 use super::scene::read_site;
 use super::submit::say;
 use crate::deliver;
-use crate::drop::intake::{self, Intake};
+use crate::drop::intake::Intake;
 use crate::log::{Log, Target};
 use crate::queue::control::{Line, Request, ask};
 use crate::queue::{Condition, Queue, QueueError, selects};
@@ -130,7 +130,6 @@ pub fn run_once(args: &[OsString]) -> ExitCode {
 
 fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<SysExit, Refusal> {
     let folder = reach::queue(&site);
-    intake::prepare(&site);
     let target = match line.talk {
         Talk::Verbose => Target::Stderr,
         Talk::Quiet => "syslog".parse().unwrap_or(Target::Stderr),
@@ -159,7 +158,7 @@ fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<
     ran
 }
 
-/// RunAsUser and confinement, as the server does it.
+/// Another user and confinement, as the server does it.
 fn give_up(line: &CommandLine, site: &Site, log: &Log) -> Result<(), Refusal> {
     let start = Start {
         root: line.root.clone(),

@@ -10,6 +10,8 @@ use tools::alias_config::reason;
 use super::args::{CommandLine, Refusal};
 use crate::drop::submitter::Submitter;
 use crate::drop::{Submit, intake};
+use crate::privilege::Becoming;
+use crate::server::Confinement;
 
 /// The site as it is for somebody who submits a message.
 pub(super) struct Scene {
@@ -34,7 +36,8 @@ impl Scene {
         let caller = caller.map_err(|e| Refusal::new(SysExit::TempFail, format!("passwd: {e}")))?;
         let folder = Submit::of(&site).folder_of(&site);
         // Root may send before any server has run; for others this does nothing.
-        intake::prepare(&site);
+        let server = Becoming::of(&site, Confinement::Confined).ok().flatten();
+        intake::prepare(&site, server.as_ref());
         Ok(Scene {
             site,
             folder,

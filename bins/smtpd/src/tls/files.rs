@@ -1,10 +1,14 @@
 //! The files of TLS: certificate, key, authorities, revocation lists.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use libmaps::opening;
 use libmaps::site::Site;
+use rustix::fs::{Dir, DirEntry};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -87,12 +91,13 @@ impl Files {
     }
 
     pub(super) fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let metadata = std::fs::metadata(&self.key).map_err(|e| file(&self.key, &e))?;
+        let metadata = opening::metadata(&self.key).map_err(|e| file(&self.key, &e))?;
         let forbidden = if self.forgives_group { 0o007 } else { 0o077 };
         if metadata.mode() & forbidden != 0 {
             return Err(TlsError::ReadableKey(self.key.clone()));
         }
-        PrivateKeyDer::from_pem_file(&self.key).map_err(|e| file(&self.key, &e))
+        let text = opening::file(&self.key).map_err(|e| file(&self.key, &e))?;
+        PrivateKeyDer::from_pem_reader(text).map_err(|e| file(&self.key, &e))
     }
 
     /// The site's authorities.
@@ -117,9 +122,9 @@ impl Files {
         let mut lists = Vec::new();
         let of_folder = self.crl_path.iter().flat_map(|f| hashed(f, 'r'));
         for path in self.crl.iter().cloned().chain(of_folder) {
-            let read: Result<Vec<_>, _> = CertificateRevocationListDer::pem_file_iter(&path)
-                .map_err(|e| file(&path, &e))?
-                .collect();
+            let text = opening::file(&path).map_err(|e| file(&path, &e))?;
+            let read: Result<Vec<_>, _> =
+                CertificateRevocationListDer::pem_reader_iter(text).collect();
             lists.extend(read.map_err(|e| file(&path, &e))?);
         }
         Ok(lists)
@@ -190,7 +195,7 @@ pub(super) struct Seen {
 
 impl Seen {
     fn of(path: &Path) -> Option<Self> {
-        let metadata = std::fs::metadata(path).ok()?;
+        let metadata = opening::metadata(path).ok()?;
         Some(Seen {
             device: metadata.dev(),
             inode: metadata.ino(),
@@ -203,7 +208,9 @@ impl Seen {
 /// The files of a folder that bear the names of OpenSSL's c_rehash (`HASH.0` for
 /// certificates, `HASH.r0` for lists), or end in `.pem`, `.crt` or `.crl`.
 fn hashed(folder: &Path, kind: char) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let entries = opening::file(folder).and_then(|folder| Ok(Dir::new(folder)?));
+    let entries = entries.into_iter().flatten().flatten();
+    let path_of = |entry: DirEntry| folder.join(OsStr::from_bytes(entry.file_name().to_bytes()));
     let fits = |path: &PathBuf| {
         let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
         let digits = |text: &str| !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
@@ -212,19 +219,14 @@ fn hashed(folder: &Path, kind: char) -> Vec<PathBuf> {
             _ => matches!(extension, "pem" | "crt") || digits(extension),
         }
     };
-    let mut all: Vec<PathBuf> = entries
-        .take(MAX_FILES)
-        .map(|e| e.path())
-        .filter(fits)
-        .collect();
+    let mut all: Vec<PathBuf> = entries.take(MAX_FILES).map(path_of).filter(fits).collect();
     all.sort();
     all
 }
 
 pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, TlsError> {
-    let all: Result<Vec<_>, _> = CertificateDer::pem_file_iter(path)
-        .map_err(|e| file(path, &e))?
-        .collect();
+    let text = opening::file(path).map_err(|e| file(path, &e))?;
+    let all: Result<Vec<_>, _> = CertificateDer::pem_reader_iter(text).collect();
     let all = all.map_err(|e| file(path, &e))?;
     if all.is_empty() {
         return Err(file(path, &"no certificate in it"));

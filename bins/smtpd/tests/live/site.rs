@@ -92,6 +92,9 @@ impl Drop for Running {
 }
 
 fn lay_out(site: &Value, root: &Path, dns_port: u16) {
+    // The server becomes another user.
+    let open = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(root, open).unwrap();
     let write = |path: &str, text: &str| {
         let path = root.join(path.trim_start_matches('/'));
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -1,5 +1,6 @@
 //! Where log lines go: standard error, JSON, syslog, the journal.
 
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +10,8 @@ use crate::site::{Server, Site};
 
 fn listen(path: &Path) -> UnixDatagram {
     let socket = UnixDatagram::bind(path).unwrap();
+    // As those of syslogd and of the journal.
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666)).unwrap();
     socket
         .set_read_timeout(Some(Duration::from_secs(20)))
         .unwrap();

@@ -17,10 +17,13 @@ mod saslauthd;
 mod site;
 
 mod departure;
+mod hanging;
 mod howto;
 mod listeners;
 mod logging;
+mod long_lists;
 mod mail;
+mod privilege;
 mod proxy;
 mod run_as;
 mod socket_maps;

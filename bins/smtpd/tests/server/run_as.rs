@@ -223,6 +223,25 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
             ),
             "is not one of user",
         ),
+        // What the configuration does not name.
+        (
+            ask(serde_json::json!({"Open": {"path": "/etc/shadow"}}), b""),
+            "does not name it",
+        ),
+        (
+            ask(
+                serde_json::json!({"Open": {"path": "/etc/mail/../shadow"}}),
+                b"",
+            ),
+            "does not name it",
+        ),
+        (
+            ask(
+                serde_json::json!({"Connect": {"path": "/run/systemd/private"}}),
+                b"",
+            ),
+            "does not name it",
+        ),
     ] {
         let said = reply["Refused"].as_str().unwrap_or_default();
         assert!(said.contains(why), "{reply}");

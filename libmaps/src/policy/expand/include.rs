@@ -1,7 +1,7 @@
 //! `:include:` files: lists of addresses outside of the alias file.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read};
+use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -64,12 +64,13 @@ pub enum Writers {
 
 /// Who reads include files.
 pub trait Includes {
-    /// The whole file. The path is as the alias gives it.
+    /// The whole file. The path is as the alias gives it; `list_owner` is the user, by number,
+    /// in whose list it stands, where that is a user's.
     ///
     /// # Errors
     /// What the system says; a file that is no regular file, a symbolic link, or longer
     /// than [`MAX_INCLUDE_OCTETS`] is an error too.
-    fn read(&self, path: &Path) -> io::Result<Include>;
+    fn read(&self, path: &Path, list_owner: Option<u32>) -> io::Result<Include>;
 }
 
 /// Includes below the root folder of a site.
@@ -80,35 +81,70 @@ pub struct SiteIncludes<'a> {
 }
 
 impl Includes for SiteIncludes<'_> {
-    fn read(&self, path: &Path) -> io::Result<Include> {
-        let path = self.site.below(path);
-        let file = open_regular(&path).map_err(|error| match error.raw_os_error() {
-            Some(libc::ELOOP) => io::Error::other("Symbolic links not allowed"),
-            _ => error,
-        })?;
-        Include::of(file, &path)
+    fn read(&self, path: &Path, _: Option<u32>) -> io::Result<Include> {
+        let seen = find_regular(&self.site.below(path))?;
+        let facts = Facts::of(&seen)?;
+        let mut text = Vec::new();
+        copy_whole(reopen(&seen)?, &mut text)?;
+        Ok(Include::new(text, &facts))
     }
 }
 
-/// Opens a regular file for reading, and nothing else: a link is not followed, and what is
-/// no regular file is not opened, as with some devices that alone does something.
+/// What decides who may have a file read, and what may stand in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The number of the user whose it is.
+    pub uid: u32,
+    /// Its mode: the bits of chmod(2).
+    pub mode: u32,
+    /// Who may read it.
+    pub readers: Readers,
+}
+
+impl Facts {
+    /// Those of an open file, or of one that was found.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn of(file: &File) -> io::Result<Self> {
+        let status = file.metadata()?;
+        Ok(Facts {
+            uid: status.uid(),
+            mode: status.mode() & 0o7777,
+            readers: match is_readable_by_all(file) {
+                true => Readers::Everybody,
+                false => Readers::Some,
+            },
+        })
+    }
+}
+
+/// Finds a regular file, and does not open it yet: with some devices that alone does something.
+/// A link is not followed.
 ///
 /// # Errors
-/// What the system says, ELOOP for a symbolic link.
-pub fn open_regular(path: &Path) -> io::Result<File> {
+/// What the system says, and that it is none.
+pub fn find_regular(path: &Path) -> io::Result<File> {
     let seen = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_PATH | libc::O_NOFOLLOW)
         .open(path)?;
     let status = seen.metadata()?;
     if status.is_symlink() {
-        return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        return Err(io::Error::other("Symbolic links not allowed"));
     }
     if !status.is_file() {
         return Err(io::Error::other("Regular files only"));
     }
-    // The same file, whatever the path leads to by now.
-    let link = link_of(&seen);
+    Ok(seen)
+}
+
+/// Opens for reading what [`find_regular`] found: the same file, whatever the path leads to by now.
+///
+/// # Errors
+/// What the system says.
+pub fn reopen(seen: &File) -> io::Result<File> {
+    let link = link_of(seen);
     let opened = OpenOptions::new()
         .read(true)
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
@@ -126,46 +162,43 @@ fn link_of(file: &File) -> PathBuf {
     format!("/proc/self/fd/{}", file.as_raw_fd()).into()
 }
 
+/// Copies a file of a size that a list may have.
+///
+/// # Errors
+/// What the system says; a file that is longer is an error too.
+pub fn copy_whole(file: File, to: &mut impl Write) -> io::Result<()> {
+    let too_large = || io::Error::from(io::ErrorKind::FileTooLarge);
+    if file.metadata()?.len() > MAX_INCLUDE_OCTETS {
+        return Err(too_large());
+    }
+    match io::copy(&mut file.take(MAX_INCLUDE_OCTETS + 1), to)? {
+        octets if octets > MAX_INCLUDE_OCTETS => Err(too_large()),
+        _ => Ok(()),
+    }
+}
+
 impl Include {
-    /// What is in the file that [`open_regular`] opened at `path`.
-    ///
-    /// # Errors
-    /// As [`Includes::read`].
-    pub fn of(file: File, path: &Path) -> io::Result<Self> {
-        let status = file.metadata()?;
-        if !status.is_file() {
-            return Err(io::Error::other("Regular files only"));
-        }
-        if status.len() > MAX_INCLUDE_OCTETS {
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        let mut text = Vec::new();
-        file.take(MAX_INCLUDE_OCTETS + 1).read_to_end(&mut text)?;
-        if text.len() as u64 > MAX_INCLUDE_OCTETS {
-            return Err(io::Error::from(io::ErrorKind::FileTooLarge));
-        }
-        Ok(Include {
+    /// A file of this text.
+    #[must_use]
+    pub fn new(text: Vec<u8>, facts: &Facts) -> Self {
+        Include {
             text,
-            writers: match status.mode() & 0o022 {
+            writers: match facts.mode & 0o022 {
                 0 => Writers::Owner,
                 _ => Writers::Others,
             },
-            owner: match status.uid() {
+            owner: match facts.uid {
                 uid if uid == 0 || uid == own_uid() => Owner::Site,
                 uid => Owner::User(uid),
             },
-            readers: match status.mode() & 0o004 {
-                0 => Readers::Some,
-                _ => who_enters(path),
-            },
-        })
+            readers: facts.readers,
+        }
     }
 }
 
 /// Whether everybody may read this file, and gets to it through the folders above the place
 /// where it is now.
-#[must_use]
-pub fn is_readable_by_all(file: &File) -> bool {
+fn is_readable_by_all(file: &File) -> bool {
     let open = file
         .metadata()
         .is_ok_and(|status| status.mode() & 0o004 != 0);
@@ -265,7 +298,7 @@ mod tests {
             ..Site::default()
         };
         let includes = SiteIncludes { site: &site };
-        includes.read(Path::new(name)).map_err(|e| words(&e))
+        includes.read(Path::new(name), None).map_err(|e| words(&e))
     }
 
     #[test]
@@ -300,11 +333,11 @@ mod tests {
         mode("shut", 0o700);
         mode("open", 0o755);
         symlink("shut", dir.path().join("way")).unwrap();
-        let file = open_regular(&dir.path().join("way/list")).unwrap();
+        let file = find_regular(&dir.path().join("way/list")).unwrap();
         std::fs::remove_file(dir.path().join("way")).unwrap();
         symlink("open", dir.path().join("way")).unwrap();
         assert!(!is_readable_by_all(&file));
-        let file = open_regular(&dir.path().join("way/list")).unwrap();
+        let file = find_regular(&dir.path().join("way/list")).unwrap();
         assert!(is_readable_by_all(&file));
         mode("open/list", 0o640);
         assert!(!is_readable_by_all(&file));
@@ -313,7 +346,7 @@ mod tests {
     #[test]
     fn a_device_is_not_so_much_as_opened() {
         for path in ["/dev/null", "/dev/ptmx", "/proc"] {
-            let error = open_regular(Path::new(path)).unwrap_err();
+            let error = find_regular(Path::new(path)).unwrap_err();
             assert_eq!(words(&error), "Regular files only", "{path}");
         }
     }

@@ -390,7 +390,8 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         }
         let path: Arc<str> = String::from_utf8_lossy(&triple.user).into();
         let above = self.out.recipients.get(new).and_then(|r| r.list_owner);
-        let include = match (self.expander.includes.read(Path::new(&*path)), above) {
+        let read = self.expander.includes.read(Path::new(&*path), above);
+        let include = match (read, above) {
             (Ok(include), None) => include,
             (Ok(include), Some(uid)) if include.is_open_to(uid) => include,
             (Err(error), _) if is_transient(&error) => {

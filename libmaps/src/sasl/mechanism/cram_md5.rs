@@ -24,12 +24,15 @@ pub(super) fn respond(
     let user = context.service.account(name)?;
     let found = context.secrets(&user).map_err(|f| about(f, name))?;
     let mut missing = "no such user";
-    let states = found.and_then(|(_, secrets)| {
+    let states = found.map(|(_, secrets)| {
         missing = "the user has no CRAM-MD5 secret";
-        let clear = secrets.clear.as_ref();
-        let states = secrets.cram_md5.clone();
-        states.or_else(|| clear.map(|password| CramMd5::derive(password.expose())))
+        (secrets.cram_md5.clone(), secrets.clear)
     });
+    let (states, clear) = states.unwrap_or_default();
+    // Made in any case: what there is of a user shall not show in the time.
+    let password = clear.as_ref().map_or(&b"nobody's"[..], Password::expose);
+    let made = CramMd5::derive(password);
+    let states = states.or_else(|| clear.is_some().then_some(made));
     let known = states.is_some();
     let states = states.unwrap_or_else(CramMd5::dummy);
     let fits = states.response(challenge) == digest;

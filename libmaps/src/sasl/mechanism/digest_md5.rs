@@ -12,7 +12,7 @@ use super::digest_text::{Directives, Repeats, quote};
 use super::server::{Context, Failure, Progress, Service, State, about};
 use super::{Mechanism, Nonce};
 use crate::sasl::key::UserId;
-use crate::sasl::password::SecretBytes;
+use crate::sasl::password::{Password, SecretBytes};
 use crate::sasl::secret::{DigestMd5, hash_user, to_hex};
 
 /// The fields that both sides hash (RFC 2831 section 2.1.2.1).
@@ -110,10 +110,16 @@ impl AwaitResponse {
         let tell = |failure| about(failure, &authid);
         let found = context.secrets(&user).map_err(tell)?;
         let mut missing = "no such user";
+        // Made in any case: what there is of a user shall not show in the time.
+        let clear = found
+            .as_ref()
+            .and_then(|(_, secrets)| secrets.clear.as_ref());
+        let password = clear.map_or(&b"nobody's"[..], Password::expose);
+        let made = hash_user(&text.username, &text.realm, password);
         let hash = found.and_then(|(user, secrets)| {
             missing = "the user has no DIGEST-MD5 secret for this realm";
-            if let Some(password) = &secrets.clear {
-                return Some(hash_user(&text.username, &text.realm, password.expose()));
+            if secrets.clear.is_some() {
+                return Some(made);
             }
             let hashes = secrets.digest_md5?;
             hashes

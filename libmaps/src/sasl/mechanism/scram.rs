@@ -52,16 +52,27 @@ impl AwaitFirst {
         let decoy_keys = Decoy::of(&user, secrets, hash, context.service, context.accounts);
         let Decoy { salt, iterations } = decoy_keys.map_err(|e| tell(e.into()))?;
         let mut decoy = Some("no such user");
+        let mut made = false;
         let keys = found.and_then(|(_, secrets)| {
             decoy = Some("the user has no secret for this mechanism");
             let clear = secrets.clear.as_ref();
             let keys = secrets.scram(hash).cloned().or_else(|| {
                 let password = clear?.expose();
+                made = true;
                 Some(ScramSecret::derive(hash, password, &salt, iterations))
             })?;
             decoy = None;
             Some(keys)
         });
+        // Where keys are made for one user, it takes as long for all others, and for nobody.
+        let toll = &context.service.toll;
+        match made {
+            true => toll.meet_clear(),
+            false if toll.makes_keys() => {
+                let _ = ScramSecret::derive(hash, b"nobody's", &salt, iterations);
+            }
+            false => {}
+        }
         let keys = keys.unwrap_or_else(|| ScramSecret::dummy(hash, &salt, iterations));
         let nonce = [&first.nonce, self.nonce.as_str().as_bytes()].concat();
         let challenge = server_first(&nonce, keys.salt(), keys.iterations());

@@ -11,7 +11,7 @@ use super::{
 use crate::sasl::key::UserId;
 use crate::sasl::password::SecretBytes;
 use crate::sasl::saslprep::saslprep;
-use crate::sasl::secret::{MIN_ITERATIONS, Secrets};
+use crate::sasl::secret::{MIN_ITERATIONS, Secrets, Toll};
 
 /// What a site tells its mechanisms; one for all connections.
 #[derive(Clone, Debug)]
@@ -29,6 +29,8 @@ pub struct Service {
     /// 32 random octets, the same for all connections: the salts of accounts
     /// that have none are made with it.
     pub decoy_key: SecretBytes,
+    /// What a "no" costs.
+    pub toll: Arc<Toll>,
 }
 
 impl Service {
@@ -42,6 +44,7 @@ impl Service {
             authz: AuthzPolicy::SameUser,
             iterations: MIN_ITERATIONS,
             decoy_key,
+            toll: Arc::default(),
         }
     }
 

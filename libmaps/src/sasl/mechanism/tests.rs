@@ -29,7 +29,7 @@ impl Accounts for Users {
     ) -> Result<bool, AccountsError> {
         let user = UserId::resolve(name.trim_ascii(), &service.realm).unwrap();
         match self.secrets(&user)? {
-            Some(secrets) => Ok(secrets.verify(&user, password).unwrap()),
+            Some(secrets) => Ok(secrets.verify(&user, password, &service.toll).unwrap()),
             None => Ok(false),
         }
     }
@@ -499,5 +499,45 @@ fn checkers_are_asked_in_order() {
         let password = Password::new(b"x".to_vec()).unwrap();
         let got = all.check(&service("h"), b"alice", &password);
         assert_eq!(got.map_err(|e| e.0), want.map_err(str::to_owned));
+    }
+}
+
+/// What the first step of each mechanism costs for a user, in iterations of SCRAM.
+fn first_step(service: &Arc<Service>, accounts: &Users, name: &str) -> [u64; 3] {
+    let before = crate::sasl::secret::computed();
+    let first = format!("n,,n={name},r=fyko");
+    let nonce = Nonce::from_text("1896").unwrap();
+    let (_, step) = ServerExchange::start(
+        Mechanism::parse(b"SCRAM-SHA-256").unwrap(),
+        Arc::clone(service),
+        Channel::default(),
+        &nonce,
+        0,
+        Some(first.as_bytes()),
+        accounts,
+    );
+    assert!(matches!(step, ServerStep::Challenge(_)), "{name}");
+    let after = crate::sasl::secret::computed();
+    std::array::from_fn(|at| after[at] - before[at])
+}
+
+#[test]
+fn keys_that_are_made_for_one_take_as_long_for_all() {
+    let salts = Salts::random().unwrap();
+    let password = Password::new(b"pencil".to_vec()).unwrap();
+    let keyed = Secrets::derive_scram(&password, &Recipe::default(), &salts);
+    let accounts = users(&[("keyed", keyed), ("clear", clear("pencil"))]);
+    let service = service("mail.example.test");
+    // Where all have keys none are made.
+    for name in ["keyed", "nobody"] {
+        assert_eq!(first_step(&service, &accounts, name), [0, 0, 0], "{name}");
+    }
+    service.toll.meet(&clear("pencil"));
+    for name in ["keyed", "nobody", "clear"] {
+        assert_eq!(
+            first_step(&service, &accounts, name),
+            [0, 0, 4096],
+            "{name}"
+        );
     }
 }

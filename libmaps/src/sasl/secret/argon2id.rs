@@ -12,7 +12,7 @@ use super::record::{MALFORMED, Octets, put_counted};
 use crate::sasl::password::SecretBytes;
 
 pub(super) const MEMORY_KIB: u32 = 19 * 1024;
-const PASSES: u32 = 2;
+pub(super) const PASSES: u32 = 2;
 const LANES: u32 = 1;
 const TAG_OCTETS: usize = 32;
 
@@ -35,8 +35,9 @@ pub struct Argon2id {
 
 #[cfg(test)]
 thread_local! {
-    /// How many hashes this thread has computed: what a login costs, without a clock.
-    pub(crate) static COMPUTED: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+    /// The [`Argon2id::price`] of all that this thread has computed: what a login costs,
+    /// without a clock.
+    pub(crate) static COMPUTED: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
 }
 
 impl Argon2id {
@@ -56,17 +57,27 @@ impl Argon2id {
         Ok(new)
     }
 
-    /// A hash of the form that [`Argon2id::derive`] makes and that no password
-    /// has: it is checked for accounts that do not exist, so that they take as long.
-    #[must_use]
-    pub fn dummy() -> Self {
-        Argon2id {
-            memory_kib: MEMORY_KIB,
-            passes: PASSES,
+    /// A hash that no password has and that costs so much, in KiB times passes, to the last
+    /// block or two: it is checked for accounts that cost less, or do not exist, so that they
+    /// take as long. `None` where that is less than a hash can cost.
+    pub(super) fn costing(price: u64) -> Option<Self> {
+        // As few passes as the memory allows, two if it can be, as most hashes have them.
+        let most = u64::from(MAX_MEMORY_KIB);
+        let passes = price.div_ceil(most).max(u64::from(PASSES));
+        let memory_kib = u32::try_from(price / passes).ok()?;
+        let passes = u32::try_from(passes).ok()?;
+        (memory_kib >= 8).then(|| Argon2id {
+            memory_kib,
+            passes,
             lanes: LANES,
             salt: vec![0; 16],
             tag: SecretBytes::new(vec![0; TAG_OCTETS]),
-        }
+        })
+    }
+
+    /// What a check costs: KiB times passes.
+    pub(super) fn price(&self) -> u64 {
+        u64::from(self.memory_kib) * u64::from(self.passes)
     }
 
     /// Whether this is the password's hash.
@@ -79,7 +90,7 @@ impl Argon2id {
 
     fn compute(&self, password: &[u8]) -> Result<SecretBytes, SecretTextError> {
         #[cfg(test)]
-        COMPUTED.with(|count| count.set(count.get() + 1));
+        COMPUTED.with(|sum| sum.set(sum.get() + self.price()));
         let octets = self.tag.expose().len();
         let params = Params::new(self.memory_kib, self.passes, self.lanes, Some(octets))
             .map_err(|_| OUT_OF_RANGE)?;
@@ -188,7 +199,21 @@ mod tests {
         let stored = Argon2id::parse(PENCIL).unwrap();
         assert!(stored.verify(b"pencil").unwrap());
         assert!(!stored.verify(b"Pencil").unwrap());
-        assert!(!Argon2id::dummy().verify(b"pencil").unwrap());
+        let dummy = Argon2id::costing(derived.price()).unwrap();
+        assert!(!dummy.verify(b"pencil").unwrap());
+        assert_eq!((dummy.memory_kib, dummy.passes), (MEMORY_KIB, PASSES));
+    }
+
+    #[test]
+    fn a_price_is_paid_to_the_last_blocks() {
+        assert!(Argon2id::costing(0).is_none());
+        assert!(Argon2id::costing(15).is_none());
+        for price in [16, 38_912, 196_608, 1_000_001, 64 * 262_144] {
+            let dummy = Argon2id::costing(price).unwrap();
+            let off = price - dummy.price();
+            assert!(off < u64::from(dummy.passes), "{price}: {off} off");
+            assert!(dummy.in_range().is_ok(), "{price}");
+        }
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod digest_md5;
 mod memory;
 mod record;
 mod scram;
+mod toll;
 
 use std::fmt;
 
@@ -25,6 +26,8 @@ pub use cram_md5::CramMd5;
 pub use digest_md5::{DigestMd5, hash_user};
 pub use scram::{MAX_ITERATIONS, MIN_ITERATIONS, ScramSecret};
 pub(crate) use scram::{salted_password, xor};
+pub(crate) use toll::Paid;
+pub use toll::Toll;
 
 use crate::sasl::hash::ScramHash;
 use crate::sasl::key::UserId;
@@ -161,19 +164,23 @@ impl Secrets {
         }
     }
 
-    /// Whether this is the account's password.
-    ///
-    /// An account that can't be checked with argon2id spends the time of it
-    /// before a "no", so that it looks like one that can, or like none.
+    /// Whether this is the account's password. A "no" costs what the toll says, so that the
+    /// account looks like any other, or like none.
     ///
     /// # Errors
     /// Only where the machine has not the memory for argon2id.
-    pub fn verify(&self, user: &UserId, password: &Password) -> Result<bool, SecretTextError> {
+    pub fn verify(
+        &self,
+        user: &UserId,
+        password: &Password,
+        toll: &Toll,
+    ) -> Result<bool, SecretTextError> {
         let typed = password.expose();
-        if let Some(hash) = &self.argon2id {
-            return verify_argon2id(hash, typed);
-        }
-        let fits = if let Some(clear) = &self.clear {
+        let paid = self.price();
+        toll.raise(paid);
+        let fits = if let Some(hash) = &self.argon2id {
+            verify_argon2id(hash, typed)?
+        } else if let Some(clear) = &self.clear {
             clear == password
         } else if let Some(keys) = self.scram_sha256.as_ref().or(self.scram_sha1.as_ref()) {
             keys.verify(typed)
@@ -187,9 +194,20 @@ impl Secrets {
             false
         };
         if !fits {
-            verify_argon2id(&Argon2id::dummy(), typed)?;
+            toll.pay(paid, typed)?;
         }
         Ok(fits)
+    }
+
+    /// What it costs to check a password.
+    fn price(&self) -> Paid {
+        let argon2id = self.argon2id.as_ref().map(Argon2id::price);
+        let only = argon2id.is_none() && self.clear.is_none();
+        let keys = self.scram_sha256.as_ref().or(self.scram_sha1.as_ref());
+        Paid {
+            argon2id: argon2id.unwrap_or_default(),
+            scram: keys.filter(|_| only).map(ScramSecret::price),
+        }
     }
 
     /// Takes from `other` what is lacking here.
@@ -335,10 +353,18 @@ fn scheme_of(word: &str) -> Option<(Scheme, &str)> {
     Some((scheme, rest))
 }
 
-/// How many argon2id hashes this thread has computed.
+/// What this thread has computed: KiB times passes of argon2id, iterations with SHA-1 and SHA-256.
 #[cfg(test)]
-pub(crate) fn argon2id_computed() -> u32 {
-    argon2id::COMPUTED.with(std::cell::Cell::get)
+pub(crate) fn computed() -> [u64; 3] {
+    let stretched = |hash| {
+        let of = |sums: &std::collections::BTreeMap<_, _>| sums.get(&hash).copied();
+        crate::sasl::hash::STRETCHED.with_borrow(of).unwrap_or(0)
+    };
+    [
+        argon2id::COMPUTED.with(std::cell::Cell::get),
+        stretched(ScramHash::Sha1),
+        stretched(ScramHash::Sha256),
+    ]
 }
 
 /// A stored hash may be of the password as typed (another program's) or as prepared (ours).

@@ -94,6 +94,11 @@ impl ScramSecret {
         ScramSecret::derive(self.hash, password, &self.salt, self.iterations) == *self
     }
 
+    /// What a check of a password costs.
+    pub(super) fn price(&self) -> (ScramHash, u32) {
+        (self.hash, self.iterations)
+    }
+
     /// `ITERATIONS:SALT$STOREDKEY:SERVERKEY`, base64 (RFC 5803 without the scheme).
     #[must_use]
     pub fn to_text(&self) -> String {

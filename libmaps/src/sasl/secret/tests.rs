@@ -77,29 +77,49 @@ fn each_kind_of_secret_can_check_a_password() {
     ];
     for (i, secrets) in single.iter().enumerate() {
         assert!(
-            secrets.verify(&alice(), &password("pencil")).unwrap(),
+            secrets
+                .verify(&alice(), &password("pencil"), &Toll::default())
+                .unwrap(),
             "{i}"
         );
         assert!(
-            !secrets.verify(&alice(), &password("pencip")).unwrap(),
+            !secrets
+                .verify(&alice(), &password("pencip"), &Toll::default())
+                .unwrap(),
             "{i}"
         );
     }
-    assert!(!none().verify(&alice(), &password("pencil")).unwrap());
+    assert!(
+        !none()
+            .verify(&alice(), &password("pencil"), &Toll::default())
+            .unwrap()
+    );
 }
 
 #[test]
 fn prepared_and_typed_passwords_are_one() {
     let all = derived("I\u{ad}X");
     for same in ["IX", "I\u{ad}X", "\u{2168}"] {
-        assert!(all.verify(&alice(), &password(same)).unwrap(), "{same}");
+        assert!(
+            all.verify(&alice(), &password(same), &Toll::default())
+                .unwrap(),
+            "{same}"
+        );
     }
     let typed = Secrets {
         argon2id: Some(Argon2id::derive("\u{2168}".as_bytes(), b"saltsaltsaltsalt").unwrap()),
         ..Secrets::default()
     };
-    assert!(typed.verify(&alice(), &password("\u{2168}")).unwrap());
-    assert!(!typed.verify(&alice(), &password("IX")).unwrap());
+    assert!(
+        typed
+            .verify(&alice(), &password("\u{2168}"), &Toll::default())
+            .unwrap()
+    );
+    assert!(
+        !typed
+            .verify(&alice(), &password("IX"), &Toll::default())
+            .unwrap()
+    );
 }
 
 #[test]

@@ -3,14 +3,16 @@
 use std::io::{self, Read, Write};
 use std::mem::MaybeUninit;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, SockAddr, Socket, Type};
+use socket2::{Domain, Socket, Type};
 
 use super::{Address, Endpoint, Reply, Request, netstring};
 use crate::map::{Entries, Map, MapClass, MapName, StoreError};
+use crate::opening;
 use crate::rhs::Rhs;
 
 /// Longest wait for an answer where the site names none with `-d`.
@@ -167,9 +169,6 @@ enum Broken {
 fn connect(endpoint: &Endpoint, deadline: Deadline) -> io::Result<Socket> {
     match endpoint {
         Endpoint::Unix(path) => {
-            let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-            // For UNIX sockets this bounds connect(2), too, while the server's queue is full.
-            socket.set_write_timeout(Some(deadline.left()?))?;
             let full = |e: io::Error| match e.kind() {
                 io::ErrorKind::WouldBlock => io::Error::new(
                     io::ErrorKind::TimedOut,
@@ -177,8 +176,9 @@ fn connect(endpoint: &Endpoint, deadline: Deadline) -> io::Result<Socket> {
                 ),
                 _ => e,
             };
-            socket.connect(&SockAddr::unix(path)?).map_err(full)?;
-            Ok(socket)
+            let patience = deadline.left()?;
+            let stream = opening::socket(path, patience).map_err(full)?;
+            Ok(Socket::from(OwnedFd::from(stream)))
         }
         Endpoint::Inet(host, port) => {
             let mut last = io::Error::other("the host has no address");

@@ -1,0 +1,157 @@
+//! What the agent may be asked for.
+
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use libmaps::policy::maps::file_of;
+use libmaps::site::Site;
+use libmaps::site::load;
+use libmaps::site::users::Users;
+
+use super::Request;
+use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
+use crate::own_program;
+use crate::privilege::ids_of;
+
+/// The rights that the agent has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Rights {
+    /// Root's: it becomes whoever is concerned.
+    Root,
+    /// An ordinary user's: all is done as that user.
+    Own,
+}
+
+/// What may be done: the site's mailers and our own file delivery may be run, and a user has
+/// his own group. A server that was taken over must not get at more through the agent.
+pub(super) struct Allowed {
+    pub(super) rights: Rights,
+    site: Site,
+    mailers: Vec<PathBuf>,
+    users: Users,
+    /// DefaultUser and RunAsUser.
+    named: [Option<(u32, u32)>; 2],
+    mail_folder: PathBuf,
+}
+
+impl Allowed {
+    pub(super) fn read(root: Option<&Path>, file: Option<&Path>) -> Result<Self, String> {
+        let loaded = load::load(root, file).map_err(|error| error.to_string())?;
+        match loaded.has_errors() {
+            true => Err("the configuration has errors".into()),
+            false => Allowed::of(loaded.site).map_err(|error| format!("/etc/passwd: {error}")),
+        }
+    }
+
+    fn of(site: Site) -> io::Result<Self> {
+        let mailers = site.mailers.defined.iter().map(|m| PathBuf::from(&m.path));
+        Ok(Allowed {
+            rights: match rustix::process::geteuid().is_root() {
+                true => Rights::Root,
+                false => Rights::Own,
+            },
+            mailers: mailers.chain([shell_of(&site)]).collect(),
+            users: Users::of(&site)?,
+            named: [
+                &site.options.files.default_user,
+                &site.options.files.run_as_user,
+            ]
+            .map(|name| ids_of(&site, name.trim()).ok()),
+            mail_folder: site.below(Path::new(MAIL_FOLDER)),
+            site,
+        })
+    }
+
+    /// What is done as root after all: root's mailbox and DeadLetterDrop are written, and
+    /// root's `.forward` is read.
+    pub(super) fn roots_own(&self, request: &Request) -> bool {
+        let is_root = |name: &str| {
+            let user = self.users.get(name).ok().flatten();
+            user.is_some_and(|user| user.uid == 0)
+        };
+        match request {
+            Request::Run { path, args, .. } if own_program::is(path) => {
+                let [verb, how, lock, file] = args.as_slice() else {
+                    return false;
+                };
+                let file = Path::new(file);
+                let name = file.file_name().and_then(|name| name.to_str());
+                let dead_letters = self.site.options.delivery.dead_letter_drop.as_ref();
+                match (verb.as_str(), how.as_str(), lock.as_str()) {
+                    ("deliver-file", "append", "dotlock") => {
+                        file.parent() == Some(&self.mail_folder) && name.is_some_and(is_root)
+                    }
+                    ("deliver-file", "append", "fcntl") => {
+                        dead_letters.is_some_and(|path| self.site.below(path) == file)
+                    }
+                    _ => false,
+                }
+            }
+            Request::Forward { path, .. } => {
+                let user = self.users.by_uid(0).ok().flatten();
+                user.is_some_and(|user| *path == self.site.below(&user.home).join(".forward"))
+            }
+            _ => false,
+        }
+    }
+
+    /// Whether an alias names this file as a list.
+    pub(super) fn is_listed(&self, path: &Path) -> Result<bool, String> {
+        for file in self.site.alias_files() {
+            let Some((_, map)) = file_of(&self.site, &file.map) else {
+                continue;
+            };
+            let map = match libmaps::store::open(&map) {
+                Ok(map) => map,
+                Err(libmaps::map::StoreError::Missing { .. }) => continue,
+                Err(error) => return Err(error.to_string()),
+            };
+            for entry in map.iter() {
+                let entry = entry.map_err(|error| error.to_string())?;
+                if lists(&self.site, entry.rhs.as_bytes()).any(|list| list == path) {
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// The user's own group.
+    pub(super) fn group_of(&self, uid: u32) -> Option<u32> {
+        let user = self.users.by_uid(uid).ok().flatten();
+        user.map(|user| user.gid)
+    }
+
+    /// The group of the user, that of the mailboxes, DefaultUser's or RunAsUser's.
+    pub(super) fn group(&self, uid: u32, gid: u32) -> bool {
+        self.group_of(uid) == Some(gid)
+            || (uid, gid) == (0, 0)
+            || self.named.contains(&Some((uid, gid)))
+            || group_of_mailboxes(&self.mail_folder) == Some(gid)
+    }
+
+    pub(super) fn program(&self, path: &Path, args: &[String]) -> bool {
+        if own_program::is(path) {
+            return args.first().is_some_and(|word| word == "deliver-file");
+        }
+        self.mailers.iter().any(|mailer| mailer == path)
+    }
+}
+
+/// The files that an alias names as lists.
+fn lists<'a>(site: &'a Site, rhs: &'a [u8]) -> impl Iterator<Item = PathBuf> + 'a {
+    const MARK: &[u8] = b":include:";
+    let marks = rhs.windows(MARK.len()).enumerate();
+    let starts = marks.filter(|(_, word)| word.eq_ignore_ascii_case(MARK));
+    starts.map(|(at, _)| {
+        let rest = rhs
+            .get(at + MARK.len()..)
+            .unwrap_or_default()
+            .trim_ascii_start();
+        let ends = |c: &u8| matches!(c, b',' | b'"' | b'>' | 0) || c.is_ascii_whitespace();
+        let end = rest.iter().position(ends).unwrap_or(rest.len());
+        let name = rest.get(..end).unwrap_or_default();
+        site.below(Path::new(std::ffi::OsStr::from_bytes(name)))
+    })
+}
