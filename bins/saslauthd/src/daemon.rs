@@ -198,7 +198,7 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
         log.detach();
     }
     log.info(format!("master pid is: {pid}"));
-    if mechanism == Mechanism::Sasldb {
+    if mechanism == Mechanism::Sasldb && store != site_path(options, SASLDB) {
         log.info(format!("accounts: {}", store.display()));
     }
     let listener = dir.listen()?;
@@ -238,12 +238,8 @@ fn store(mechanism: Mechanism, options: &Options) -> Result<PathBuf, Failure> {
     let named = match &options.mechanism_option {
         _ if mechanism != Mechanism::Sasldb => return Ok(own),
         Some(path) if path.starts_with('/') => site_path(options, path),
-        Some(_) => {
-            return Err(Failure::line(
-                "-O of -a sasldb requires an absolute pathname",
-            ));
-        }
-        None => {
+        // The original takes any word, and does nothing with it.
+        _ => {
             let shared = site_path(options, SHARED);
             match shared.exists() {
                 true => shared,
