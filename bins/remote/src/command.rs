@@ -74,7 +74,7 @@ enum Command {
     /// Hold the lock of a map and take a new generation from standard input: for the programs
     /// that write maps.
     Write {
-        /// What the replica is to be before: load or edit.
+        /// What the replica is to be before, and what is sent: load, whole or edit.
         wish: String,
         /// Connection file.
         file: PathBuf,
@@ -217,12 +217,16 @@ fn runtime() -> Result<tokio::runtime::Runtime, Fault> {
 /// The writer's other half: what is wrong goes to the writer, which tells it in its own way.
 fn write_command(wish: &str, file: &Path, root: Option<&Path>) -> ExitCode {
     let done = Wish::parse(wish)
-        .ok_or_else(|| Fault::new(SysExit::Usage, "expected load or edit"))
+        .ok_or_else(|| Fault::new(SysExit::Usage, "expected load, whole or edit"))
         .and_then(|wish| {
             let class = Connection::class_of(file);
             let connection = Connection::read(class.unwrap_or(MapClass::Pgsql), file, root)
                 .map_err(|e: StoreError| Fault::new(e.exit(), e.reason()))?;
-            runtime()?.block_on(write_to(&connection, wish))
+            let runtime = runtime()?;
+            let done = runtime.block_on(write_to(&connection, wish));
+            // A thread that waits for a writer which never comes ends with the process.
+            runtime.shutdown_background();
+            done
         });
     match done {
         Ok(()) => SysExit::Ok.into(),

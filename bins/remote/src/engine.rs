@@ -40,12 +40,87 @@ impl Generation {
 /// Where a map stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    /// Counts the switches, forward and back.
+    /// Counts the switches, forward and back; 0 of an engine that does not count.
     pub serial: u64,
     /// The number that was given last; the next generation has a higher one.
     pub last: u64,
-    /// The generation that counts; `None` before the first.
-    pub current: Option<Generation>,
+    /// The generation that counts.
+    pub current: Current,
+}
+
+/// The generation that counts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Current {
+    /// There was none yet.
+    Never,
+    /// This one; its origin says by which switch.
+    There(Box<Generation>),
+    /// One whose record is gone or makes no sense.
+    Broken(Fault),
+}
+
+impl Current {
+    /// What became current by this switch, if its record makes sense; no switch of an engine that
+    /// does not count them.
+    #[must_use]
+    pub fn of(record: Result<Generation, Fault>, serial: Option<u64>) -> Self {
+        match record {
+            Ok(mut generation) => {
+                generation.origin.serial = serial;
+                Current::There(Box::new(generation))
+            }
+            Err(fault) => Current::Broken(fault),
+        }
+    }
+
+    /// The generation as followers need it; `None` before the first.
+    ///
+    /// # Errors
+    /// It is broken.
+    pub fn known(self) -> Result<Option<Generation>, Fault> {
+        match self {
+            Current::Never => Ok(None),
+            Current::There(generation) => Ok(Some(*generation)),
+            Current::Broken(fault) => Err(fault),
+        }
+    }
+
+    /// The generation, if there is a whole record of it.
+    #[must_use]
+    pub fn generation(&self) -> Option<&Generation> {
+        match self {
+            Current::There(generation) => Some(generation),
+            Current::Never | Current::Broken(_) => None,
+        }
+    }
+}
+
+/// All generations of a map, the highest number first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Generations {
+    /// Those whose record makes sense.
+    pub whole: Vec<Generation>,
+    /// The numbers of the others, and what is wrong with them.
+    pub broken: Vec<(u64, Fault)>,
+}
+
+impl FromIterator<Generation> for Generations {
+    fn from_iter<T: IntoIterator<Item = Generation>>(all: T) -> Self {
+        Generations {
+            whole: all.into_iter().collect(),
+            broken: Vec::new(),
+        }
+    }
+}
+
+impl Generations {
+    /// Takes a record, which may be a broken one.
+    pub fn take(&mut self, number: u64, record: Result<Generation, Fault>) {
+        match record {
+            Ok(generation) => self.whole.push(generation),
+            Err(fault) => self.broken.push((number, fault)),
+        }
+    }
 }
 
 /// Where a map's entries go as they come; `Err` ends the reading.
@@ -55,7 +130,7 @@ pub type Take<'a> = dyn FnMut(Frame<'_>) -> Result<(), Fault> + 'a;
 pub type Give<'a> = dyn FnMut() -> Result<Option<Vec<u8>>, Fault> + 'a;
 
 /// A connection to an engine. Each call ends within the server's timeout, or with an error;
-/// after an error the connection is of no use any more.
+/// after an error the connection is of no use any more, unless [`Engine::recover`] finds it good.
 #[allow(async_fn_in_trait)] // one thread for each connection: nothing is sent between threads
 pub trait Engine: Sized {
     /// Connects and logs in.
@@ -74,12 +149,19 @@ pub trait Engine: Sized {
     /// Ends the moment, and a lock that is held.
     async fn leave(&mut self) -> Result<(), Fault>;
 
+    /// After an error: ends the moment, and asks the server for a word. If it answers, the fault
+    /// was one map's, not the connection's.
+    async fn recover(&mut self) -> Result<(), Fault>;
+
+    /// Says that the holder of the lock is alive while it waits for what it writes.
+    async fn stay(&mut self) -> Result<(), Fault>;
+
     /// Waits for the right to write a map, which is made if need be; the right ends with
     /// [`Engine::commit`] or the connection.
     async fn lock(&mut self, map: &str) -> Result<Head, Fault>;
 
-    /// All generations of a map that is looked at or locked, the highest number first.
-    async fn generations(&mut self, map: &str) -> Result<Vec<Generation>, Fault>;
+    /// All generations of a map that is looked at or locked.
+    async fn generations(&mut self, map: &str) -> Result<Generations, Fault>;
 
     /// What a generation was given when it was written, all values of a key in a row.
     async fn entries(
@@ -97,7 +179,8 @@ pub trait Engine: Sized {
         give: &mut Give<'_>,
     ) -> Result<(), Fault>;
 
-    /// Makes a generation the current one of the locked map, durably, and says so to all.
+    /// Makes a generation the current one of the locked map, durably, by the switch that its origin
+    /// tells, and says so to all.
     async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault>;
 
     /// Removes these generations; the map is neither looked at nor locked.
@@ -119,12 +202,15 @@ const MAX_DIFFERENCES: usize = 32;
 /// The generations that make up the content of `number`, itself first, the last one full.
 ///
 /// # Errors
-/// One of them is missing.
-pub fn chain(all: &[Generation], number: u64) -> Result<Vec<Generation>, Fault> {
+/// One of them is missing, or its record makes no sense.
+pub fn chain(all: &Generations, number: u64) -> Result<Vec<Generation>, Fault> {
     let mut chain: Vec<Generation> = Vec::new();
     let mut wanted = Some(number);
     while let Some(number) = wanted {
-        let found = all.iter().find(|g| g.origin.generation == number);
+        if let Some((_, fault)) = all.broken.iter().find(|(broken, _)| *broken == number) {
+            return Err(fault.clone());
+        }
+        let found = all.whole.iter().find(|g| g.origin.generation == number);
         let lower = |g: &&Generation| g.base.is_none_or(|base| base < number);
         let Some(generation) = found.filter(lower) else {
             let why = format!("generation {number} is missing, which others are differences from");
@@ -145,18 +231,34 @@ pub fn takes_difference(chain: &[Generation]) -> bool {
 }
 
 /// The numbers that may go: all but the newest `keep`, the current one, and what those are
-/// differences from.
+/// differences from. A broken record is kept by nobody, unless it is the current one's.
 #[must_use]
-pub fn removable(all: &[Generation], current: Option<u64>, keep: u32) -> Vec<u64> {
-    let newest = all.iter().take(keep.max(1) as usize);
-    let heads = newest.map(|g| g.origin.generation).chain(current);
-    let mut kept = Vec::new();
-    for head in heads {
-        let chain = chain(all, head).unwrap_or_default();
-        kept.extend(chain.iter().map(|g| g.origin.generation));
+pub fn removable(all: &Generations, current: Option<u64>, keep: u32) -> Vec<u64> {
+    let newest = all.whole.iter().take(keep.max(1) as usize);
+    let mut kept: Vec<u64> = current.into_iter().collect();
+    for head in newest.map(|g| g.origin.generation).chain(current) {
+        kept.push(head);
+        // Where a part is lost, the others may still be of use to whoever mends it.
+        kept.extend(known_part(all, head));
     }
-    let numbers = all.iter().map(|g| g.origin.generation);
-    numbers.filter(|number| !kept.contains(number)).collect()
+    let numbers = all.whole.iter().map(|g| g.origin.generation);
+    let broken = all.broken.iter().map(|(number, _)| *number);
+    let mut gone: Vec<u64> = numbers.chain(broken).collect();
+    gone.retain(|number| !kept.contains(number));
+    gone.sort_unstable_by_key(|number| std::cmp::Reverse(*number));
+    gone
+}
+
+/// What a generation is a difference from, as far as that is known, itself first.
+fn known_part(all: &Generations, number: u64) -> Vec<u64> {
+    let mut part = Vec::new();
+    let mut wanted = Some(number);
+    while let Some(number) = wanted {
+        let found = all.whole.iter().find(|g| g.origin.generation == number);
+        part.push(number);
+        wanted = found.and_then(|g| g.base).filter(|base| *base < number);
+    }
+    part
 }
 
 /// Whether an entry fits; the limits are the engines'.
@@ -179,6 +281,7 @@ pub(crate) mod tests {
         Generation {
             origin: Origin {
                 generation: number,
+                serial: None,
                 mark: format!("{number:032x}"),
             },
             base,
@@ -198,14 +301,16 @@ pub(crate) mod tests {
 
     #[test]
     fn what_is_kept_keeps_what_it_stands_on() {
-        let all = [
+        let all: Generations = [
             generation(9, Some(8)),
             generation(8, Some(5)),
             generation(7, None),
             generation(5, None),
             generation(4, Some(3)),
             generation(3, None),
-        ];
+        ]
+        .into_iter()
+        .collect();
         assert_eq!(removable(&all, Some(9), 1), [7, 4, 3]);
         assert_eq!(removable(&all, Some(4), 1), [7]);
         assert_eq!(removable(&all, Some(9), 3), [4, 3]);
@@ -213,12 +318,28 @@ pub(crate) mod tests {
             chain.iter().map(|g| g.origin.generation).collect()
         };
         assert_eq!(numbers(chain(&all, 9).unwrap()), [9, 8, 5]);
-        assert!(chain(&all[..2], 9).is_err());
+        let part: Generations = all.whole.iter().take(2).cloned().collect();
+        assert!(chain(&part, 9).is_err());
+        // What is current stays, whatever became of what it stands on.
+        assert!(removable(&part, Some(8), 1).is_empty());
+    }
+
+    #[test]
+    fn a_broken_record_goes_unless_something_stands_on_it() {
+        let mut all: Generations = [generation(9, Some(8)), generation(5, None)]
+            .into_iter()
+            .collect();
+        for number in [8, 6] {
+            all.take(number, Err(Fault::damaged(format!("{number} is broken"))));
+        }
+        assert_eq!(chain(&all, 9).unwrap_err().why, "8 is broken");
+        assert_eq!(removable(&all, Some(9), 1), [6, 5]);
+        assert_eq!(removable(&all, Some(6), 1), [5]);
     }
 
     #[test]
     fn a_base_that_is_no_older_is_damage() {
-        let all = [generation(2, Some(2))];
+        let all: Generations = [generation(2, Some(2))].into_iter().collect();
         assert!(chain(&all, 2).is_err());
     }
 

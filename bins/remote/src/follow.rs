@@ -17,7 +17,8 @@ use libmaps::map::MapClass;
 use libmaps::store::shared::Connection;
 use libmaps::sysexits::SysExit;
 
-use crate::engine::Engine;
+use crate::course::Course;
+use crate::engine::{Engine, Generation};
 use crate::fault::Fault;
 use crate::ldap::Directory;
 use crate::log::Log;
@@ -189,6 +190,25 @@ struct Follower<'a, E> {
     told: HashSet<&'a str>,
     /// What was told last of each map that is wrong, so that it is told once.
     faults: Vec<Option<Fault>>,
+    /// Whether all maps were looked at since the connection was made.
+    round: Round,
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Round {
+    /// It was lost before each map was looked at.
+    Begun,
+    /// It was good for each map.
+    Done,
+}
+
+/// What a look at one map came to.
+enum Look {
+    /// The engine has no generation of it, and neither has this host.
+    Empty,
+    /// The replica is the current generation.
+    Here(Box<Generation>, Update, Course),
 }
 
 impl<'a, E: Engine> Follower<'a, E> {
@@ -199,6 +219,7 @@ impl<'a, E: Engine> Follower<'a, E> {
             engine: None,
             told: HashSet::new(),
             faults: vec![None; group.len()],
+            round: Round::Begun,
         }
     }
 
@@ -209,11 +230,13 @@ impl<'a, E: Engine> Follower<'a, E> {
                 Ok(()) => return self.first_fault(),
                 Err(fault) => fault,
             };
-            if self.engine.take().is_some() {
+            self.engine = None;
+            if self.round == Round::Done {
                 pause = FIRST_PAUSE;
             }
-            for at in 0..self.group.len() {
+            for (at, connection) in self.group.iter().enumerate() {
                 self.tell(at, &lost);
+                state::note_silence(connection, &lost.to_string());
             }
             if until == Until::Once {
                 return Err(lost);
@@ -228,6 +251,7 @@ impl<'a, E: Engine> Follower<'a, E> {
         let Some(first) = self.group.first() else {
             return Ok(());
         };
+        self.round = Round::Begun;
         let mut engine = E::connect(&first.server).await?;
         let maps: Vec<String> = self.group.iter().map(|c| c.map.clone()).collect();
         if until != Until::Once {
@@ -243,9 +267,10 @@ impl<'a, E: Engine> Follower<'a, E> {
             for (at, connection) in self.group.iter().enumerate() {
                 let concerned = |news: &Vec<String>| news.contains(&connection.map);
                 if news.as_ref().is_none_or(concerned) {
-                    self.look(at, connection).await?;
+                    self.look(at, connection, until).await?;
                 }
             }
+            self.round = Round::Done;
             if until == Until::Once {
                 return Ok(());
             }
@@ -261,44 +286,52 @@ impl<'a, E: Engine> Follower<'a, E> {
     }
 
     /// Looks at one map; a fault of the connection is an error, any other is told.
-    async fn look(&mut self, at: usize, connection: &'a Connection) -> Result<(), Fault> {
+    async fn look(
+        &mut self,
+        at: usize,
+        connection: &'a Connection,
+        until: Until,
+    ) -> Result<(), Fault> {
         let Some(engine) = &mut self.engine else {
             return Ok(());
         };
         let started = Instant::now();
-        let Some(head) = engine.look(connection).await?.and_then(|h| h.current) else {
-            engine.leave().await?;
-            if self.told.insert(&connection.map) {
-                self.log.empty(connection);
-            }
-            state::note(connection, None, None);
-            return Ok(());
-        };
-        let done = replica::update(engine, connection, &head, How::AtAnyPrice).await;
-        let number = head.origin.generation;
+        let mut current = None;
+        let done = bring(engine, connection, &mut current).await;
+        // Whether it is the first word of this map since the connection was made.
+        let is_new = done.is_ok() && self.told.insert(&connection.map);
         match done {
-            Ok(update) => {
-                engine.leave().await?;
-                let took = started.elapsed();
-                if update == Update::Nothing {
-                    if self.told.insert(&connection.map) {
-                        self.log.current(connection, number);
-                    }
-                } else {
-                    self.told.insert(&connection.map);
-                    let lag = head.age + took;
-                    self.log.published(connection, &head, update, lag, took);
+            Ok(Look::Empty) => {
+                if is_new {
+                    self.log.empty(connection);
                 }
                 self.forget(at);
-                state::note(connection, Some(number), None);
+                state::note(connection, None, None);
+                if until == Until::Once {
+                    let why = "the map has no generation yet";
+                    self.set(at, Fault::new(SysExit::Unavailable, why));
+                }
+                Ok(())
+            }
+            Ok(Look::Here(head, update, course)) => {
+                if update != Update::Nothing {
+                    if course == Course::Parted {
+                        self.log.parted(connection, &head);
+                    }
+                    let took = started.elapsed();
+                    self.log.published(connection, &head, update, took);
+                } else if is_new {
+                    self.log.current(connection, head.origin.generation);
+                }
+                self.forget(at);
+                state::note(connection, current, None);
                 Ok(())
             }
             Err(fault) => {
                 self.tell(at, &fault);
-                state::note(connection, Some(number), Some(&fault.to_string()));
-                // Whether the connection is still good is seen at once.
+                state::note(connection, current, Some(&fault.to_string()));
                 match &mut self.engine {
-                    Some(engine) => engine.leave().await,
+                    Some(engine) => engine.recover().await,
                     None => Ok(()),
                 }
             }
@@ -315,6 +348,13 @@ impl<'a, E: Engine> Follower<'a, E> {
         }
     }
 
+    /// As [`Follower::tell`], of what was told in another way.
+    fn set(&mut self, at: usize, fault: Fault) {
+        if let Some(last) = self.faults.get_mut(at) {
+            *last = Some(fault);
+        }
+    }
+
     fn forget(&mut self, at: usize) {
         if let Some(last) = self.faults.get_mut(at) {
             *last = None;
@@ -327,4 +367,32 @@ impl<'a, E: Engine> Follower<'a, E> {
             None => Ok(()),
         }
     }
+}
+
+/// Makes what is current in the engine the replica of one map; notes its number in `current`.
+async fn bring<E: Engine>(
+    engine: &mut E,
+    connection: &Connection,
+    current: &mut Option<u64>,
+) -> Result<Look, Fault> {
+    let head = engine.look(connection).await?;
+    let head = head.map_or(Ok(None), |head| head.current.known())?;
+    let Some(head) = head else {
+        engine.leave().await?;
+        return match replica::origin(&connection.replica) {
+            None => Ok(Look::Empty),
+            Some(here) => Err(Fault::new(
+                SysExit::Unavailable,
+                format!(
+                    "the engine has no generation of the map, and generation {} is here: it lost \
+                     the map; a new build or mapctl push brings it back",
+                    here.generation
+                ),
+            )),
+        };
+    };
+    *current = Some(head.origin.generation);
+    let (update, course) = replica::update(engine, connection, &head, How::AtAnyPrice).await?;
+    engine.leave().await?;
+    Ok(Look::Here(Box::new(head), update, course))
 }

@@ -6,7 +6,8 @@ use libmaps::store::shared::Connection;
 use libmaps::sysexits::SysExit;
 use serde_json::json;
 
-use crate::engine::{Engine, Generation, Switch};
+use crate::course::next_serial;
+use crate::engine::{Current, Engine, Generation, Switch};
 use crate::fault::Fault;
 use crate::log::Style;
 use crate::replica;
@@ -22,10 +23,10 @@ pub async fn print<E: Engine>(connection: &Connection, style: Style) -> Result<(
     };
     let all = engine.generations(&connection.map).await?;
     engine.leave().await?;
-    let current = head.current.map(|g| g.origin);
+    let current = head.current.generation().map(|g| g.origin.clone());
     let here = replica::origin(&connection.replica);
     let mut out = io::stdout().lock();
-    for generation in &all {
+    for generation in &all.whole {
         let is_current = current.as_ref() == Some(&generation.origin);
         let is_here = here.as_ref() == Some(&generation.origin);
         match style {
@@ -33,8 +34,20 @@ pub async fn print<E: Engine>(connection: &Connection, style: Style) -> Result<(
             Style::Text => writeln!(out, "{}", line(generation, is_current, is_here))?,
         }
     }
+    for (number, fault) in &all.broken {
+        match style {
+            Style::Json => {
+                let broken = json!({"generation": number, "error": fault.to_string()});
+                writeln!(out, "{broken}")?;
+            }
+            Style::Text => writeln!(out, "{number}: broken: {fault}")?,
+        }
+    }
+    if let (Style::Text, Current::Broken(fault)) = (style, &head.current) {
+        writeln!(out, "{fault}")?;
+    }
     if let (Some(here), Style::Text) = (&here, style)
-        && !all.iter().any(|g| g.origin == *here)
+        && !all.whole.iter().any(|g| g.origin == *here)
     {
         let number = here.generation;
         writeln!(
@@ -101,8 +114,10 @@ pub async fn rollback<E: Engine>(connection: &Connection, number: u64) -> Result
     engine.leave().await?;
     let head = engine.lock(&connection.map).await?;
     let all = engine.generations(&connection.map).await?;
-    let Some(generation) = all.iter().find(|g| g.origin.generation == number) else {
+    let found = all.whole.iter().find(|g| g.origin.generation == number);
+    let Some(generation) = found else {
         let kept: Vec<String> = all
+            .whole
             .iter()
             .map(|g| g.origin.generation.to_string())
             .collect();
@@ -112,11 +127,19 @@ pub async fn rollback<E: Engine>(connection: &Connection, number: u64) -> Result
         );
         return Err(Fault::new(SysExit::Unavailable, why));
     };
-    if head.current.is_some_and(|g| g.origin == generation.origin) {
+    let here = replica::origin(&connection.replica);
+    let is_current = head.current.generation().map(|g| &g.origin) == Some(&generation.origin);
+    // Where the engine has gone back, the switch says that its generation counts all the same.
+    let is_behind = here
+        .as_ref()
+        .is_some_and(|here| *here != generation.origin && here.serial >= Some(head.serial));
+    if is_current && !is_behind {
         return Ok(());
     }
+    let mut generation = generation.clone();
+    generation.origin.serial = Some(next_serial(head.serial, here.as_ref()));
     engine
-        .commit(&connection.map, Switch::Back(generation))
+        .commit(&connection.map, Switch::Back(&generation))
         .await
 }
 

@@ -20,7 +20,7 @@ use libmaps::store::shared::frame::Frame;
 use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Tls, Way};
 use libmaps::sysexits::SysExit;
 
-use crate::engine::{Engine, Generation, Give, Head, Switch, Take};
+use crate::engine::{Current, Engine, Generation, Generations, Give, Head, Switch, Take};
 use crate::fault::{Fault, chain, within};
 use crate::tls;
 
@@ -318,7 +318,7 @@ impl Engine for Directory {
                 return Ok(Some(Head {
                     serial: 0,
                     last: 0,
-                    current: Some(found.generation.clone()),
+                    current: Current::of(Ok(found.generation.clone()), None),
                 }));
             }
             let (entries, newest) = self.search(&search).await?;
@@ -339,11 +339,20 @@ impl Engine for Directory {
         Ok(())
     }
 
+    async fn recover(&mut self) -> Result<(), Fault> {
+        let asked = self.attributes("", "(objectClass=*)", &["namingContexts"]);
+        asked.await.map(drop)
+    }
+
+    async fn stay(&mut self) -> Result<(), Fault> {
+        Ok(())
+    }
+
     async fn lock(&mut self, _map: &str) -> Result<Head, Fault> {
         Err(read_alone())
     }
 
-    async fn generations(&mut self, map: &str) -> Result<Vec<Generation>, Fault> {
+    async fn generations(&mut self, map: &str) -> Result<Generations, Fault> {
         let found = self.found.get(map);
         Ok(found.map(|f| f.generation.clone()).into_iter().collect())
     }

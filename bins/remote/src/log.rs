@@ -46,20 +46,24 @@ impl Log {
         let _ = out.flush();
     }
 
-    /// The replica holds a generation now.
+    /// The replica holds a generation now. How long that took since its commit is told of new
+    /// ones; when an older one was made current again nobody knows.
     pub fn published(
         &self,
         connection: &Connection,
         generation: &Generation,
         update: Update,
-        lag: Duration,
         took: Duration,
     ) {
         let (file, number) = (connection.file.display(), generation.origin.generation);
         let entries = generation.offer.digest.entries();
-        let (lag, took) = (lag.as_secs_f64(), took.as_secs_f64());
+        let lag = match update.replaced() {
+            Some(before) if before > number => None,
+            _ => Some((generation.age + took).as_secs_f64()),
+        };
+        let took = took.as_secs_f64();
         let keys = match update {
-            Update::Changed(keys) => Some(keys),
+            Update::Changed { keys, .. } => Some(keys),
             _ => None,
         };
         match self.style {
@@ -77,11 +81,34 @@ impl Log {
             ),
             Style::Text => {
                 let how = keys.map_or(String::new(), |n| format!(", {n} keys changed"));
+                let lag = match lag {
+                    Some(lag) => format!("{lag:.3} s after it was committed"),
+                    None => "made current again".to_owned(),
+                };
                 self.line(&format!(
-                    "{file}: generation {number}, {entries} entries{how}, \
-                     {lag:.3} s after it was committed, {took:.3} s to take it"
+                    "{file}: generation {number}, {entries} entries{how}, {lag}, \
+                     {took:.3} s to take it"
                 ));
             }
+        }
+    }
+
+    /// The replica held what the engine does not know, and holds the engine's generation now.
+    pub fn parted(&self, connection: &Connection, generation: &Generation) {
+        let why = "the engine does not know the generation that was here, and has another of its \
+                   number: two writers wrote apart; the engine's is taken, which is the later one";
+        let (file, number) = (connection.file.display(), generation.origin.generation);
+        match self.style {
+            Style::Json => self.line(
+                &json!({
+                    "event": "parted",
+                    "map": file.to_string(),
+                    "generation": number,
+                    "error": why,
+                })
+                .to_string(),
+            ),
+            Style::Text => self.line(&format!("{file}: {why}")),
         }
     }
 

@@ -14,6 +14,7 @@ use libmaps::store::redb::Duplicates;
 use libmaps::store::shared::{Connection, Digest, Origin};
 use libmaps::store::{self, Opened};
 
+use crate::course::Course;
 use crate::engine::{Engine, Generation, chain};
 use crate::fault::Fault;
 
@@ -25,10 +26,30 @@ type Changes = BTreeMap<Box<[u8]>, Vec<Box<[u8]>>>;
 pub enum Update {
     /// It held it already.
     Nothing,
-    /// So many keys were changed.
-    Changed(u64),
+    /// So many keys of the generation before were changed.
+    Changed {
+        /// How many.
+        keys: u64,
+        /// Its number.
+        before: u64,
+    },
     /// It was written anew.
-    Full,
+    Full {
+        /// The number of the generation that it held, if it held one.
+        before: Option<u64>,
+    },
+}
+
+impl Update {
+    /// The number of the generation that was replaced.
+    #[must_use]
+    pub fn replaced(self) -> Option<u64> {
+        match self {
+            Update::Nothing => None,
+            Update::Changed { before, .. } => Some(before),
+            Update::Full { before } => before,
+        }
+    }
 }
 
 /// Which generation the replica holds; `None` where there is none, or one that can't be read: it
@@ -41,35 +62,38 @@ pub fn origin(replica: &Path) -> Option<Origin> {
     }
 }
 
-/// Makes `wanted`, of a map that is looked at or locked, the replica.
+/// Makes `wanted`, of a map that is looked at or locked, the replica; says as well how it
+/// follows upon what was here.
 ///
 /// # Errors
-/// Any of them leaves the replica as it was.
+/// Any of them leaves the replica as it was. One is that the engine has gone back.
 pub async fn update(
     engine: &mut impl Engine,
     connection: &Connection,
     wanted: &Generation,
     how: How,
-) -> Result<Update, Fault> {
+) -> Result<(Update, Course), Fault> {
     let replica = &connection.replica;
     let here = origin(replica);
     if here.as_ref() == Some(&wanted.origin) {
-        return Ok(Update::Nothing);
+        return Ok((Update::Nothing, Course::Onward));
     }
     let all = engine.generations(&connection.map).await?;
+    let course = Course::of(here.as_ref(), wanted, &all)?;
     let chain = chain(&all, wanted.origin.generation)?;
     let known = chain.iter().position(|g| here.as_ref() == Some(&g.origin));
-    match (
+    let update = match (
         known.and_then(|at| chain.get(at).map(|base| (at, base))),
         how,
     ) {
         (Some((at, base)), _) => {
             let later = chain.get(..at).unwrap_or_default();
-            change(engine, connection, base, wanted, later).await
+            change(engine, connection, base, wanted, later).await?
         }
-        (None, How::Cheaply) => Ok(Update::Nothing),
-        (None, How::AtAnyPrice) => write_anew(engine, connection, wanted, &chain).await,
-    }
+        (None, How::Cheaply) => Update::Nothing,
+        (None, How::AtAnyPrice) => write_anew(engine, connection, wanted, &chain).await?,
+    };
+    Ok((update, course))
 }
 
 /// How much it may cost.
@@ -120,7 +144,8 @@ async fn change(
     }
     compare(wanted, digest)?;
     publisher.publish()?;
-    Ok(Update::Changed(keys))
+    let before = base.origin.generation;
+    Ok(Update::Changed { keys, before })
 }
 
 /// Writes the replica from everything that makes `wanted` up; the last of `chain` is full.
@@ -135,7 +160,8 @@ async fn write_anew(
     };
     let changes = differences(engine, connection, later).await?;
     let mut builder = Builder::open(&connection.replica, Start::Empty, options(wanted))?;
-    if origin(&connection.replica).as_ref() == Some(&wanted.origin) {
+    let here = origin(&connection.replica);
+    if here.as_ref() == Some(&wanted.origin) {
         return Ok(Update::Nothing);
     }
     let mut digest = Digest::default();
@@ -160,11 +186,18 @@ async fn write_anew(
         }
     }
     compare(wanted, digest)?;
-    let (published, _) = builder.publish(wanted.offer.source.clone())?;
-    match published.entries == wanted.offer.digest.entries() {
-        true => Ok(Update::Full),
-        false => Err(Fault::damaged("a key came twice")),
+    let source = wanted.offer.source.clone();
+    match wanted.offer.duplicates {
+        Duplicates::Kept => builder.publish(source).map(drop)?,
+        // The digest does not see that a key came twice: the places tell that, which are data too.
+        Duplicates::None => {
+            if builder.publish_unique(source)?.is_err() {
+                return Err(Fault::damaged("a key came twice"));
+            }
+        }
     }
+    let before = here.map(|here| here.generation);
+    Ok(Update::Full { before })
 }
 
 /// What the differences, the last one first, change.

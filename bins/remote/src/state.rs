@@ -1,22 +1,108 @@
 //! What a follower knows of the engine, beside the replica, for monitoring: a JSON object.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use libmaps::store::shared::{Connection, follower_file};
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// Notes that the engine was heard, which generation is current there, and what went wrong.
+/// The most octets of the file that are read.
+const MAX_OCTETS: u64 = 64 << 10;
+
+/// Notes that the engine was heard now, which generation is current there, and what went wrong.
 ///
 /// A file that can't be written is no reason to follow no more.
 pub fn note(connection: &Connection, current: Option<u64>, error: Option<&str>) {
     let now = SystemTime::now().duration_since(UNIX_EPOCH);
     let heard = now.map_or(0, |now| now.as_secs());
+    write(connection, &json!(heard), &json!(current), error);
+}
+
+/// Notes that the engine can't be heard, and why; when it was heard last, and what was current
+/// then, stays.
+pub fn note_silence(connection: &Connection, error: &str) {
+    let before = read(&follower_file(&connection.replica)).unwrap_or_default();
+    let known = |key: &str| before.get(key).cloned().unwrap_or_default();
+    write(connection, &known("heard"), &known("current"), Some(error));
+}
+
+fn read(path: &Path) -> Option<Value> {
+    let mut text = Vec::new();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
+        .open(path);
+    file.ok()?.take(MAX_OCTETS).read_to_end(&mut text).ok()?;
+    serde_json::from_slice(&text).ok()
+}
+
+fn write(connection: &Connection, heard: &Value, current: &Value, error: Option<&str>) {
     let text = json!({"heard": heard, "current": current, "error": error}).to_string();
     let path = follower_file(&connection.replica);
     let mut draft = path.clone().into_os_string();
     draft.push(".draft");
-    if fs::write(&draft, text + "\n").is_ok() {
+    if write_new(Path::new(&draft), &text).is_ok() {
         let _ = fs::rename(&draft, &path);
+    }
+}
+
+/// Who may write in the folder may be somebody else: a file of ours is a new one, and no link is
+/// followed.
+fn write_new(draft: &Path, text: &str) -> io::Result<()> {
+    if let Err(e) = fs::remove_file(draft)
+        && e.kind() != io::ErrorKind::NotFound
+    {
+        return Err(e);
+    }
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(0o644)
+        .open(draft)?;
+    writeln!(file, "{text}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libmaps::map::MapClass;
+
+    fn connection(folder: &Path) -> Connection {
+        let file = folder.join("m.pgsql");
+        Connection::parse(MapClass::Pgsql, &file, None, "host db\nuser mail\n").unwrap()
+    }
+
+    #[test]
+    fn silence_leaves_what_was_heard_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = connection(folder.path());
+        let file = follower_file(&connection.replica);
+        note(&connection, Some(7), None);
+        let heard = read(&file).unwrap()["heard"].clone();
+        note_silence(&connection, "no answer");
+        let now = read(&file).unwrap();
+        assert_eq!(
+            now,
+            json!({"heard": heard, "current": 7, "error": "no answer"})
+        );
+        note(&connection, Some(8), None);
+        assert_eq!(read(&file).unwrap()["error"], Value::Null);
+    }
+
+    #[test]
+    fn a_link_in_the_drafts_place_is_not_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = connection(folder.path());
+        let other = folder.path().join("other");
+        fs::write(&other, "precious").unwrap();
+        let file = follower_file(&connection.replica);
+        let draft = file.with_file_name(".m.pgsql.db.follower.draft");
+        std::os::unix::fs::symlink(&other, &draft).unwrap();
+        note(&connection, Some(7), None);
+        assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
+        assert_eq!(read(&file).unwrap()["current"], 7);
     }
 }

@@ -1,16 +1,24 @@
 //! `mapremote write`: a writer's other half, between its pipes and the engine.
 
-use std::io::{BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::time::{Duration, Instant};
 
 use libmaps::map::MapClass;
 use libmaps::sasl::edit::DESCRIBED;
+use libmaps::sasl::key::is_account;
 use libmaps::store::shared::frame::{Frame, Frames};
 use libmaps::store::shared::{Connection, Difference, Digest, Offer, Origin, Ready, Way, Wish};
 use libmaps::sysexits::SysExit;
 
-use crate::engine::{Engine, Generation, Head, Switch, chain, takes_difference};
+use crate::course::next_serial;
+use crate::engine::{Current, Engine, Generation, Head, Switch, chain, takes_difference};
 use crate::fault::Fault;
 use crate::replica::{self, How};
+
+/// How often the engine is told that a writer which waits for its source is alive.
+const STAY: Duration = Duration::from_secs(5);
+/// How long a source may take, in seconds, while other writers wait for the map.
+const LONGEST_SOURCE: Duration = Duration::from_secs(3_600);
 
 /// What ended without a new generation and without a fault: the writer went away.
 pub enum Written {
@@ -27,17 +35,22 @@ pub enum Written {
 pub async fn write<E: Engine>(
     connection: &Connection,
     wish: Wish,
-    input: impl Read,
+    input: impl Read + Send + 'static,
     mut output: impl Write,
 ) -> Result<Written, Fault> {
     let mut engine = E::connect(&connection.server).await?;
     let map = connection.map.as_str();
     let head = engine.lock(map).await?;
+    let here = replica::origin(&connection.replica);
     let current = prepare(&mut engine, connection, wish, &head).await?;
+    // An engine that has gone back forgot numbers too: nothing on this host is older than what
+    // it builds now.
+    let last = here.as_ref().map_or(0, |here| here.generation);
     let ready = Ready {
         origin: Origin {
-            generation: head.last + 1,
+            generation: head.last.max(last).saturating_add(1),
             mark: mark()?,
+            serial: Some(next_serial(head.serial, here.as_ref())),
         },
         base: current.as_ref().map(|(g, _)| g.origin.mark.clone()),
         difference: match &current {
@@ -47,16 +60,20 @@ pub async fn write<E: Engine>(
     };
     writeln!(output, "{}", ready.line())?;
     output.flush()?;
-    let mut input = BufReader::with_capacity(1 << 17, input);
+    let input = BufReader::with_capacity(1 << 17, input);
+    let mut input = wait_for_writer(&mut engine, input).await?;
     let offer = match Offer::read(&mut input) {
         Ok(offer) => offer,
         // The writer found nothing to write, or failed and has told why.
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(Written::Nothing),
         Err(e) => return Err(e.into()),
     };
-    if offer.options == DESCRIBED && connection.class != MapClass::Pgsql {
-        let why = "passwords are shared through PostgreSQL alone";
-        return Err(Fault::new(SysExit::Config, why));
+    let accounts = match connection.class {
+        MapClass::Pgsql => Accounts::Welcome,
+        _ => Accounts::Refused,
+    };
+    if offer.options == DESCRIBED && accounts == Accounts::Refused {
+        return Err(refused());
     }
     let generation = Generation {
         base: match offer.way {
@@ -66,10 +83,10 @@ pub async fn write<E: Engine>(
         origin: ready.origin,
         offer,
         host: host(),
-        age: std::time::Duration::ZERO,
+        age: Duration::ZERO,
     };
     let mut frames = Frames::new(input);
-    let mut seen = Seen::default();
+    let mut seen = Seen::of(accounts);
     let loaded = engine
         .load(map, &generation, &mut || match frames.next_frame()? {
             Some(octets) => {
@@ -97,7 +114,13 @@ async fn prepare<E: Engine>(
     head: &Head,
 ) -> Result<Option<(Generation, Difference)>, Fault> {
     let replica = &connection.replica;
-    let Some(current) = &head.current else {
+    if wish == Wish::Whole {
+        return Ok(None);
+    }
+    if let (Current::Broken(fault), Wish::Edit) = (&head.current, wish) {
+        return Err(fault.clone());
+    }
+    let Some(current) = head.current.generation() else {
         if wish == Wish::Edit && replica.exists() {
             let why = format!(
                 "there is no generation yet, and {} stands in the place of the replica; \
@@ -108,32 +131,95 @@ async fn prepare<E: Engine>(
         }
         return Ok(None);
     };
-    let how = match wish {
-        Wish::Edit => How::AtAnyPrice,
-        Wish::Load => How::Cheaply,
+    let difference = match wish {
+        Wish::Edit => base(engine, connection, current, How::AtAnyPrice).await?,
+        // A new build needs nothing of the one before. It mends a map that is damaged in the
+        // engine; that the connection is lost shows when it is sent.
+        Wish::Load | Wish::Whole => base(engine, connection, current, How::Cheaply)
+            .await
+            .unwrap_or(None),
     };
+    Ok(difference.map(|difference| (current.clone(), difference)))
+}
+
+/// Whether a difference from the current generation is welcome; `None`: the replica does not
+/// hold it.
+async fn base<E: Engine>(
+    engine: &mut E,
+    connection: &Connection,
+    current: &Generation,
+    how: How,
+) -> Result<Option<Difference>, Fault> {
     replica::update(engine, connection, current, how).await?;
-    if replica::origin(replica).as_ref() != Some(&current.origin) {
+    if replica::origin(&connection.replica).as_ref() != Some(&current.origin) {
         return Ok(None);
     }
     let all = engine.generations(&connection.map).await?;
-    let difference = match takes_difference(&chain(&all, current.origin.generation)?) {
-        true => Difference::Welcome,
-        false => Difference::Unwelcome,
-    };
-    Ok(Some((current.clone(), difference)))
+    Ok(Some(
+        match takes_difference(&chain(&all, current.origin.generation)?) {
+            true => Difference::Welcome,
+            false => Difference::Unwelcome,
+        },
+    ))
+}
+
+/// Waits for the writer's first word, and tells the engine meanwhile that somebody is there: a
+/// source may come slowly, and a host that is gone without a word must not hold the map.
+async fn wait_for_writer<E: Engine, R: Read + Send + 'static>(
+    engine: &mut E,
+    mut input: BufReader<R>,
+) -> Result<BufReader<R>, Fault> {
+    let began = Instant::now();
+    let mut waiting = tokio::task::spawn_blocking(move || {
+        let ready = input.fill_buf().map(drop);
+        ready.map(|()| input)
+    });
+    loop {
+        match tokio::time::timeout(STAY, &mut waiting).await {
+            Ok(Ok(input)) => return Ok(input?),
+            Ok(Err(e)) => return Err(Fault::new(SysExit::Software, e.to_string())),
+            Err(_) if began.elapsed() >= LONGEST_SOURCE => {
+                let why = "the source did not come within an hour, and others wait for the map";
+                return Err(Fault::new(SysExit::TempFail, why));
+            }
+            Err(_) => engine.stay().await?,
+        }
+    }
+}
+
+fn refused() -> Fault {
+    let why = "passwords are shared through PostgreSQL alone";
+    Fault::new(SysExit::Config, why)
+}
+
+/// Whether an engine is to be trusted with passwords.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Accounts {
+    Welcome,
+    Refused,
 }
 
 /// What came over the pipe, to be compared with what was offered.
-#[derive(Default)]
 struct Seen {
+    accounts: Accounts,
     digest: Digest,
     keys: u64,
 }
 
 impl Seen {
+    fn of(accounts: Accounts) -> Self {
+        Seen {
+            accounts,
+            digest: Digest::default(),
+            keys: 0,
+        }
+    }
+
     fn note(&mut self, octets: &[u8]) -> Result<(), Fault> {
         if let Some((frame, _)) = Frame::split(octets)? {
+            if self.accounts == Accounts::Refused && is_account(frame.lhs) {
+                return Err(refused());
+            }
             self.keys += u64::from(frame.place == 0);
             if let Some(rhs) = frame.rhs {
                 self.digest.add(frame.lhs, frame.place, rhs);

@@ -10,6 +10,7 @@ use std::thread::JoinHandle;
 
 use confine::Reach;
 use libmaps::sasl::password::SecretBytes;
+use libmaps::store::shared::Connection;
 use rustix::process::Signal;
 use tools::serve::{Access, ListenAddress, Offer, Server as Bound};
 
@@ -41,6 +42,8 @@ const WORKER: &str = "--worker";
 
 /// The store of `-a sasldb`.
 const SASLDB: &str = "/etc/sasldb2";
+/// The connection file of accounts that hosts share; where it stands they are the ones that count.
+const SHARED: &str = "/etc/sasldb2.pgsql";
 
 /// Threads for `-n 0`, which lets the original start a process for each client.
 const THREADS_UNBOUNDED: usize = 32;
@@ -155,7 +158,8 @@ impl From<RunDirError> for Failure {
 fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     run_dir::make(&options.run_dir)?;
     let mechanism = find_mechanism(&options.mechanism)?;
-    let make = prepare(mechanism, options, log).map_err(|why| {
+    let store = store(mechanism, options)?;
+    let make = prepare(mechanism, options, &store, log).map_err(|why| {
         let name = mechanism.name();
         Failure::Lines(vec![format!("failed to initialize mechanism {name}"), why])
     })?;
@@ -181,9 +185,12 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
             tell_cache(&size, log);
             Some(WatchedCache {
                 cache: CredentialCache::new(size, &random_key().map_err(io_failed)?),
-                watch: mechanism
-                    .source()
-                    .map(|file| Watch::new(site_path(options, file))),
+                watch: match mechanism {
+                    Mechanism::Sasldb => Some(Watch::new(store.clone())),
+                    other => other
+                        .source()
+                        .map(|file| Watch::new(site_path(options, file))),
+                },
             })
         }
     };
@@ -191,12 +198,15 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
         log.detach();
     }
     log.info(format!("master pid is: {pid}"));
+    if mechanism == Mechanism::Sasldb && store != site_path(options, SASLDB) {
+        log.info(format!("accounts: {}", store.display()));
+    }
     let listener = dir.listen()?;
     log.info(format!("listening on socket: {}", dir.socket().display()));
 
     // Bound while that is allowed; its threads come after all that must be alone.
-    let dovecot = bind_dovecot(options, log)?;
-    confine(mechanism, options, log);
+    let dovecot = bind_dovecot(options, &store, log)?;
+    confine(mechanism, options, &store, log);
     let dovecot = start_dovecot(dovecot, &stop)?;
     let connections = raise_descriptors();
     let pool = Pool::start(threads(options), make).map_err(io_failed)?;
@@ -220,8 +230,29 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     served.map_err(|error| Failure::line(format!("could not wait for clients: {error}")))
 }
 
+/// The file that `-a sasldb` reads: what `-O` names, else the accounts that hosts share, where
+/// their connection file stands, else this host's own. Of shared accounts it is the replica. An
+/// old store beside a connection file may have passwords in it that were taken away since.
+fn store(mechanism: Mechanism, options: &Options) -> Result<PathBuf, Failure> {
+    let own = site_path(options, SASLDB);
+    let named = match &options.mechanism_option {
+        _ if mechanism != Mechanism::Sasldb => return Ok(own),
+        Some(path) if path.starts_with('/') => site_path(options, path),
+        // The original takes any word, and does nothing with it.
+        _ => {
+            let shared = site_path(options, SHARED);
+            match shared.exists() {
+                true => shared,
+                false => own,
+            }
+        }
+    };
+    let read = Connection::readable(&named, options.root.as_deref());
+    read.map_err(|error| Failure::line(error.to_string()))
+}
+
 /// Gives up what the server does not need from here on; there must be no other thread yet.
-fn confine(mechanism: Mechanism, options: &Options, log: &Log) {
+fn confine(mechanism: Mechanism, options: &Options, store: &Path, log: &Log) {
     if options.confinement == Confinement::Unconfined {
         return;
     }
@@ -231,7 +262,7 @@ fn confine(mechanism: Mechanism, options: &Options, log: &Log) {
         _ => Reach::new(),
     };
     if mechanism == Mechanism::Sasldb {
-        reach.read_file(&site_path(options, SASLDB));
+        reach.read_file(store);
     }
     // Its files are removed at the end.
     reach.write_folder(&options.run_dir);
@@ -244,7 +275,7 @@ fn confine(mechanism: Mechanism, options: &Options, log: &Log) {
 }
 
 /// Binds the socket of Dovecot's protocol, if that is wanted.
-fn bind_dovecot(options: &Options, log: &Arc<Log>) -> Result<Option<Bound>, Failure> {
+fn bind_dovecot(options: &Options, store: &Path, log: &Arc<Log>) -> Result<Option<Bound>, Failure> {
     let Some(path) = &options.dovecot else {
         return Ok(None);
     };
@@ -258,7 +289,7 @@ fn bind_dovecot(options: &Options, log: &Arc<Log>) -> Result<Option<Bound>, Fail
         .to_string_lossy()
         .into_owned();
     let realm = options.realm.clone().unwrap_or(host);
-    let store = site_path(options, SASLDB);
+    let store = store.to_owned();
     let key = SecretBytes::new(random_key().map_err(|e| failed(&e))?.to_vec());
     let service = DovecotService::new(store, &realm, offered, key, Arc::clone(log));
     let offer = Offer {
@@ -312,6 +343,7 @@ fn find_mechanism(name: &str) -> Result<Mechanism, Failure> {
 fn prepare(
     mechanism: Mechanism,
     options: &Options,
+    store: &Path,
     log: &Arc<Log>,
 ) -> Result<Arc<MakeChecker>, String> {
     if mechanism.wants_process() {
@@ -356,7 +388,7 @@ fn prepare(
             .map_err(|e| e.to_string())?;
         return Ok(Arc::new(move || Box::new(rimap.clone())));
     }
-    let path = site_path(options, SASLDB);
+    let path = store.to_owned();
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
     let log = Arc::clone(log);
     Ok(Arc::new(move || {

@@ -43,6 +43,21 @@ impl Site {
         Site { dir }
     }
 
+    /// As [`Site::new`], but hosts share the accounts: here is the replica, in which alice's
+    /// password is another, and her old store still lies beside it.
+    fn shared() -> Self {
+        let site = Site::new();
+        let lines = "host db.example\nuser mail\nreplica /etc/replica.db\n";
+        fs::write(site.path("etc/sasldb2.pgsql"), lines).unwrap();
+        set_password(
+            &site.path("etc/replica.db"),
+            b"alice",
+            b"mx.example",
+            b"newer",
+        );
+        site
+    }
+
     fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
@@ -190,6 +205,58 @@ fn every_mechanism_logs_in_and_out() {
     );
     assert!(!log.contains("secret") && !log.contains("other"), "{log}");
     assert!(!site.path("auth").exists());
+}
+
+#[test]
+fn accounts_that_hosts_share_are_read_from_their_replica() {
+    let site = Site::shared();
+    let daemon = site.start(&["--mechs", ALL]);
+    let mux = |password: &str| {
+        let request = frame("alice", password, "smtp", "mx.example");
+        ask(&site.path("run/mux"), &request)[2..4].to_vec()
+    };
+    let mut client = site.client();
+    for mechanism in [Mechanism::Plain, Mechanism::CramMd5] {
+        // The old store is not asked: its password may have been taken away.
+        let old = client.log_in(mechanism, "alice", "secret");
+        assert_eq!(old, "FAIL\t1\tuser=alice");
+        let new = client.log_in(mechanism, "alice", "newer");
+        assert_eq!(new, "OK\t1\tuser=alice");
+    }
+    assert_eq!(mux("secret"), b"NO");
+    assert_eq!(mux("newer"), b"OK");
+    // The follower publishes a newer replica.
+    set_password(
+        &site.path("etc/replica.db"),
+        b"alice",
+        b"mx.example",
+        b"newest",
+    );
+    assert_eq!(
+        client.log_in(Mechanism::Plain, "alice", "newest"),
+        "OK\t1\tuser=alice"
+    );
+    assert_eq!(mux("newer"), b"NO");
+    assert_eq!(mux("newest"), b"OK");
+    drop(daemon);
+
+    // A store that is named counts, and one that can't be is no store.
+    let named = Site::shared();
+    let _daemon = named.start(&["-O", "/etc/sasldb2"]);
+    let mut client = named.client();
+    assert_eq!(
+        client.log_in(Mechanism::Plain, "alice", "secret"),
+        "OK\t1\tuser=alice"
+    );
+    let wrong = Site::shared();
+    fs::write(wrong.path("etc/sasldb2.pgsql"), "what\n").unwrap();
+    let root = wrong.path("").display().to_string();
+    let run_dir = wrong.path("run").display().to_string();
+    let args = ["-a", "sasldb", "-d", "-m", &run_dir, "--root", &root];
+    let ran = harness::run("saslauthd", &args, wrong.dir.path());
+    assert_eq!(ran.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(said.contains("sasldb2.pgsql: line 1: \"what\""), "{said}");
 }
 
 #[test]

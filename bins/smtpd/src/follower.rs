@@ -166,12 +166,13 @@ fn told(line: &str) -> (Level, String) {
     let map = word("map");
     match event.get("event").and_then(Value::as_str) {
         Some("published") => {
+            // An older generation that counts again has none.
             let lag = event.get("lag_seconds").and_then(Value::as_f64);
+            let lag = lag.map_or(String::new(), |lag| format!(" lag={lag:.3}s"));
             let text = format!(
-                "shared map {map}: generation={} entries={} lag={:.3}s",
+                "shared map {map}: generation={} entries={}{lag}",
                 number("generation"),
                 number("entries"),
-                lag.unwrap_or(0.0)
             );
             (Level::Info, text)
         }
@@ -182,6 +183,10 @@ fn told(line: &str) -> (Level, String) {
         Some("empty") => (
             Level::Warning,
             format!("shared map {map}: it has no generation yet"),
+        ),
+        Some("parted") => (
+            Level::Warning,
+            format!("shared map {map}: {}", word("error")),
         ),
         Some("error") => (
             Level::Warning,

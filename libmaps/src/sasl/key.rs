@@ -106,6 +106,12 @@ impl UserId {
     }
 }
 
+/// Whether an LHS is that of an account's record, in whatever map it stands.
+#[must_use]
+pub fn is_account(lhs: &[u8]) -> bool {
+    UserId::parse(lhs).is_some_and(|(_, property)| !property.is_empty())
+}
+
 impl fmt::Display for UserId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt_bytes(&self.authid, f)?;

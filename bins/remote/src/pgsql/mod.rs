@@ -11,6 +11,7 @@ mod write;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use libmaps::store::shared::{Connection, Server, Tls};
@@ -22,7 +23,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::engine::{Engine, Generation, Give, Head, SCHEMA, Switch, Take};
+use crate::engine::{Engine, Generation, Generations, Give, Head, SCHEMA, Switch, Take};
 use crate::fault::{Fault, within};
 use crate::tls;
 
@@ -34,6 +35,11 @@ const MAX_NEWS: usize = 1_024;
 /// one row.
 const BY_INDEX: &str =
     "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off";
+
+/// A host that is gone without a word is noticed by the server too, and what it holds is free:
+/// after half a minute, not after the system's two hours.
+const KEEPALIVE: &str = "SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; \
+     SET tcp_keepalives_count = 3; SET tcp_user_timeout = 20000";
 
 /// What stands for `$1`, `$2`, ... in a statement.
 type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
@@ -97,14 +103,33 @@ impl Pgsql {
 
 impl Engine for Pgsql {
     async fn connect(server: &Server) -> Result<Self, Fault> {
-        let config = config(server)?;
-        match server.tls {
-            Tls::Off => open(&config, NoTls, server.timeout).await,
-            Tls::Verify | Tls::StartTls => {
-                let tls = MakeRustlsConnect::new(tls::config(server)?);
-                open(&config, tls, server.timeout).await
+        let mut faults = Faults::default();
+        for (host, port) in &server.hosts {
+            let shown = format!("{host}:{port}");
+            if host.starts_with('/') {
+                match open(server, host, None, *port).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(fault) => faults.add(host, fault),
+                }
+                continue;
+            }
+            let asked = tokio::net::lookup_host((host.as_str(), *port));
+            let found = match within(server.timeout, asked).await {
+                Ok(found) => found,
+                Err(fault) => {
+                    let why = format!("error connecting to server: {}", fault.why);
+                    faults.add(&shown, Fault::new(SysExit::TempFail, why));
+                    continue;
+                }
+            };
+            for address in found {
+                match open(server, host, Some(address.ip()), *port).await {
+                    Ok(opened) => return Ok(opened),
+                    Err(fault) => faults.add(&address.to_string(), fault),
+                }
             }
         }
+        Err(faults.all())
     }
 
     async fn listen(&mut self, _maps: &[String]) -> Result<(), Fault> {
@@ -148,11 +173,19 @@ impl Engine for Pgsql {
         self.batch("ROLLBACK").await
     }
 
+    async fn recover(&mut self) -> Result<(), Fault> {
+        self.batch("ROLLBACK").await
+    }
+
+    async fn stay(&mut self) -> Result<(), Fault> {
+        self.batch("").await
+    }
+
     async fn lock(&mut self, map: &str) -> Result<Head, Fault> {
         self.lock_row(map).await
     }
 
-    async fn generations(&mut self, map: &str) -> Result<Vec<Generation>, Fault> {
+    async fn generations(&mut self, map: &str) -> Result<Generations, Fault> {
         self.all_generations(map).await
     }
 
@@ -183,10 +216,44 @@ impl Engine for Pgsql {
     }
 }
 
-fn config(server: &Server) -> Result<Config, Fault> {
+/// Why none of several addresses would do.
+#[derive(Default)]
+struct Faults(Vec<(String, Fault)>);
+
+impl Faults {
+    fn add(&mut self, address: &str, fault: Fault) {
+        self.0.push((address.to_owned(), fault));
+    }
+
+    /// All of them in one. What a server said by itself counts more than that another is gone.
+    fn all(self) -> Fault {
+        let lasting = self.0.iter().find(|(_, fault)| !fault.exit.is_temporary());
+        let exit = lasting.map_or(SysExit::TempFail, |(_, fault)| fault.exit);
+        let why = match self.0.as_slice() {
+            [] => "the host has no address".to_owned(),
+            [(_, only)] => only.why.clone(),
+            several => {
+                let each = several
+                    .iter()
+                    .map(|(at, fault)| format!("{at}: {}", fault.why));
+                each.collect::<Vec<_>>().join("; ")
+            }
+        };
+        Fault::new(exit, why)
+    }
+}
+
+/// How to log in at one address; certificates are for the host's name.
+fn config(
+    server: &Server,
+    host: &str,
+    address: Option<IpAddr>,
+    port: u16,
+) -> Result<Config, Fault> {
     let mut config = Config::new();
-    for (host, port) in &server.hosts {
-        config.host(host).port(*port);
+    config.host(host).port(port);
+    if let Some(address) = address {
+        config.hostaddr(address);
     }
     let user = server.user.as_deref();
     let user = user.ok_or_else(|| Fault::new(SysExit::Config, "user: it is missing"))?;
@@ -210,7 +277,25 @@ fn config(server: &Server) -> Result<Config, Fault> {
     Ok(config)
 }
 
-async fn open<T>(config: &Config, tls: T, timeout: Duration) -> Result<Pgsql, Fault>
+/// One address has the whole of the timeout, and the next one has it anew: a host that is
+/// silent must not use up the time of those behind it.
+async fn open(
+    server: &Server,
+    host: &str,
+    address: Option<IpAddr>,
+    port: u16,
+) -> Result<Pgsql, Fault> {
+    let config = config(server, host, address, port)?;
+    match server.tls {
+        Tls::Off => log_in(&config, NoTls, server.timeout).await,
+        Tls::Verify | Tls::StartTls => {
+            let tls = MakeRustlsConnect::new(tls::config(server)?);
+            log_in(&config, tls, server.timeout).await
+        }
+    }
+}
+
+async fn log_in<T>(config: &Config, tls: T, timeout: Duration) -> Result<Pgsql, Fault>
 where
     T: MakeTlsConnect<Socket>,
     T::Stream: Send + 'static,
@@ -228,7 +313,9 @@ where
         }
     });
     // A server that allows no such setting goes its own way.
-    let _ = within(timeout, client.batch_execute(BY_INDEX)).await;
+    for settings in [BY_INDEX, KEEPALIVE] {
+        let _ = within(timeout, client.batch_execute(settings)).await;
+    }
     Ok(Pgsql {
         client,
         news,

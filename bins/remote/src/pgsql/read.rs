@@ -12,7 +12,7 @@ use tokio_postgres::binary_copy::BinaryCopyOutStream;
 use tokio_postgres::types::Type;
 
 use super::Pgsql;
-use crate::engine::{Generation, Head, Take};
+use crate::engine::{Current, Generation, Generations, Head, Take};
 use crate::fault::{Fault, within};
 
 /// Whether the map's row is to be locked.
@@ -42,8 +42,9 @@ impl Pgsql {
         let Some(row) = row else { return Ok(None) };
         let id: i32 = row.try_get(0)?;
         self.ids.insert(map.to_owned(), id);
+        let serial = unsigned(row.try_get(1)?)?;
         let current = match row.try_get::<_, Option<i64>>(2)? {
-            None => None,
+            None => Current::Never,
             Some(number) => {
                 let text = format!("{GENERATION} AND generation = $2");
                 let found = self.maybe(&text, &[&id, &number]).await?;
@@ -51,21 +52,27 @@ impl Pgsql {
                     let why = format!("generation {number} is current, and is not there");
                     Fault::damaged(why)
                 };
-                Some(generation(&found.ok_or_else(missing)?)?)
+                let record = found.ok_or_else(missing);
+                Current::of(record.and_then(|row| generation(&row)), Some(serial))
             }
         };
         Ok(Some(Head {
-            serial: unsigned(row.try_get(1)?)?,
+            serial,
             last: unsigned(row.try_get(3)?)?,
             current,
         }))
     }
 
-    pub(super) async fn all_generations(&mut self, map: &str) -> Result<Vec<Generation>, Fault> {
+    pub(super) async fn all_generations(&mut self, map: &str) -> Result<Generations, Fault> {
         let id = self.id(map)?;
         let text = format!("{GENERATION} ORDER BY generation DESC");
         let rows = self.all(&text, &[&id]).await?;
-        rows.iter().map(generation).collect()
+        let mut all = Generations::default();
+        for row in &rows {
+            let number = unsigned(row.try_get(0)?)?;
+            all.take(number, generation(row));
+        }
+        Ok(all)
     }
 
     pub(super) async fn copy_out(

@@ -27,11 +27,14 @@ impl Pgsql {
             self.make_schema().await?;
         }
         // Confirmed is durable, whatever the server's default; one that waits for standbys stays.
-        // A writer whose source comes slowly holds the lock, and no rule on idle sessions ends it.
+        // A writer whose source comes slowly says so every few seconds; one that says nothing for
+        // so long is stopped, and what it holds is free. A statement that sends entries has an
+        // hour: a writer that is stopped there is waited for no longer.
         self.batch(
             "BEGIN;
              SET LOCAL lock_timeout = '300s';
-             SET LOCAL idle_in_transaction_session_timeout = 0;
+             SET LOCAL idle_in_transaction_session_timeout = '120s';
+             SET LOCAL statement_timeout = '3600s';
              SELECT set_config('synchronous_commit', 'on', true)
               WHERE current_setting('synchronous_commit') IN ('off', 'local')",
         )
@@ -105,8 +108,10 @@ impl Pgsql {
             self.insert_generation(id, number, generation).await?;
         }
         let text = "UPDATE mailmaps_map \
-             SET serial = serial + 1, current = $2, last = greatest(last, $2) WHERE id = $1";
-        self.execute(text, &[&id, &number]).await?;
+             SET serial = greatest(serial + 1, $3), current = $2, last = greatest(last, $2) \
+             WHERE id = $1";
+        let serial = signed(generation.origin.serial.unwrap_or(0))?;
+        self.execute(text, &[&id, &number, &serial]).await?;
         let text = "SELECT pg_notify($1, $2)";
         self.all(text, &[&CHANNEL, &map]).await?;
         let done = self.client.batch_execute("COMMIT");
@@ -159,7 +164,7 @@ impl Pgsql {
         let head = self.lock_row(map).await?;
         let id = self.id(map)?;
         let all = self.all_generations(map).await?;
-        let current = head.current.map(|g| g.origin.generation);
+        let current = head.current.generation().map(|g| g.origin.generation);
         let old: Vec<i64> = removable(&all, current, keep)
             .into_iter()
             .map(signed)

@@ -6,13 +6,16 @@
 //! ```text
 //! {mailmaps:access}:head         schema, serial, current, last
 //! {mailmaps:access}:generations  number to record, a JSON object
-//! {mailmaps:access}:g:7:0 ...    the entries of generation 7, frames in pieces of a mebioctet
+//! {mailmaps:access}:g:7:MARK:0   the entries of generation 7, frames in pieces of a mebioctet
 //! {mailmaps:access}:lock         who writes; it goes by itself when he does not renew it
 //! ```
 //!
 //! Pieces that are being loaded have a time to live until the commit, so that
-//! what a dead writer left goes by itself. The commit is one script: it checks
-//! that the lock is still ours and every piece there, switches, and tells all.
+//! what a dead writer left goes by itself. Their keys have the generation's
+//! mark: a server that took the place of another may give a number twice, and
+//! no writer touches the pieces of another then. The commit is one script: it
+//! checks that the lock is still ours and every piece there, switches, and
+//! tells all. A removal is one too, and never takes what is current.
 
 mod lock;
 mod news;
@@ -22,14 +25,16 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use libmaps::store::shared::frame::Frame;
-use libmaps::store::shared::{Connection, Server, Tls};
+use libmaps::store::shared::{Connection, Origin, Server, Tls};
 use libmaps::sysexits::SysExit;
 use redis::{
     Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, ConnectionLike, FromRedisValue,
-    IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates, TlsMode, cmd,
+    IntoConnectionInfo, RedisConnectionInfo, RedisError, TlsCertificates, TlsMode, Value, cmd,
 };
 
-use crate::engine::{Engine, Generation, Give, Head, SCHEMA, Switch, Take, removable};
+use crate::engine::{
+    Current, Engine, Generation, Generations, Give, Head, SCHEMA, Switch, Take, removable,
+};
 use crate::fault::{Fault, chain};
 use lock::Lock;
 use news::News;
@@ -42,7 +47,7 @@ const PIECE_OCTETS: usize = 1 << 20;
 const LOADING_SECONDS: u64 = 3_600;
 
 /// The switch. KEYS: head, generations, lock, pieces. ARGV: token, number, record or nothing,
-/// channel, map.
+/// channel, map, serial.
 const SWITCH: &str = "
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then
   return redis.error_reply('LOCKLOST the lock went to another writer')
@@ -52,17 +57,39 @@ for i = 4, #KEYS do
     return redis.error_reply('PIECELOST a piece of the generation is gone')
   end
 end
+if ARGV[3] == '' and redis.call('HEXISTS', KEYS[2], ARGV[2]) == 0 then
+  return redis.error_reply('RECORDLOST the generation is gone')
+end
 if ARGV[3] ~= '' then
   local time = redis.call('TIME')
   local record = cjson.decode(ARGV[3])
   record['committed_ms'] = time[1] * 1000 + math.floor(time[2] / 1000)
   redis.call('HSET', KEYS[2], ARGV[2], cjson.encode(record))
 end
-redis.call('HSET', KEYS[1], 'current', ARGV[2])
-redis.call('HINCRBY', KEYS[1], 'serial', 1)
+local serial = tonumber(redis.call('HGET', KEYS[1], 'serial') or '0') + 1
+serial = math.max(serial, tonumber(ARGV[6]))
+local last = tonumber(redis.call('HGET', KEYS[1], 'last') or '0')
+last = math.max(last, tonumber(ARGV[2]))
+redis.call('HSET', KEYS[1], 'current', ARGV[2],
+  'serial', string.format('%.0f', serial), 'last', string.format('%.0f', last))
 redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 'OK'
+";
+
+/// The removal of a generation. KEYS: head, generations, lock, pieces. ARGV: token, number.
+const REMOVE: &str = "
+if redis.call('GET', KEYS[3]) ~= ARGV[1] then
+  return redis.error_reply('LOCKLOST the lock went to another writer')
+end
+if redis.call('HGET', KEYS[1], 'current') == ARGV[2] then
+  return 0
+end
+redis.call('HDEL', KEYS[2], ARGV[2])
+for i = 4, #KEYS do
+  redis.call('UNLINK', KEYS[i])
+end
+return 1
 ";
 
 /// A connection to a server or a cluster.
@@ -97,8 +124,9 @@ fn key(map: &str, rest: &str) -> String {
     format!("{{mailmaps:{map}}}:{rest}")
 }
 
-fn piece_key(map: &str, number: u64, piece: u64) -> String {
-    key(map, &format!("g:{number}:{piece}"))
+fn piece_key(map: &str, origin: &Origin, piece: u64) -> String {
+    let (number, mark) = (origin.generation, &origin.mark);
+    key(map, &format!("g:{number}:{mark}:{piece}"))
 }
 
 impl Redis {
@@ -122,23 +150,26 @@ impl Redis {
                 return Err(Fault::new(SysExit::Config, why));
             }
         }
+        let serial = number("serial").unwrap_or(0);
         let current = match number("current") {
-            None => None,
-            Some(current) => Some(self.generation(map, current)?),
+            None => Current::Never,
+            Some(current) => self.current(map, current, serial)?,
         };
         Ok(Some(Head {
-            serial: number("serial").unwrap_or(0),
+            serial,
             last: number("last").unwrap_or(0),
             current,
         }))
     }
 
-    fn generation(&mut self, map: &str, number: u64) -> Result<Generation, Fault> {
+    fn current(&mut self, map: &str, number: u64, serial: u64) -> Result<Current, Fault> {
         let text: Option<String> =
             self.ask(cmd("HGET").arg(key(map, "generations")).arg(number))?;
         let now = self.now()?;
         let gone = || Fault::damaged(format!("generation {number} is current, and is not there"));
-        self.read_record(map, number, &text.ok_or_else(gone)?, now)
+        let record = text.ok_or_else(gone);
+        let record = record.and_then(|text| self.read_record(map, number, &text, now));
+        Ok(Current::of(record, Some(serial)))
     }
 
     fn read_record(
@@ -149,7 +180,8 @@ impl Redis {
         now_ms: u64,
     ) -> Result<Generation, Fault> {
         let (generation, pieces) = record::parse(number, text, now_ms)?;
-        self.pieces.insert(piece_key(map, number, 0), pieces);
+        self.pieces
+            .insert(piece_key(map, &generation.origin, 0), pieces);
         Ok(generation)
     }
 
@@ -159,14 +191,16 @@ impl Redis {
         Ok(seconds * 1_000 + micros / 1_000)
     }
 
-    fn pieces_of(&self, map: &str, number: u64) -> u64 {
-        let first = piece_key(map, number, 0);
-        self.pieces.get(&first).copied().unwrap_or(0)
+    /// The keys of a generation's pieces.
+    fn pieces_of(&self, map: &str, origin: &Origin) -> Vec<String> {
+        let first = piece_key(map, origin, 0);
+        let count = self.pieces.get(&first).copied().unwrap_or(0);
+        (0..count).map(|at| piece_key(map, origin, at)).collect()
     }
 
-    fn put_piece(&mut self, map: &str, number: u64, at: u64, piece: &[u8]) -> Result<(), Fault> {
+    fn put_piece(&mut self, key: &str, piece: &[u8]) -> Result<(), Fault> {
         let mut set = cmd("SET");
-        set.arg(piece_key(map, number, at)).arg(piece);
+        set.arg(key).arg(piece);
         self.ask(set.arg("EX").arg(LOADING_SECONDS))
     }
 }
@@ -210,6 +244,16 @@ impl Engine for Redis {
         Ok(())
     }
 
+    async fn recover(&mut self) -> Result<(), Fault> {
+        self.lock = None;
+        self.ask::<String>(&cmd("PING")).map(drop)
+    }
+
+    async fn stay(&mut self) -> Result<(), Fault> {
+        // The lock is renewed by a thread of its own.
+        Ok(())
+    }
+
     async fn lock(&mut self, map: &str) -> Result<Head, Fault> {
         self.lock = Some(Lock::wait(&self.server, &key(map, "lock"))?);
         let mut set = cmd("HSETNX");
@@ -227,14 +271,17 @@ impl Engine for Redis {
         })
     }
 
-    async fn generations(&mut self, map: &str) -> Result<Vec<Generation>, Fault> {
+    async fn generations(&mut self, map: &str) -> Result<Generations, Fault> {
         let records: HashMap<u64, String> =
             self.ask(cmd("HGETALL").arg(key(map, "generations")))?;
         let now = self.now()?;
         let mut numbers: Vec<_> = records.into_iter().collect();
         numbers.sort_by_key(|(number, _)| std::cmp::Reverse(*number));
-        let read = |(number, text): (u64, String)| self.read_record(map, number, &text, now);
-        numbers.into_iter().map(read).collect()
+        let mut all = Generations::default();
+        for (number, text) in numbers {
+            all.take(number, self.read_record(map, number, &text, now));
+        }
+        Ok(all)
     }
 
     async fn entries(
@@ -244,8 +291,8 @@ impl Engine for Redis {
         take: &mut Take<'_>,
     ) -> Result<(), Fault> {
         let number = generation.origin.generation;
-        for at in 0..self.pieces_of(map, number) {
-            let piece: Option<Vec<u8>> = self.ask(cmd("GET").arg(piece_key(map, number, at)))?;
+        for (at, key) in self.pieces_of(map, &generation.origin).iter().enumerate() {
+            let piece: Option<Vec<u8>> = self.ask(cmd("GET").arg(key))?;
             let gone = || Fault::damaged(format!("generation {number}: piece {at} is gone"));
             let piece = piece.ok_or_else(gone)?;
             let mut rest = piece.as_slice();
@@ -263,29 +310,29 @@ impl Engine for Redis {
         generation: &Generation,
         give: &mut Give<'_>,
     ) -> Result<(), Fault> {
-        let number = generation.origin.generation;
+        let origin = &generation.origin;
         let (mut piece, mut at) = (Vec::new(), 0);
         while let Some(frame) = give()? {
             if !piece.is_empty() && piece.len() + frame.len() > PIECE_OCTETS {
-                self.put_piece(map, number, at, &piece)?;
+                self.put_piece(&piece_key(map, origin, at), &piece)?;
                 piece.clear();
                 at += 1;
             }
             piece.extend_from_slice(&frame);
         }
         if !piece.is_empty() {
-            self.put_piece(map, number, at, &piece)?;
+            self.put_piece(&piece_key(map, origin, at), &piece)?;
             at += 1;
         }
-        self.pieces.insert(piece_key(map, number, 0), at);
+        self.pieces.insert(piece_key(map, origin, 0), at);
         Ok(())
     }
 
     async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
         let (generation, text) = match switch {
             Switch::New(new) => {
-                let pieces = self.pieces_of(map, new.origin.generation);
-                (new, record::text(new, pieces))
+                let pieces = self.pieces_of(map, &new.origin).len();
+                (new, record::text(new, pieces as u64))
             }
             Switch::Back(old) => (old, String::new()),
         };
@@ -294,16 +341,17 @@ impl Engine for Redis {
         };
         let number = generation.origin.generation;
         let mut keys = vec![key(map, "head"), key(map, "generations"), key(map, "lock")];
-        keys.extend((0..self.pieces_of(map, number)).map(|at| piece_key(map, number, at)));
+        keys.extend(self.pieces_of(map, &generation.origin));
         let mut eval = cmd("EVAL");
         eval.arg(SWITCH).arg(keys.len()).arg(&keys);
         eval.arg(lock.token())
             .arg(number)
             .arg(&text)
             .arg(CHANNEL)
-            .arg(map);
+            .arg(map)
+            .arg(generation.origin.serial.unwrap_or(0));
         self.ask::<String>(&eval).map(drop).map_err(|fault| {
-            let refused = ["LOCKLOST", "PIECELOST"]
+            let refused = ["LOCKLOST", "PIECELOST", "RECORDLOST"]
                 .iter()
                 .any(|w| fault.why.contains(w));
             match refused {
@@ -322,19 +370,15 @@ impl Engine for Redis {
             return Ok(());
         };
         let all = self.generations(map).await?;
-        let current = head.current.map(|g| g.origin.generation);
+        let current = head.current.generation().map(|g| g.origin.generation);
         for number in removable(&all, current, keep) {
-            // The record first, so that nobody rolls back to half a generation; pieces that a
-            // break leaves behind it go by themselves.
-            for at in 0..self.pieces_of(map, number) {
-                let mut expire = cmd("EXPIRE");
-                expire.arg(piece_key(map, number, at)).arg(LOADING_SECONDS);
-                self.ask::<u64>(&expire)?;
-            }
-            self.ask::<u64>(cmd("HDEL").arg(key(map, "generations")).arg(number))?;
-            for at in 0..self.pieces_of(map, number) {
-                self.ask::<u64>(cmd("UNLINK").arg(piece_key(map, number, at)))?;
-            }
+            let mut keys = vec![key(map, "head"), key(map, "generations"), key(map, "lock")];
+            // Of a record that makes no sense nobody knows the pieces; it goes alone.
+            let found = all.whole.iter().find(|g| g.origin.generation == number);
+            keys.extend(found.map_or(Vec::new(), |g| self.pieces_of(map, &g.origin)));
+            let mut eval = cmd("EVAL");
+            eval.arg(REMOVE).arg(keys.len()).arg(&keys);
+            self.ask::<u64>(eval.arg(lock.token()).arg(number))?;
         }
         drop(lock);
         Ok(())
@@ -363,9 +407,11 @@ fn open(server: &Server) -> Result<Box<dyn ConnectionLike>, Fault> {
     Ok(Box::new(single(server)?))
 }
 
-/// A connection to one server: the first of the hosts that answers.
+/// A connection to one server: the first of the hosts that is a master, else the first that
+/// answers, on which nobody can write and a follower can read.
 fn single(server: &Server) -> Result<redis::Connection, Fault> {
     let mut last = Fault::new(SysExit::Config, "host: it is missing");
+    let mut replica = None;
     for info in infos(server)? {
         let client = match server.tls {
             Tls::Off => Client::open(info),
@@ -378,11 +424,23 @@ fn single(server: &Server) -> Result<redis::Connection, Fault> {
             Ok(connection)
         });
         match opened {
-            Ok(connection) => return Ok(connection),
+            Ok(mut connection) => match is_replica(&mut connection) {
+                true => replica = replica.or(Some(connection)),
+                false => return Ok(connection),
+            },
             Err(error) => last = error.into(),
         }
     }
-    Err(last)
+    replica.ok_or(last)
+}
+
+/// Whether the server says that it is the replica of another; one that will not say is taken as
+/// it is.
+fn is_replica(connection: &mut redis::Connection) -> bool {
+    let role: Result<Vec<Value>, _> = cmd("ROLE").query(connection);
+    let role = role.ok().and_then(|role| role.into_iter().next());
+    let role = role.and_then(|word| redis::from_redis_value::<String>(word).ok());
+    role.as_deref() == Some("slave")
 }
 
 fn infos(server: &Server) -> Result<Vec<ConnectionInfo>, Fault> {

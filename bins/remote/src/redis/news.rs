@@ -1,10 +1,11 @@
 //! News of new generations: a subscription, on a connection and a thread of its own.
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use libmaps::store::shared::Server;
 use libmaps::sysexits::SysExit;
+use redis::Value;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 
 use super::{CHANNEL, single};
@@ -14,6 +15,9 @@ use crate::fault::Fault;
 const MAX_NEWS: usize = 1_024;
 /// How often the thread looks whether anybody still wants news.
 const ROUND: Duration = Duration::from_secs(2);
+/// How often a server that says nothing is asked whether it is still there: a connection that
+/// went without a word would be deaf for ever.
+const PING: Duration = Duration::from_secs(20);
 
 /// A subscription.
 pub(super) struct News {
@@ -24,9 +28,10 @@ impl News {
     /// Subscribes; in a cluster at any of its nodes, which tell each other.
     pub(super) fn start(server: &Server) -> Result<Self, Fault> {
         let mut connection = single(server)?;
+        let patience = server.timeout;
         let (tell, told) = channel(MAX_NEWS);
         thread::Builder::new().name("news".into()).spawn(move || {
-            if let Err(fault) = hear(&mut connection, &tell) {
+            if let Err(fault) = hear(&mut connection, &tell, patience) {
                 let _ = tell.blocking_send(Err(fault));
             }
         })?;
@@ -52,15 +57,26 @@ impl News {
 fn hear(
     connection: &mut redis::Connection,
     tell: &Sender<Result<String, Fault>>,
+    patience: Duration,
 ) -> Result<(), Fault> {
     let mut subscription = connection.as_pubsub();
     subscription.subscribe(CHANNEL)?;
     subscription.set_read_timeout(Some(ROUND))?;
+    let mut heard = Instant::now();
     while !tell.is_closed() {
         match subscription.get_message() {
             Ok(message) => {
-                // A channel that is full holds news enough.
-                let _ = tell.try_send(Ok(message.get_payload()?));
+                heard = Instant::now();
+                // What is no name of a map is nobody's news. A channel that is full holds enough.
+                if let Ok(map) = String::from_utf8(message.get_payload()?) {
+                    let _ = tell.try_send(Ok(map));
+                }
+            }
+            Err(error) if error.is_timeout() && heard.elapsed() >= PING => {
+                subscription.set_read_timeout(Some(patience))?;
+                subscription.ping::<Value>()?;
+                subscription.set_read_timeout(Some(ROUND))?;
+                heard = Instant::now();
             }
             Err(error) if error.is_timeout() => {}
             Err(error) => return Err(error.into()),

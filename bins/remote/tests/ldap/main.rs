@@ -179,3 +179,34 @@ fn one_of_two_providers_goes_and_the_other_is_followed() {
 fn host_of(server: &Server) -> Host {
     host(&server.connection(), &["access"])
 }
+
+#[test]
+fn a_faulty_map_holds_up_no_other_of_its_server() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    server.add_entry("access", "a", "OK");
+    server.add_entry("mailertable", "m", "smtp:one");
+    let host = host(&server.connection(), &["access", "mailertable"]);
+    let follower = host.follow("access.ldap mailertable.ldap");
+    follower.wait(|e| e["event"] == "published" && e["map"] == "mailertable.ldap");
+    // An entry without a value.
+    server.add(&format!(
+        "dn: sendmailMTAKey=none,{BASE}\nobjectClass: sendmailMTAMapObject\nsendmailMTACluster: mail\n\
+         sendmailMTAMapName: access\nsendmailMTAKey: none\n"
+    ));
+    let told = follower.wait_for("error");
+    assert_eq!(told["map"], "access.ldap", "{told}");
+    server.add_entry("mailertable", "n", "smtp:two");
+    follower.wait(|e| e["event"] == "published" && e["map"] == "mailertable.ldap");
+    assert_eq!(
+        host.replica("mailertable.ldap").unwrap(),
+        ["m smtp:one", "n smtp:two"]
+    );
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a OK"]);
+    let other = host_of(&server);
+    other.write("mailertable.ldap", &server.connection());
+    let ran = other.run("mapremote follow --once access.ldap mailertable.ldap", "");
+    assert_eq!(ran.code, 65, "{ran:?}");
+    assert_eq!(other.replica("mailertable.ldap").unwrap().len(), 2);
+}

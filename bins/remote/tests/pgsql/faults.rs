@@ -307,3 +307,56 @@ fn a_damaged_replica_is_replaced() {
     assert_eq!(host.replica("m.pgsql").unwrap(), ["a 1", "b 2", "c 3"]);
     assert!(PATIENCE.as_secs() > 0);
 }
+
+#[test]
+fn a_host_that_is_silent_leaves_the_next_one_its_time() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    server.database("silent");
+    // It takes connections, and never says a word.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let host = Host::new();
+    host.write_secret("right", "right\n");
+    let connection = format!(
+        "host {} 127.0.0.1:{}\ntls off\nuser plain\npassword-file right\ndatabase silent\ntimeout 2\n",
+        silent.local_addr().unwrap(),
+        server.port
+    );
+    host.write("m.pgsql", &connection);
+    host.good("makemap pgsql m", "a 1\n");
+    std::fs::remove_file(host.path("m.pgsql.db")).unwrap();
+    host.good("mapremote follow --once m.pgsql", "");
+    assert_eq!(host.replica("m.pgsql").unwrap(), ["a 1"]);
+    // What each of them said is told where none will do.
+    let none = connection.replace(&server.port.to_string(), "1");
+    host.write("m.pgsql", &none);
+    let ran = host.run("makemap pgsql m", "a 1\n");
+    assert_eq!(ran.code, 75, "{ran:?}");
+    assert!(
+        ran.err.contains(": no answer within 2 s; 127.0.0.1:1: "),
+        "{ran:?}"
+    );
+}
+
+#[test]
+fn a_writer_whose_source_comes_slowly_says_that_it_is_there() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    let host = with_a_good_map(&server, "slowly");
+    let mut makemap = host
+        .command("makemap pgsql m")
+        .stdin(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a word while it waits", || {
+        let text = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mapremote' \
+                    AND datname = 'slowly' AND state = 'idle in transaction' \
+                    AND state_change > xact_start + interval '4 seconds'";
+        server.sql_in("slowly", text) == "1"
+    });
+    makemap.stdin.take().unwrap().write_all(b"x 1\n").unwrap();
+    assert!(makemap.wait().unwrap().success());
+    assert_eq!(host.replica("m.pgsql").unwrap(), ["x 1"]);
+}

@@ -160,6 +160,10 @@ fn maps_of_one_server_share_a_connection_and_a_faulty_one_holds_up_no_other() {
         "UPDATE mailmaps_generation SET digest = '00' WHERE generation = 2",
     );
     server.sql_in("several", "UPDATE mailmaps_generation SET mark = 'ffffffffffffffffffffffffffffffff' WHERE generation = 2");
+    server.sql_in(
+        "several",
+        "UPDATE mailmaps_map SET serial = serial + 1 WHERE name = 'a'",
+    );
     server.sql_in("several", "NOTIFY mailmaps, 'a'");
     let told = follower.wait_for("error");
     assert_eq!(told["map"], "a.pgsql");
@@ -193,4 +197,47 @@ fn a_follower_ends_with_the_program_that_started_it() {
     assert!(child.try_wait().unwrap().is_none());
     drop(child.stdin.take());
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_map_that_cannot_be_looked_at_holds_up_no_other() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    server.database("heldup");
+    let names = ["a", "b"];
+    let (writer, host) = (server.host("heldup", &names), server.host("heldup", &names));
+    for name in names {
+        writer.good(&format!("makemap pgsql {name}"), "x 1\n");
+    }
+    let follower = host.follow("a.pgsql b.pgsql");
+    follower.wait(|e| e["event"] == "published" && e["map"] == "b.pgsql");
+    let session = "SELECT pid FROM pg_stat_activity WHERE application_name = 'mapremote' AND datname = 'heldup'";
+    let before = server.sql_in("heldup", session);
+    server.sql_in(
+        "heldup",
+        "UPDATE mailmaps_map SET current = 77, serial = 77 WHERE name = 'a'; NOTIFY mailmaps, 'a'",
+    );
+    let told = follower.wait_for("error");
+    assert_eq!(told["map"], "a.pgsql", "{told}");
+    // The fault is of one map, not of the connection.
+    for value in 2..5 {
+        writer.good("makemap pgsql b", &format!("x {value}\n"));
+        follower.wait(|e| e["event"] == "published" && e["map"] == "b.pgsql");
+    }
+    assert_eq!(host.replica("b.pgsql").unwrap(), ["x 4"]);
+    assert_eq!(server.sql_in("heldup", session), before);
+    let once = server.host("heldup", &names);
+    let ran = once.run("mapremote follow --once a.pgsql b.pgsql", "");
+    assert_eq!(ran.code, 74, "{ran:?}");
+    assert_eq!(once.replica("b.pgsql").unwrap(), ["x 4"]);
+    // So is a connection file that can't be read.
+    once.write("c.pgsql", "what\n");
+    std::fs::remove_file(once.path("b.pgsql.db")).unwrap();
+    let ran = once.run("mapremote follow --once c.pgsql b.pgsql d.pgsql", "");
+    assert_eq!(ran.code, 78, "{ran:?}");
+    for file in ["c.pgsql: ", "d.pgsql: "] {
+        assert!(ran.out.contains(file), "{ran:?}");
+    }
+    assert_eq!(once.replica("b.pgsql").unwrap(), ["x 4"]);
 }

@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod back;
 mod faults;
 mod followers;
 mod mail;

@@ -19,6 +19,18 @@ fn text(lines: u32, value: &str) -> String {
     (0..lines).map(|n| format!("k{n} {value}\n")).collect()
 }
 
+/// The number of the generation that a piece's key is of.
+fn number_of(key: &str) -> Option<&str> {
+    key.strip_prefix("{mailmaps:m}:g:")?.split(':').next()
+}
+
+/// The key of a piece of a generation; its mark stands in it.
+fn piece(server: &Server, number: &str, at: u32) -> String {
+    let found = server.cli(&format!("KEYS {{mailmaps:m}}:g:{number}:*:{at}"));
+    assert_eq!(found.lines().count(), 1, "{found}");
+    found
+}
+
 #[test]
 fn a_map_is_built_edited_followed_and_rolled_back() {
     let Some(server) = Server::start(&[]) else {
@@ -57,19 +69,12 @@ fn a_map_of_many_pieces_comes_whole_and_old_generations_go() {
         there.good("mapremote follow --once m.redis", "");
         assert_eq!(there.replica("m.redis"), here.replica("m.redis"));
     }
-    let keys = server.cli("KEYS {mailmaps:m}:g:*:0");
-    let mut keys: Vec<&str> = keys.lines().collect();
-    keys.sort_unstable();
-    assert_eq!(
-        keys,
-        [
-            "{mailmaps:m}:g:3:0",
-            "{mailmaps:m}:g:4:0",
-            "{mailmaps:m}:g:5:0"
-        ]
-    );
+    let pieces = server.cli("KEYS {mailmaps:m}:g:*:0");
+    let mut numbers: Vec<&str> = pieces.lines().filter_map(number_of).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, ["3", "4", "5"]);
     // What is current stays for ever; only what is being loaded has a time to live.
-    assert_eq!(server.cli("TTL {mailmaps:m}:g:5:0"), "-1");
+    assert_eq!(server.cli(&format!("TTL {}", piece(&server, "5", 0))), "-1");
 }
 
 #[test]
@@ -89,6 +94,10 @@ fn passwords_are_refused() {
         "{}",
         ran.err
     );
+    // Nor by way of a class that does not say what it holds.
+    host.good("mapctl convert hash:local cdb:other", "");
+    let ran = host.run("mapctl push cdb:other redis:sasldb2", "");
+    assert_eq!(ran.code, 78, "{ran:?}");
     assert_eq!(server.cli("KEYS *g:*"), "");
     assert_eq!(host.replica("sasldb2.redis"), None);
 }
@@ -136,9 +145,9 @@ fn what_goes_wrong_is_told_and_the_last_good_map_stays() {
     there.write("m.redis", &good);
     there.good("mapremote follow --once m.redis", "");
     host.good("makemap redis m", &text(60_000, "x"));
-    cli("DEL {mailmaps:m}:g:2:1");
     let number = cli("HGET {mailmaps:m}:head current");
-    cli(&format!("DEL {{mailmaps:m}}:g:{number}:0"));
+    let first = cli(&format!("KEYS {{mailmaps:m}}:g:{number}:*:0"));
+    cli(&format!("DEL {first}"));
     let ran = there.run("mapremote follow --once m.redis", "");
     assert_eq!(ran.code, 74, "{ran:?}");
     assert!(ran.err.contains(": piece 0 is gone"), "{}", ran.err);
@@ -223,4 +232,96 @@ fn a_cluster_loses_a_node_and_no_host_its_map() {
         follower.wait(|e| e["event"] == "published" && e["generation"].as_u64() > Some(1));
         assert!(host.replica("m.redis").unwrap()[0].ends_with(" two"));
     }
+}
+
+#[test]
+fn a_number_that_is_given_twice_harms_nobody() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (slow, other, there) = (server.host("m"), server.host("m"), server.host("m"));
+    let mut makemap = slow
+        .command("makemap redis m")
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut input = makemap.stdin.take().unwrap();
+    until("the lock", || server.cli("EXISTS {mailmaps:m}:lock") == "1");
+    // What a server that takes the place of another may not know.
+    server.cli("DEL {mailmaps:m}:lock");
+    server.cli("HDEL {mailmaps:m}:head last");
+    other.good("makemap redis m", &text(3_000, "other"));
+    let number = server.cli("HGET {mailmaps:m}:head current");
+    assert_eq!(number, "1");
+    std::io::Write::write_all(&mut input, text(2_000, "slow").as_bytes()).unwrap();
+    drop(input);
+    let output = makemap.wait_with_output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(75), "{said}");
+    assert!(said.contains("the lock went to another writer"), "{said}");
+    there.good("mapremote follow --once m.redis", "");
+    let lines = there.replica("m.redis").unwrap();
+    assert_eq!(lines.len(), 3_000);
+    assert!(lines.iter().all(|line| line.ends_with(" other")));
+}
+
+#[test]
+fn an_engine_that_forgot_everything_is_told() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let (here, there) = (server.host("m"), server.host("m"));
+    here.good("makemap redis m", "a 1\n");
+    here.good("makemap redis m", "a 2\n");
+    there.good("mapremote follow --once m.redis", "");
+    server.cli("FLUSHALL");
+    let ran = there.run("mapremote follow --once m.redis", "");
+    assert_eq!(ran.code, 69, "{ran:?}");
+    assert!(ran.err.contains("it lost the map"), "{ran:?}");
+    // A build of a host that knows nothing of it is the first one; here it has gone back.
+    let new = server.host("m");
+    new.good("makemap redis m", "a new\n");
+    let ran = there.run("mapremote follow --once m.redis", "");
+    assert_eq!(ran.code, 74, "{ran:?}");
+    assert!(ran.err.contains("the engine has gone back"), "{ran:?}");
+    assert_eq!(there.replica("m.redis").unwrap(), ["a 2"]);
+    here.good("makemap redis m", "a 3\n");
+    for host in [&there, &new] {
+        host.good("mapremote follow --once m.redis", "");
+        assert_eq!(host.replica("m.redis").unwrap(), ["a 3"]);
+    }
+    assert_eq!(server.cli("HGET {mailmaps:m}:head serial"), "3");
+}
+
+#[test]
+fn a_replica_that_comes_first_is_passed_over() {
+    let Some(master) = Server::start(&[]) else {
+        return;
+    };
+    let of = format!("127.0.0.1 {}", master.port);
+    let Some(replica) = Server::start(&["--replicaof", &of]) else {
+        return;
+    };
+    let host = Host::new();
+    let hosts = format!("host 127.0.0.1:{} 127.0.0.1", replica.port);
+    host.write(
+        "m.redis",
+        &master.connection().replace("host 127.0.0.1", &hosts),
+    );
+    host.good("makemap redis m", "a 1\n");
+    // Alone it is read, and nobody writes on it.
+    until("replication", || {
+        replica.cli("HGET {mailmaps:m}:head current") == "1"
+    });
+    let there = Host::new();
+    there.write("m.redis", &replica.connection());
+    there.good("mapremote follow --once m.redis", "");
+    assert_eq!(there.replica("m.redis").unwrap(), ["a 1"]);
+    let ran = there.run("makemap redis m", "a 2\n");
+    assert_eq!(ran.code, 78, "{ran:?}");
+    assert!(
+        ran.err.to_lowercase().contains("read only replica"),
+        "{ran:?}"
+    );
 }

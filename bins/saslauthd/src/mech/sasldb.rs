@@ -12,7 +12,6 @@ use libmaps::map::Map;
 use libmaps::sasl::key::UserIdError;
 use libmaps::sasl::secret::Toll;
 use libmaps::sasl::{Password, SaslDb, SaslDbError, UserId};
-use libmaps::store::shared::Connection;
 
 use super::{PasswordChecker, Watch};
 use crate::answer::Answer;
@@ -41,9 +40,6 @@ impl SasldbChecker {
     /// request without a realm is about the realm `host`, the machine's name.
     #[must_use]
     pub fn new(path: &Path, host: &[u8], log: Arc<Log>) -> Self {
-        // Accounts that hosts share are read from their replica; a connection file that is wrong
-        // is told when it is opened as a map.
-        let path = &Connection::readable(path, None).unwrap_or_else(|_| path.to_owned());
         SasldbChecker {
             path: path.to_owned(),
             host: host.to_owned(),

@@ -7,12 +7,13 @@ use std::path::PathBuf;
 
 use clap::Args;
 use libmaps::build::{Builder, Start};
-use libmaps::map::MapClass;
+use libmaps::map::{Map, MapClass};
 use libmaps::sasl::UserId;
-use libmaps::sasl::edit::{DESCRIBED, is_password};
-use libmaps::sasl::key::USER_PASSWORD;
+use libmaps::sasl::edit::DESCRIBED;
+use libmaps::sasl::key::{USER_PASSWORD, is_account};
 use libmaps::site;
 use libmaps::store::Opened;
+use libmaps::store::path::Safety;
 use libmaps::store::publish::{OnDuplicate, Options};
 use libmaps::store::redb::Meta;
 use libmaps::store::shared::{Connection, Wish};
@@ -31,6 +32,9 @@ use crate::shared::{Writer, files_of, run};
 pub(crate) struct PushArgs {
     /// The map to read: class:path, or a file whose class is told by its content.
     from: OsString,
+    /// Send everything, though the engine may hold most of it: after it was damaged there.
+    #[arg(long)]
+    full: bool,
     /// The shared map: pgsql:path or redis:path.
     to: OsString,
 }
@@ -73,7 +77,11 @@ pub(crate) fn push(args: &PushArgs, style: Style) -> Outcome {
     let Some(connection) = &to.shared else {
         return Err(not_shared(&args.to));
     };
-    let entries = push_map(&from, connection)?;
+    let wish = match args.full {
+        true => Wish::Whole,
+        false => Wish::Load,
+    };
+    let entries = push_map(&from, connection, wish)?;
     let mut out = io::stdout().lock();
     match style {
         Style::Json => writeln!(out, "{}", json!({"entries": entries}))?,
@@ -88,7 +96,7 @@ pub(crate) fn push(args: &PushArgs, style: Style) -> Outcome {
 }
 
 /// Makes the content of `from` a new generation and the replica; says how many entries it has.
-pub(super) fn push_map(from: &Named, connection: &Connection) -> Result<u64, Failure> {
+pub(super) fn push_map(from: &Named, connection: &Connection, wish: Wish) -> Result<u64, Failure> {
     let opened = from.open()?;
     let (class, described) = match &opened {
         Opened::Redb(map) => described(map.meta()),
@@ -97,21 +105,20 @@ pub(super) fn push_map(from: &Named, connection: &Connection) -> Result<u64, Fai
     let duplicates = opened.keeps_duplicates();
     let old = opened.into_map();
     let secret = described == DESCRIBED;
-    let described = match old
-        .iter()
-        .any(|e| e.is_ok_and(|e| is_password(e.lhs.as_bytes())))
-    {
-        // An older conversion did not say so.
-        true => DESCRIBED.to_owned(),
-        false => described,
+    // Accounts are treated as such, whatever the map they came in says of itself.
+    let described = match secret || !holds_accounts(old.as_ref())? {
+        true => described,
+        false => DESCRIBED.to_owned(),
     };
-    let writer = Writer::begin(connection, Wish::Load)?;
+    let writer = Writer::begin(connection, wish)?;
     let mut options = Options {
         on_duplicate: match duplicates {
             true => OnDuplicate::KeepAll,
             false => OnDuplicate::Refuse,
         },
         described,
+        // The replica may be the TrustedUser's, or of a group: what the system allows counts.
+        safety: Safety::SystemRules,
         ..Options::new(class, &format!("mapctl {VERSION}"))
     };
     writer.enter(&mut options);
@@ -137,6 +144,16 @@ pub(super) fn push_map(from: &Named, connection: &Connection) -> Result<u64, Fai
         builder.publish_checked(&mut |new| compare(old.as_ref(), &BTreeMap::new(), new, read))?;
     drop(writer);
     Ok(published.entries)
+}
+
+/// Whether there are records of accounts in a map.
+fn holds_accounts(map: &dyn Map) -> Result<bool, Failure> {
+    for entry in map.iter() {
+        if is_account(entry?.lhs.as_bytes()) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 fn described(meta: &Meta) -> (MapClass, String) {

@@ -339,6 +339,7 @@ fn a_replica_is_written_by_those_who_say_its_generation() {
     let origin = |number: u64| Origin {
         generation: number,
         mark: format!("{number:032x}"),
+        serial: None,
     };
     let shared = |number: u64, before: Option<Before>| Options {
         origin: Some(origin(number)),

@@ -23,6 +23,8 @@ use crate::store::redb::{Duplicates, Meta};
 pub enum Wish {
     /// Nothing: the draft is made of a source alone.
     Load,
+    /// Nothing, and that everything be sent, whatever the engine holds already.
+    Whole,
     /// That it be the current generation: the draft is made of it.
     Edit,
 }
@@ -33,6 +35,7 @@ impl Wish {
     pub fn as_str(self) -> &'static str {
         match self {
             Wish::Load => "load",
+            Wish::Whole => "whole",
             Wish::Edit => "edit",
         }
     }
@@ -40,7 +43,7 @@ impl Wish {
     /// The wish of this word.
     #[must_use]
     pub fn parse(word: &str) -> Option<Self> {
-        [Wish::Load, Wish::Edit]
+        [Wish::Load, Wish::Whole, Wish::Edit]
             .into_iter()
             .find(|w| w.as_str() == word)
     }
@@ -185,7 +188,10 @@ impl Offer {
             let mut line = String::new();
             io::Read::take(&mut *input, MAX_LINE_OCTETS).read_line(&mut line)?;
             let Some(line) = line.strip_suffix('\n') else {
-                return Err(io::ErrorKind::UnexpectedEof.into());
+                return Err(match line.len() as u64 >= MAX_LINE_OCTETS {
+                    true => bad(format!("a line of more than {MAX_LINE_OCTETS} octets")),
+                    false => io::ErrorKind::UnexpectedEof.into(),
+                });
             };
             if line.is_empty() {
                 break;
@@ -293,9 +299,20 @@ mod tests {
         for cut in 0..text.len() - 1 {
             assert!(Offer::read(&mut &text.as_bytes()[..cut]).is_err(), "{cut}");
         }
-        let line = "ready 7 0123456789abcdef0123456789abcdef - full";
-        let ready = Ready::parse(line.strip_prefix("ready ").unwrap()).unwrap();
-        assert_eq!(ready.base, None);
-        assert_eq!(ready.line(), line);
+        for line in [
+            "ready 7 0123456789abcdef0123456789abcdef - full",
+            "ready 7 0123456789abcdef0123456789abcdef 9 - full",
+        ] {
+            let ready = Ready::parse(line.strip_prefix("ready ").unwrap()).unwrap();
+            assert_eq!(ready.base, None);
+            assert_eq!(ready.line(), line);
+        }
+        // One that is too long is no writer that went away.
+        let long = Offer {
+            options: "x".repeat(5_000),
+            ..offer
+        };
+        let error = Offer::read(&mut long.text().as_bytes()).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
     }
 }
