@@ -18,6 +18,7 @@ use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
 use libmaps::reply::{Reply, Status};
 use libmaps::sasl::mechanism::ChannelBinding;
+use tokio::sync::Semaphore;
 
 use crate::daemon::Daemon;
 use crate::log::Level;
@@ -37,6 +38,8 @@ const MAX_NEEDS: usize = 64;
 const MAX_FACTS: usize = 256;
 /// Longest wait for one answer of DNS.
 const DNS_PATIENCE: Duration = Duration::from_secs(30);
+/// Longest wait of ETRN for those of others.
+const RUN_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Answers the questions of one session.
 pub struct Consultant {
@@ -145,10 +148,20 @@ impl Consultant {
         let Some(node) = Node::parse(text) else {
             return reply(501, (5, 5, 2), "Syntax error in parameters");
         };
+        static ONE: Semaphore = Semaphore::const_new(1);
         let queue = Arc::clone(&self.world.queue);
-        let run = move || queue.run_for(&node);
+        let run = async {
+            let one = ONE.acquire().await;
+            let run = move || {
+                let asked = queue.run_for(&node);
+                drop(one);
+                asked
+            };
+            tokio::task::spawn_blocking(run).await
+        };
+        let asked = tokio::time::timeout(RUN_PATIENCE, run).await;
         let node = shown(text);
-        match tokio::task::spawn_blocking(run).await {
+        match asked.unwrap_or(Ok(Asked::Busy)) {
             Ok(Asked::Run(count)) => {
                 let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
                 self.world.log.say(Level::Info, &text);

@@ -16,8 +16,10 @@ const REST: Duration = Duration::from_secs(60);
 const MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// Most nodes of which that is remembered.
 const MAX_NODES: usize = 1_000;
-/// After a run there is none for so many times as long as it took.
-const PAUSE: u32 = 9;
+/// The part of the time that runs may take: one of so many.
+const PART: u32 = 10;
+/// As much of it as is saved up while nobody asks.
+const SAVINGS: Duration = Duration::from_secs(1);
 
 /// What came of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,20 +32,12 @@ pub enum Asked {
     Busy,
 }
 
-/// The nodes that were run for.
+/// The nodes that were run for, and the time that it took.
 #[derive(Debug, Default)]
 pub(super) struct Nodes {
     asked: Vec<(Node, Instant)>,
-    /// When the next run may begin; none while there is one.
-    next: Next,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Next {
-    #[default]
-    Now,
-    Runs,
-    From(Instant),
+    /// From when on time is saved up for the next run; later than now when more was used.
+    since: Option<Instant>,
 }
 
 impl Nodes {
@@ -53,12 +47,9 @@ impl Nodes {
         if self.asked.iter().any(|(n, at)| n == node && ago(at) < REST) {
             return Err(Asked::Lately);
         }
-        match self.next {
-            Next::Runs => return Err(Asked::Busy),
-            Next::From(at) if now < at => return Err(Asked::Busy),
-            Next::Now | Next::From(_) => {}
+        if self.since.is_some_and(|since| since > now) {
+            return Err(Asked::Busy);
         }
-        self.next = Next::Runs;
         self.asked.retain(|(n, at)| n != node && ago(at) < MEMORY);
         if self.asked.len() >= MAX_NODES {
             self.asked.remove(0);
@@ -68,7 +59,9 @@ impl Nodes {
     }
 
     fn end(&mut self, took: Duration, now: Instant) {
-        self.next = Next::From(now + took * PAUSE);
+        let most = now.checked_sub(SAVINGS * PART).unwrap_or(now);
+        let since = self.since.map_or(most, |since| since.max(most));
+        self.since = Some(since + took * PART);
     }
 }
 
@@ -110,15 +103,19 @@ mod tests {
         let (mut nodes, now) = (Nodes::default(), Instant::now());
         let node = |name: &str| Node::parse(name.as_bytes()).unwrap();
         let second = Duration::from_secs(1);
-        assert_eq!(nodes.begin(&node("a.example"), now), Ok(()));
-        assert_eq!(nodes.begin(&node("b.example"), now), Err(Asked::Busy));
-        nodes.end(second, now + second);
+        let (a, b, c) = (node("a.example"), node("b.example"), node("c.example"));
+        assert_eq!(nodes.begin(&a, now), Ok(()));
+        nodes.end(second / 2, now);
         assert_eq!(nodes.begin(&node("A.example"), now), Err(Asked::Lately));
-        let b = node("b.example");
-        assert_eq!(nodes.begin(&b, now + 9 * second), Err(Asked::Busy));
-        assert_eq!(nodes.begin(&b, now + 10 * second), Ok(()));
-        nodes.end(Duration::ZERO, now + 10 * second);
-        assert_eq!(nodes.begin(&node("a.example"), now + REST), Ok(()));
+        // A second was saved up, and is used up by two of them.
+        assert_eq!(nodes.begin(&b, now), Ok(()));
+        nodes.end(second, now);
+        assert_eq!(nodes.begin(&c, now), Err(Asked::Busy));
+        assert_eq!(nodes.begin(&c, now + 4 * second), Err(Asked::Busy));
+        assert_eq!(nodes.begin(&c, now + 5 * second), Ok(()));
+        nodes.end(Duration::ZERO, now + 5 * second);
+        assert_eq!(nodes.begin(&a, now + REST), Ok(()));
+        let now = now + 2 * REST;
         for number in 0..2 * MAX_NODES {
             nodes.end(Duration::ZERO, now);
             let _ = nodes.begin(&node(&format!("{number}.example")), now);
