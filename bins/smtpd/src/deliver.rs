@@ -31,19 +31,25 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use batch::{Account, Targets};
+use lanes::{ComeAgain, Lanes};
 
 use crate::aside::aside;
 use crate::clock::now_unix;
 use crate::log::Level;
-use crate::queue::{Envelope, Expanded};
+use crate::queue::{Envelope, Expanded, Progress};
 use crate::server::current;
 use crate::world::World;
 
 /// Messages that are expanded at one time, and deliveries to other hosts, where
 /// MaxQueueChildren does not say. What happens on this machine has limits of its own.
 const AT_ONCE: u32 = 100;
+/// Messages that are expanded: a name server or a home may keep them waiting.
+static EXPANDING: Lanes = Lanes::new(AT_ONCE as usize, 20, 1000);
 /// How often the queue is looked at without a reason.
 const TICK: Duration = Duration::from_secs(5);
+
+/// How long a message waits for its turn to be expanded.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// More are not worth a number.
 const MAX_AT_ONCE: u32 = 1_000_000;
@@ -68,6 +74,7 @@ impl Delivery {
             None => AT_ONCE,
         };
         let most = usize::try_from(most.clamp(1, MAX_AT_ONCE)).unwrap_or(1);
+        EXPANDING.set_places(most);
         crate::relay::set_places(most);
         let slots = Arc::new(Semaphore::new(most));
         let attempts = Arc::new(Semaphore::new(ATTEMPTS as usize));
@@ -82,6 +89,7 @@ impl Delivery {
     pub async fn end(self, patience: Duration) {
         self.beginning.abort();
         let _ = self.beginning.await;
+        EXPANDING.send_away();
         copy::send_away();
         crate::relay::send_away();
         let _ = tokio::time::timeout(patience, self.attempts.acquire_many(ATTEMPTS)).await;
@@ -129,6 +137,15 @@ struct Trying<'a> {
     ended: bool,
 }
 
+impl Trying<'_> {
+    /// Leaves the message as it was, for so long.
+    fn comes_again(&mut self, wait: Duration) {
+        let due_unix = now_unix().saturating_add(wait.as_secs().max(1));
+        self.world.queue.come_again(self.id, due_unix);
+        self.ended = true;
+    }
+}
+
 impl Drop for Trying<'_> {
     fn drop(&mut self) {
         if !self.ended {
@@ -137,7 +154,32 @@ impl Drop for Trying<'_> {
     }
 }
 
-/// Tries one message. The slot is given back once its copies wait for places of their own.
+/// Whose turn it takes to expand a message: that of the user or domain that comes first.
+fn lane(world: &World, envelope: &Envelope) -> String {
+    let mut open = envelope.recipients.iter();
+    let open = open.find(|r| r.expanded == Expanded::No);
+    let mut waiting = envelope.targets.iter();
+    let waiting = waiting.find(|t| t.progress == Progress::Waiting);
+    let (local, domain) = match (open, waiting) {
+        (Some(recipient), _) => match recipient.address.shown().rsplit_once('@') {
+            Some((local, domain)) => (local.to_owned(), domain.to_owned()),
+            None => (recipient.address.shown(), String::new()),
+        },
+        (None, Some(copy)) if copy.mailer == world.site.mailers.local => {
+            (copy.user.shown(), String::new())
+        }
+        (None, Some(copy)) => (String::new(), copy.host.shown()),
+        (None, None) => Default::default(),
+    };
+    let here = &world.site.classes.local_hosts;
+    if domain.is_empty() || here.contains(domain.as_bytes()) {
+        let user = local.split('+').next().unwrap_or_default();
+        return format!("user {}", user.to_lowercase());
+    }
+    format!("domain {}", crate::relay::lane_of(&domain))
+}
+
+/// Tries one message. The slot is given back once it waits for places of its own.
 pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePermit>) {
     let mut trying = Trying {
         world,
@@ -150,6 +192,24 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
         Err(error) => {
             let text = format!("queue: {error}");
             world.log.about(Level::Error, id, &text);
+            return;
+        }
+    };
+    drop(slot);
+    let lane = lane(world, &envelope);
+    let place = match EXPANDING.enter(&lane, envelope.weight(), PATIENCE).await {
+        Ok(place) => place,
+        Err(ComeAgain(wait)) => {
+            let account = Account {
+                tried: 0,
+                aside: Some(wait),
+            };
+            if ending::must_end(world, &envelope) {
+                ending::end(world, envelope, account).await;
+                trying.ended = true;
+            } else {
+                trying.comes_again(wait);
+            }
             return;
         }
     };
@@ -169,7 +229,7 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
             } else {
                 Targets::New
             };
-            drop(slot);
+            drop(place);
             match batch::deliver_copies(world, &mut envelope, targets, &held).await {
                 Ok(done) => account = done,
                 Err(error) => {
@@ -178,8 +238,16 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
                 }
             }
             // One that found no place was not tried.
-            if account.tried == 0 && account.aside.is_some() {
+            if let Account {
+                tried: 0,
+                aside: Some(wait),
+            } = account
+            {
                 (envelope.tries, envelope.tried_unix) = (tries, tried_unix);
+                let is_old = targets == Targets::AsStored && held.is_empty();
+                if is_old && !ending::must_end(world, &envelope) {
+                    return trying.comes_again(wait);
+                }
             }
         }
     }
@@ -236,5 +304,41 @@ mod tests {
         drop(slot);
         ending.await.unwrap();
         waits.await.unwrap();
+    }
+
+    #[test]
+    fn users_of_this_host_and_other_domains_have_turns_of_their_own() {
+        let root = tempfile::tempdir().unwrap();
+        let world = World::of_test(root.path(), Arc::new(libmaps::store::disk::System));
+        let to = |address: &str| {
+            let recipient = crate::queue::QueuedRecipient {
+                address: address.into(),
+                ..Default::default()
+            };
+            let envelope = Envelope {
+                recipients: vec![recipient],
+                ..Envelope::default()
+            };
+            lane(&world, &envelope)
+        };
+        assert_eq!(to("Ann+x@mx.test.example"), "user ann");
+        assert_eq!(to("ann"), "user ann");
+        assert_eq!(to("x@1.evil.example"), "domain evil.example");
+        assert_eq!(to("y@evil.example"), "domain evil.example");
+        let copy = |mailer: &str, host: &str| {
+            let copy = crate::queue::QueuedTarget {
+                mailer: mailer.into(),
+                host: host.into(),
+                user: "bob".into(),
+                ..Default::default()
+            };
+            let envelope = Envelope {
+                targets: vec![copy],
+                ..Envelope::default()
+            };
+            lane(&world, &envelope)
+        };
+        assert_eq!(copy("local", ""), "user bob");
+        assert_eq!(copy("esmtp", "mx.evil.example."), "domain evil.example");
     }
 }

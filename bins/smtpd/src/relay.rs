@@ -26,6 +26,7 @@ pub mod state;
 mod text;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::deliver::lanes::ComeAgain;
 use crate::deliver::outcome::Outcome;
@@ -53,6 +54,11 @@ pub(crate) fn set_places(places: usize) {
     lane::NETWORKS.set_places(places);
 }
 
+/// Whose turn something about this host takes: hosts that are likely one owner's have one.
+pub(crate) fn lane_of(host: &str) -> String {
+    lane::of_host(host)
+}
+
 /// Sends away what waits for a place: the server ends.
 pub(crate) fn send_away() {
     lane::DOMAINS.send_away();
@@ -62,11 +68,12 @@ pub(crate) fn send_away() {
 /// order.
 ///
 /// # Errors
-/// When there is so much mail for that host's domain that this has to come again.
+/// When there is so much mail for that host's domain that it is not their turn in this time.
 pub(crate) async fn deliver(
     world: &Arc<World>,
     envelope: &Envelope,
     copies: &[usize],
+    patience: Duration,
 ) -> Result<Vec<Outcome>, ComeAgain> {
     let targets: Vec<&QueuedTarget> = copies
         .iter()
@@ -76,7 +83,8 @@ pub(crate) async fn deliver(
         return Ok(Vec::new());
     };
     let lane = lane::of_copy(first);
-    let _place = lane::DOMAINS.enter(&lane, envelope.weight()).await?;
+    let entered = lane::DOMAINS.enter(&lane, envelope.weight(), patience);
+    let _place = entered.await?;
     Ok(match Delivery::prepare(world, envelope, targets).await {
         Ok(delivery) => delivery.run().await,
         Err(outcome) => copies.iter().map(|_| outcome.clone()).collect(),

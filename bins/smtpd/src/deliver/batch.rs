@@ -23,6 +23,13 @@ const TOGETHER: usize = 4;
 /// recipients as every server takes in one transaction (RFC 5321 section 4.5.3.1.8).
 const AWAY_TOGETHER: usize = 100;
 
+/// How long copies wait for their turn: of a message that has no others,
+const ALONE: Duration = Duration::from_secs(15 * 60);
+/// of one whose others may be tried again meanwhile,
+const AMONG_OTHERS: Duration = Duration::from_secs(60);
+/// and behind one that had no turn in time.
+const HARDLY: Duration = Duration::from_secs(1);
+
 /// Copies that are delivered together, by their places in the envelope.
 enum Batch {
     /// One that stays on this machine.
@@ -71,6 +78,7 @@ pub(super) async fn deliver_copies(
         let noted = world.queue.note_expanded(envelope).await;
         noted.map_err(|e| e.to_string())?;
     }
+    let is_alone = left.len() == 1;
     let shared = Arc::new(envelope.clone());
     let (mut account, mut running, mut failed) = (Account::default(), JoinSet::new(), None);
     loop {
@@ -78,7 +86,14 @@ pub(super) async fn deliver_copies(
             && failed.is_none()
             && let Some(batch) = left.pop_front()
         {
-            running.spawn(try_batch(Arc::clone(world), Arc::clone(&shared), batch));
+            let patience = match account.aside {
+                _ if is_alone => ALONE,
+                None => AMONG_OTHERS,
+                // One that has waited for its turn in vain is enough.
+                Some(_) => HARDLY,
+            };
+            let (world, shared) = (Arc::clone(world), Arc::clone(&shared));
+            running.spawn(try_batch(world, shared, batch, patience));
         }
         let Some(first) = running.join_next().await else {
             break;
@@ -140,18 +155,23 @@ fn take(
     }
 }
 
-async fn try_batch(world: Arc<World>, envelope: Arc<Envelope>, batch: Batch) -> Tried {
+async fn try_batch(
+    world: Arc<World>,
+    envelope: Arc<Envelope>,
+    batch: Batch,
+    patience: Duration,
+) -> Tried {
     let start = Instant::now();
     let (copies, outcomes) = match batch {
         Batch::Here(at) => {
             let outcome = match envelope.targets.get(at) {
-                Some(target) => copy::deliver(&world, &envelope, target).await,
+                Some(target) => copy::deliver(&world, &envelope, target, patience).await,
                 None => Ok(Outcome::sent()),
             };
             (vec![at], outcome.map(|outcome| vec![outcome]))
         }
         Batch::Away(copies) => {
-            let outcomes = relay::deliver(&world, &envelope, &copies).await;
+            let outcomes = relay::deliver(&world, &envelope, &copies, patience).await;
             (copies, outcomes)
         }
     };

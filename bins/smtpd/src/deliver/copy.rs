@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use libmaps::policy::rewrite::AddressRole;
 use libmaps::site::Site;
@@ -58,17 +59,19 @@ pub(super) enum Kind {
 /// Delivers one copy when it is its turn.
 ///
 /// # Errors
-/// When its user has so much mail that this has to come again.
+/// When its user has so much mail that it is not its turn in this time.
 pub(super) async fn deliver(
     world: &Arc<World>,
     envelope: &Envelope,
     target: &QueuedTarget,
+    patience: Duration,
 ) -> Result<Outcome, ComeAgain> {
     let lanes = match kind(world, target) {
         Kind::File => &FILES,
         Kind::Program => &PROGRAMS,
     };
-    let _place = lanes.enter(&lane(world, target), envelope.weight()).await?;
+    let lane = lane(world, target);
+    let _place = lanes.enter(&lane, envelope.weight(), patience).await?;
     let job = match job(world, envelope, target).await {
         Ok(job) => job,
         Err(outcome) => return Ok(outcome),

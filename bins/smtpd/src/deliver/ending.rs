@@ -48,17 +48,28 @@ fn next(schedule: &Schedule, envelope: &Envelope, account: Account) -> u64 {
     }
 }
 
+/// Whether time presses a message that found no place. One that a site gives up after the
+/// first try (`now`) has to be tried first.
+pub(super) fn must_end(world: &World, envelope: &Envelope) -> bool {
+    let schedule = &world.schedule;
+    match schedule.pressure(envelope, now_unix()) {
+        Pressure::Wait => false,
+        Pressure::GiveUp => {
+            let until = schedule.give_up_unix(envelope);
+            envelope.tries > 0 || until.is_some_and(|until| until >= envelope.created_unix)
+        }
+        Pressure::Warn | Pressure::ByExceeded | Pressure::ByReturn => true,
+    }
+}
+
 /// Ends an attempt. What was done stays in memory until the queue has taken it: a full
 /// disk delays that, but repeats no delivery.
 pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope, account: Account) {
     let schedule = &world.schedule;
-    let remarks = match account {
-        // It comes again before long, and is given up then if it must be.
-        Account {
-            tried: 0,
-            aside: Some(_),
-        } => Remarks::default(),
-        _ => press(world, schedule, &mut envelope),
+    let was_tried = account.tried > 0 || account.aside.is_none();
+    let remarks = match was_tried || must_end(world, &envelope) {
+        true => press(world, schedule, &mut envelope),
+        false => Remarks::default(),
     };
     envelope.due_unix = next(schedule, &envelope, account);
     envelope.rank = schedule.rank(&envelope);

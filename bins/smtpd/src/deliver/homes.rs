@@ -15,11 +15,12 @@ use libmaps::site::users::User;
 use tokio::sync::Semaphore;
 
 use super::forward_file::Unread;
+use super::lanes::Lanes;
 use crate::agent;
 
 /// How long a lookup takes.
 pub(super) const PATIENCE: Patience = Patience {
-    brief: Duration::from_secs(3),
+    brief: Duration::from_secs(5),
     whole: Duration::from_secs(15),
 };
 /// Users of one folder whose lookups may take long before the others are only asked for by the
@@ -27,6 +28,8 @@ pub(super) const PATIENCE: Patience = Patience {
 const MOST_OF_FOLDER: usize = 4;
 /// Users of all folders.
 const MOST: usize = 32;
+/// Lookups at one time, and those of one user.
+static LOOKUPS: Lanes = Lanes::new(64, 2, 1000);
 /// Lookups that only the agent does, at one time.
 static ASKING: Semaphore = Semaphore::const_new(8);
 /// How long a user whose home did not answer is not asked for again.
@@ -75,6 +78,9 @@ pub(super) async fn in_time<T: Send + 'static>(
 ) -> Result<T, Unread> {
     let uid = user.uid;
     let silent = || Unread::Later(format!("forward: the home of user {uid} does not answer"));
+    let lane = uid.to_string();
+    let turn = LOOKUPS.enter(&lane, 1, patience.whole).await;
+    let _turn = turn.map_err(|_| silent())?;
     let folder = user.home.parent().unwrap_or(Path::new("/")).to_path_buf();
     let way = homes().way(uid, &folder, Instant::now());
     let way = way.ok_or_else(silent)?;

@@ -7,8 +7,8 @@
 //! first has waited longest.
 //!
 //! Whoever finds no place waits, in a room that is shared out in the same way. Where that is
-//! full too he is told when to come again, at the pace at which his lane gets on. So what is
-//! remembered is bounded, and everybody's turn comes.
+//! full too, or he has waited for as long as he can, he is told when to come again, at the pace
+//! at which his lane gets on. So what is remembered is bounded, and everybody's turn comes.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -108,14 +108,16 @@ impl Lanes {
         state.hand_out(self);
     }
 
-    /// A place of this lane, perhaps after a wait; `weight` is how much of the room that takes.
+    /// A place of this lane, perhaps after a wait of so long; `weight` is how much of the room
+    /// that takes.
     ///
     /// # Errors
-    /// When there is no room to wait in.
+    /// When there is no room to wait in, or that is over.
     pub(crate) async fn enter(
         &'static self,
         lane: &str,
         weight: usize,
+        patience: Duration,
     ) -> Result<Place, ComeAgain> {
         let answer = self.state().ask(lane, weight.max(1), Instant::now());
         let (number, place) = match answer {
@@ -128,7 +130,14 @@ impl Lanes {
             lane,
             number,
         };
-        place.await.map_err(|_| ComeAgain(SOON))
+        match tokio::time::timeout(patience, place).await {
+            Ok(place) => place.map_err(|_| ComeAgain(SOON)),
+            Err(_) => {
+                let name: Arc<str> = lane.into();
+                let wait = self.state().appointment(&name, Instant::now());
+                Err(ComeAgain(wait))
+            }
+        }
     }
 
     /// Tells all who wait to come again.

@@ -1,10 +1,13 @@
 use std::future::Future;
 use std::pin::{Pin, pin};
+use std::sync::LazyLock;
 use std::task::{Context, Poll, Waker};
 
 use proptest::prelude::*;
 
 use super::*;
+
+const HOUR: Duration = Duration::from_secs(3600);
 
 fn lanes(places: usize, most: usize, room: usize) -> &'static Lanes {
     Box::leak(Box::new(Lanes::new(places, most, room)))
@@ -13,10 +16,18 @@ fn lanes(places: usize, most: usize, room: usize) -> &'static Lanes {
 type Entering = Pin<Box<dyn Future<Output = Result<Place, ComeAgain>>>>;
 
 fn enter(lanes: &'static Lanes, lane: &'static str) -> Entering {
-    Box::pin(lanes.enter(lane, 1))
+    Box::pin(lanes.enter(lane, 1, HOUR))
 }
 
+/// What a look at it says; the clock of its runtime does not run.
 fn poll(future: &mut Entering) -> Poll<Result<Place, ComeAgain>> {
+    static CLOCK: LazyLock<tokio::runtime::Runtime> = LazyLock::new(|| {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build()
+            .unwrap()
+    });
+    let _clock = CLOCK.enter();
     future
         .as_mut()
         .poll(&mut Context::from_waker(Waker::noop()))
@@ -216,8 +227,8 @@ proptest! {
 #[tokio::test]
 async fn a_place_is_waited_for() {
     let all = lanes(1, 1, 10);
-    let place = all.enter("a", 1).await.unwrap();
-    let mut waits = pin!(all.enter("b", 1));
+    let place = all.enter("a", 1, HOUR).await.unwrap();
+    let mut waits = pin!(all.enter("b", 1, HOUR));
     tokio::select! {
         biased;
         _ = &mut waits => panic!("there is one place"),
@@ -225,4 +236,15 @@ async fn a_place_is_waited_for() {
     }
     drop(place);
     assert!(waits.await.is_ok());
+}
+
+#[tokio::test]
+async fn nobody_waits_for_longer_than_he_can() {
+    let all = lanes(1, 1, 10);
+    let place = all.enter("a", 1, HOUR).await.unwrap();
+    let waited = all.enter("b", 1, Duration::from_millis(5)).await;
+    assert!(matches!(waited, Err(ComeAgain(wait)) if wait >= SOON));
+    assert_eq!(all.state().waiting, 0);
+    drop(place);
+    assert!(all.enter("b", 1, HOUR).await.is_ok());
 }

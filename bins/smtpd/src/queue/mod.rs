@@ -306,6 +306,11 @@ impl Queue {
         self.index().wait(id, later_unix);
     }
 
+    /// Gives a message back that was taken, as it is: it comes again at this time.
+    pub fn come_again(&self, id: &str, due_unix: u64) {
+        self.index().wait(id, due_unix);
+    }
+
     /// Sets how many messages one run makes due (MaxQueueRunSize).
     pub fn limit_runs(&self, most: usize) {
         self.run_size.store(most, Ordering::Relaxed);

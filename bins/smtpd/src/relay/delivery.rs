@@ -406,9 +406,8 @@ impl<'a> Delivery<'a> {
         let asked = Instant::now();
         let network = match lane::of_address(hop.source, addr.ip()) {
             Some(lane) => {
-                let entering = lane::NETWORKS.enter(&lane, 1);
-                let entered = tokio::time::timeout(self.slot_patience, entering).await;
-                entered.ok().and_then(Result::ok).map(Some)
+                let entered = lane::NETWORKS.enter(&lane, 1, self.slot_patience).await;
+                entered.ok().map(Some)
             }
             None => Some(None),
         };

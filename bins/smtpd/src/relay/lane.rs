@@ -27,7 +27,7 @@ pub(super) fn of_copy(target: &QueuedTarget) -> String {
 
 /// The domain that somebody has registered, as far as its name tells; of an address literal the
 /// network; a list of hosts, which the site has written, as it is.
-fn of_host(host: &str) -> String {
+pub(super) fn of_host(host: &str) -> String {
     let host = host.to_ascii_lowercase();
     // A port may stand behind it.
     let literal = host
