@@ -29,7 +29,7 @@ const MOST_OF_FOLDER: usize = 4;
 /// Users of all folders.
 const MOST: usize = 32;
 /// Lookups at one time, and those of one user.
-static LOOKUPS: Lanes = Lanes::new(64, 2, 1000);
+static LOOKUPS: Lanes = Lanes::new(32, 2, 1000);
 /// Lookups that only the agent does, at one time.
 static ASKING: Semaphore = Semaphore::const_new(8);
 /// How long a user whose home did not answer is not asked for again.
