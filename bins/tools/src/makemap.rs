@@ -439,7 +439,7 @@ fn tell_errors(target: &Target, report: &Report) {
         text.extend_from_slice(&what);
         text.push(b'\n');
     }
-    let untold = report.error_count - report.errors.len() as u64;
+    let untold = report.error_count - report.errors.len() as u64 + report.duplicates.left_out();
     if untold > 0 {
         text.extend_from_slice(format!("{NAME}: and {untold} more lines\n").as_bytes());
     }
@@ -471,6 +471,7 @@ fn print_json(target: &Target, class: MapClass, report: &Report, exit: SysExit) 
         "stored": report.stored,
         "published": report.published.is_some(),
         "duplicates": duplicates,
+        "duplicate_count": report.duplicates.count(),
         "errors": errors,
         "error_count": report.error_count,
         "kept_berkeley": kept.map(|path| path.display().to_string()),

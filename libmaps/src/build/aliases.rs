@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek};
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Builder, OnError, REMEMBERED};
+use super::{Builder, DuplicateList, OnError, REMEMBERED};
 use crate::map::StoreError;
 use crate::source::aliases::{AliasFault, Aliases, Grammar, Severity};
 use crate::store::publish::Published;
@@ -107,7 +107,7 @@ pub fn from_aliases(
     let (published, duplicates) = match on_error {
         OnError::PublishGood => builder.publish(Some(digest))?,
         OnError::PublishNothing => match builder.publish_unique(Some(digest))? {
-            Ok(published) => (published, Vec::new()),
+            Ok(published) => (published, DuplicateList::default()),
             Err(duplicates) => {
                 report
                     .note_duplicates(&mut source, grammar, &duplicates)
@@ -148,7 +148,7 @@ impl AliasReport {
         &mut self,
         source: &mut File,
         grammar: &Grammar,
-        duplicates: &[super::Duplicate],
+        duplicates: &DuplicateList,
     ) -> io::Result<()> {
         if duplicates.is_empty() {
             return Ok(());
@@ -172,6 +172,7 @@ impl AliasReport {
             }
             wanted.next();
         }
+        self.note_count += duplicates.left_out();
         self.notes.sort_by_key(|note| note.line);
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::record::{Prefix, Record, prefix_of};
 use super::spill::SpilledRun;
 use crate::map::StoreError;
 use crate::store::Sink;
-use crate::store::duplicate::{Duplicate, Keep, OLD_ENTRY};
+use crate::store::duplicate::{DuplicateHeap, DuplicateList, Keep, OLD_ENTRY};
 
 /// What the merging thread hands over at once, in octets of entries.
 pub(super) const BATCH_OCTETS: usize = 256 << 10;
@@ -201,8 +201,8 @@ impl Merge {
         keep: Keep,
         on_io: &dyn Fn(io::Error) -> StoreError,
         sink: &mut Sink<'_>,
-    ) -> Result<Vec<Duplicate>, StoreError> {
-        let mut duplicates = Vec::new();
+    ) -> Result<DuplicateList, StoreError> {
+        let mut duplicates = DuplicateHeap::default();
         // The LHS of the group in hand, and with Keep::Last the RHS that may yet be replaced.
         let (mut lhs, mut rhs): (Vec<u8>, Vec<u8>) = (Vec::new(), Vec::new());
         let mut group = false;
@@ -210,10 +210,7 @@ impl Merge {
             let again = group && record.lhs == lhs.as_slice();
             let refused = again && keep != Keep::All && record.line != OLD_ENTRY;
             if refused {
-                duplicates.push(Duplicate {
-                    line: record.line,
-                    lhs: record.lhs.into(),
-                });
+                duplicates.push(record.line, record.lhs);
             }
             if !again {
                 if group && keep == Keep::Last {
@@ -237,8 +234,7 @@ impl Merge {
         if group && keep == Keep::Last {
             sink(&lhs, &rhs)?;
         }
-        duplicates.sort_unstable_by(|a, b| a.line.cmp(&b.line).then(a.lhs.cmp(&b.lhs)));
-        Ok(duplicates)
+        Ok(duplicates.into_list())
     }
 }
 
@@ -248,7 +244,7 @@ pub(super) fn on_a_thread(
     keep: Keep,
     on_io: &(dyn Fn(io::Error) -> StoreError + Sync),
     sink: &mut Sink<'_>,
-) -> Result<Vec<Duplicate>, StoreError> {
+) -> Result<DuplicateList, StoreError> {
     std::thread::scope(|scope| {
         let (full, batches) = mpsc::sync_channel::<Vec<u8>>(BATCHES_WAITING);
         let (used, empty) = mpsc::channel::<Vec<u8>>();

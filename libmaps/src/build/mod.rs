@@ -29,12 +29,12 @@ use crate::store::publish::{Check, Filled, OnDuplicate, Options, Published, Publ
 use record::Record;
 use runs::Runs;
 
-pub use crate::store::duplicate::Duplicate;
+pub use crate::store::duplicate::{Duplicate, DuplicateList};
 
 /// Memory for entries being sorted before they go to a file, in octets.
 const DEFAULT_BUDGET_OCTETS: usize = 112 << 20;
 
-/// How many bad lines and duplicates are remembered one by one; more are only counted.
+/// How many bad lines are remembered one by one; more are only counted.
 const REMEMBERED: usize = 100_000;
 
 /// What is done when the source has bad lines or duplicates.
@@ -79,8 +79,8 @@ pub struct Report {
     pub read: u64,
     /// How many entries the map holds.
     pub stored: u64,
-    /// The later entries of an LHS, by line, where they are an error.
-    pub duplicates: Vec<Duplicate>,
+    /// The later entries of an LHS, by line, where they are an error; as many as were remembered.
+    pub duplicates: DuplicateList,
     /// The bad lines, in order, as many as were remembered.
     pub errors: Vec<ParseError>,
     /// How many bad lines there were in all.
@@ -150,10 +150,7 @@ impl Builder {
     ///
     /// # Errors
     /// Any of them leaves the old map in place.
-    pub fn publish(
-        self,
-        digest: Option<String>,
-    ) -> Result<(Published, Vec<Duplicate>), StoreError> {
+    pub fn publish(self, digest: Option<String>) -> Result<(Published, DuplicateList), StoreError> {
         self.publish_with(digest, &mut |_| Ok(()))
     }
 
@@ -164,7 +161,7 @@ impl Builder {
     pub fn publish_checked(
         self,
         check: &mut Check<'_>,
-    ) -> Result<(Published, Vec<Duplicate>), StoreError> {
+    ) -> Result<(Published, DuplicateList), StoreError> {
         self.publish_with(None, check)
     }
 
@@ -172,7 +169,7 @@ impl Builder {
         self,
         digest: Option<String>,
         check: &mut Check<'_>,
-    ) -> Result<(Published, Vec<Duplicate>), StoreError> {
+    ) -> Result<(Published, DuplicateList), StoreError> {
         let (filled, duplicates) = self.fill(digest)?;
         let published = filled.publish(check)?;
         Ok((published, duplicates))
@@ -186,7 +183,7 @@ impl Builder {
     pub fn publish_unique(
         mut self,
         digest: Option<String>,
-    ) -> Result<Result<Published, Vec<Duplicate>>, StoreError> {
+    ) -> Result<Result<Published, DuplicateList>, StoreError> {
         self.on_duplicate = OnDuplicate::Refuse;
         let (filled, duplicates) = self.fill(digest)?;
         match duplicates.is_empty() {
@@ -196,7 +193,7 @@ impl Builder {
     }
 
     /// Finishes the draft; gives the later entries of an LHS, in the order of their lines, too.
-    fn fill(self, digest: Option<String>) -> Result<(Filled, Vec<Duplicate>), StoreError> {
+    fn fill(self, digest: Option<String>) -> Result<(Filled, DuplicateList), StoreError> {
         let keep = match self.on_duplicate {
             OnDuplicate::Refuse | OnDuplicate::KeepFirst => Keep::First,
             OnDuplicate::Replace => Keep::Last,
@@ -210,7 +207,7 @@ impl Builder {
                 return Ok((self.publisher.filled(entries), duplicates));
             }
         };
-        let mut duplicates = Vec::new();
+        let mut duplicates = DuplicateList::default();
         let filled = self.publisher.fill_sorted(digest, &mut |sink| {
             if let Some(runs) = runs.take() {
                 duplicates = runs.merge(keep, &|e| not_sorted(&path, e), sink)?;
@@ -272,7 +269,7 @@ pub fn from_source(
     let mut report = Report {
         read: 0,
         stored: 0,
-        duplicates: Vec::new(),
+        duplicates: DuplicateList::default(),
         errors: Vec::new(),
         error_count: 0,
         elapsed: Duration::ZERO,

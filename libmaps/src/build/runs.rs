@@ -17,7 +17,7 @@ use super::record::{Prefix, Record, prefix_of};
 use super::spill::{SpillWriter, SpilledRun};
 use crate::map::StoreError;
 use crate::store::Sink;
-use crate::store::duplicate::{Duplicate, Keep};
+use crate::store::duplicate::{DuplicateList, Keep};
 
 /// What one chunk holds before it is sorted, in octets of entries, and again in octets of
 /// items: so much stays in a processor's cache while it is sorted.
@@ -225,7 +225,7 @@ impl Runs {
         keep: Keep,
         on_io: &(dyn Fn(io::Error) -> StoreError + Sync),
         sink: &mut Sink<'_>,
-    ) -> Result<Vec<Duplicate>, StoreError> {
+    ) -> Result<DuplicateList, StoreError> {
         let is_small = self.runs.is_empty() && self.chunk.octets.len() < BATCH_OCTETS;
         self.runs.push(Run::Sorted(self.chunk.sort()));
         (self.chunk, self.spare) = Default::default();

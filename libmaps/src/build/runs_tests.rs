@@ -15,7 +15,7 @@ fn sorted(runs: Runs, keep: Keep) -> (Vec<Pair>, Vec<u64>) {
             Ok(())
         })
         .unwrap();
-    (out, duplicates.into_iter().map(|d| d.line).collect())
+    (out, duplicates.iter().map(|d| d.line).collect())
 }
 
 fn push(runs: &mut Runs, line: u64, lhs: &[u8], rhs: &[u8]) {

@@ -128,10 +128,10 @@ impl SaslDbEdit {
         Ok(SaslDbEdit { publisher, made_by })
     }
 
-    /// Lines for the administrator about the path.
+    /// A line for the administrator where the old store has other names, which keep its content.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        self.publisher.warnings()
+    pub fn other_names(&self) -> Option<String> {
+        self.publisher.other_names()
     }
 
     /// Gives an account these secrets in the place of all it had.

@@ -33,7 +33,7 @@ enum Answer {
     Empty,
     /// `-m`: the text.
     Text,
-    /// `-s`: these parts, counted from 1, with the text of `-d` between them.
+    /// `-s`: these parts, with the text of `-d` between them; 0 is the whole match.
     Parts {
         numbers: Vec<usize>,
         between: String,
@@ -71,7 +71,15 @@ impl RegexMap {
                 _ => return Err(format!("-{word}: no flag of a regex map")),
             }
         }
-        if let Some(numbers) = numbers {
+        let regex = RegexBuilder::new(rest)
+            .unicode(false)
+            .case_insensitive(folds)
+            .build()
+            .map_err(|error| reason(rest, &error))?;
+        if let Some(mut numbers) = numbers {
+            if numbers.is_empty() {
+                numbers = (0..regex.captures_len()).collect();
+            }
             let between = match between {
                 Some(between) => between,
                 None if numbers.len() < 2 => String::new(),
@@ -79,11 +87,6 @@ impl RegexMap {
             };
             answer = Answer::Parts { numbers, between };
         }
-        let regex = RegexBuilder::new(rest)
-            .unicode(false)
-            .case_insensitive(folds)
-            .build()
-            .map_err(|error| reason(rest, &error))?;
         if let Answer::Parts { numbers, .. } = &answer
             && let Some(number) = numbers.iter().find(|n| **n >= regex.captures_len())
         {
@@ -135,10 +138,10 @@ impl PartialEq for RegexMap {
 
 impl Eq for RegexMap {}
 
-/// `1` or `1,3`; nothing is the first.
+/// `1` or `1,3`; none for all.
 fn parts(text: &str) -> Result<Vec<usize>, String> {
     if text.is_empty() {
-        return Ok(vec![1]);
+        return Ok(Vec::new());
     }
     let numbers = text.split(',').map(|number| number.parse().ok());
     numbers
@@ -181,7 +184,7 @@ mod tests {
                 "/O=Acme/CN=Mail CA/x=y",
                 Some("Mail CA"),
             ),
-            (r"-s /CN=([^/]+)", "/O=Acme/CN=Mail CA", Some("Mail CA")),
+            (r"-s -d: (a+)b", "xaab", Some("aab:aa")),
             (r"-s2,1 -d: (a+)(b+)", "aabbb", Some("bbb:aa")),
             (r"^[[:print:]]+ *:", "Subject: x", Some("")),
             (r"^[[:print:]]+ *:", "MAIL", None),
@@ -203,6 +206,7 @@ mod tests {
             ("-b a*", "basic"),
             ("-x a", "-x: no flag"),
             ("-s1,2 (a)(b)", "needs -d"),
+            ("-s (a)(b)", "needs -d"),
             ("-s3 (a)(b)", "no such part"),
             ("-sx (a)", "expected numbers"),
         ] {

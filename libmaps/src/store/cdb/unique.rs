@@ -12,7 +12,7 @@ use std::os::unix::fs::FileExt;
 use super::writer::{Slot, table_of};
 use super::{HEADER_OCTETS, PAIR_OCTETS, pair};
 use crate::store::disk::DiskFile;
-use crate::store::duplicate::{Duplicate, Keep, OLD_ENTRY};
+use crate::store::duplicate::{DuplicateHeap, Keep, OLD_ENTRY};
 
 /// What moves at once when records go.
 const WINDOW_OCTETS: usize = 256 << 10;
@@ -26,7 +26,7 @@ pub(super) struct Found {
     /// Where their records begin.
     pub(super) dropped: Vec<u32>,
     /// Those that are an error, or would be.
-    pub(super) duplicates: Vec<Duplicate>,
+    pub(super) duplicates: DuplicateHeap,
 }
 
 /// Looks for entries of one LHS among `slots`, which come table by table.
@@ -40,8 +40,6 @@ pub(super) fn find(file: &File, slots: &[Slot], keep: Keep) -> io::Result<Found>
         seen.look_through(file, own, keep, &mut found)?;
     }
     found.dropped.sort_unstable();
-    let order = |a: &Duplicate, b: &Duplicate| a.line.cmp(&b.line).then(a.lhs.cmp(&b.lhs));
-    found.duplicates.sort_unstable_by(order);
     Ok(found)
 }
 
@@ -73,8 +71,8 @@ impl Seen {
             };
             let line = u64::from(slot.line);
             if line != OLD_ENTRY {
-                let lhs = read_lhs(file, slot.position)?.into();
-                found.duplicates.push(Duplicate { line, lhs });
+                let lhs = read_lhs(file, slot.position)?;
+                found.duplicates.push(line, &lhs);
             }
             if keep == Keep::Last {
                 found.dropped.push(earlier.position);

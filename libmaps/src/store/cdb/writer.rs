@@ -8,7 +8,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{HEADER_OCTETS, PAIR_OCTETS, TABLES, hash, unique};
 use crate::map::StoreError;
 use crate::store::disk::DiskFile;
-use crate::store::duplicate::{Duplicate, Keep, OLD_ENTRY};
+use crate::store::duplicate::{DuplicateList, Keep, OLD_ENTRY};
 
 /// Records go to the file in pieces of this size.
 const BUFFER_OCTETS: usize = 256 << 10;
@@ -182,7 +182,7 @@ impl CdbWriter<DiskFile> {
     ///
     /// # Errors
     /// [`StoreError::Io`] if the file can't be written or read back.
-    pub fn finish_keeping(mut self, keep: Keep) -> Result<(u64, Vec<Duplicate>), StoreError> {
+    pub fn finish_keeping(mut self, keep: Keep) -> Result<(u64, DuplicateList), StoreError> {
         self.write_buffer()?;
         let mut sorted = by_table(std::mem::take(&mut self.slots));
         let found = unique::find(self.out.file(), &sorted, keep)
@@ -194,7 +194,7 @@ impl CdbWriter<DiskFile> {
         }
         let entries = sorted.len() as u64;
         self.write_tables(&sorted)?;
-        Ok((entries, found.duplicates))
+        Ok((entries, found.duplicates.into_list()))
     }
 }
 

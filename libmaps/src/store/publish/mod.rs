@@ -176,12 +176,7 @@ impl Publisher {
         }
         let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
         let mut warnings = checked.warnings;
-        if let Some(old) = old.as_ref().filter(|old| old.is_file() && old.nlink() > 1) {
-            let (path, others) = (target.display(), old.nlink() - 1);
-            warnings.push(format!(
-                "WARNING: {path} has {others} more names (hard links), which keep the old content"
-            ));
-        }
+        warnings.extend(other_names(&target, old.as_ref()));
         Ok(Publisher {
             target,
             draft,
@@ -204,6 +199,13 @@ impl Publisher {
     #[must_use]
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// That alone of [`Publisher::warnings`] which says that the old map has other names (hard
+    /// links), which keep its content.
+    #[must_use]
+    pub fn other_names(&self) -> Option<String> {
+        other_names(&self.target, self.old.as_ref())
     }
 
     /// The map that is edited, as it was before any change; `None` when a new one is made.
@@ -451,6 +453,14 @@ impl Publisher {
             kept_berkeley,
         })
     }
+}
+
+fn other_names(target: &Path, old: Option<&fs::Metadata>) -> Option<String> {
+    let old = old.filter(|old| old.is_file() && old.nlink() > 1)?;
+    let (path, others) = (target.display(), old.nlink() - 1);
+    Some(format!(
+        "WARNING: {path} has {others} more names (hard links), which keep the old content"
+    ))
 }
 
 /// A replica of a shared map is changed by writers of that map alone: what another wrote would be
