@@ -185,6 +185,9 @@ check "owner and mode are kept" sh -c 'stat -c "%U %G %a" /etc/mail/access.db | 
 follow "start, old queues" 5
 
 # -- the new server lives
+check "strangers talk to smmta, not to root" sh -c 'ps -o user= -C smtpd | sort -u | tr -d "\n " | tee /dev/stderr | grep -qx rootsmmta'
+check "its queue is smmta's" sh -c 'stat -c %U /var/spool/mqueue /var/spool/mqueue/queue.redb | sort -u | tee /dev/stderr | grep -qx smmta'
+check "nothing is denied it" sh -c '! grep -i "denied\|kept as it was\|not confined" /var/log/smtpd'
 check "what waited for a mailbox has come" said 'grep -q waits-in-client-queue /var/mail/carol'
 check "what waited for another host waits" said 'mailq | grep -q late.example'
 check "the old queues are empty" sh -c '! ls /var/spool/mqueue/qf* /var/spool/mqueue-client/qf* 2>/dev/null'
