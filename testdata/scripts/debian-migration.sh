@@ -185,9 +185,12 @@ check "owner and mode are kept" sh -c 'stat -c "%U %G %a" /etc/mail/access.db | 
 follow "start, old queues" 5
 
 # -- the new server lives
+check "strangers talk to smmta, not to root" sh -c 'ps -o user= -C smtpd | sort -u | tr -d "\n " | tee /dev/stderr | grep -qx smmta'
+check "its queue is smmta's" sh -c 'stat -c %U /var/spool/mqueue /var/spool/mqueue/queue.redb | sort -u | tee /dev/stderr | grep -qx smmta'
+check "nothing is denied it" sh -c '! grep -i "denied\|kept as it was\|not confined" /var/log/smtpd'
 check "what waited for a mailbox has come" said 'grep -q waits-in-client-queue /var/mail/carol'
 check "what waited for another host waits" said 'mailq | grep -q late.example'
-check "the old queues are empty" sh -c '! ls /var/spool/mqueue/qf* /var/spool/mqueue-client/qf* 2>/dev/null'
+check "the old queues are empty" sh -c '! find /var/spool/mqueue /var/spool/mqueue-client -name "qf*" | grep .'
 su alice -c 'echo new-local | mail -s new bob'
 su alice -c 'echo new-list | mail -s new staff'
 check "mail(1): to a user and a list" said 'grep -q new-local /var/mail/bob && grep -q new-list /var/mail/bob && grep -q new-list /var/mail/carol'

@@ -1,6 +1,7 @@
 //! Back-off after failures: guessing gets slow, users don't get locked out.
 //!
-//! Each login (with its realm) has a few failures in a row for free. From then
+//! Each login (with its realm, where the mechanism looks at that), in any case,
+//! has a few failures in a row for free. From then
 //! on its checks are spaced, at first by a second, then by two, four and eight;
 //! a check that would have to wait for too long is refused without asking. A
 //! success clears the login. When failures of all logins together come faster
@@ -44,6 +45,15 @@ const OVERALL_LONGEST_WAIT: Duration = Duration::from_secs(2);
 const SETS: usize = 1024;
 const WAYS: usize = 4;
 
+/// What tells an account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Accounts {
+    /// The login alone: the mechanism does not look at realms.
+    ByLogin,
+    /// Login and realm.
+    ByRealm,
+}
+
 /// When a request may be checked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -68,6 +78,7 @@ struct Record {
 #[derive(Debug)]
 pub struct Backoff {
     hasher: RandomState,
+    accounts: Accounts,
     table: Vec<Option<Record>>,
     overall: Overall,
 }
@@ -83,9 +94,10 @@ struct Overall {
 impl Backoff {
     /// Nothing remembered yet.
     #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub fn new(now: Instant, accounts: Accounts) -> Self {
         Backoff {
             hasher: RandomState::new(),
+            accounts,
             table: vec![None; LOGINS_LIMIT],
             overall: Overall {
                 level: 0,
@@ -151,7 +163,13 @@ impl Backoff {
     }
 
     fn who(&self, request: &Request) -> u64 {
-        self.hasher.hash_one((&request.login, &request.realm))
+        let realm = match self.accounts {
+            Accounts::ByLogin => &[][..],
+            Accounts::ByRealm => &request.realm,
+        };
+        let folded = |octets: &[u8]| octets.to_ascii_lowercase();
+        self.hasher
+            .hash_one((folded(&request.login), folded(realm)))
     }
 
     fn find(&mut self, who: u64, now: Instant) -> Option<&mut Record> {
@@ -233,7 +251,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_space_the_checks_of_one_login() {
         let now = Instant::now();
-        let (mut b, alice) = (Backoff::new(now), login("alice"));
+        let (mut b, alice) = (Backoff::new(now, Accounts::ByRealm), login("alice"));
         let mut waits = Vec::new();
         let mut t = now;
         for _ in 0..10 {
@@ -253,7 +271,7 @@ mod tests {
     #[test]
     fn a_line_that_gets_too_long_is_refused() {
         let now = Instant::now();
-        let (mut b, alice) = (Backoff::new(now), login("alice"));
+        let (mut b, alice) = (Backoff::new(now, Accounts::ByRealm), login("alice"));
         for _ in 0..20 {
             b.failed(&alice, now);
         }
@@ -262,9 +280,31 @@ mod tests {
     }
 
     #[test]
+    fn a_realm_that_nobody_looks_at_is_no_other_account() {
+        let now = Instant::now();
+        let of = |realm: &str| Request {
+            realm: realm.into(),
+            ..login("alice")
+        };
+        for (accounts, known) in [(Accounts::ByLogin, true), (Accounts::ByRealm, false)] {
+            let mut b = Backoff::new(now, accounts);
+            for n in 0..20 {
+                b.failed(&of(&n.to_string()), now);
+            }
+            let waits = b.admit(&of("new"), now) != Admission::Now;
+            assert_eq!(waits, known, "{accounts:?}");
+        }
+        let mut b = Backoff::new(now, Accounts::ByRealm);
+        for _ in 0..20 {
+            b.failed(&login("ALICE"), now);
+        }
+        assert_ne!(b.admit(&login("alice"), now), Admission::Now);
+    }
+
+    #[test]
     fn failures_are_forgotten() {
         let now = Instant::now();
-        let (mut b, alice) = (Backoff::new(now), login("alice"));
+        let (mut b, alice) = (Backoff::new(now, Accounts::ByRealm), login("alice"));
         for _ in 0..20 {
             b.failed(&alice, now);
         }
@@ -274,7 +314,7 @@ mod tests {
     #[test]
     fn many_failures_of_many_logins_space_all_checks() {
         let now = Instant::now();
-        let mut b = Backoff::new(now);
+        let mut b = Backoff::new(now, Accounts::ByRealm);
         for i in 0..10_000 {
             b.failed(&login(&format!("u{i}")), now);
         }

@@ -6,15 +6,13 @@
 //! counted by address and by user beyond the connection, and slow the next attempt down.
 
 mod dovecot;
+mod failures;
 mod gate;
 mod saslauthd;
 
-use std::collections::HashMap;
-use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use libmaps::live::Live;
 use libmaps::map::{Map, StoreError};
@@ -37,22 +35,12 @@ use crate::session::Login;
 use crate::world::World;
 
 use dovecot::Dovecot;
+use failures::Failures;
 use gate::Gate;
 use saslauthd::Saslauthd;
 
-/// Failures from one address after which attempts from there are slowed down. Addresses of
-/// this host itself are shared by all its users (webmail), so they are not counted.
-const FREE_BY_ADDRESS: u32 = 30;
-/// Failures for one user after which attempts for him are slowed down.
-const FREE_BY_USER: u32 = 100;
-/// Failures are forgotten after so long.
-const FORGET_AFTER: Duration = Duration::from_secs(900);
-/// Longest slow-down of one attempt.
-const MAX_SLOW_DOWN: Duration = Duration::from_secs(30);
 /// Most steps of logins at one time, nearly all of which wait for saslauthd or a processor.
 const MAX_AT_ONCE: usize = 64;
-/// Most addresses and users whose failures are remembered.
-const MAX_REMEMBERED: usize = 100_000;
 
 /// The site's way to log in.
 pub struct Logins {
@@ -63,16 +51,7 @@ pub struct Logins {
     options: Vec<char>,
     store: Arc<Store>,
     busy: Arc<Semaphore>,
-    failures: Mutex<HashMap<Who, (u32, Instant)>>,
-    names: RandomState,
-}
-
-/// Whose failures are counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Who {
-    Address(IpAddr),
-    /// By a hash of his name with a secret key: a stranger says 100,000 names of kilobytes.
-    User(u64),
+    failures: Failures,
 }
 
 /// A store of accounts.
@@ -135,6 +114,11 @@ impl Logins {
         let path = Connection::readable(&path, site.root.as_deref()).unwrap_or(path);
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         let hashing = Arc::new(Gate::new(processors));
+        // What saslauthd asks may ignore realms.
+        let failures = match conf.pwcheck_method.contains(&PwcheckMethod::Saslauthd) {
+            true => Failures::new(failures::Accounts::BeforeRealm),
+            false => Failures::new(failures::Accounts::ByName),
+        };
         let mut checkers: Vec<Box<dyn PasswordChecker>> = Vec::new();
         for method in &conf.pwcheck_method {
             match method {
@@ -165,8 +149,7 @@ impl Logins {
             available: Mechanism::ALL.iter().any(listed),
             options: site.options.auth.options.0.chars().collect(),
             busy: Arc::new(Semaphore::new(MAX_AT_ONCE)),
-            failures: Mutex::new(HashMap::new()),
-            names: RandomState::new(),
+            failures,
         })
     }
 
@@ -208,42 +191,6 @@ impl Logins {
                 || **m == Mechanism::External && tls.verify != "OK"
                 || matches!(m, Mechanism::ScramPlus(_)) && bindings.is_empty())
         })
-    }
-
-    fn user(&self, name: &[u8]) -> Who {
-        Who::User(self.names.hash_one(name))
-    }
-
-    fn slow_down(&self, who: &Who) -> Duration {
-        let free = match who {
-            Who::Address(addr) if addr.is_loopback() => return Duration::ZERO,
-            Who::Address(_) => FREE_BY_ADDRESS,
-            Who::User(_) => FREE_BY_USER,
-        };
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        match failures.get(who) {
-            Some((_, last)) if last.elapsed() > FORGET_AFTER => {
-                failures.remove(who);
-                Duration::ZERO
-            }
-            Some((count, _)) => match count.checked_sub(free) {
-                Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
-                None => Duration::ZERO,
-            },
-            None => Duration::ZERO,
-        }
-    }
-
-    fn failed(&self, who: Who) {
-        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
-        if failures.len() >= MAX_REMEMBERED {
-            failures.retain(|_, (_, last)| last.elapsed() <= FORGET_AFTER);
-            if failures.len() >= MAX_REMEMBERED {
-                failures.clear();
-            }
-        }
-        let entry = failures.entry(who).or_insert((0, Instant::now()));
-        *entry = (entry.0.saturating_add(1), Instant::now());
     }
 }
 
@@ -299,7 +246,9 @@ impl Exchange {
                 },
             );
         };
-        tokio::time::sleep(logins.slow_down(&Who::Address(addr))).await;
+        if let Some(network) = logins.failures.network(addr) {
+            tokio::time::sleep(logins.failures.slow_down(network)).await;
+        }
         let channel = Channel {
             external: (tls.verify == "OK").then(|| tls.cert_subject.clone().into_bytes()),
             bindings: bindings.to_vec(),
@@ -358,7 +307,8 @@ impl Exchange {
             ServerStep::Challenge(octets) => (Some(self), Told::Challenge(octets)),
             ServerStep::Success(login) => {
                 // A right guess must not be told by its speed.
-                tokio::time::sleep(logins.slow_down(&logins.user(&login.authid))).await;
+                let user = logins.failures.user(&login.authid);
+                tokio::time::sleep(logins.failures.slow_down(user)).await;
                 let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned().into();
                 let login = Login {
                     authid: text(&login.authid),
@@ -379,10 +329,12 @@ impl Exchange {
                     failure.kind,
                     FailureKind::Rejected | FailureKind::NotAuthorized
                 ) {
-                    logins.failed(Who::Address(self.addr));
-                    let user = logins.user(&user);
-                    tokio::time::sleep(logins.slow_down(&user)).await;
-                    logins.failed(user);
+                    if let Some(network) = logins.failures.network(self.addr) {
+                        logins.failures.failed(network);
+                    }
+                    let user = logins.failures.user(&user);
+                    tokio::time::sleep(logins.failures.slow_down(user)).await;
+                    logins.failures.failed(user);
                 }
                 (None, failed(mechanism, why))
             }
@@ -511,23 +463,11 @@ fn dummy_check(service: &Service, name: &[u8], password: &Password) -> bool {
 mod tests {
     use super::*;
 
-    #[test]
-    fn what_is_remembered_of_a_stranger_has_no_size_that_he_chooses() {
-        assert!(!std::mem::needs_drop::<Who>());
-        let logins = Logins::of(&Site::default()).unwrap();
-        let long = vec![b'x'; 9_000];
-        for _ in 0..=FREE_BY_USER {
-            logins.failed(logins.user(&long));
-        }
-        assert!(!logins.slow_down(&logins.user(&long)).is_zero());
-        assert!(logins.slow_down(&logins.user(b"another")).is_zero());
-    }
-
     #[tokio::test]
     async fn a_right_password_for_another_s_name_is_slow_and_counted() {
         let logins = Logins::of(&Site::default()).unwrap();
         let addr = "192.0.2.7".parse().unwrap();
-        for _ in 0..=FREE_BY_ADDRESS {
+        for _ in 0..=30 {
             let (inner, _) = ServerExchange::start(
                 Mechanism::Plain,
                 Arc::clone(&logins.service),
@@ -545,6 +485,7 @@ mod tests {
             let (_, told) = Exchange { inner, addr }.told(&logins, step).await;
             assert!(matches!(told, Told::Failed { .. }));
         }
-        assert!(!logins.slow_down(&Who::Address(addr)).is_zero());
+        let network = logins.failures.network(addr).unwrap();
+        assert!(!logins.failures.slow_down(network).is_zero());
     }
 }

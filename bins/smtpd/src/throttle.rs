@@ -81,7 +81,7 @@ impl Clients {
 
 /// Whom an address is counted with: of IPv6 all of a /64, since one host has as many
 /// addresses as it likes there (RFC 4291 section 2.5.4).
-fn network(addr: IpAddr) -> IpAddr {
+pub(crate) fn network(addr: IpAddr) -> IpAddr {
     match addr {
         IpAddr::V4(_) => addr,
         IpAddr::V6(addr) => IpAddr::V6(Ipv6Addr::from(u128::from(addr) >> 64 << 64)),

@@ -23,7 +23,7 @@ use libmaps::sasl::{SaslDb, ScramHash};
 use tools::serve::{Conversation, Limits, Service};
 use zeroize::Zeroizing;
 
-use crate::backoff::{Admission, Backoff};
+use crate::backoff::{self, Admission, Backoff};
 use crate::frame::Request;
 use crate::log::Log;
 
@@ -94,7 +94,7 @@ impl DovecotService {
                 log: Arc::clone(&log),
             },
             turnstile: Turnstile::new(processors),
-            backoff: Mutex::new(Backoff::new(Instant::now())),
+            backoff: Mutex::new(Backoff::new(Instant::now(), backoff::Accounts::ByRealm)),
             clients: AtomicU64::new(1),
             log,
         }

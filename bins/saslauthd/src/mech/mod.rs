@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use crate::answer::Answer;
+use crate::backoff::Accounts;
 use crate::frame::Request;
 
 pub mod accounts;
@@ -73,6 +74,17 @@ impl Mechanism {
             Mechanism::Getpwent => Some("/etc/passwd"),
             Mechanism::Shadow => Some("/etc/shadow"),
             Mechanism::Pam | Mechanism::Rimap => None,
+        }
+    }
+
+    /// What tells an account of it.
+    #[must_use]
+    pub fn accounts(self) -> Accounts {
+        match self {
+            Mechanism::Sasldb => Accounts::ByRealm,
+            Mechanism::Pam | Mechanism::Shadow | Mechanism::Getpwent | Mechanism::Rimap => {
+                Accounts::ByLogin
+            }
         }
     }
 

@@ -91,7 +91,7 @@ impl Service {
             logins,
             cache,
             epoch: 0,
-            backoff: Backoff::new(Instant::now()),
+            backoff: Backoff::new(Instant::now(), mechanism.accounts()),
             log,
             figures: Figures::default(),
         }

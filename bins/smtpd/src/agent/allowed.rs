@@ -12,7 +12,8 @@ use libmaps::site::users::Users;
 use super::Request;
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::own_program;
-use crate::privilege::ids_of;
+use crate::privilege::{Becoming, ids_of};
+use crate::server::Confinement;
 
 /// The rights that the agent has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +22,14 @@ pub(super) enum Rights {
     Root,
     /// An ordinary user's: all is done as that user.
     Own,
+}
+
+/// Where mail is put by our own program.
+enum Kept<'a> {
+    /// The mailbox of this user.
+    Mailbox(&'a str),
+    /// DeadLetterDrop.
+    DeadLetters,
 }
 
 /// What may be done: the site's mailers and our own file delivery may be run, and a user has
@@ -71,29 +80,62 @@ impl Allowed {
             user.is_some_and(|user| user.uid == 0)
         };
         match request {
-            Request::Run { path, args, .. } if own_program::is(path) => {
-                let [verb, how, lock, file] = args.as_slice() else {
-                    return false;
-                };
-                let file = Path::new(file);
-                let name = file.file_name().and_then(|name| name.to_str());
-                let dead_letters = self.site.options.delivery.dead_letter_drop.as_ref();
-                match (verb.as_str(), how.as_str(), lock.as_str()) {
-                    ("deliver-file", "append", "dotlock") => {
-                        file.parent() == Some(&self.mail_folder) && name.is_some_and(is_root)
-                    }
-                    ("deliver-file", "append", "fcntl") => {
-                        dead_letters.is_some_and(|path| self.site.below(path) == file)
-                    }
-                    _ => false,
-                }
-            }
+            Request::Run { .. } => match self.kept_in(request) {
+                Some(Kept::Mailbox(name)) => is_root(name),
+                Some(Kept::DeadLetters) => true,
+                None => false,
+            },
             Request::Forward { path, .. } => {
                 let user = self.users.by_uid(0).ok().flatten();
                 user.is_some_and(|user| *path == self.site.below(&user.home).join(".forward"))
             }
             _ => false,
         }
+    }
+
+    /// Whether this is to run something as the server's own user: who took the server over would
+    /// have a process there that is not confined, and could write what that user may, perhaps
+    /// the folder of the configuration. Where programs of aliases run as that user, nothing is gained
+    /// by a refusal.
+    pub(super) fn runs_as_server(&self, request: &Request, server: Option<u32>) -> bool {
+        let Request::Run { uid, .. } = request else {
+            return false;
+        };
+        let [default_user, _] = self.named;
+        let is_shared = default_user.is_some_and(|(default_user, _)| default_user == *uid);
+        self.rights == Rights::Root
+            && Some(*uid) == server
+            && !is_shared
+            && self.kept_in(request).is_none()
+    }
+
+    /// Where our own program is to put mail, if that is a mailbox or the file for dead letters.
+    fn kept_in<'a>(&self, request: &'a Request) -> Option<Kept<'a>> {
+        let Request::Run { path, args, .. } = request else {
+            return None;
+        };
+        let [verb, how, lock, file] = args.as_slice() else {
+            return None;
+        };
+        let file = Path::new(file);
+        let dead_letters = self.site.options.delivery.dead_letter_drop.as_ref();
+        match (verb.as_str(), how.as_str(), lock.as_str()) {
+            _ if !own_program::is(path) => None,
+            ("deliver-file", "append", "dotlock") if file.parent() == Some(&self.mail_folder) => {
+                Some(Kept::Mailbox(file.file_name()?.to_str()?))
+            }
+            ("deliver-file", "append", "fcntl") => {
+                let is_there = dead_letters.is_some_and(|path| self.site.below(path) == file);
+                is_there.then_some(Kept::DeadLetters)
+            }
+            _ => None,
+        }
+    }
+
+    /// The user that the server becomes, where root starts it.
+    pub(super) fn server(&self) -> Option<u32> {
+        let becoming = Becoming::of(&self.site, Confinement::Confined);
+        becoming.ok().flatten().map(|becoming| becoming.heir().uid)
     }
 
     /// Whether an alias names this file as a list.

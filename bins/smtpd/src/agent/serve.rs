@@ -31,7 +31,7 @@ const READ_PATIENCE: Duration = Duration::from_secs(10);
 #[must_use]
 pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
     let allowed = match Allowed::read(root, file) {
-        Ok(allowed) => RwLock::new(Arc::new(allowed)),
+        Ok(allowed) => allowed,
         Err(why) => {
             eprintln!("smtpd: agent: {why}");
             return SysExit::Config.into();
@@ -43,7 +43,8 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
     let desk = Arc::new(Desk {
         root: root.map(Path::to_path_buf),
         file: file.map(Path::to_path_buf),
-        allowed,
+        server: allowed.server(),
+        allowed: RwLock::new(Arc::new(allowed)),
         needs: RwLock::default(),
         programs: Places::new(MAX_PROGRAMS),
         reads: Places::new(MAX_READS),
@@ -80,6 +81,8 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
 struct Desk {
     root: Option<PathBuf>,
     file: Option<PathBuf>,
+    /// The server's user, which it stays whatever the configuration says later.
+    server: Option<u32>,
     allowed: RwLock<Arc<Allowed>>,
     needs: RwLock<Arc<Needs>>,
     programs: Arc<Places>,
@@ -149,6 +152,9 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             if uid == 0 && allowed.rights == Rights::Root && !allowed.roots_own(&request) =>
         {
             Reply::Refused("nothing is done as root; give root an alias".into())
+        }
+        Request::Run { .. } if allowed.runs_as_server(&request, desk.server) => {
+            Reply::Refused("nothing is run as the server's own user".into())
         }
         Request::Run { uid, gid, .. } | Request::Forward { uid, gid, .. }
             if allowed.rights == Rights::Root && !allowed.group(uid, gid) =>

@@ -114,7 +114,11 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
 /// Whether an address became nobody, not even one who can't be reached. A list may be so for
 /// the moment in which it is written anew.
 fn is_nobody(expansion: &Expansion) -> bool {
-    expansion.deliver().is_empty() && failures(expansion).is_empty()
+    let is_somebody = |r: &Recipient| {
+        let state = &r.state;
+        matches!(state, State::Deliver | State::Unknown | State::Refused(_))
+    };
+    !expansion.recipients.iter().any(is_somebody)
 }
 
 /// What an address became.

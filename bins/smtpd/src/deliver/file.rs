@@ -36,6 +36,13 @@ pub fn append(path: &Path, locking: Locking, text: impl Read) -> io::Result<()> 
         Locking::Fcntl => None,
     };
     let (mut file, made) = open_locked(path)?;
+    // Where everybody may make files in the folder of mailboxes, one of this name need not be
+    // its user's.
+    let (owner, ours) = (file.metadata()?.uid(), rustix::process::geteuid().as_raw());
+    if locking == Locking::Dotlock && owner != ours {
+        let text = format!("the mailbox belongs to user {owner}");
+        return Err(io::Error::other(text));
+    }
     let before = file.metadata()?.len();
     let mut text = Keeping {
         text,
@@ -251,6 +258,22 @@ mod tests {
             buffer[0] = b'x';
             Ok(1)
         }
+    }
+
+    #[test]
+    fn a_mailbox_that_somebody_else_has_made_is_not_written() {
+        if !rustix::process::geteuid().is_root() {
+            return eprintln!("skipped: only root gives files away");
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("alice");
+        fs::write(&path, "").unwrap();
+        std::os::unix::fs::chown(&path, Some(54_321), None).unwrap();
+        let said = append(&path, Locking::Dotlock, &b"secret\n"[..]).unwrap_err();
+        assert_eq!(said.to_string(), "the mailbox belongs to user 54321");
+        assert_eq!(fs::read(&path).unwrap(), b"");
+        // A file that an alias names may be anybody's that lets us write.
+        append(&path, Locking::Fcntl, &b"text\n"[..]).unwrap();
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::file::DropFault;
 use super::take::take;
 use super::{DropId, Submit, is_unfinished};
 use crate::log::Level;
-use crate::privilege::hand_over::{self, DROP_FOLDER_MODE};
+use crate::privilege::hand_over::{self, DROP_FOLDER_MODE, Heir};
 use crate::privilege::{self, Becoming};
 use crate::server::current;
 use crate::world::World;
@@ -50,11 +50,15 @@ const OWNER: &str = "smmsp:smmsp";
 /// Must run before rights are given up; the folder.
 pub fn prepare(site: &Site, becoming: Option<&Becoming>) -> PathBuf {
     let folder = Submit::of(site).folder_of(site);
-    let heir = becoming.map(Becoming::heir);
+    let smmsp = privilege::ids_of(site, OWNER).ok();
+    let heir = becoming.map(|becoming| Heir {
+        uid: becoming.heir().uid,
+        gid: smmsp.map_or(becoming.heir().gid, |(_, group)| group),
+    });
     if folder.exists() {
-        if let Some(becoming) = becoming.filter(|becoming| becoming.is_ours()) {
+        if let (Some(heir), true) = (heir, becoming.is_some_and(Becoming::is_ours)) {
             // One that can't be given is reported by the watch.
-            let _ = hand_over::drop_folder(&folder, becoming.heir());
+            let _ = hand_over::drop_folder(&folder, heir);
         }
         return folder;
     }
@@ -69,11 +73,9 @@ pub fn prepare(site: &Site, becoming: Option<&Becoming>) -> PathBuf {
         // Whatever our umask. A folder that can't be made is reported by the watch.
         let mode = fs::Permissions::from_mode(DROP_FOLDER_MODE);
         let _ = fs::set_permissions(&folder, mode);
-        let smmsp = privilege::ids_of(site, OWNER).ok();
-        let user = heir.map(|heir| heir.uid).or(smmsp.map(|(user, _)| user));
-        let group = smmsp.map(|(_, group)| group).or(heir.map(|heir| heir.gid));
-        if let (Some(user), Some(group)) = (user, group) {
-            let _ = std::os::unix::fs::chown(&folder, Some(user), Some(group));
+        let smmsp = smmsp.map(|(uid, gid)| Heir { uid, gid });
+        if let Some(Heir { uid, gid }) = heir.or(smmsp) {
+            let _ = std::os::unix::fs::chown(&folder, Some(uid), Some(gid));
         }
     }
     folder

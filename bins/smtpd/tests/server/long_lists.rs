@@ -1,16 +1,20 @@
 //! A list of 100,000 members is expanded beside the sessions, not in their place.
 
 use std::fs;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
+
+use rustix::fs::inotify;
 
 use crate::client::Client;
 use crate::site::{Server, Site};
 
 const MEMBERS: usize = 100_000;
 /// Replies that another session has before the list is done. Where the list keeps the only
-/// thread it has one or two.
-const ENOUGH: usize = 20;
+/// thread it has those that come before it has begun.
+const ENOUGH: usize = 200;
 
 /// A server with one thread for its sessions, and a list of one file.
 fn start(site: &Site) -> Server {
@@ -34,6 +38,22 @@ fn start(site: &Site) -> Server {
     site.start_with(|command| {
         command.env("TOKIO_WORKER_THREADS", "1");
     })
+}
+
+/// Tells when somebody has read a file.
+struct ClosedAfterReading(OwnedFd);
+
+impl ClosedAfterReading {
+    fn of(path: &Path) -> Self {
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC).unwrap();
+        inotify::add_watch(&watch, path, inotify::WatchFlags::CLOSE_NOWRITE).unwrap();
+        ClosedAfterReading(watch)
+    }
+
+    fn wait(self) {
+        let mut event = [0; 512];
+        assert!(rustix::io::read(&self.0, &mut event).unwrap() > 0);
+    }
 }
 
 /// How many replies a session has until that happens.
@@ -69,12 +89,15 @@ fn mail_to_it_holds_up_nobody_else() {
     let site = Site::new("define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl");
     let server = start(&site);
     let (mut client, _) = Client::hello(server.only_port());
+    let read = ClosedAfterReading::of(&site.path("etc/mail/long"));
     client.talk(&[
         ("MAIL FROM:<a@b.example>", "250 "),
         ("RCPT TO:<long>", "250 "),
         ("DATA", "354"),
         ("Subject: long\r\n\r\nhello\r\n.", "250 "),
     ]);
+    // From here on the list is expanded.
+    read.wait();
     let (_tell, never) = channel();
     assert!(replies_until(&server, &never) >= ENOUGH);
     let done = site.path("var/mail/bob").exists();

@@ -200,6 +200,14 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         (run("/bin/touch", &[target], BOB), "no mailer of this site"),
         (run(own, &["demo"], BOB), "no mailer of this site"),
         (
+            run("/bin/sh", &["-c", "true"], SERVER),
+            "as the server's own user",
+        ),
+        (
+            run(own, &["deliver-file", "append", "fcntl", target], SERVER),
+            "as the server's own user",
+        ),
+        (
             ask(
                 serde_json::json!({"Forward": {"path": "/etc/shadow", "uid": 0, "gid": 0}}),
                 b"",
@@ -222,6 +230,20 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
                 b"",
             ),
             "is not one of user",
+        ),
+        (
+            ask(
+                serde_json::json!({"Include": {"path": "/etc/shadow", "list_owner": null}}),
+                b"",
+            ),
+            "no alias of this site names it",
+        ),
+        (
+            ask(
+                serde_json::json!({"Include": {"path": "/etc/shadow", "list_owner": 0}}),
+                b"",
+            ),
+            "no alias of this site names it",
         ),
         // What the configuration does not name.
         (

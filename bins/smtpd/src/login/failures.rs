@@ -1,0 +1,206 @@
+//! Failed logins, counted by network and by user, slow the next attempt down.
+//!
+//! Memory is fixed: a table of [`RECORDS`] keyed by a hash under a random key, so a stranger who
+//! says names of kilobytes, or 100,000 of them, neither fills it nor empties it. Where a set of
+//! places is full the record with the fewest failures goes: invented names push out each other,
+//! not the one at whom is guessed.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use crate::throttle::network;
+
+/// Failures from one network after which attempts from there are slowed down. Addresses of
+/// this host itself are shared by all its users (webmail), so they are not counted.
+const FREE_BY_NETWORK: u32 = 30;
+/// Failures for one user after which attempts for him are slowed down.
+const FREE_BY_USER: u32 = 100;
+/// Failures are forgotten after so long.
+const FORGET_AFTER: Duration = Duration::from_secs(900);
+/// Longest slow-down of one attempt.
+const MAX_SLOW_DOWN: Duration = Duration::from_secs(30);
+const SETS: usize = 8_192;
+const WAYS: usize = 8;
+/// Most networks and users whose failures are remembered.
+const RECORDS: usize = SETS * WAYS;
+
+/// Which part of a name tells the account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Accounts {
+    /// All of it.
+    ByName,
+    /// What stands before the realm: whoever checks passwords may not look at that, so one account
+    /// has as many names as there are realms.
+    BeforeRealm,
+}
+
+/// Whose failures are counted, by a hash of what names him.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Who {
+    key: u64,
+    free: u32,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Record {
+    key: u64,
+    failures: u32,
+    last: Instant,
+}
+
+/// The failures that are remembered.
+#[derive(Debug)]
+pub(super) struct Failures {
+    hasher: RandomState,
+    accounts: Accounts,
+    table: Mutex<Vec<Option<Record>>>,
+}
+
+impl Failures {
+    /// None yet.
+    pub(super) fn new(accounts: Accounts) -> Self {
+        Failures {
+            hasher: RandomState::new(),
+            accounts,
+            table: Mutex::new(vec![None; RECORDS]),
+        }
+    }
+
+    /// The network of an address: of IPv6 the /64, whose addresses are one customer's. `None` for
+    /// this host's own.
+    pub(super) fn network(&self, addr: IpAddr) -> Option<Who> {
+        (!addr.is_loopback()).then(|| Who {
+            key: self.hasher.hash_one(network(addr)),
+            free: FREE_BY_NETWORK,
+        })
+    }
+
+    /// A user, in any case.
+    pub(super) fn user(&self, name: &[u8]) -> Who {
+        let realm = name.iter().rposition(|c| *c == b'@');
+        let account = match (self.accounts, realm) {
+            (Accounts::BeforeRealm, Some(at)) => name.get(..at).unwrap_or_default(),
+            _ => name,
+        };
+        Who {
+            key: self.hasher.hash_one(account.to_ascii_lowercase()),
+            free: FREE_BY_USER,
+        }
+    }
+
+    /// How long the next attempt is to wait.
+    pub(super) fn slow_down(&self, who: Who) -> Duration {
+        let table = self.table();
+        let record = set(&table, who.key).iter().flatten();
+        let record = record.into_iter().find(|r| r.key == who.key);
+        match record.filter(|r| r.last.elapsed() <= FORGET_AFTER) {
+            Some(record) => match record.failures.checked_sub(who.free) {
+                Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
+                None => Duration::ZERO,
+            },
+            None => Duration::ZERO,
+        }
+    }
+
+    /// One more.
+    pub(super) fn failed(&self, who: Who) {
+        let now = Instant::now();
+        let mut table = self.table();
+        let set = set_mut(&mut table, who.key);
+        let known = set.iter_mut().flatten().find(|r| r.key == who.key);
+        if let Some(record) = known {
+            let forgotten = now.saturating_duration_since(record.last) > FORGET_AFTER;
+            let before = if forgotten { 0 } else { record.failures };
+            record.failures = before.saturating_add(1);
+            record.last = now;
+            return;
+        }
+        // Free places first, then what is forgotten, then the fewest failures, the oldest of them.
+        let place = set.iter_mut().min_by_key(|place| {
+            place.map(|r| {
+                let lives = now.saturating_duration_since(r.last) <= FORGET_AFTER;
+                (lives, r.failures, r.last)
+            })
+        });
+        if let Some(place) = place {
+            *place = Some(Record {
+                key: who.key,
+                failures: 1,
+                last: now,
+            });
+        }
+    }
+
+    fn table(&self) -> MutexGuard<'_, Vec<Option<Record>>> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn start_of(key: u64) -> usize {
+    (key as usize % SETS).saturating_mul(WAYS)
+}
+
+fn set(table: &[Option<Record>], key: u64) -> &[Option<Record>] {
+    let start = start_of(key);
+    table
+        .get(start..start.saturating_add(WAYS))
+        .unwrap_or_default()
+}
+
+fn set_mut(table: &mut [Option<Record>], key: u64) -> &mut [Option<Record>] {
+    let start = start_of(key);
+    table
+        .get_mut(start..start.saturating_add(WAYS))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failures(accounts: Accounts) -> Failures {
+        Failures::new(accounts)
+    }
+
+    #[test]
+    fn all_addresses_of_a_network_are_one() {
+        let failures = failures(Accounts::ByName);
+        let who = |text: &str| failures.network(text.parse().unwrap());
+        for n in 0..=FREE_BY_NETWORK {
+            failures.failed(who(&format!("2001:db8:1:2::{n:x}")).unwrap());
+        }
+        let slow = |text: &str| failures.slow_down(who(text).unwrap());
+        assert!(!slow("2001:db8:1:2:3:4:5:6").is_zero());
+        assert!(slow("2001:db8:1:3::1").is_zero());
+        for own in ["127.0.0.1", "::1"] {
+            assert_eq!(who(own), None, "{own}");
+        }
+    }
+
+    #[test]
+    fn invented_names_do_not_make_a_real_one_forgotten() {
+        let failures = failures(Accounts::ByName);
+        for _ in 0..=FREE_BY_USER {
+            failures.failed(failures.user(b"alice"));
+        }
+        for n in 0..2 * RECORDS {
+            failures.failed(failures.user(n.to_string().as_bytes()));
+        }
+        assert!(!failures.slow_down(failures.user(b"alice")).is_zero());
+        assert!(!failures.slow_down(failures.user(b"ALICE")).is_zero());
+        assert!(failures.slow_down(failures.user(b"bob")).is_zero());
+        assert_eq!(failures.table().len(), RECORDS);
+    }
+
+    #[test]
+    fn a_realm_that_nobody_looks_at_is_no_other_account() {
+        let by_name = failures(Accounts::ByName);
+        assert_ne!(by_name.user(b"alice@one"), by_name.user(b"alice@two"));
+        let before = failures(Accounts::BeforeRealm);
+        assert_eq!(before.user(b"alice@one"), before.user(b"alice@two"));
+        assert_eq!(before.user(b"alice@one"), before.user(b"alice"));
+        assert_ne!(before.user(b"alice@one"), before.user(b"alice@one@two"));
+    }
+}
