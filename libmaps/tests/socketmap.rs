@@ -202,3 +202,24 @@ fn what_came_after_a_reply_is_no_answer_to_the_next_key() {
     hear.recv().unwrap();
     assert_eq!(map.get(b"b").unwrap().unwrap().as_bytes(), b"right");
 }
+
+#[test]
+fn a_server_that_turns_clients_away_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    let listener = UnixListener::bind(&path).unwrap();
+    thread::spawn(move || {
+        // Not an octet of the request is read.
+        for client in listener.incoming() {
+            let mut client = client.unwrap();
+            client.write_all(b"21:TEMP too many clients,").unwrap();
+        }
+    });
+    let map = map_at(&path, PATIENCE);
+    for _ in 0..100 {
+        let error = map.get(b"key").unwrap_err();
+        let text = error.to_string();
+        assert!(text.ends_with("TEMP: too many clients"), "{text}");
+        assert!(error.is_temporary(), "{text}");
+    }
+}

@@ -5,6 +5,8 @@
  * function named there. A map, a site and a decision may be used by several threads at once;
  * a session by one at a time. After an error maps_error() has its text, in the same thread, and
  * what was to be handed out is null.
+ *
+ * Written by hand, to be read; the tests hold it to what the library exports and to its numbers.
  */
 #ifndef LIBMAPS_H
 #define LIBMAPS_H

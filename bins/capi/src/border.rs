@@ -1,8 +1,10 @@
 //! What passes the border: statuses, texts, errors, panics that must not.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Once;
 
 use libmaps::store::socketmap::Reply;
 
@@ -40,17 +42,41 @@ pub(crate) fn c_text(text: &str) -> CString {
     CString::new(whole).unwrap_or_default()
 }
 
+/// A thread that is ending may have no place for it any more: a destructor of a key of its own
+/// (pthread_key_create(3)) may call us late.
 fn remember(text: &str) {
-    LAST.with(|last| *last.borrow_mut() = c_text(text));
+    let _ = LAST.try_with(|last| {
+        if let Ok(mut last) = last.try_borrow_mut() {
+            *last = c_text(text);
+        }
+    });
+}
+
+/// What a panic says, said once: by the caller, if at all, and not on standard error. The hook is
+/// that of the runtime in this library alone.
+fn keep_quiet() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| std::panic::set_hook(Box::new(|_| {})));
+}
+
+/// The words of a panic.
+fn words(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+    text.unwrap_or("it does not say what")
 }
 
 /// Runs the body of a function; a panic in it ends here.
 pub(crate) fn guarded(body: impl FnOnce() -> Result<Status, Failure>) -> Status {
+    keep_quiet();
     let done = catch_unwind(AssertUnwindSafe(body));
     let Failure(status, text) = match done {
         Ok(Ok(status)) => return status,
         Ok(Err(failure)) => failure,
-        Err(_) => Failure(Status::Temp, "a fault in libmaps itself".into()),
+        Err(panic) => {
+            let text = format!("a fault in libmaps itself: {}", words(&*panic));
+            Failure(Status::Temp, text)
+        }
     };
     remember(&text);
     status
@@ -182,7 +208,8 @@ pub extern "C" fn maps_api_version() -> c_int {
 /// `maps_error`.
 #[unsafe(no_mangle)]
 pub extern "C" fn maps_error() -> *const c_char {
-    LAST.with(|last| last.borrow().as_ptr())
+    LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
+        .unwrap_or(c"".as_ptr())
 }
 
 /// `maps_free`.

@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 static int failed;
 
@@ -29,6 +32,50 @@ static void *many(void *unused)
         CHECK(maps_lookup(shared, "absent", 6, &value, NULL) == MAPS_NOTFOUND && value == NULL);
     }
     return NULL;
+}
+
+enum { HANG_UPS = 200 };
+
+/* A server that hangs up without having read anything, as one that has too many clients. */
+static void *hang_up(void *listener)
+{
+    static const char why[] = "21:TEMP too many clients,";
+    for (int i = 0; i < HANG_UPS; i++) {
+        int client = accept(*(int *)listener, NULL, NULL);
+        if (client < 0)
+            return NULL;
+        if (i % 2)
+            CHECK(send(client, why, sizeof why - 1, MSG_NOSIGNAL) > 0);
+        close(client);
+    }
+    return NULL;
+}
+
+/* Whoever calls the library lives on: SIGPIPE has its default here. */
+static void ask_who_hangs_up(const char *root)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    char name[4096];
+    char *value;
+    maps_map *map = NULL;
+    pthread_t server;
+    int listener = socket(AF_UNIX, SOCK_STREAM, 0);
+
+    CHECK(snprintf(address.sun_path, sizeof address.sun_path, "%s/s", root) < (int)sizeof address.sun_path);
+    unlink(address.sun_path);
+    CHECK(bind(listener, (struct sockaddr *)&address, sizeof address) == 0);
+    CHECK(listen(listener, 8) == 0);
+    CHECK(pthread_create(&server, NULL, hang_up, &listener) == 0);
+    snprintf(name, sizeof name, "socketmap:unix:%s:access", address.sun_path);
+    CHECK(maps_open(name, &map) == MAPS_OK);
+    for (int i = 0; i < HANG_UPS; i++) {
+        CHECK(maps_lookup(map, "x", 1, &value, NULL) == MAPS_TEMP && value == NULL);
+        if (i % 2)
+            CHECK(strstr(maps_error(), "TEMP: too many clients") != NULL);
+    }
+    CHECK(pthread_join(server, NULL) == 0);
+    maps_close(map);
+    close(listener);
 }
 
 static const char *decide(maps_site *site, const char *sender, const char *recipient, enum maps_action want)
@@ -99,6 +146,8 @@ int main(int argc, char **argv)
     CHECK(maps_open("socketmap:unix:/nowhere/maps:access", &map) == MAPS_OK);
     CHECK(maps_lookup(map, "x", 1, &value, &octets) == MAPS_TEMP);
     maps_close(map);
+
+    ask_who_hangs_up(argv[1]);
 
     /* A site. */
     site = (maps_site *)name;

@@ -128,6 +128,15 @@ impl Backoff {
         }
     }
 
+    /// Whether this request would be refused without asking; takes no place in the line.
+    pub fn is_full(&mut self, request: &Request, now: Instant) -> bool {
+        let who = self.who(request);
+        self.find(who, now).is_some_and(|record| {
+            let waits = record.next.saturating_duration_since(now);
+            !space_after(record.failures).is_zero() && waits > LONGEST_WAIT
+        })
+    }
+
     /// A mechanism let this login in.
     pub fn succeeded(&mut self, request: &Request) {
         let who = self.who(request);

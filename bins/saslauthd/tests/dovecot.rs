@@ -381,7 +381,7 @@ fn without_a_store_nobody_gets_in_and_nothing_breaks() {
 /// While a login's line is full, neither of these is told more than "not now".
 fn answers_are_alike(guess: &str, right: &str) {
     let site = Site::new();
-    let _daemon = site.start(&[]);
+    let daemon = site.start(&[]);
     let auth = |guess: &str| format!("AUTH\t1\tPLAIN\tservice=smtp\tresp={guess}");
     // Each failure makes the checks after it wait, until no more are let into the line.
     let mut waiting = Vec::new();
@@ -397,6 +397,26 @@ fn answers_are_alike(guess: &str, right: &str) {
     for text in [guess, right] {
         let said = site.client().say(&auth(text));
         assert_eq!(said, "FAIL\t1\tuser=alice\ttemp", "{text}");
+    }
+    // By LOGIN, name and password come one after the other.
+    let mut client = site.client();
+    for (said, heard) in [
+        ("AUTH\t1\tLOGIN", "CONT\t1\tVXNlcm5hbWU6"),
+        ("CONT\t1\tYWxpY2U=", "CONT\t1\tUGFzc3dvcmQ6"),
+        ("CONT\t1\tc2VjcmV0", "FAIL\t1\tuser=alice\ttemp"),
+    ] {
+        assert_eq!(client.say(said), heard, "{said}");
+    }
+    // Others do not wait for the hashing of guesses that can't come in.
+    drop(waiting);
+    let ended = daemon.stop();
+    let log = String::from_utf8_lossy(&ended.stderr).into_owned();
+    for mech in ["PLAIN", "LOGIN"] {
+        let line = format!(
+            "auth failure: [user=alice] [mech={mech}] [rip=unknown] \
+             [reason=too many failures, not checked]"
+        );
+        assert!(log.contains(&line), "{log}");
     }
 }
 

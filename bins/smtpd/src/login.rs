@@ -260,7 +260,9 @@ impl Exchange {
                 false => Offer::NotOffered,
             },
         };
-        let service = Arc::clone(&logins.service);
+        let mut service = Service::clone(&logins.service);
+        service.peer = Some(addr.to_canonical());
+        let service = Arc::new(service);
         let now = crate::clock::now_unix();
         let work = move |accounts: &dyn Accounts| {
             ServerExchange::start(

@@ -241,3 +241,29 @@ fn a_map_that_cannot_be_looked_at_holds_up_no_other() {
     }
     assert_eq!(once.replica("b.pgsql").unwrap(), ["x 4"]);
 }
+
+#[test]
+fn mapctl_follow_is_the_follower() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    server.database("becomes");
+    let host = server.host("becomes", &["m"]);
+    host.good("makemap pgsql m", "a 1\n");
+    let child = host
+        .command("mapctl follow pgsql:m")
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    // Who ends what he has started ends the follower.
+    let child = crate::stage::Process(child);
+    let name = format!("/proc/{}/comm", child.0.id());
+    until("the follower's name", || {
+        std::fs::read_to_string(&name).unwrap() == "mapremote\n"
+    });
+    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mapremote' AND datname = 'becomes'";
+    until("its session", || server.sql_in("becomes", sessions) == "1");
+    drop(child);
+    until("its end", || server.sql_in("becomes", sessions) == "0");
+}

@@ -34,6 +34,8 @@ enum State {
 
 struct Open {
     exchange: ServerExchange,
+    /// The name that LOGIN was told first.
+    name: Option<Vec<u8>>,
     /// The client's client, for the log.
     peer: String,
 }
@@ -101,6 +103,14 @@ impl<'a> Talk<'a> {
                 Err(_) => return fail(out, number, None, Refused::ForGood),
             },
         };
+        let first = initial.as_ref().map(|octets| octets.as_slice());
+        if let Some(name) = first.and_then(|octets| guessed(mechanism, octets, None))
+            && self.service.is_shut(name)
+        {
+            return self.turn_away(number, mechanism, name, &peer, out);
+        }
+        let name = first.filter(|_| mechanism == Mechanism::Login);
+        let name = name.map(<[u8]>::to_vec);
         let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
         let (exchange, step) = self.service.turnstile.within(|| {
             ServerExchange::start(
@@ -109,11 +119,34 @@ impl<'a> Talk<'a> {
                 Channel::default(),
                 &nonce,
                 now.map_or(0, |since| since.as_secs()),
-                initial.as_ref().map(|octets| &octets[..]),
+                first,
                 &self.service.store,
             )
         });
-        self.told(number, Open { exchange, peer }, step, out);
+        let open = Open {
+            exchange,
+            name,
+            peer,
+        };
+        self.told(number, open, step, out);
+    }
+
+    /// Says "not now" without having looked at the password.
+    fn turn_away(
+        &self,
+        number: u32,
+        mechanism: Mechanism,
+        name: &[u8],
+        peer: &str,
+        out: &mut Vec<u8>,
+    ) {
+        let (user, peer) = (name.escape_ascii(), peer.escape_default());
+        let mechanism = mechanism.name();
+        self.service.log.info(format!(
+            "auth failure: [user={user}] [mech={mechanism}] [rip={peer}] \
+             [reason=too many failures, not checked]"
+        ));
+        fail(out, number, Some(name), Refused::ForNow);
     }
 
     fn go_on(&mut self, number: u32, mut open: Open, text: &[u8], out: &mut Vec<u8>) {
@@ -122,6 +155,15 @@ impl<'a> Talk<'a> {
         };
         let octets = Zeroizing::new(octets);
         let service = self.service;
+        let mechanism = open.exchange.mechanism();
+        if let Some(name) = guessed(mechanism, &octets, open.name.as_deref())
+            && service.is_shut(name)
+        {
+            return self.turn_away(number, mechanism, name, &open.peer, out);
+        }
+        if mechanism == Mechanism::Login && open.name.is_none() {
+            open.name = Some(octets.to_vec());
+        }
         let step = service
             .turnstile
             .within(|| open.exchange.respond(&octets, &service.store));
@@ -180,6 +222,20 @@ impl<'a> Talk<'a> {
                 fail(out, number, Some(&authid), refused);
             }
         }
+    }
+}
+
+/// The name whose password stands in a response, where checking it costs a hash by design.
+/// LOGIN's second response has it, whose first was the name.
+fn guessed<'a>(
+    mechanism: Mechanism,
+    response: &'a [u8],
+    told: Option<&'a [u8]>,
+) -> Option<&'a [u8]> {
+    match mechanism {
+        Mechanism::Plain => response.split(|octet| *octet == 0).nth(1),
+        Mechanism::Login => told,
+        _ => None,
     }
 }
 

@@ -116,6 +116,14 @@ impl DovecotService {
         true
     }
 
+    /// Whether there is no use in checking a password of this name: too many wait already. So
+    /// guesses cost no hashing, which others wait for.
+    fn is_shut(&self, authid: &[u8]) -> bool {
+        let login = self.login_of(authid);
+        let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
+        backoff.is_full(&login, Instant::now())
+    }
+
     fn learn(&self, login: &Request, good: Verdict) {
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         match good {

@@ -48,15 +48,11 @@ impl Dovecot {
             SecretBytes::new(format!("resp={}", STANDARD.encode(response.expose())).into());
         // `secured`: whether a password may be said at all was decided before it came here.
         let number = NUMBER.to_string();
-        let words: [&[u8]; 7] = [
-            b"AUTH",
-            number.as_bytes(),
-            b"PLAIN",
-            name.as_bytes(),
-            b"nologin",
-            b"secured",
-            response.expose(),
-        ];
+        // Dovecot counts failures by this address and logs it; without it all strangers are one.
+        let peer = service.peer.map(|ip| format!("rip={ip}"));
+        let mut words: Vec<&[u8]> = vec![b"AUTH", number.as_bytes(), b"PLAIN", name.as_bytes()];
+        words.extend(peer.as_ref().map(String::as_bytes));
+        words.extend([&b"nologin"[..], b"secured", response.expose()]);
         dovecot::append(&mut auth, &words);
         let auth = SecretBytes::new(auth);
         stream.write_all(auth.expose()).map_err(failed)?;
@@ -165,7 +161,8 @@ mod tests {
             String::from_utf8(heard).unwrap()
         });
         let key = SecretBytes::new(vec![0; 32]);
-        let service = Service::new("smtp", "mx.example", key);
+        let mut service = Service::new("smtp", "mx.example", key);
+        service.peer = Some("192.0.2.7".parse().unwrap());
         let password = Password::new(b"secret".to_vec()).unwrap();
         let found = Dovecot::new(path).check(&service, b"joe", &password);
         let found = match found {
@@ -193,8 +190,7 @@ mod tests {
             let (found, heard) = asked(greeting, answer);
             assert_eq!(found, want, "{answer}");
             if greeting == GREETING {
-                let want =
-                    "AUTH\t1\tPLAIN\tservice=smtp\tnologin\tsecured\tresp=AGpvZQBzZWNyZXQ=\n";
+                let want = "AUTH\t1\tPLAIN\tservice=smtp\trip=192.0.2.7\tnologin\tsecured\tresp=AGpvZQBzZWNyZXQ=\n";
                 assert!(heard.ends_with(want), "{heard}");
             }
         }

@@ -25,7 +25,7 @@ use super::name::{Named, SiteArgs};
 use super::{Failure, Outcome, Style};
 use crate::progress::Progress;
 use crate::report::VERSION;
-use crate::shared::{Writer, files_of, run};
+use crate::shared::{Writer, become_mapremote, files_of, run};
 
 /// Bring a map to the engine of a shared map, as its new generation.
 #[derive(Debug, Args)]
@@ -184,7 +184,7 @@ fn remote(command: &str, style: Style, connection: &Connection, more: &[&OsStr])
     run(&args).map_err(|why| Failure::Other(SysExit::Unavailable, why))
 }
 
-/// Runs mapremote, which follows the maps until it is killed.
+/// Becomes mapremote, which follows the maps until it is killed.
 pub(crate) fn follow(args: &FollowArgs, style: Style) -> Outcome {
     let mut files: Vec<PathBuf> = Vec::new();
     for map in &args.maps {
@@ -207,7 +207,8 @@ pub(crate) fn follow(args: &FollowArgs, style: Style) -> Outcome {
     }
     command.push(OsStr::new("--"));
     command.extend(files.iter().map(|file| file.as_os_str()));
-    run(&command).map_err(|why| Failure::Other(SysExit::Unavailable, why))
+    let why = become_mapremote(&command);
+    Err(Failure::Other(SysExit::Unavailable, why))
 }
 
 fn json_flag(style: Style) -> Option<&'static OsStr> {

@@ -7,11 +7,11 @@
 use std::fs;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::Mode;
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, chownat, fstat, open};
 use rustix::process::umask;
 use socket2::{Domain, SockAddr, Socket, Type};
 
@@ -187,7 +187,9 @@ fn unix(path: &Path, access: &Access) -> io::Result<Listener> {
     let draft = draft_of(path)?;
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     let _ = fs::remove_file(&draft);
-    let before = umask(Mode::from_raw_mode(0o777));
+    // It has its mode from the first moment on. A chmod(2) afterwards would be one of a path in a
+    // folder that may be another user's, who could have put something of root's there meanwhile.
+    let before = umask(Mode::from_raw_mode(!access.mode & 0o777));
     let bound = socket.bind(&SockAddr::unix(&draft)?);
     umask(before);
     bound?;
@@ -205,12 +207,27 @@ fn unix(path: &Path, access: &Access) -> io::Result<Listener> {
 
 fn place(draft: &Path, path: &Path, access: &Access, socket: &Socket) -> io::Result<fs::Metadata> {
     if let Some(group) = access.group {
-        chown(draft, None, Some(group))?;
+        give_to_group(draft, group)?;
     }
-    fs::set_permissions(draft, fs::Permissions::from_mode(access.mode))?;
+    // Until now nobody could connect.
     socket.listen(BACKLOG)?;
     fs::rename(draft, path)?;
     fs::symlink_metadata(path)
+}
+
+/// Gives the socket to a group, and nothing that somebody put in its place.
+fn give_to_group(draft: &Path, group: u32) -> io::Result<()> {
+    let there = open(
+        draft,
+        OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
+    let found = fstat(&there)?;
+    if FileType::from_raw_mode(found.st_mode) != FileType::Socket {
+        return Err(io::Error::other("something that is no socket stands there"));
+    }
+    let group = Some(Gid::from_raw(group));
+    Ok(chownat(&there, "", None, group, AtFlags::EMPTY_PATH)?)
 }
 
 /// The name in the same folder under which a socket comes into being.

@@ -110,7 +110,8 @@ fn refused(status: &[u8], text: &[u8]) -> Reply {
     }
 }
 
-/// A program, a file or a list of a file is for a local delivery agent, and no address.
+/// A program, a file or a list of a file is for a local delivery agent, and no address. An alias
+/// of both can't be said: without the one or the other mail would be lost, so it has to wait.
 fn alias(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
     let name = match parts(key) {
         Some((local, domain)) if site.classes.local_hosts.contains(domain) => local,
@@ -127,10 +128,12 @@ fn alias(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
                 .get(..9)
                 .is_some_and(|head| head.eq_ignore_ascii_case(b":include:"))
     };
-    let for_agents = addresses(&targets, Separator::Comma).any(agents);
-    Ok(match for_agents {
-        true => Reply::NotFound,
-        false => Reply::Ok(targets),
+    let all = addresses(&targets, Separator::Comma).count();
+    let for_agents = addresses(&targets, Separator::Comma).filter(|t| agents(t));
+    Ok(match for_agents.count() {
+        0 => Reply::Ok(targets),
+        some if some == all => Reply::NotFound,
+        _ => Reply::Temp("an alias of addresses and of programs, files or lists".into()),
     })
 }
 
@@ -151,16 +154,34 @@ fn transport(maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
             Reply::Ok([b"error:", status, b" ", text].concat())
         }
         MailerSpec::Local(_) => Reply::Ok(b"local:".to_vec()),
-        MailerSpec::Host(host) => Reply::Ok([b"relay:", host].concat()),
+        MailerSpec::Host(host) => Reply::Ok([b"relay:", &nexthop(host)[..]].concat()),
         MailerSpec::Mailer { mailer, host, .. } => {
             let smtp: [&[u8]; 5] = [b"smtp", b"esmtp", b"smtp8", b"dsmtp", b"relay"];
             let transport = match smtp.iter().any(|name| mailer.eq_ignore_ascii_case(name)) {
                 true => &b"smtp"[..],
                 false => mailer,
             };
-            Reply::Ok([transport, b":", host].concat())
+            Reply::Ok([transport, b":", &nexthop(host)[..]].concat())
         }
     })
+}
+
+/// sendmail's list of hosts that are tried in order has colons between them, Postfix's (from 3.5 on)
+/// commas; there a colon is what stands before a port. In brackets it is part of an IPv6 address.
+fn nexthop(hosts: &[u8]) -> Vec<u8> {
+    let mut depth = 0_u32;
+    let each = hosts.iter().map(|octet| {
+        match octet {
+            b'[' => depth += 1,
+            b']' => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        match (octet, depth) {
+            (b':', 0) => b',',
+            _ => *octet,
+        }
+    });
+    each.collect()
 }
 
 /// Local part and domain of an address, at its last `@`.
@@ -168,4 +189,22 @@ fn parts(key: &[u8]) -> Option<(&[u8], &[u8])> {
     let at = key.iter().rposition(|octet| *octet == b'@')?;
     let (local, domain) = (key.get(..at)?, key.get(at + 1..)?);
     (!local.is_empty() && !domain.is_empty()).then_some((local, domain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_in_a_row_are_postfix_s() {
+        for (hosts, want) in [
+            ("hub", "hub"),
+            ("[hub]", "[hub]"),
+            ("hub1:hub2:[hub3]", "hub1,hub2,[hub3]"),
+            ("[IPv6:2001:db8::1]:hub2", "[IPv6:2001:db8::1],hub2"),
+            ("", ""),
+        ] {
+            assert_eq!(nexthop(hosts.as_bytes()), want.as_bytes());
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! The maps of a site by name, as the socketmap service answers for them.
 //!
 //! Only maps are served that the site's configuration names, or the command line. A client
-//! can't name a file. Logins for other servers are served only where that is wanted: not
+//! can't name a file. Records of accounts are never served. Logins for other servers are served only where that is wanted: not
 //! the map of FEATURE(authinfo), and no `AuthInfo:` entry of any other.
 
 use std::collections::BTreeMap;
@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libmaps::map::{KeyCase, Map, StoreError};
 use libmaps::policy::live_maps::{LiveMap, LiveMaps, at_once};
 use libmaps::rhs::Rhs;
+use libmaps::sasl::key::is_account;
 use libmaps::site::Site;
 use libmaps::site::model::MapSpec;
 use libmaps::store::socketmap::{Reply, Request};
@@ -170,6 +171,10 @@ impl SiteMaps {
         let name = String::from_utf8_lossy(request.map).to_ascii_lowercase();
         if let Some((_, search)) = self.searches.iter().find(|(known, _)| *known == name) {
             return self.search(*search, request.key);
+        }
+        // Whatever map it stands in, it is nobody's business here.
+        if is_account(request.key) {
+            return Reply::Perm("the record of an account, which is not served".into());
         }
         let Some(served) = self.served.get(&name) else {
             let shown: String = name.chars().filter(|c| !c.is_control()).collect();

@@ -1,6 +1,7 @@
 //! Finding and running mapremote.
 
 use std::ffi::{OsStr, OsString};
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
@@ -46,6 +47,13 @@ pub fn run(args: &[&OsStr]) -> Result<SysExit, String> {
     let status = status.map_err(|e| not_started(&e))?;
     let code = status.code().unwrap_or(SysExit::Software.code().into());
     Ok(SysExit::of_code(code).unwrap_or(SysExit::Software))
+}
+
+/// Becomes mapremote: for what goes on until it is told to end, so that whoever started this
+/// program and ends it ends that. Comes back only where it can't, and says why, for people.
+#[must_use]
+pub fn become_mapremote(args: &[&OsStr]) -> String {
+    not_started(&Command::new(mapremote()).args(args).exec())
 }
 
 fn not_started(error: &std::io::Error) -> String {

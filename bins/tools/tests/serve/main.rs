@@ -73,6 +73,11 @@ fn lookups() {
         ("search-aliases staff@elsewhere.example", "NOTFOUND "),
         // For a delivery agent, not for a list of addresses.
         ("search-aliases list", "NOTFOUND "),
+        // Either answer would lose mail.
+        (
+            "search-aliases sales",
+            "TEMP an alias of addresses and of programs, files or lists",
+        ),
         ("search-mailertable a@far.example", "OK smtp:[127.0.0.1]"),
         ("search-mailertable far.example", "OK smtp:[127.0.0.1]"),
         (
@@ -84,7 +89,12 @@ fn lookups() {
             "OK error:5.7.0 550 closed",
         ),
         ("search-mailertable a@own.example", "OK procmail:/etc/rc"),
+        ("search-mailertable a@row.example", "OK smtp:hub1,[hub2]"),
         ("search-mailertable a@near.example", "NOTFOUND "),
+        (
+            "extra alice\0example.org\0hashedPassword",
+            "PERM the record of an account, which is not served",
+        ),
         ("sasldb alice", "PERM sasldb: no such map here"),
         (
             "hash:/etc/mail/access from:good.example",

@@ -47,7 +47,7 @@ const MAPS: &[(&str, &str, &str, &[&str])] = &[
     (
         "cdb",
         "etc/mail/mailertable",
-        "far.example\tsmtp:[127.0.0.1]\n.lab.example\trelay:hub.lab.example\nclosed.example\terror:5.7.0:550 closed\nown.example\tprocmail:/etc/rc\n",
+        "far.example\tsmtp:[127.0.0.1]\n.lab.example\trelay:hub.lab.example\nclosed.example\terror:5.7.0:550 closed\nown.example\tprocmail:/etc/rc\nrow.example\tesmtp:hub1:[hub2]\n",
         &[],
     ),
     (
@@ -67,7 +67,7 @@ const MAPS: &[(&str, &str, &str, &[&str])] = &[
     (
         "hash",
         "etc/lists",
-        "list\t:include:/etc/list\nboth\tsecond\n",
+        "list\t:include:/etc/list\nboth\tsecond\nsales\tbob, \"|/bin/archive\"\n",
         &[],
     ),
 ];

@@ -1,6 +1,7 @@
 //! The server's side: from the client's octets to a login or a failure.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::accounts::{Accounts, AccountsError};
@@ -31,6 +32,9 @@ pub struct Service {
     pub decoy_key: SecretBytes,
     /// What a "no" costs.
     pub toll: Arc<Toll>,
+    /// The client of one exchange, for those who check its password and count by addresses; none
+    /// of the service as such.
+    pub peer: Option<IpAddr>,
 }
 
 impl Service {
@@ -45,6 +49,7 @@ impl Service {
             iterations: MIN_ITERATIONS,
             decoy_key,
             toll: Arc::default(),
+            peer: None,
         }
     }
 

@@ -427,9 +427,6 @@ impl Publisher {
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
-        if let Some(before) = &self.options.before {
-            before.ask(&self.finished()?)?;
-        }
         let disk = &self.options.disk;
         let old = self.old.as_ref().zip(self.old_file.as_ref());
         let kept_berkeley = keep_berkeley(disk, &self.target, old)?;
@@ -446,8 +443,29 @@ impl Publisher {
         self.draft
             .carry_owner_and_mode(old, &self.options, &self.target)?;
         self.draft.sync()?;
-        self.draft.rename_to(&self.target)?;
-        sync_folder(self.options.disk.as_ref(), &self.target)?;
+        // All that can fail has been done, but for one rename: what hosts share is current on all of
+        // them once this was asked.
+        if let Some(before) = &self.options.before {
+            before.ask(&self.finished()?)?;
+        }
+        let placed = self
+            .draft
+            .rename_to(&self.target)
+            .and_then(|()| sync_folder(self.options.disk.as_ref(), &self.target));
+        match (placed, &self.options.before) {
+            (Ok(()), _) => {}
+            (Err(error), None) => return Err(error),
+            (Err(error), Some(_)) => {
+                return Err(StoreError::Engine {
+                    path: self.target.clone(),
+                    why: format!(
+                        "the engine has the new generation, and it is current, but not on this \
+                         host, where a follower brings it: {error}"
+                    ),
+                    exit: error.exit(),
+                });
+            }
+        }
         Ok(Published {
             entries,
             kept_berkeley,

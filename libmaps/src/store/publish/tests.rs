@@ -332,6 +332,64 @@ fn the_old_berkeley_file_is_safe_before_the_map_is_replaced() {
     );
 }
 
+/// Where nothing can be renamed.
+#[derive(Debug)]
+struct NoRename;
+
+impl Disk for NoRename {
+    fn sync(&self, file: &fs::File) -> io::Result<()> {
+        System.sync(file)
+    }
+
+    fn sync_folder(&self, path: &Path) -> io::Result<()> {
+        System.sync_folder(path)
+    }
+
+    fn rename(&self, _: &Path, _: &Path) -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::StorageFull))
+    }
+}
+
+#[test]
+fn hosts_get_a_generation_when_a_rename_is_all_that_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let target = dir.path().join("m.db");
+    publish(&target, &[("a", "1")]);
+    let order = Arc::new(Order::default());
+    let shared = |disk: Arc<dyn Disk>, order: &Arc<Order>| {
+        let order = Arc::clone(order);
+        Options {
+            before: Some(Before::new(move |_| {
+                order.0.lock().unwrap().push("asked".into());
+                Ok(())
+            })),
+            origin: Some(Origin {
+                generation: 1,
+                mark: "0".repeat(32),
+                serial: Some(1),
+            }),
+            disk,
+            on_duplicate: OnDuplicate::Replace,
+            ..options()
+        }
+    };
+    let edit = |options: Options| {
+        let mut publisher = Publisher::edit(&target, options)?;
+        publisher.put(Entry::new("a", "2"))?;
+        publisher.publish()
+    };
+    edit(shared(Arc::clone(&order) as Arc<dyn Disk>, &order)).unwrap();
+    assert_eq!(
+        *order.0.lock().unwrap(),
+        ["sync", "asked", "rename to m.db", "sync the folder"]
+    );
+    // The one thing that can go wrong then is told as what it is.
+    let error = edit(shared(Arc::new(NoRename), &order)).unwrap_err();
+    assert_eq!(error.exit(), crate::sysexits::SysExit::IoErr);
+    let text = error.to_string();
+    assert!(text.contains("the engine has the new generation"), "{text}");
+}
+
 #[test]
 fn a_replica_is_written_by_those_who_say_its_generation() {
     let dir = tempfile::tempdir().unwrap();

@@ -1,15 +1,16 @@
 //! A map that a socketmap server answers for.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
-use std::net::{SocketAddr, ToSocketAddrs};
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
 
+use super::resolve::Resolver;
 use super::{Address, Endpoint, Reply, Request, netstring};
 use crate::map::{Entries, Map, MapClass, MapName, StoreError};
 use crate::opening;
@@ -32,6 +33,7 @@ pub struct SocketMap {
     name: MapName,
     address: Address,
     patience: Duration,
+    resolver: Resolver,
     idle: Mutex<Vec<Socket>>,
 }
 
@@ -44,6 +46,7 @@ impl SocketMap {
             name: MapName::new(MapClass::Socket, address.to_string()),
             address,
             patience,
+            resolver: Resolver::default(),
             idle: Mutex::default(),
         }
     }
@@ -63,13 +66,14 @@ impl SocketMap {
             match exchange(&socket, &request, deadline) {
                 Ok(reply) => return Ok(self.keep(socket, reply)),
                 // It was closed while nobody asked: the answer of a new one counts.
-                Err(Broken::BeforeReply(_)) => self.lock().clear(),
+                Err(Broken::BeforeReply(_) | Broken::TurnedAway(_)) => self.lock().clear(),
                 Err(Broken::InReply(error)) => return Err(error),
             }
         }
-        let socket = connect(&self.address.endpoint, deadline)?;
+        let socket = self.connect(deadline)?;
         match exchange(&socket, &request, deadline) {
             Ok(reply) => Ok(self.keep(socket, reply)),
+            Err(Broken::TurnedAway(reply)) => Ok(reply),
             Err(Broken::BeforeReply(error) | Broken::InReply(error)) => Err(error),
         }
     }
@@ -156,46 +160,67 @@ impl Deadline {
             false => Ok(left),
         }
     }
+
+    /// A part of it, of so many that are alike.
+    fn part(self, parts: usize) -> io::Result<Duration> {
+        let parts = u32::try_from(parts.max(1)).unwrap_or(u32::MAX);
+        Ok((self.left()? / parts).max(Duration::from_millis(1)))
+    }
 }
 
 /// Where an exchange ended.
 enum Broken {
     /// Not an octet of a reply had come.
     BeforeReply(io::Error),
+    /// The server hung up before it had the request, and had said why.
+    TurnedAway(Reply),
     /// In the middle of it, or out of time.
     InReply(io::Error),
 }
 
-fn connect(endpoint: &Endpoint, deadline: Deadline) -> io::Result<Socket> {
-    match endpoint {
-        Endpoint::Unix(path) => {
-            let full = |e: io::Error| match e.kind() {
-                io::ErrorKind::WouldBlock => io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the server takes no more connections",
-                ),
-                _ => e,
-            };
-            let patience = deadline.left()?;
-            let stream = opening::socket(path, patience).map_err(full)?;
-            Ok(Socket::from(OwnedFd::from(stream)))
-        }
-        Endpoint::Inet(host, port) => {
-            let mut last = io::Error::other("the host has no address");
-            for address in (host.as_str(), *port).to_socket_addrs()? {
-                match connect_inet(address, deadline) {
-                    Ok(socket) => return Ok(socket),
-                    Err(error) => last = error,
+impl SocketMap {
+    fn connect(&self, deadline: Deadline) -> io::Result<Socket> {
+        match &self.address.endpoint {
+            Endpoint::Unix(path) => connect_unix(path, deadline),
+            Endpoint::Inet(host, port) => {
+                let addresses = match host.parse::<IpAddr>() {
+                    Ok(ip) => vec![SocketAddr::new(ip, *port)],
+                    Err(_) => {
+                        let (host, port) = (host.clone(), *port);
+                        let ask = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
+                        self.resolver.addresses(deadline.0, ask)?
+                    }
+                };
+                let mut last = io::Error::other("the host has no address");
+                for (at, address) in addresses.iter().enumerate() {
+                    // One that is silent leaves the others their part of the time.
+                    let left = deadline.part(addresses.len() - at)?;
+                    match connect_inet(*address, left) {
+                        Ok(socket) => return Ok(socket),
+                        Err(error) => last = error,
+                    }
                 }
+                Err(last)
             }
-            Err(last)
         }
     }
 }
 
-fn connect_inet(address: SocketAddr, deadline: Deadline) -> io::Result<Socket> {
+fn connect_unix(path: &Path, deadline: Deadline) -> io::Result<Socket> {
+    let full = |e: io::Error| match e.kind() {
+        io::ErrorKind::WouldBlock => io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the server takes no more connections",
+        ),
+        _ => e,
+    };
+    let stream = opening::socket(path, deadline.left()?).map_err(full)?;
+    Ok(Socket::from(OwnedFd::from(stream)))
+}
+
+fn connect_inet(address: SocketAddr, patience: Duration) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, None)?;
-    socket.connect_timeout(&address.into(), deadline.left()?)?;
+    socket.connect_timeout(&address.into(), patience)?;
     socket.set_tcp_nodelay(true)?;
     Ok(socket)
 }
@@ -210,19 +235,47 @@ fn is_silent(socket: &Socket) -> bool {
     }
 }
 
-fn exchange(mut socket: &Socket, request: &[u8], deadline: Deadline) -> Result<Reply, Broken> {
-    let late = |e: io::Error| match e.kind() {
+fn late(error: io::Error) -> io::Error {
+    match error.kind() {
         io::ErrorKind::WouldBlock => io::Error::new(io::ErrorKind::TimedOut, "no answer in time"),
-        _ => e,
+        _ => error,
+    }
+}
+
+fn exchange(socket: &Socket, request: &[u8], deadline: Deadline) -> Result<Reply, Broken> {
+    let Err(error) = send(socket, request, deadline) else {
+        return receive(socket, deadline);
     };
+    if error.kind() == io::ErrorKind::TimedOut {
+        return Err(Broken::InReply(error));
+    }
+    // A server that has too many clients says so and hangs up; only that can be an answer to what
+    // it did not read.
+    match receive(socket, deadline) {
+        Ok(reply @ (Reply::Temp(_) | Reply::Timeout(_) | Reply::Perm(_))) => {
+            Err(Broken::TurnedAway(reply))
+        }
+        _ => Err(Broken::BeforeReply(error)),
+    }
+}
+
+/// Sends all of it. Of a server that is gone this process is told by an error, never by SIGPIPE,
+/// which would end a program that this library is only a part of.
+fn send(socket: &Socket, request: &[u8], deadline: Deadline) -> io::Result<()> {
+    let mut rest = request;
+    while !rest.is_empty() {
+        socket.set_write_timeout(Some(deadline.left()?))?;
+        match socket.send_with_flags(rest, libc::MSG_NOSIGNAL) {
+            Ok(sent) => rest = rest.get(sent..).unwrap_or_default(),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(late(e)),
+        }
+    }
+    Ok(())
+}
+
+fn receive(mut socket: &Socket, deadline: Deadline) -> Result<Reply, Broken> {
     let left = || deadline.left().map_err(Broken::InReply);
-    let timed = socket.set_write_timeout(Some(left()?));
-    timed
-        .and_then(|()| socket.write_all(request))
-        .map_err(|e| match e.kind() {
-            io::ErrorKind::WouldBlock => Broken::InReply(late(e)),
-            _ => Broken::BeforeReply(e),
-        })?;
     let mut reply = Vec::new();
     let mut block = [0u8; 4096];
     loop {

@@ -11,6 +11,7 @@ mod address;
 mod client;
 mod message;
 pub mod netstring;
+mod resolve;
 
 pub use address::{Address, AddressFault, Endpoint};
 pub use client::{DEFAULT_PATIENCE, SocketMap};

@@ -11,7 +11,7 @@ mod internal_form;
 mod request;
 
 pub use decide::{Judged, Judgement, MOMENTS, PolicyService, Verbosity};
-pub use request::{MAX_REQUEST_OCTETS, PolicyRequest, RequestFault, split};
+pub use request::{MAX_REQUEST_OCTETS, PolicyRequest, Reading, RequestFault, split};
 
 use super::protocol::{Conversation, Service, Turn};
 
@@ -26,7 +26,10 @@ impl Service for PolicyService {
     }
 
     fn begin(&self) -> Box<dyn Conversation + '_> {
-        Box::new(self)
+        Box::new(Talk {
+            service: self,
+            reading: Reading::default(),
+        })
     }
 
     fn too_many(&self) -> Vec<u8> {
@@ -36,16 +39,23 @@ impl Service for PolicyService {
     }
 }
 
-impl Conversation for &PolicyService {
+/// A client, and how far its next request was read.
+struct Talk<'a> {
+    service: &'a PolicyService,
+    reading: Reading,
+}
+
+impl Conversation for Talk<'_> {
     fn turn(&mut self, octets: &[u8], out: &mut Vec<u8>) -> Turn {
-        match split(octets) {
+        match self.reading.go_on(octets) {
             Ok(None) => Turn::More,
             Ok(Some((request, used))) => {
-                say(out, &self.action(&request));
+                say(out, &self.service.action(&request));
                 Turn::Answered { used }
             }
             Err(fault) => {
-                self.report(&format!("policy: a client is sent away: {fault}"));
+                self.service
+                    .report(&format!("policy: a client is sent away: {fault}"));
                 say(out, CONFUSED);
                 Turn::Closed
             }

@@ -53,38 +53,61 @@ impl PolicyRequest {
 /// # Errors
 /// When the octets can't become a request.
 pub fn split(octets: &[u8]) -> Result<Option<(PolicyRequest, usize)>, RequestFault> {
-    let mut request = PolicyRequest::default();
-    let (mut at, mut count) = (0, 0);
-    loop {
-        let rest = octets.get(at..).unwrap_or_default();
-        let Some(end) = rest.iter().position(|octet| *octet == b'\n') else {
-            return match octets.len() > MAX_REQUEST_OCTETS {
-                true => Err(RequestFault::TooLong),
-                false => Ok(None),
+    Reading::default().go_on(octets)
+}
+
+/// How far a request was read that comes in pieces: no line is read twice.
+#[derive(Debug, Default)]
+pub struct Reading {
+    request: PolicyRequest,
+    /// Lines that were read.
+    count: usize,
+    /// Where the first line begins that was not read, and how far it was looked through.
+    at: usize,
+    looked: usize,
+}
+
+impl Reading {
+    /// As [`split`], of octets that are those of the call before and more behind them; after a
+    /// whole request, of what comes behind that.
+    ///
+    /// # Errors
+    /// When the octets can't become a request.
+    pub fn go_on(&mut self, octets: &[u8]) -> Result<Option<(PolicyRequest, usize)>, RequestFault> {
+        loop {
+            let from = self.looked.max(self.at);
+            let rest = octets.get(from..).unwrap_or_default();
+            let Some(end) = rest.iter().position(|octet| *octet == b'\n') else {
+                self.looked = octets.len();
+                return match octets.len() > MAX_REQUEST_OCTETS {
+                    true => Err(RequestFault::TooLong),
+                    false => Ok(None),
+                };
             };
-        };
-        let line = rest.get(..end).unwrap_or_default();
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        at += end + 1;
-        if at > MAX_REQUEST_OCTETS {
-            return Err(RequestFault::TooLong);
+            let line = octets.get(self.at..from + end).unwrap_or_default();
+            let line = line.strip_suffix(b"\r").unwrap_or(line);
+            self.at = from + end + 1;
+            if self.at > MAX_REQUEST_OCTETS {
+                return Err(RequestFault::TooLong);
+            }
+            if line.is_empty() {
+                let read = std::mem::take(self);
+                return match read.request.get("request") {
+                    "smtpd_access_policy" => Ok(Some((read.request, read.at))),
+                    _ => Err(RequestFault::NotOurs),
+                };
+            }
+            self.count += 1;
+            if self.count > MAX_ATTRIBUTES {
+                return Err(RequestFault::TooMany);
+            }
+            let line = String::from_utf8_lossy(line);
+            let (name, value) = line.split_once('=').ok_or(RequestFault::NoAttribute)?;
+            let attributes = &mut self.request.0;
+            attributes
+                .entry(name.to_owned())
+                .or_insert_with(|| value.to_owned());
         }
-        if line.is_empty() {
-            return match request.get("request") {
-                "smtpd_access_policy" => Ok(Some((request, at))),
-                _ => Err(RequestFault::NotOurs),
-            };
-        }
-        count += 1;
-        if count > MAX_ATTRIBUTES {
-            return Err(RequestFault::TooMany);
-        }
-        let line = String::from_utf8_lossy(line);
-        let (name, value) = line.split_once('=').ok_or(RequestFault::NoAttribute)?;
-        let attributes = &mut request.0;
-        attributes
-            .entry(name.to_owned())
-            .or_insert_with(|| value.to_owned());
     }
 }
 
@@ -124,5 +147,23 @@ mod tests {
             .unwrap();
         assert_eq!(request.get("sender"), "a=b");
         assert_eq!(request.get("recipient"), "");
+    }
+
+    #[test]
+    fn a_request_in_pieces_is_the_same() {
+        let whole = format!("{HEAD}sender=a@b\r\nrecipient=c\n\n{HEAD}\n");
+        let octets = whole.as_bytes();
+        let (want, used) = split(octets).unwrap().unwrap();
+        let mut reading = Reading::default();
+        for end in 0..used {
+            assert_eq!(reading.go_on(&octets[..end]), Ok(None), "{end}");
+        }
+        assert_eq!(reading.go_on(octets), Ok(Some((want, used))));
+        // The next one begins anew.
+        let rest = &octets[used..];
+        assert_eq!(reading.go_on(&rest[..5]), Ok(None));
+        assert_eq!(reading.go_on(rest), split(rest));
+        assert_eq!(reading.go_on(b"no"), Ok(None));
+        assert_eq!(reading.go_on(b"no\n"), Err(RequestFault::NoAttribute));
     }
 }
