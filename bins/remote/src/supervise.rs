@@ -109,6 +109,29 @@ pub fn supervise(
     }
 }
 
+/// Starts this program with these arguments, again and again, until it ends well. It reads
+/// standard input itself, whose end is that of the program that started us.
+///
+/// # Errors
+/// Never at present.
+pub fn supervise_reader(args: &[OsString], log: &Log) -> Result<(), Fault> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let started = Instant::now();
+        let why = match Command::new(program()).args(args).status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => format!("it ended with {status}"),
+            Err(e) => format!("it can't be started: {e}"),
+        };
+        log.restarted(&why);
+        if started.elapsed() >= WELL {
+            pause = FIRST_PAUSE;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
 /// Runs the process that follows to its end; says why it ended, unless a line asked for it.
 fn one(
     args: &[OsString],

@@ -24,6 +24,9 @@ use tools::shared::{files_of, spawn};
 
 use crate::log::{Level, Log};
 
+/// What its lines are about.
+const ABOUT: &str = "follower of shared maps";
+
 /// The follower of a site's shared maps; dropped, it ends.
 pub struct Follower {
     root: Option<PathBuf>,
@@ -51,7 +54,7 @@ impl Follower {
         if !files.is_empty()
             && let Err(why) = follower.begin()
         {
-            log.say(Level::Error, &format!("follower of shared maps: {why}"));
+            log.say(Level::Error, &format!("{ABOUT}: {why}"));
         }
         follower
     }
@@ -153,13 +156,13 @@ fn fetch_missing(site: &Site, files: &[PathBuf], log: &Log) {
 /// Logs what a follower says, to its end.
 fn tell_lines(out: ChildStdout, log: &Log) {
     for line in BufReader::new(out).lines().map_while(Result::ok) {
-        let (level, text) = told(&line);
+        let (level, text) = told(ABOUT, &line);
         log.say(level, &text);
     }
 }
 
-/// A line of a follower, for the log.
-fn told(line: &str) -> (Level, String) {
+/// A line of mapremote, for the log; `about` is what it does.
+pub(crate) fn told(about: &str, line: &str) -> (Level, String) {
     let event: Value = serde_json::from_str(line).unwrap_or_default();
     let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("?");
     let number = |key: &str| event.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -192,15 +195,23 @@ fn told(line: &str) -> (Level, String) {
             Level::Warning,
             format!("shared map {map} kept as it was: {}", word("error")),
         ),
-        Some("trouble") => (
-            Level::Error,
-            format!("follower of shared maps: {}", word("error")),
+        Some("trouble") => (Level::Error, format!("{about}: {}", word("error"))),
+        Some("counting") => {
+            let text = format!("{about}: shared with other hosts by {map}");
+            (Level::Info, text)
+        }
+        Some("alone") => (
+            Level::Warning,
+            format!(
+                "{about}: this host counts for itself: {map}: {}",
+                word("error")
+            ),
         ),
         Some("restarted") => (
             Level::Error,
-            format!("follower of shared maps: {}, started again", word("error")),
+            format!("{about}: {}, started again", word("error")),
         ),
-        _ => (Level::Warning, format!("follower of shared maps: {line}")),
+        _ => (Level::Warning, format!("{about}: {line}")),
     }
 }
 
@@ -221,7 +232,7 @@ mod tests {
             ),
             ("what", "follower of shared maps: what"),
         ] {
-            assert_eq!(told(line).1, text);
+            assert_eq!(told(ABOUT, line).1, text);
         }
     }
 }

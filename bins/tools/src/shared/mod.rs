@@ -10,5 +10,5 @@ mod program;
 mod writer;
 
 pub use libmaps::policy::shared_maps::files_of;
-pub use program::{run, spawn};
+pub use program::{run, spawn, spawn_on};
 pub use writer::Writer;
