@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libmaps::policy::shared_maps::files_of;
+use libmaps::policy::shared_maps::{files_of, make_connection_files};
 use libmaps::site;
 
 use crate::fault::Fault;
@@ -49,7 +49,12 @@ impl Followed {
         let loaded = site::load(root, file).map_err(|e| e.to_string())?;
         match loaded.errors().next() {
             Some(error) => Err(error.to_string()),
-            None => Ok(files_of(&loaded.site)),
+            None => {
+                let unwritten =
+                    |(file, why): (PathBuf, io::Error)| format!("{}: {why}", file.display());
+                make_connection_files(&loaded.site).map_err(unwritten)?;
+                Ok(files_of(&loaded.site))
+            }
         }
     }
 }

@@ -20,7 +20,7 @@ use std::thread;
 use libmaps::site::Site;
 use libmaps::store::shared::Connection;
 use serde_json::Value;
-use tools::shared::{files_of, spawn};
+use tools::shared::{files_of, make_connection_files, spawn};
 
 use crate::log::{Level, Log};
 
@@ -43,6 +43,10 @@ impl Follower {
     /// start on a new host.
     #[must_use]
     pub fn start(site: &Site, file: Option<&Path>, log: &Log) -> Self {
+        if let Err((file, why)) = make_connection_files(site) {
+            let text = format!("{ABOUT}: {}: {why}", file.display());
+            log.say(Level::Error, &text);
+        }
         let files = files_of(site);
         fetch_missing(site, &files, log);
         let mut follower = Follower {

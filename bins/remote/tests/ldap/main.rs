@@ -7,6 +7,7 @@
 )]
 
 mod server;
+mod site;
 #[path = "../stage/mod.rs"]
 mod stage;
 
