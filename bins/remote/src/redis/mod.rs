@@ -112,6 +112,7 @@ impl From<RedisError> for Fault {
             "NOPERM",
             "AuthenticationFailed",
             "READONLY",
+            "ReadOnly",
         ];
         let exit = match refused.iter().any(|word| text.contains(word)) {
             true => SysExit::Config,
