@@ -6,6 +6,7 @@ pub mod check;
 mod class_file;
 pub mod diagnostic;
 pub mod hosts;
+pub mod ldap;
 pub mod load;
 pub mod m4;
 pub mod machine;

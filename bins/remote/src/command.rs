@@ -4,12 +4,14 @@ use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use libmaps::map::{MapClass, StoreError};
 use libmaps::store::shared::{Connection, Wish};
 use libmaps::sysexits::SysExit;
 
+use crate::count::count;
 use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::follow::{Until, follow};
@@ -18,8 +20,8 @@ use crate::ldap::{self, Directory};
 use crate::log::{Log, Style};
 use crate::pgsql::{Pgsql, schema};
 use crate::redis::Redis;
-use crate::supervise::{Followed, supervise};
-use crate::write::{Written, write};
+use crate::supervise::{Followed, supervise, supervise_reader};
+use crate::write::{self, Written, write};
 
 /// Brings maps to PostgreSQL, Redis and LDAP, and follows those that are there.
 #[derive(Debug, Parser)]
@@ -79,6 +81,20 @@ enum Command {
         /// Connection file.
         file: PathBuf,
     },
+    /// Count connections together with other hosts, for the server at standard input.
+    Count {
+        /// Start again what ends before standard input does.
+        #[arg(long)]
+        with_parent: bool,
+        /// The window of rates, in seconds.
+        #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+        window: u64,
+        /// What this host is called in the engine.
+        #[arg(long, hide = true)]
+        host: Option<String>,
+        /// Connection file, of class redis.
+        file: PathBuf,
+    },
     /// Print the statements that make the tables in a PostgreSQL database.
     Schema,
 }
@@ -120,6 +136,25 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             };
             supervise(&worker(root, style), &followed, root, &Log::new(style))
         }
+        Command::Count {
+            with_parent,
+            window,
+            host,
+            file,
+        } => {
+            let host = host.clone().map_or_else(own_name, Ok);
+            host.and_then(|host| match with_parent {
+                true => {
+                    let args = counter(file, &host, *window, root, style);
+                    supervise_reader(&args, &Log::new(style))
+                }
+                false => {
+                    let window = Duration::from_secs(*window);
+                    let connection = connection(file, root)?;
+                    count(&connection, &host, window, &Log::new(style))
+                }
+            })
+        }
         Command::Follow {
             once,
             worker,
@@ -156,6 +191,35 @@ fn worker(root: Option<&Path>, style: Style) -> Vec<OsString> {
         args.extend(["--root".into(), root.as_os_str().to_owned()]);
     }
     args
+}
+
+/// The arguments of the process that counts for a supervisor. Its name stays, however often it
+/// is started, so that what it said is not counted twice.
+fn counter(
+    file: &Path,
+    host: &str,
+    window: u64,
+    root: Option<&Path>,
+    style: Style,
+) -> Vec<OsString> {
+    let window = window.to_string();
+    let mut args: Vec<OsString> = ["count", "--host", host, "--window", &window]
+        .map(OsString::from)
+        .into();
+    if style == Style::Json {
+        args.push("--json".into());
+    }
+    if let Some(root) = root {
+        args.extend(["--root".into(), root.as_os_str().to_owned()]);
+    }
+    args.extend(["--".into(), file.as_os_str().to_owned()]);
+    args
+}
+
+/// What a host is called where hosts count together; no two are called the same.
+fn own_name() -> Result<String, Fault> {
+    let lot = getrandom::u32().map_err(|e| Fault::new(SysExit::OsErr, e.to_string()))?;
+    Ok(format!("{}:{lot:08x}", write::host()))
 }
 
 fn complain(line: &str) {

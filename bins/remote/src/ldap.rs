@@ -15,6 +15,7 @@ use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
 use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, ldap_escape};
 use libmaps::build::aliases::MARK;
 use libmaps::map::MapClass;
+use libmaps::site::Machine;
 use libmaps::store::redb::Duplicates;
 use libmaps::store::shared::frame::Frame;
 use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Tls, Way};
@@ -69,6 +70,16 @@ struct Search {
     value: String,
     /// What the name of each value is put together with.
     kind: Kind,
+    empty: Empty,
+}
+
+/// What a search that finds nothing means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Empty {
+    /// That something is wrong: rights, the base, a name.
+    Fault,
+    /// That the map has no entries.
+    Map,
 }
 
 /// What a map is for.
@@ -99,7 +110,8 @@ impl Search {
         });
         let host = match words.get("host-name") {
             Some(host) => host.to_owned(),
-            None => crate::write::host(),
+            // sendmail's $j.
+            None => Machine::of(connection.root.as_deref())?.name,
         };
         let host = ldap_escape(host.as_str());
         let whose = format!("(|{}(sendmailMTAHost={host}))", cluster.unwrap_or_default());
@@ -128,6 +140,11 @@ impl Search {
                 .into(),
             value: words.get("value-attribute").unwrap_or(value).into(),
             kind,
+            empty: match words.get("empty") {
+                None | Some("no") => Empty::Fault,
+                Some("yes") => Empty::Map,
+                Some(_) => return Err(wrong("empty: expected yes or no")),
+            },
         })
     }
 
@@ -247,7 +264,19 @@ impl Directory {
             }
         }
         // A limit of the server's (RFC 4511: sizeLimitExceeded) is an error: half a map is none.
-        stream.finish().await.success()?;
+        let ended = stream.finish().await.success()?;
+        if let Some(other) = ended.refs.first() {
+            let why = format!("a part of the tree is elsewhere, which is not searched: {other}");
+            return Err(Fault::new(SysExit::DataErr, why));
+        }
+        // What a server does not let us see is not there, for it.
+        if entries.is_empty() && search.empty == Empty::Fault {
+            let why = format!(
+                "the search finds nothing below {} for {}; `empty yes` takes that for an empty map",
+                search.base, search.filter
+            );
+            return Err(Fault::new(SysExit::DataErr, why));
+        }
         if search.kind == Kind::Aliases {
             entries.insert(MARK.to_vec(), MARK.to_vec());
         }

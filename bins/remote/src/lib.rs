@@ -8,6 +8,7 @@
 )]
 
 pub mod command;
+pub mod count;
 pub mod course;
 pub mod engine;
 pub mod fault;

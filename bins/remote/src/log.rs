@@ -151,6 +151,31 @@ impl Log {
         }
     }
 
+    /// Connections are counted with other hosts, or, with a fault, not.
+    pub fn counting(&self, connection: &Connection, fault: Option<&Fault>) {
+        let file = connection.file.display();
+        match (self.style, fault) {
+            (Style::Json, None) => {
+                self.line(&json!({"event": "counting", "map": file.to_string()}).to_string());
+            }
+            (Style::Json, Some(fault)) => self.line(
+                &json!({
+                    "event": "alone",
+                    "map": file.to_string(),
+                    "error": fault.to_string(),
+                    "temporary": fault.exit.is_temporary(),
+                })
+                .to_string(),
+            ),
+            (Style::Text, None) => {
+                self.line(&format!("{file}: connections are counted with other hosts"));
+            }
+            (Style::Text, Some(fault)) => {
+                self.line(&format!("{file}: {fault}; this host counts for itself"));
+            }
+        }
+    }
+
     /// Something went wrong with the map of this connection file; the replica stays as it is.
     pub fn failed(&self, file: &Path, fault: &Fault) {
         let file = file.display();

@@ -17,7 +17,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libmaps::policy::shared_maps::files_of;
+use libmaps::policy::shared_maps::{files_of, make_connection_files};
 use libmaps::site;
 
 use crate::fault::Fault;
@@ -49,7 +49,12 @@ impl Followed {
         let loaded = site::load(root, file).map_err(|e| e.to_string())?;
         match loaded.errors().next() {
             Some(error) => Err(error.to_string()),
-            None => Ok(files_of(&loaded.site)),
+            None => {
+                let unwritten =
+                    |(file, why): (PathBuf, io::Error)| format!("{}: {why}", file.display());
+                make_connection_files(&loaded.site).map_err(unwritten)?;
+                Ok(files_of(&loaded.site))
+            }
         }
     }
 }
@@ -106,6 +111,29 @@ pub fn supervise(
             Ok(_) => FIRST_PAUSE,
             Err(_) => (pause * 2).min(LONGEST_PAUSE),
         };
+    }
+}
+
+/// Starts this program with these arguments, again and again, until it ends well. It reads
+/// standard input itself, whose end is that of the program that started us.
+///
+/// # Errors
+/// Never at present.
+pub fn supervise_reader(args: &[OsString], log: &Log) -> Result<(), Fault> {
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let started = Instant::now();
+        let why = match Command::new(program()).args(args).status() {
+            Ok(status) if status.success() => return Ok(()),
+            Ok(status) => format!("it ended with {status}"),
+            Err(e) => format!("it can't be started: {e}"),
+        };
+        log.restarted(&why);
+        if started.elapsed() >= WELL {
+            pause = FIRST_PAUSE;
+        }
+        thread::sleep(pause);
+        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

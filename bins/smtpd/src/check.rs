@@ -50,6 +50,13 @@ pub fn check(start: &Start) -> ExitCode {
             .map(|_| "open".into())
             .map_err(|e| e.to_string()),
     );
+    try_part(
+        "counts",
+        Ok(match site.options.limits.connection_rate_map.trim() {
+            "" => "of this host".into(),
+            map => format!("of all hosts, by {map}"),
+        }),
+    );
     try_part("tls", tls(site));
     try_part("run-as", Becoming::described(site));
     try_part("auth", auth(site));

@@ -76,9 +76,11 @@ pub async fn serve(
     let peer = world
         .resolver
         .peer(accepted.client.ip(), accepted.client.port());
+    let counts = world.throttle.on_all_hosts(&held, load);
+    let both = async { tokio::join!(peer, counts) };
     // The client's own name servers may be slow: where others find no place, he is.
     place.begin();
-    let Ok(peer) = place.wait(NAME_PATIENCE, peer).await else {
+    let Ok((peer, load)) = place.wait(NAME_PATIENCE, both).await else {
         return wire.close().await;
     };
     let peer = Arc::new(peer);

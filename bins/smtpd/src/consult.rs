@@ -83,6 +83,7 @@ impl Consultant {
             client_resolve: resolve,
             client_rate: load.rate,
             client_connections: load.connections,
+            counted: load.counted,
             daemon_flags: daemon.options.flags_macro(),
             ..facts::Session::default()
         };
@@ -423,6 +424,8 @@ pub struct ClientLoad {
     pub rate: u32,
     /// Its open connections.
     pub connections: u32,
+    /// On which hosts.
+    pub counted: facts::Counted,
 }
 
 pub(crate) use local_form::local_form;

@@ -20,9 +20,12 @@ use std::thread;
 use libmaps::site::Site;
 use libmaps::store::shared::Connection;
 use serde_json::Value;
-use tools::shared::{files_of, spawn};
+use tools::shared::{files_of, make_connection_files, spawn};
 
 use crate::log::{Level, Log};
+
+/// What its lines are about.
+const ABOUT: &str = "follower of shared maps";
 
 /// The follower of a site's shared maps; dropped, it ends.
 pub struct Follower {
@@ -40,6 +43,10 @@ impl Follower {
     /// start on a new host.
     #[must_use]
     pub fn start(site: &Site, file: Option<&Path>, log: &Log) -> Self {
+        if let Err((file, why)) = make_connection_files(site) {
+            let text = format!("{ABOUT}: {}: {why}", file.display());
+            log.say(Level::Error, &text);
+        }
         let files = files_of(site);
         fetch_missing(site, &files, log);
         let mut follower = Follower {
@@ -51,7 +58,7 @@ impl Follower {
         if !files.is_empty()
             && let Err(why) = follower.begin()
         {
-            log.say(Level::Error, &format!("follower of shared maps: {why}"));
+            log.say(Level::Error, &format!("{ABOUT}: {why}"));
         }
         follower
     }
@@ -153,13 +160,13 @@ fn fetch_missing(site: &Site, files: &[PathBuf], log: &Log) {
 /// Logs what a follower says, to its end.
 fn tell_lines(out: ChildStdout, log: &Log) {
     for line in BufReader::new(out).lines().map_while(Result::ok) {
-        let (level, text) = told(&line);
+        let (level, text) = told(ABOUT, &line);
         log.say(level, &text);
     }
 }
 
-/// A line of a follower, for the log.
-fn told(line: &str) -> (Level, String) {
+/// A line of mapremote, for the log; `about` is what it does.
+pub(crate) fn told(about: &str, line: &str) -> (Level, String) {
     let event: Value = serde_json::from_str(line).unwrap_or_default();
     let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("?");
     let number = |key: &str| event.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -192,15 +199,23 @@ fn told(line: &str) -> (Level, String) {
             Level::Warning,
             format!("shared map {map} kept as it was: {}", word("error")),
         ),
-        Some("trouble") => (
-            Level::Error,
-            format!("follower of shared maps: {}", word("error")),
+        Some("trouble") => (Level::Error, format!("{about}: {}", word("error"))),
+        Some("counting") => {
+            let text = format!("{about}: shared with other hosts by {map}");
+            (Level::Info, text)
+        }
+        Some("alone") => (
+            Level::Warning,
+            format!(
+                "{about}: this host counts for itself: {map}: {}",
+                word("error")
+            ),
         ),
         Some("restarted") => (
             Level::Error,
-            format!("follower of shared maps: {}, started again", word("error")),
+            format!("{about}: {}, started again", word("error")),
         ),
-        _ => (Level::Warning, format!("follower of shared maps: {line}")),
+        _ => (Level::Warning, format!("{about}: {line}")),
     }
 }
 
@@ -221,7 +236,7 @@ mod tests {
             ),
             ("what", "follower of shared maps: what"),
         ] {
-            assert_eq!(told(line).1, text);
+            assert_eq!(told(ABOUT, line).1, text);
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod clock;
 pub mod command;
 pub mod connection;
 pub mod consult;
+pub mod counter;
 pub mod daemon;
 pub mod deliver;
 pub mod demo;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use confine::Reach;
 use libmaps::opening;
-use libmaps::policy::maps::{file_of, socket_of};
+use libmaps::policy::maps::{counts_file, file_of, socket_of};
 use libmaps::sasl::conf::{Conf, folders};
 use libmaps::site::Site;
 use libmaps::site::hosts::ServiceSwitch;
@@ -80,6 +80,9 @@ impl Needs {
         needs
             .files
             .extend(maps(site).into_iter().chain(named(site)));
+        if let Ok(Some(counts)) = counts_file(site) {
+            needs.files.insert(counts);
+        }
         let tls = &site.options.tls;
         for folder in [&tls.ca_path, &tls.crl_path].into_iter().flatten() {
             needs.folders.insert(site.below(folder));

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 
 use crate::agent;
 use crate::connection::Phase;
+use crate::counter::Counter;
 use crate::deliver::Delivery;
 use crate::drop;
 use crate::follower::Follower;
@@ -124,6 +125,7 @@ pub struct Prepared {
     bound: Vec<Bound>,
     tls: Option<Arc<Tls>>,
     follower: Follower,
+    counter: Option<Counter>,
     reach: Option<Reach>,
 }
 
@@ -138,6 +140,7 @@ pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
     // What only root can do comes before rights are given up.
     let tls = world::open_tls(&site, log, None);
     let follower = Follower::start(&site, start.file.as_deref(), log);
+    let counter = Counter::start(&site, log);
     let reach = give_up(&start, &site, log)?;
     Ok(Prepared {
         start,
@@ -145,6 +148,7 @@ pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
         bound,
         tls,
         follower,
+        counter,
         reach,
     })
 }
@@ -196,6 +200,7 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
         bound,
         tls,
         mut follower,
+        counter,
         reach,
     } = prepared;
     follower.watch(&log);
@@ -203,6 +208,9 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
     let queue = Queue::open(&folder)?;
     let window = site.options.limits.connection_rate_window.0;
     let throttle = Throttle::new(window, raise_open_files());
+    if let Some(counter) = counter {
+        throttle.share(counter.watch(&log), &log)?;
+    }
     let world = World::open(
         site,
         Arc::clone(&queue),
@@ -304,6 +312,11 @@ impl Shared<'_> {
             let file: Option<&Path> = self.start.file.as_deref();
             own.covers(&reach::of_site(&site, file))
                 .map_err(ServerError::Reach)?;
+        }
+        let counts = |site: &Site| site.options.limits.connection_rate_map.clone();
+        if counts(&site) != counts(&current(self.world).site) {
+            let text = "ConnectionRateMap has changed, which counts from the next start on";
+            log.say(Level::Warning, text);
         }
         // A certificate that can't be used now is no reason to stop offering TLS.
         let tls = world::open_tls(&site, log, current(self.world).tls.clone());

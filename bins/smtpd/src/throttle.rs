@@ -1,12 +1,14 @@
 //! How many connections come from where: limits and counts by address.
 
 mod place;
+mod sharing;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use libmaps::policy::facts::Counted;
 use libmaps::site::Site;
 use libmaps::site::model::DaemonOptions;
 
@@ -14,6 +16,7 @@ use crate::consult::ClientLoad;
 
 pub use place::Place;
 use place::{HURRY, Turn, hurry};
+use sharing::Sharing;
 
 /// Most networks that are remembered beside those with open connections.
 const MAX_CLIENTS: usize = 100_000;
@@ -36,6 +39,7 @@ pub struct Throttle {
     most_sessions: u64,
     clients: Mutex<Clients>,
     sessions: Mutex<Sessions>,
+    sharing: OnceLock<Arc<Sharing>>,
 }
 
 /// Sessions at this moment, over all and by daemon. Kept here, they outlive a reload.
@@ -112,6 +116,7 @@ impl Throttle {
             window: window.max(Duration::from_secs(1)),
             clients: Mutex::default(),
             sessions: Mutex::default(),
+            sharing: OnceLock::new(),
         })
     }
 
@@ -170,6 +175,7 @@ impl Throttle {
         let load = ClientLoad {
             rate: u32::try_from(client.times.len()).unwrap_or(u32::MAX),
             connections: client.open,
+            counted: Counted::Here,
         };
         let held = Held {
             throttle: Arc::clone(self),
@@ -192,6 +198,10 @@ impl Drop for Held {
             if full && client.open == 0 {
                 clients.by_network.remove(&self.network);
             }
+        }
+        drop(clients);
+        if let Some(sharing) = self.throttle.sharing.get() {
+            sharing.changed(self.network);
         }
     }
 }

@@ -1,9 +1,12 @@
 //! What a site asks for and this server does not do: found at the start, not in use.
 
+use libmaps::map::MapClass;
+use libmaps::policy::maps::counts_file;
 use libmaps::site::Site;
 use libmaps::site::diagnostic::{Diagnostic, Place, Severity};
 use libmaps::site::model::Family;
 use libmaps::site::model::FilterFailure;
+use libmaps::store::shared::Connection;
 
 /// What is not done, with file and line. An error is what would let mail through, or in,
 /// that the site wants kept out.
@@ -13,6 +16,7 @@ pub fn findings(site: &Site) -> Vec<Diagnostic> {
     filters(site, &mut all);
     options(site, &mut all);
     daemons(site, &mut all);
+    counts(site, &mut all);
     all
 }
 
@@ -56,6 +60,30 @@ fn options(site: &Site, all: &mut Vec<Diagnostic>) {
     if let Some(at) = given("ServerCertFile").filter(|_| two(&site.options.tls.server_cert)) {
         let text = "ServerCertFile names two certificates: only the first is used";
         all.push(Diagnostic::new(&at, Severity::Warning, text));
+    }
+}
+
+/// Connections are counted with other hosts only if it can be, and for the rules that ask.
+fn counts(site: &Site, all: &mut Vec<Diagnostic>) {
+    let Some(at) = site.options.given("ConnectionRateMap") else {
+        return;
+    };
+    let fault = match counts_file(site) {
+        Ok(None) => return,
+        Ok(Some(file)) => {
+            let read = Connection::read(MapClass::Redis, &file, site.root.as_deref());
+            read.err().map(|error| error.to_string())
+        }
+        Err(expected) => Some(expected.to_owned()),
+    };
+    let mut find = |severity, text: String| all.push(Diagnostic::new(at, severity, text));
+    if let Some(fault) = fault {
+        find(Severity::Error, format!("ConnectionRateMap: {fault}"));
+    }
+    let features = &site.features;
+    if features.ratecontrol.is_none() && features.conncontrol.is_none() {
+        let text = "ConnectionRateMap has no effect: neither FEATURE(ratecontrol) nor FEATURE(conncontrol) asks for counts";
+        find(Severity::Warning, text.into());
     }
 }
 

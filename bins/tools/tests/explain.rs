@@ -339,3 +339,30 @@ fn aliases_of_class_cdb_are_built_printed_and_read() {
         "{told}"
     );
 }
+
+#[test]
+fn a_limit_of_connections_says_on_which_hosts_they_are_counted() {
+    let root = site();
+    let mail = root.path().join("etc/mail");
+    build(root.path(), "access", "ClientConn:\t3\n", &[]);
+    for (more, on_all_hosts) in [
+        ("", false),
+        (
+            "define(`confCONNECTION_RATE_MAP', `redis:/etc/mail/throttle')dnl\n",
+            true,
+        ),
+    ] {
+        let feature = format!("{more}FEATURE(`conncontrol')dnl\nFEATURE(`blocklist_recipients')");
+        let mc = MC.replace("FEATURE(`blocklist_recipients')", &feature);
+        std::fs::write(mail.join("sendmail.mc"), mc).unwrap();
+        let told = explain(root.path(), &["--client-connections", "4"]);
+        assert!(told.contains("Too many open connections."), "{told}");
+        assert_eq!(
+            told.contains("open connections, on all hosts"),
+            on_all_hosts,
+            "{told}"
+        );
+        let told = explain(root.path(), &["--client-connections", "3"]);
+        assert!(!told.contains("Too many open connections."), "{told}");
+    }
+}

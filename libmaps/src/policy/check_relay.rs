@@ -5,7 +5,7 @@ use crate::site::model::Control;
 use crate::table::access::{Item, Tag, With};
 use crate::table::verdict::is_word;
 
-use super::facts::{Facts, Resolve, Session};
+use super::facts::{Counted, Facts, Resolve, Session};
 use super::{Flow, Halt, Outcome, Policy, Ruling, Scene, admit, dns_lists, rule, starts_in};
 
 /// Decides when a client connects.
@@ -128,19 +128,23 @@ fn controlled(
         return Ok(Flow::Continue);
     };
     let session = scene.session;
-    let (tag, now, what, text) = match kind {
+    let (tag, now, text) = match kind {
         Kind::Rate => (
             Tag::ClientRate,
             session.client_rate,
-            "connections in the window",
             "Connection rate limit exceeded.",
         ),
         Kind::Connections => (
             Tag::ClientConn,
             session.client_connections,
-            "open connections",
             "Too many open connections.",
         ),
+    };
+    let what = match (kind, session.counted) {
+        (Kind::Rate, Counted::Here) => "connections in the window",
+        (Kind::Rate, Counted::OnAllHosts) => "connections in the window, on all hosts",
+        (Kind::Connections, Counted::Here) => "open connections",
+        (Kind::Connections, Counted::OnAllHosts) => "open connections, on all hosts",
     };
     let items = [
         Item::Address(session.client_addr.as_bytes()),

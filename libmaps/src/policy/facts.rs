@@ -135,6 +135,8 @@ pub struct Session {
     pub client_rate: u32,
     /// `${client_connections}`: its open connections.
     pub client_connections: u32,
+    /// Over which hosts these two are counted.
+    pub counted: Counted,
     /// `$s`: what the client said in HELO.
     pub helo: String,
     /// The letters of `${daemon_flags}`, with blanks between.
@@ -163,6 +165,7 @@ impl Default for Session {
             client_resolve: Resolve::Ok,
             client_rate: 0,
             client_connections: 0,
+            counted: Counted::Here,
             helo: String::new(),
             daemon_flags: String::new(),
             login: None,
@@ -183,6 +186,16 @@ impl Session {
             .split_ascii_whitespace()
             .any(|f| f == flag)
     }
+}
+
+/// Over which hosts the connections of a client are counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Counted {
+    /// This one alone.
+    #[default]
+    Here,
+    /// All that share the counts (ConnectionRateMap).
+    OnAllHosts,
 }
 
 /// How the client's address resolves.

@@ -178,6 +178,25 @@ pub fn socket_of(spec: &MapSpec) -> Option<PathBuf> {
     }
 }
 
+/// The connection file of the counts that hosts share (ConnectionRateMap), below the site's
+/// root; `None` where each counts for itself.
+///
+/// # Errors
+/// What the option should have been.
+pub fn counts_file(site: &Site) -> Result<Option<PathBuf>, &'static str> {
+    let text = site.options.limits.connection_rate_map.trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    match text.split_once(':') {
+        Some(("redis", path)) if !path.trim().is_empty() => {
+            let file = with_suffix(path.trim().as_ref(), ".redis");
+            Ok(Some(site.below(&file)))
+        }
+        _ => Err("expected redis: and the path of a connection file, see mapremote(5)"),
+    }
+}
+
 /// The map behind a socket that a site names; `None` for other classes.
 ///
 /// # Errors

@@ -1,11 +1,51 @@
 //! The maps of a site that hosts share.
 
+use std::fs;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use crate::policy::maps::connection_files;
 use crate::sasl::conf::{Conf, folders};
 use crate::site::model::Site;
 use crate::store::shared::Connection;
+
+/// What a connection file that is made of the configuration begins with. Without that line it is
+/// the administrator's own, and stays.
+const MADE: &str = "# Made of ";
+
+/// Makes the connection files of the maps that the configuration has by LDAP itself. One that
+/// somebody has written stays as it is.
+///
+/// # Errors
+/// The file that can't be written, and why.
+pub fn make_connection_files(site: &Site) -> Result<(), (PathBuf, io::Error)> {
+    for map in &site.ldap_maps {
+        let file = site.below(&map.file);
+        let text = format!("{MADE}{}.\n{}", map.place, map.text);
+        make(&file, &text).map_err(|error| (file.clone(), error))?;
+    }
+    Ok(())
+}
+
+fn make(file: &Path, text: &str) -> io::Result<()> {
+    match fs::read_to_string(file) {
+        Ok(there) if there == text || !there.starts_with(MADE) => return Ok(()),
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut draft = file.as_os_str().to_owned();
+    draft.push(format!(".{}", std::process::id()));
+    let draft = PathBuf::from(draft);
+    // Never through a link that somebody has put there.
+    let _ = fs::remove_file(&draft);
+    let done = fs::File::create_new(&draft)
+        .and_then(|mut new| new.write_all(text.as_bytes()).and_then(|()| new.sync_all()))
+        .and_then(|()| fs::rename(&draft, file));
+    if done.is_err() {
+        let _ = fs::remove_file(&draft);
+    }
+    done
+}
 
 /// The connection files of a site's shared maps and, where hosts share them, of its accounts.
 #[must_use]

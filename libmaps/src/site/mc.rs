@@ -13,6 +13,7 @@ mod config;
 mod defaults;
 mod feature;
 mod finish;
+mod ldap;
 mod listen;
 mod mailer;
 
@@ -128,6 +129,8 @@ struct Reader {
     /// Flags given by MODIFY_MAILER_FLAGS.
     flags: mailer::FlagChanges,
     diversions: Vec<i64>,
+    /// Maps by LDAP.
+    ldap_maps: Vec<ldap::Pending>,
     has_ostype: bool,
     /// `$w` as it is while the configuration is read: the machine's full name.
     machine_name: String,
@@ -150,6 +153,7 @@ impl Reader {
             classes: Vec::new(),
             flags: mailer::FlagChanges::default(),
             diversions: Vec::new(),
+            ldap_maps: Vec::new(),
             has_ostype: false,
             machine_name: String::new(),
         }

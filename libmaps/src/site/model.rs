@@ -67,6 +67,8 @@ pub struct Site {
     pub messages: Messages,
     /// Maps that `K` lines define beside those of the FEATUREs, by name.
     pub maps: BTreeMap<String, MapSpec>,
+    /// Connection files of maps that the configuration has by LDAP.
+    pub ldap_maps: Vec<LdapMap>,
     /// Macros that `D` lines define (`D{name}value`), by name, beside `j`, `M` and those with a field of their own.
     pub macros: BTreeMap<String, String>,
     /// Where the things that the checks report were said: `FEATURE(access_db)`, `SMART_HOST`, `MASQUERADE_AS`, ...
@@ -76,6 +78,18 @@ pub struct Site {
 
 /// The entry of [`Site::places`] that is the configuration file as a whole.
 pub const WHOLE_FILE: &str = "the file";
+
+/// A map that `sendmail.mc` has by LDAP, as `FEATURE(access_db, LDAP)` does: it is shared, and its
+/// connection file is made of the configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LdapMap {
+    /// The connection file, as the site would have written its name.
+    pub file: PathBuf,
+    /// What it holds.
+    pub text: String,
+    /// Where the configuration says so.
+    pub place: Place,
+}
 
 /// Where mail is passed on to. Each is a mailertable RHS: `host`, `[host]` or `mailer:host`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

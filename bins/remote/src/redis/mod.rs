@@ -20,6 +20,7 @@
 mod lock;
 mod news;
 mod record;
+pub(crate) mod tally;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -388,12 +389,17 @@ impl Engine for Redis {
 
 /// The first host that lets us in, or the cluster that the hosts belong to.
 fn open(server: &Server) -> Result<Box<dyn ConnectionLike>, Fault> {
+    open_within(server, 8)
+}
+
+/// As [`open`]; a command is tried so often again while a cluster changes.
+fn open_within(server: &Server, retries: u32) -> Result<Box<dyn ConnectionLike>, Fault> {
     let infos = infos(server)?;
     if server.is_cluster() {
         let mut builder = redis::cluster::ClusterClient::builder(infos)
             .connection_timeout(server.timeout)
             .response_timeout(server.timeout)
-            .retries(8);
+            .retries(retries);
         if let Some(user) = &server.user {
             builder = builder.username(user);
         }

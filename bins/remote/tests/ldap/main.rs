@@ -7,6 +7,7 @@
 )]
 
 mod server;
+mod site;
 #[path = "../stage/mod.rs"]
 mod stage;
 
@@ -140,6 +141,45 @@ fn what_goes_wrong_is_told_and_the_last_good_map_stays() {
         assert_eq!(ran.code, 78);
         assert!(ran.err.contains("maps on LDAP are read alone"), "{ran:?}");
     }
+}
+
+#[test]
+fn a_search_that_finds_nothing_or_not_all_is_no_map() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    server.add_entry("access", "From:spam.example", "REJECT");
+    let host = host(&server.connection(), &["access"]);
+    let follow = || host.run("mapctl follow --once ldap:access", "");
+    assert_eq!(follow().code, 0);
+    let good = ["from:spam.example REJECT"];
+    assert_eq!(host.replica("access.ldap").unwrap(), good);
+    // A part of the tree is on another server.
+    let referral = format!("ou=elsewhere,{BASE}");
+    server.add(&format!(
+        "dn: {referral}\nobjectClass: referral\nobjectClass: extensibleObject\nou: elsewhere\n\
+         ref: ldap://ldap2.example/{referral}\n"
+    ));
+    let ran = follow();
+    assert_eq!(ran.code, 65, "{ran:?}");
+    assert!(
+        ran.err.contains("elsewhere, which is not searched"),
+        "{ran:?}"
+    );
+    assert_eq!(host.replica("access.ldap").unwrap(), good);
+    server.delete(&referral);
+    assert_eq!(follow().code, 0);
+    // Another cluster's name, as lost rights or a wrong base would do.
+    let connection = server.connection();
+    let other = connection.replace("cluster-name mail", "cluster-name web");
+    host.write("access.ldap", &other);
+    let ran = follow();
+    assert_eq!(ran.code, 65, "{ran:?}");
+    assert!(ran.err.contains("the search finds nothing"), "{ran:?}");
+    assert_eq!(host.replica("access.ldap").unwrap(), good);
+    host.write("access.ldap", &format!("{other}empty yes\n"));
+    assert_eq!(follow().code, 0);
+    assert!(host.replica("access.ldap").unwrap().is_empty());
 }
 
 #[test]

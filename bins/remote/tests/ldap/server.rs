@@ -143,6 +143,14 @@ impl Server {
         self.tool("ldapmodify", ldif);
     }
 
+    /// Removes an entry, and not what it refers to.
+    pub(crate) fn delete(&self, dn: &str) {
+        let mut command = Command::new("ldapdelete");
+        command.args(["-x", "-M", "-H", &format!("ldap://127.0.0.1:{}", self.port)]);
+        command.args(["-D", &format!("cn=admin,{BASE}"), "-w", "right", dn]);
+        assert!(command.stdin(Stdio::null()).status().unwrap().success());
+    }
+
     /// A map entry of the cluster `mail`.
     pub(crate) fn add_entry(&self, map: &str, key: &str, value: &str) {
         self.add(&format!(

@@ -2,13 +2,10 @@
 //! its own follower.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
-use std::net::TcpStream;
-use std::process::Stdio;
-use std::sync::mpsc::{Receiver, channel};
 
 use crate::server::{Server, wait_for};
-use crate::stage::{Host, PATIENCE, Process, until};
+use crate::stage::running::{Running, child_of};
+use crate::stage::{Host, until};
 
 const MC: &str = "\
 OSTYPE(`linux')dnl
@@ -21,13 +18,6 @@ DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl
 MAILER(`local')dnl
 MAILER(`smtp')dnl
 ";
-
-/// A running smtpd.
-struct Running {
-    process: Process,
-    port: u16,
-    lines: Receiver<String>,
-}
 
 fn site(server: &Server, database: &str) -> Host {
     let host = Host::new();
@@ -44,90 +34,6 @@ fn site(server: &Server, database: &str) -> Host {
         );
     }
     host
-}
-
-impl Running {
-    fn start(host: &Host) -> Running {
-        let root = host.path("").display().to_string();
-        let mut child = host
-            .command(&format!("smtpd --root {root}"))
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let log = BufReader::new(child.stderr.take().unwrap());
-        let (tell, lines) = channel();
-        std::thread::spawn(move || {
-            for line in log.lines().map_while(Result::ok) {
-                let _ = tell.send(line);
-            }
-        });
-        let mut running = Running {
-            process: Process(child),
-            port: 0,
-            lines,
-        };
-        let line = running.wait("listening name=MTA addr=127.0.0.1:");
-        running.port = line.rsplit(':').next().unwrap().parse().unwrap();
-        running
-    }
-
-    fn wait(&self, text: &str) -> String {
-        let mut seen = Vec::new();
-        loop {
-            match self.lines.recv_timeout(PATIENCE) {
-                Ok(line) if line.contains(text) => return line,
-                Ok(line) => seen.push(line),
-                Err(e) => panic!("{text}: {e}\n{}", seen.join("\n")),
-            }
-        }
-    }
-
-    /// The reply to RCPT in a session of its own.
-    fn rcpt(&self, from: &str, to: &str) -> String {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut input = BufReader::new(stream.try_clone().unwrap());
-        let mut reply = || {
-            let mut line = String::new();
-            input.read_line(&mut line).unwrap();
-            line
-        };
-        reply();
-        let mut last = String::new();
-        for line in [
-            "HELO client.example",
-            &format!("MAIL FROM:<{from}>"),
-            &format!("RCPT TO:<{to}>"),
-        ] {
-            (&stream)
-                .write_all(format!("{line}\r\n").as_bytes())
-                .unwrap();
-            last = reply();
-            if !last.starts_with("250") {
-                break;
-            }
-        }
-        let _ = (&stream).write_all(b"QUIT\r\n");
-        last
-    }
-
-    /// The process that follows; its parent, which the server started, starts it again.
-    fn follower(&self) -> Option<u32> {
-        child_of(child_of(self.process.0.id())?)
-    }
-}
-
-/// The mapremote that a process has started.
-fn child_of(parent: u32) -> Option<u32> {
-    let parent = format!("PPid:\t{parent}\n");
-    fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
-        let status = fs::read_to_string(entry.path().join("status")).ok()?;
-        let is_it = status.starts_with("Name:\tmapremote") && status.contains(&parent);
-        is_it
-            .then(|| entry.file_name().to_str()?.parse().ok())
-            .flatten()
-    })
 }
 
 #[test]

@@ -9,6 +9,7 @@
 mod server;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod throttles;
 
 use std::process::Stdio;
 

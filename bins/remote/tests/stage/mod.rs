@@ -8,6 +8,8 @@
     unreachable_pub
 )]
 
+pub mod running;
+
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;

@@ -4,7 +4,7 @@ use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use libmaps::policy::facts::{Login, Resolve, Session, Tls};
+use libmaps::policy::facts::{Counted, Login, Resolve, Session, Tls};
 use libmaps::site::Site;
 use libmaps::site::machine::domain_literal;
 use libmaps::sysexits::SysExit;
@@ -35,6 +35,12 @@ pub(super) struct ExplainArgs {
     /// How the address resolves: OK, FAIL, FORGED or TEMP.
     #[arg(long, value_name = "WORD")]
     pub(super) client_resolve: Option<String>,
+    /// Its connections within the window of ClientRate:.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) client_rate: u32,
+    /// Its open connections, for ClientConn:.
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(super) client_connections: u32,
     /// What the client says in HELO.
     #[arg(long, value_name = "NAME", default_value = "client.invalid")]
     pub(super) helo: String,
@@ -154,6 +160,12 @@ fn session(args: &ExplainArgs, site: &Site) -> Result<Session, String> {
         client_name: name,
         client_addr,
         client_resolve,
+        client_rate: args.client_rate,
+        client_connections: args.client_connections,
+        counted: match site.options.limits.connection_rate_map.trim() {
+            "" => Counted::Here,
+            _ => Counted::OnAllHosts,
+        },
         helo: args.helo.clone(),
         daemon_flags: args.daemon_flags.clone(),
         login: args.auth.as_ref().map(|authid| Login {

@@ -12,7 +12,9 @@ use libmaps::sysexits::SysExit;
 use super::{Failure, Outcome};
 use crate::serve::policy::{PolicyService, Verbosity};
 use crate::serve::site_maps::{Logins, SiteMaps};
-use crate::serve::{Access, BindError, Limits, ListenAddress, Network, Offer, Service, log, run};
+use crate::serve::{
+    Access, BindError, Limits, ListenAddress, Network, Offer, Service, confinement, log, run,
+};
 
 /// Answer other mail programs: maps by the socketmap protocol, decisions as a Postfix policy service.
 ///
@@ -53,6 +55,9 @@ pub(super) struct ServeArgs {
     /// Longest reply to a lookup, in octets; Postfix takes 100000, sendmail 1000000.
     #[arg(long, value_name = "OCTETS", default_value_t = 100_000)]
     max_reply: usize,
+    /// Keep the rights to open other files and to run programs.
+    #[arg(long)]
+    unconfined: bool,
     /// Log every decision with every probe.
     #[arg(long)]
     verbose: bool,
@@ -81,6 +86,8 @@ pub(super) fn serve(args: ServeArgs) -> Outcome {
         request: Duration::from_secs(args.patience.into()),
     };
     let site = Arc::new(site_of(&args)?);
+    let addresses = [args.socketmap.as_slice(), args.policy.as_slice()].concat();
+    let reach = (!args.unconfined).then(|| confinement::reach(&site, &args.map, &addresses));
     let mut offers = Vec::new();
     if !args.socketmap.is_empty() {
         let service: Arc<dyn Service> = Arc::new(socketmap(&site, &args)?);
@@ -102,7 +109,7 @@ pub(super) fn serve(args: ServeArgs) -> Outcome {
         };
         offers.extend(args.policy.into_iter().map(offer));
     }
-    run(offers, &access, limits).map_err(|error| {
+    run(offers, &access, limits, reach.as_ref()).map_err(|error| {
         let exit = match &error {
             BindError::Refused { .. } => SysExit::Usage,
             BindError::Bind { .. } => SysExit::Unavailable,

@@ -25,7 +25,7 @@ use super::name::{Named, SiteArgs};
 use super::{Failure, Outcome, Style};
 use crate::progress::Progress;
 use crate::report::VERSION;
-use crate::shared::{Writer, become_mapremote, files_of, run};
+use crate::shared::{Writer, become_mapremote, files_of, make_connection_files, run};
 
 /// Bring a map to the engine of a shared map, as its new generation.
 #[derive(Debug, Args)]
@@ -193,6 +193,10 @@ pub(crate) fn follow(args: &FollowArgs, style: Style) -> Outcome {
     if args.maps.is_empty() {
         let loaded = site::load(args.site.root.as_deref(), args.site.config.as_deref());
         let loaded = loaded.map_err(|e| Failure::Other(SysExit::NoInput, e.to_string()))?;
+        make_connection_files(&loaded.site).map_err(|(file, error)| {
+            let why = format!("{}: {error}", file.display());
+            Failure::Other(SysExit::CantCreate, why)
+        })?;
         files = files_of(&loaded.site);
         if files.is_empty() {
             let why = "the site's configuration names no shared map".to_owned();

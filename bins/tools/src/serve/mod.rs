@@ -6,6 +6,7 @@
 //! request. [`run`] returns when the process is told to stop and the last request is answered.
 
 mod address;
+pub mod confinement;
 mod connection;
 mod crowd;
 mod listener;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
+use confine::Reach;
 use rustix::event::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use socket2::Socket;
@@ -64,11 +66,17 @@ pub struct Offer {
 /// Where a server's words go.
 pub type Report = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// Serves until SIGTERM or SIGINT.
+/// Serves until SIGTERM or SIGINT. Before it answers anybody it gives up what is not in its reach,
+/// if it has one; it must be the only thread then.
 ///
 /// # Errors
 /// When an address can't be bound, or signals can't be waited for.
-pub fn run(offers: Vec<Offer>, access: &Access, limits: Limits) -> Result<(), BindError> {
+pub fn run(
+    offers: Vec<Offer>,
+    access: &Access,
+    limits: Limits,
+    reach: Option<&Reach>,
+) -> Result<(), BindError> {
     let system = |source: io::Error| BindError::System { source };
     let (stop, told) = UnixStream::pair().map_err(system)?;
     for signal in [SIGTERM, SIGINT] {
@@ -76,6 +84,13 @@ pub fn run(offers: Vec<Offer>, access: &Access, limits: Limits) -> Result<(), Bi
         signal_hook::low_level::pipe::register(signal, told).map_err(system)?;
     }
     let server = Server::bind(offers, access, Arc::new(log))?;
+    if let Some(reach) = reach {
+        let confined = confine::confine(reach);
+        for lacking in &confined.lacking {
+            log(&format!("not confined: {lacking}"));
+        }
+        log(&format!("confined: {}", confined.done.join(", ")));
+    }
     log("ready");
     ready::tell("READY=1");
     server.run(limits, &stop);

@@ -9,6 +9,6 @@ mod changes;
 mod program;
 mod writer;
 
-pub use libmaps::policy::shared_maps::files_of;
-pub use program::{become_mapremote, run, spawn};
+pub use libmaps::policy::shared_maps::{files_of, make_connection_files};
+pub use program::{become_mapremote, run, spawn, spawn_on};
 pub use writer::Writer;

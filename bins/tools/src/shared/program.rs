@@ -30,9 +30,17 @@ fn mapremote() -> OsString {
 /// # Errors
 /// Why it can't be started, for people.
 pub fn spawn(args: &[&OsStr]) -> Result<Child, String> {
+    spawn_on(args, Stdio::piped())
+}
+
+/// Starts mapremote with this as its standard input, and a pipe from it.
+///
+/// # Errors
+/// Why it can't be started, for people.
+pub fn spawn_on(args: &[&OsStr], input: Stdio) -> Result<Child, String> {
     Command::new(mapremote())
         .args(args)
-        .stdin(Stdio::piped())
+        .stdin(input)
         .stdout(Stdio::piped())
         .spawn()
         .map_err(|e| not_started(&e))

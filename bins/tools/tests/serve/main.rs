@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod confinement;
 mod decisions;
 mod server;
 mod sockets;

@@ -108,7 +108,7 @@ impl Reader {
             let mark = if name == "access_db" { "-T<TMPF> " } else { "" };
             format!("{class} {mark}{folder}{file}")
         } else {
-            given
+            self.ldap_table(name, &given, &call.place).unwrap_or(given)
         };
         let Some(mut map) = self.map_spec(name, &text, &call.place) else {
             return Ok(true);

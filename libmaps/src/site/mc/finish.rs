@@ -55,6 +55,8 @@ impl Reader {
         self.config_lines(&[7]);
         self.rules();
         self.names(machine)?;
+        self.ldap_cluster();
+        self.finish_ldap();
         self.relays()?;
         self.mailers()?;
         self.messages()?;

@@ -54,6 +54,7 @@ fn own_words(class: MapClass) -> &'static [&'static str] {
             "host-name",
             "kind",
             "filter",
+            "empty",
             "key-attribute",
             "value-attribute",
         ],

@@ -8,6 +8,7 @@
 //! publish it when the engine has it.
 
 mod connection;
+pub mod counts;
 mod digest;
 pub mod frame;
 mod offer;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use libmaps::address::ReversePath;
-use libmaps::policy::facts::{Login, Resolve, Session, Tls};
+use libmaps::policy::facts::{Counted, Login, Resolve, Session, Tls};
 use libmaps::site::Site;
 
 /// Macros that were set.
@@ -77,6 +77,7 @@ impl Macros {
             client_resolve: resolve,
             client_rate: self.number("client_rate"),
             client_connections: self.number("client_connections"),
+            counted: Counted::Here,
             helo: self.text("s"),
             daemon_flags: self.text("daemon_flags"),
             login: (!self.text("auth_type").is_empty() || !authid.is_empty()).then(|| Login {

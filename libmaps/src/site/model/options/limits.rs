@@ -28,6 +28,8 @@ option_group! {
         connection_rate: Limit = "ConnectionRateThrottle", "confCONNECTION_RATE_THROTTLE", "0";
         /// Window over which the rate of a client is counted.
         connection_rate_window: Seconds = "ConnectionRateWindowSize", "confCONNECTION_RATE_WINDOW_SIZE", "60s";
+        /// `redis:path`: where hosts count the connections of clients together; an option of this suite.
+        connection_rate_map: String = "ConnectionRateMap", "confCONNECTION_RATE_MAP", "";
         /// Load at which messages are only queued; empty means 8 for each processor.
         queue_load: String = "QueueLA", "confQUEUE_LA", "";
         /// Load at which connections are refused; empty means 12 for each processor.

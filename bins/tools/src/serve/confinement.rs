@@ -1,0 +1,69 @@
+//! What the server opens once it serves: the folders that it is confined to.
+
+use std::path::Path;
+
+use confine::Reach;
+use libmaps::policy::maps::{connection_files, file_of};
+use libmaps::site::Site;
+use libmaps::site::model::MapSpec;
+
+use super::ListenAddress;
+
+/// What is looked at by every decision.
+const SYSTEM_FILES: [&str; 4] = [
+    "/etc/passwd",
+    "/etc/group",
+    "/etc/hosts",
+    "/etc/resolv.conf",
+];
+
+/// The reach of a server of this site's maps, and of `more`, at these addresses.
+#[must_use]
+pub fn reach(site: &Site, more: &[(String, MapSpec)], addresses: &[ListenAddress]) -> Reach {
+    let mut reach = Reach::system();
+    for path in SYSTEM_FILES {
+        reach.read_file(Path::new(path));
+        reach.read_file(&site.below(Path::new(path)));
+    }
+    let files = &site.options.files;
+    for path in [&files.service_switch, &files.hosts].into_iter().flatten() {
+        reach.read_file(&site.below(path));
+    }
+    let features = &site.features;
+    let tables = [
+        features.access.as_ref().map(|access| &access.map),
+        features.authinfo.as_ref(),
+        features.mailertable.as_ref(),
+        features.virtusertable.as_ref(),
+        features.genericstable.as_ref(),
+        features.domaintable.as_ref(),
+    ];
+    let aliases = site.alias_files();
+    let specs = tables
+        .into_iter()
+        .flatten()
+        .chain(aliases.iter().map(|file| &file.map))
+        .chain(site.maps.values())
+        .chain(more.iter().map(|(_, spec)| spec));
+    for spec in specs {
+        if let Some((_, path)) = file_of(site, spec) {
+            reach.read_file(&path);
+        }
+        // Of a shared map the connection file, which may lie elsewhere than its replica.
+        if spec.is_shared() {
+            reach.read_file(&site.below(&spec.path));
+        }
+    }
+    for file in connection_files(site) {
+        reach.read_file(&file);
+    }
+    for address in addresses {
+        // A socket that we made is removed at the end.
+        if let ListenAddress::Unix(path) = address
+            && let Some(folder) = path.parent()
+        {
+            reach.write_folder(folder);
+        }
+    }
+    reach
+}
