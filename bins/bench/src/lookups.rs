@@ -10,7 +10,6 @@ use libmaps::map::{Map, MapClass, StoreError};
 use libmaps::store;
 use libmaps::store::publish::Options;
 
-use crate::fixed::wait_for_readers;
 use crate::report::{Bound, Figure, Report, Row, Sample, Subject, Target};
 use crate::setting::{Bench, Extent, Setting};
 use crate::source;
@@ -235,7 +234,8 @@ fn come_to_rest(map: &dyn Map, asked: &[String]) -> io::Result<()> {
     for _ in 0..4 {
         all_of(map, asked, true)?;
     }
-    wait_for_readers()
+    map.settle();
+    Ok(())
 }
 
 fn expect(found: f64, part: f64) -> io::Result<()> {

@@ -185,9 +185,8 @@ impl RedbMap {
                 residence.fill(&map, count, &store);
             }
         };
-        let _ = std::thread::Builder::new()
-            .name("map".into())
-            .spawn(reading);
+        let thread = std::thread::Builder::new().name("map".into());
+        self.residence.is_filled_by(thread.spawn(reading).ok());
     }
 
     /// The stored filter; `None`, and so no help, where it cannot be read.
@@ -299,6 +298,10 @@ impl Map for RedbMap {
                 Ok(())
             }
         })
+    }
+
+    fn settle(&self) {
+        self.residence.settle();
     }
 
     fn name(&self) -> &MapName {
