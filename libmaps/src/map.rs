@@ -142,6 +142,10 @@ pub trait Map: Send + Sync {
         Ok(())
     }
 
+    /// Waits until the map does nothing beside answering: one that is asked often is being read
+    /// into memory meanwhile, and answers faster once it is. For those who measure answers.
+    fn settle(&self) {}
+
     /// Class and path as the administrator wrote them.
     fn name(&self) -> &MapName;
 
@@ -173,6 +177,9 @@ impl<M: Map + ?Sized> Map for &M {
     fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         (**self).for_each(sink)
     }
+    fn settle(&self) {
+        (**self).settle();
+    }
     fn name(&self) -> &MapName {
         (**self).name()
     }
@@ -194,6 +201,9 @@ impl<M: Map + ?Sized> Map for Box<M> {
     fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         (**self).for_each(sink)
     }
+    fn settle(&self) {
+        (**self).settle();
+    }
     fn name(&self) -> &MapName {
         (**self).name()
     }
@@ -214,6 +224,9 @@ impl<M: Map + ?Sized> Map for std::sync::Arc<M> {
     }
     fn for_each(&self, sink: &mut Sink<'_>) -> Result<(), StoreError> {
         (**self).for_each(sink)
+    }
+    fn settle(&self) {
+        (**self).settle();
     }
     fn name(&self) -> &MapName {
         (**self).name()

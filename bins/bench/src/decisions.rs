@@ -28,7 +28,6 @@ use libmaps::policy::{Outcome, Policy};
 use libmaps::site::{Site, load};
 use libmaps::store::publish::Options;
 
-use crate::fixed::wait_for_readers;
 use crate::report::{Bound, Figure, Report, Row, Sample, Subject, Target};
 use crate::setting::{Bench, Extent, Setting};
 use crate::stores::{self, BERKELEY, Store};
@@ -136,7 +135,7 @@ fn at_size(
     for asker in &all {
         let _ = black_box(asker.ask(&site, &maps)?);
     }
-    wait_for_readers()?;
+    come_to_rest(&maps);
     let mut probes = Vec::new();
     for asker in &all {
         for trace in asker.ask(&site, &maps)? {
@@ -153,7 +152,7 @@ fn at_size(
     let ours = ours.into_iter().collect::<Result<Vec<_>, _>>();
     let ours = ours.map_err(io::Error::other)?;
     probe(&ours, &probes)?;
-    wait_for_readers()?;
+    ours.iter().for_each(Map::settle);
     let mut contenders = vec![
         Contender::ours(DECISIONS, || {
             let begun = Instant::now();
@@ -216,6 +215,14 @@ fn build(path: &Path, size: u32, lhs: fn(u32) -> String, rhs: &str) -> Result<()
         builder.put(lhs(n).as_bytes(), rhs.as_bytes(), u64::from(n) + 1)?;
     }
     builder.publish(None).map(drop)
+}
+
+/// Waits until what is asked often has been read into memory.
+pub(crate) fn come_to_rest(maps: &Maps) {
+    let filled = [&maps.access, &maps.mailertable, &maps.virtusertable];
+    for handle in filled.into_iter().flatten() {
+        handle.map().settle();
+    }
 }
 
 /// Adds the probes of a decision, each with the number of its map.

@@ -1,12 +1,11 @@
 //! `bench fixed`: fixed work, for .ci/instructions, which counts a processor's instructions.
 //!
-//! What is counted has a function of its own here, by whose name it is found.
+//! What is counted has a function of its own here, by whose name it is found: no other name may
+//! begin with it.
 
-use std::fs;
 use std::hint::black_box;
 use std::io;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use libmaps::build::{Builder, Start};
 use libmaps::map::{Map, MapClass};
@@ -74,8 +73,8 @@ pub(crate) fn run(args: &Args) -> io::Result<()> {
         Work::Lookups => {
             let (_folder, path) = built()?;
             let map = store::open(&path).map_err(io::Error::other)?;
-            hits_before(map.as_ref())?;
-            wait_for_readers()?;
+            (0..OFTEN).try_for_each(|n| ask(map.as_ref(), n, true))?;
+            map.settle();
             hits(map.as_ref())?;
             misses(map.as_ref())
         }
@@ -88,7 +87,7 @@ pub(crate) fn run(args: &Args) -> io::Result<()> {
             for asker in &askers {
                 let _ = black_box(asker.ask(&site, &maps)?);
             }
-            wait_for_readers()?;
+            decisions::come_to_rest(&maps);
             sessions(&askers, &site, &maps)
         }
     }
@@ -113,11 +112,6 @@ fn built() -> io::Result<(tempfile::TempDir, PathBuf)> {
 fn opened(path: &std::path::Path, n: u32) -> io::Result<()> {
     let map = store::open(path).map_err(io::Error::other)?;
     ask(map.as_ref(), n * 311, true)
-}
-
-/// Asks until the entries are being read into memory.
-fn hits_before(map: &dyn Map) -> io::Result<()> {
-    (0..OFTEN).try_for_each(|n| ask(map, n, true))
 }
 
 /// 10,000 lookups that find something.
@@ -149,22 +143,6 @@ fn ask(map: &dyn Map, n: u32, there: bool) -> io::Result<()> {
     match black_box(found).is_some() == there {
         true => Ok(()),
         false => Err(io::Error::other(format!("{lhs}: a wrong answer"))),
-    }
-}
-
-/// Waits until the threads that read maps into memory have ended.
-pub(crate) fn wait_for_readers() -> io::Result<()> {
-    loop {
-        let mut reading = false;
-        for task in fs::read_dir("/proc/self/task")? {
-            // One that has ended meanwhile reads nothing.
-            let name = fs::read_to_string(task?.path().join("comm")).unwrap_or_default();
-            reading |= name.trim_end() == "map";
-        }
-        if !reading {
-            return Ok(());
-        }
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -33,18 +33,69 @@ impl Run {
 pub(crate) fn measure(command: &mut Command) -> io::Result<Run> {
     let begun = Instant::now();
     let child = command.spawn()?;
-    let (status, usage) = wait(child)?;
-    let wall = begun.elapsed();
-    if status != 0 {
-        return Err(io::Error::other(format!(
-            "{command:?}: ended with status {status:#x}"
-        )));
+    let (status, run) = ended(begun, child)?;
+    succeeded(command, status)?;
+    Ok(run)
+}
+
+/// As [`measure`]; a command that uses a processor for longer is stopped.
+///
+/// # Errors
+/// As [`measure`], and when it was stopped.
+pub(crate) fn measure_within(command: &mut Command, cpu_seconds: u64) -> io::Result<Run> {
+    let begun = Instant::now();
+    let child = command.spawn()?;
+    let limited = limit_cpu(&child, cpu_seconds);
+    let (status, run) = ended(begun, child)?;
+    limited?;
+    // getrlimit(2): SIGKILL is what comes where the limit can't be raised.
+    if status == libc::SIGKILL && run.cpu.as_secs() + 1 >= cpu_seconds {
+        let text = format!("stopped after {cpu_seconds} s of CPU time");
+        return Err(io::Error::other(text));
     }
-    Ok(Run {
-        wall,
+    succeeded(command, status)?;
+    Ok(run)
+}
+
+#[allow(unsafe_code)] // std sets no limits
+fn limit_cpu(child: &Child, seconds: u64) -> io::Result<()> {
+    let pid = i32::try_from(child.id()).map_err(io::Error::other)?;
+    let limit = libc::rlimit {
+        rlim_cur: seconds,
+        rlim_max: seconds,
+    };
+    // SAFETY: the limit lives until the call is over, and the old one is not asked for. The child
+    // has not been waited for, so the number is its own.
+    match unsafe {
+        libc::prlimit(
+            pid,
+            libc::RLIMIT_CPU,
+            &raw const limit,
+            std::ptr::null_mut(),
+        )
+    } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn ended(begun: Instant, child: Child) -> io::Result<(i32, Run)> {
+    let (status, usage) = wait(child)?;
+    let run = Run {
+        wall: begun.elapsed(),
         cpu: time(usage.ru_utime) + time(usage.ru_stime),
         peak_octets: u64::try_from(usage.ru_maxrss).unwrap_or(0) * 1024,
-    })
+    };
+    Ok((status, run))
+}
+
+fn succeeded(command: &Command, status: i32) -> io::Result<()> {
+    match status {
+        0 => Ok(()),
+        _ => Err(io::Error::other(format!(
+            "{command:?}: ended with status {status:#x}"
+        ))),
+    }
 }
 
 fn time(time: libc::timeval) -> Duration {
@@ -80,6 +131,16 @@ mod tests {
         assert!(run.peak_octets > 0);
         let error = measure(Command::new("sh").args(["-c", "exit 3"])).unwrap_err();
         assert!(error.to_string().ends_with("0x300"), "{error}");
+    }
+
+    #[test]
+    fn who_takes_too_long_is_stopped() {
+        let mut sh = Command::new("sh");
+        let run = measure_within(sh.args(["-c", "true"]), 1000).unwrap();
+        assert!(run.peak_octets > 0);
+        let mut endless = Command::new("sh");
+        let error = measure_within(endless.args(["-c", "while :; do :; done"]), 1).unwrap_err();
+        assert_eq!(error.to_string(), "stopped after 1 s of CPU time");
     }
 
     #[test]

@@ -17,7 +17,11 @@ use picture::{Line, Picture};
 /// The fewest sizes that show how something grows.
 const SIZES: usize = 3;
 
-/// Draws what `--json` printed, an SVG file for each subject.
+/// CPU time, as it stands in reports.
+const CPU: &str = "CPU s";
+
+/// Draws what `--json` printed, an SVG file for each subject; the sizes of a subject may come in
+/// several files.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Where the pictures go.
@@ -34,49 +38,81 @@ pub(crate) struct Args {
 /// A file can't be read or written, or is no report.
 pub(crate) fn run(args: &Args) -> io::Result<()> {
     fs::create_dir_all(&args.to)?;
+    let mut pictures = Vec::new();
     for file in &args.files {
         let at = |e: &dyn std::fmt::Display| io::Error::other(format!("{}: {e}", file.display()));
         let text = fs::read(file).map_err(|e| at(&e))?;
         let report: Value = serde_json::from_slice(&text).map_err(|e| at(&e))?;
         let subjects = report.get("subjects").and_then(Value::as_array);
         for subject in subjects.ok_or_else(|| at(&"not a report of the bench"))? {
-            if let Some(picture) = picture_of(subject) {
-                let path = args.to.join(format!("{}.svg", file_name(&picture.title)));
-                fs::write(&path, picture.svg())?;
-                println!("{}", path.display());
-            }
+            add(&mut pictures, subject).ok_or_else(|| at(&"a subject that is none"))?;
         }
+    }
+    for picture in pictures.iter().filter(|picture| shows_growth(picture)) {
+        let path = args.to.join(format!("{}.svg", file_name(&picture.title)));
+        fs::write(&path, picture.svg())?;
+        println!("{}", path.display());
     }
     Ok(())
 }
 
-/// The first figure of a subject by size; `None` where there are too few sizes.
-fn picture_of(subject: &Value) -> Option<Picture> {
-    let rows = subject.get("rows")?.as_array()?;
-    let mut picture = Picture {
-        title: subject.get("title")?.as_str()?.into(),
-        x: subject.get("sizes")?.as_str()?.into(),
-        y: subject.get("figure")?.as_str()?.into(),
-        lines: Vec::new(),
+/// Adds a figure of a subject, by size, to the picture of its title: sizes may have been measured
+/// one by one. What was measured again replaces what was there.
+fn add(pictures: &mut Vec<Picture>, subject: &Value) -> Option<()> {
+    let title = subject.get("title")?.as_str()?;
+    let Some(y) = drawn(subject) else {
+        return Some(()); // nothing was measured
     };
-    for row in rows {
-        let title = row.get("title")?.as_str()?;
-        let value = row.get("figures")?.get(&picture.y);
-        let point = (row.get("size")?.as_f64()?, value?.get("median")?.as_f64()?);
-        match picture.lines.iter_mut().find(|line| line.title == title) {
-            Some(line) => line.points.push(point),
-            None => picture.lines.push(Line {
+    let index = match pictures.iter().position(|picture| picture.title == title) {
+        Some(index) => index,
+        None => {
+            pictures.push(Picture {
                 title: title.into(),
-                is_ours: row.get("ours")?.as_bool()?,
-                points: vec![point],
-            }),
+                x: subject.get("sizes")?.as_str()?.into(),
+                y: y.into(),
+                lines: Vec::new(),
+            });
+            pictures.len() - 1
         }
+    };
+    let picture = pictures.get_mut(index)?;
+    for row in subject.get("rows")?.as_array()? {
+        let title = row.get("title")?.as_str()?;
+        let Some(value) = row.get("figures")?.get(y) else {
+            continue;
+        };
+        let (size, median) = (row.get("size")?.as_f64()?, value.get("median")?.as_f64()?);
+        let line = match picture.lines.iter().position(|line| line.title == title) {
+            Some(index) => picture.lines.get_mut(index)?,
+            None => {
+                picture.lines.push(Line {
+                    title: title.into(),
+                    is_ours: row.get("ours")?.as_bool()?,
+                    points: Vec::new(),
+                });
+                picture.lines.last_mut()?
+            }
+        };
+        line.points.retain(|(there, _)| *there != size);
+        line.points.push((size, median));
+        line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
-    picture
-        .lines
-        .iter()
-        .any(|line| line.points.len() >= SIZES)
-        .then_some(picture)
+    Some(())
+}
+
+/// Which figure is drawn: CPU time where there is one, which a busy machine lengthens least, else
+/// the first.
+fn drawn(subject: &Value) -> Option<&str> {
+    let rows = subject.get("rows")?.as_array()?;
+    let has_cpu = |row: &Value| row.get("figures").is_some_and(|f| f.get(CPU).is_some());
+    match rows.iter().any(has_cpu) {
+        true => Some(CPU),
+        false => subject.get("figure")?.as_str(),
+    }
+}
+
+fn shows_growth(picture: &Picture) -> bool {
+    picture.lines.iter().any(|line| line.points.len() >= SIZES)
 }
 
 /// `build access entries` is `build-access-entries`.
@@ -99,16 +135,28 @@ mod tests {
     }
 
     #[test]
-    fn a_subject_of_three_sizes_is_drawn() {
-        let mut subject = json!({
+    fn a_subject_of_three_sizes_is_drawn_whichever_file_they_stand_in() {
+        let subject = json!({
             "title": "build, it & all", "sizes": "entries", "figure": "wall s",
-            "rows": [row(10, "ours", 0.1), row(10, "peer", 0.5), row(100, "ours", 1.0)],
+            "rows": [row(10, "ours", 0.1), row(10, "peer", 0.5), row(1000, "ours", 9.0)],
         });
-        assert!(picture_of(&subject).is_none());
-        let rows = subject["rows"].as_array_mut().unwrap();
-        rows.push(row(1000, "ours", 10.0));
-        let picture = picture_of(&subject).unwrap();
+        let mut pictures = Vec::new();
+        add(&mut pictures, &subject).unwrap();
+        assert!(!shows_growth(&pictures[0]));
+        let mut later = subject.clone();
+        later["rows"] = json!([row(100, "ours", 1.0), row(1000, "ours", 10.0)]);
+        add(&mut pictures, &later).unwrap();
+        let [picture] = pictures.as_slice() else {
+            panic!("two pictures of one title");
+        };
+        assert!(shows_growth(picture));
+        let ours = [(10.0, 0.1), (100.0, 1.0), (1000.0, 10.0)];
+        assert_eq!(picture.lines[0].points, ours);
         assert_eq!(file_name(&picture.title), "build-it-all");
+        let mut with_cpu = subject.clone();
+        with_cpu["rows"][0]["figures"]["CPU s"] = json!({ "median": 0.2, "turns": [0.2] });
+        assert_eq!(drawn(&subject), Some("wall s"));
+        assert_eq!(drawn(&with_cpu), Some("CPU s"));
         let svg = picture.svg();
         assert!(svg.contains(">build, it &amp; all</text>"), "{svg}");
         assert_eq!(svg.matches("<polyline").count(), 2, "{svg}");

@@ -1,8 +1,13 @@
 //! Contenders take turns.
 
 use std::io;
+use std::time::{Duration, Instant};
 
 use crate::report::{Row, Sample, Whose};
+
+/// A peer whose turn took longer has no further ones: its figure is known well enough, and there
+/// are those that take minutes.
+const LONG: Duration = Duration::from_secs(30);
 
 /// Who is measured, and how.
 pub(crate) struct Contender<'a> {
@@ -41,7 +46,8 @@ impl<'a> Contender<'a> {
 }
 
 /// Gives each contender so many turns, in order and then in the opposite order (A B B A); the
-/// rows have `size`. Whom to leave out is added to `skipped`.
+/// rows have `size`. Whom to leave out is added to `skipped`. A peer whose turn takes longer than
+/// half a minute has that one only.
 ///
 /// # Errors
 /// One of ours fails. A peer that fails is left out, with its reason in `skipped`.
@@ -51,7 +57,7 @@ pub(crate) fn take(
     contenders: Vec<Contender<'_>>,
     skipped: &mut Vec<String>,
 ) -> io::Result<Vec<Row>> {
-    let mut pairs: Vec<(Contender<'_>, Row)> = contenders
+    let mut all: Vec<(Contender<'_>, Row, Further)> = contenders
         .into_iter()
         .map(|contender| {
             let row = Row {
@@ -60,30 +66,50 @@ pub(crate) fn take(
                 whose: contender.whose,
                 samples: Vec::new(),
             };
-            (contender, row)
+            (contender, row, Further::Turns)
         })
         .collect();
     for turn in 1..=runs {
-        let mut failed = Vec::new();
-        let mut one = |(contender, row): &mut (Contender<'_>, Row)| -> io::Result<()> {
-            eprintln!("turn {turn} of {runs}, size {size}: {}", contender.title);
-            match (contender.run)() {
+        let one = |(contender, row, further): &mut (Contender<'_>, Row, Further)| {
+            if *further == Further::None {
+                return Ok(());
+            }
+            eprint!(
+                "turn {turn} of {runs}, size {size}: {} ... ",
+                contender.title
+            );
+            let begun = Instant::now();
+            let ended = (contender.run)();
+            let took = begun.elapsed();
+            eprintln!("{:.1} s", took.as_secs_f64());
+            match ended {
                 Ok(sample) => row.samples.push(sample),
                 Err(e) if contender.whose == Whose::APeers => {
                     skipped.push(format!("{}: {e}", contender.title));
-                    failed.push(contender.title.clone());
+                    row.samples.clear();
+                    *further = Further::None;
                 }
                 Err(e) => return Err(e),
+            }
+            if contender.whose == Whose::APeers && took > LONG {
+                *further = Further::None;
             }
             Ok(())
         };
         match turn % 2 {
-            1 => pairs.iter_mut().try_for_each(&mut one)?,
-            _ => pairs.iter_mut().rev().try_for_each(&mut one)?,
+            1 => all.iter_mut().try_for_each(one)?,
+            _ => all.iter_mut().rev().try_for_each(one)?,
         }
-        pairs.retain(|(contender, _)| !failed.contains(&contender.title));
     }
-    Ok(pairs.into_iter().map(|(_, row)| row).collect())
+    let rows = all.into_iter().map(|(_, row, _)| row);
+    Ok(rows.filter(|row| !row.samples.is_empty()).collect())
+}
+
+/// What a contender has after its turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Further {
+    Turns,
+    None,
 }
 
 #[cfg(test)]

@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> io::Result<()> {
     for size in aliases {
         let source = bench.at("aliases");
         source::aliases(&source, size)?;
-        let builds = wanted(aliases::builds(&bench, &mut skipped)?);
+        let builds = wanted(aliases::builds(&bench, size, &mut skipped)?);
         alias
             .rows
             .extend(rows(&bench, size, &builds, &mut skipped)?);

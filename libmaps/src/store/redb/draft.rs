@@ -8,7 +8,7 @@ use redb::{Builder, Database, ReadableTable, WriteTransaction};
 
 use super::draft_file::{DraftFile, Watch};
 use super::meta::{Duplicates, FILTER_KEY, Meta};
-use super::{MAP, META, MULTIMAP, PLACE_OCTETS, from_redb, guarded};
+use super::{FILTER, MAP, META, MULTIMAP, PLACE_OCTETS, from_redb, guarded};
 use crate::lhs::Lhs;
 use crate::map::StoreError;
 use crate::rhs::Rhs;
@@ -272,10 +272,14 @@ fn edited_filter(
     entries: u64,
     changes: &BTreeMap<Lhs, Vec<Change>>,
 ) -> Result<Filter, StoreError> {
-    let stored = {
-        let meta = write.open_table(META).map_err(|e| from_redb(path, e))?;
-        let stored = meta.get(FILTER_KEY).map_err(|e| from_redb(path, e))?;
-        stored.and_then(|octets| Filter::from_bytes(octets.value()))
+    let stored = |table| {
+        let table = write.open_table(table).map_err(|e| from_redb(path, e))?;
+        let stored = table.get(FILTER_KEY).map_err(|e| from_redb(path, e))?;
+        Ok(stored.and_then(|octets| Filter::from_bytes(octets.value())))
+    };
+    let stored = match stored(FILTER)? {
+        Some(filter) => Some(filter),
+        None => stored(META)?,
     };
     if let Some(mut filter) = stored
         && filter.room() >= entries
@@ -313,6 +317,8 @@ fn put_meta(
 ) -> Result<(), StoreError> {
     let mut table = write.open_table(META).map_err(|e| from_redb(path, e))?;
     meta.write(&mut table, path)?;
+    table.remove(FILTER_KEY).map_err(|e| from_redb(path, e))?;
+    let mut table = write.open_table(FILTER).map_err(|e| from_redb(path, e))?;
     table
         .insert(FILTER_KEY, filter.to_bytes().as_slice())
         .map_err(|e| from_redb(path, e))?;

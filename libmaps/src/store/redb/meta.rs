@@ -12,6 +12,8 @@ use crate::store::shared::Origin;
 /// The format number that this program writes, and the only one it reads.
 pub const FORMAT: u32 = 1;
 
+/// The row of the table `filter` that holds the filter; in maps of before there was that table,
+/// one of `meta`, which made each opening read it.
 pub(super) const FILTER_KEY: &str = "filter";
 
 /// Whether a map holds several values of one LHS.
@@ -27,8 +29,7 @@ pub enum Duplicates {
 ///
 /// Each field is a text under its name in the table `meta`: `format`, `class`,
 /// `duplicates` (`none`, `kept`), `entries`, `options`, `source` (the XXH3-128
-/// digest of the source, 32 hexadecimal digits), `origin` (of a replica) and `program`. Beside them
-/// stands `filter`, the octets of [`crate::store::filter::Filter`].
+/// digest of the source, 32 hexadecimal digits), `origin` (of a replica) and `program`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Meta {
     /// `hash` or `btree`: the word it was built with.

@@ -2,9 +2,10 @@
 //!
 //! On disk: a table `map` (octets to octets), or, when duplicates were
 //! allowed, a multimap table `map` whose values begin with a big-endian u32
-//! that keeps them in the order of the source; and a table `meta` (text to
-//! octets) that [`Meta`] describes. A format number other than [`FORMAT`] is an
-//! error that names both.
+//! that keeps them in the order of the source; a table `meta` (text to octets)
+//! that [`Meta`] describes; and a table `filter` (the same) with one row,
+//! `filter`, the octets of [`crate::store::filter::Filter`]. A format number
+//! other than [`FORMAT`] is an error that names both.
 
 mod draft;
 mod draft_file;
@@ -38,6 +39,7 @@ type Octets = &'static [u8];
 const MAP: TableDefinition<Octets, Octets> = TableDefinition::new("map");
 const MULTIMAP: MultimapTableDefinition<Octets, Octets> = MultimapTableDefinition::new("map");
 const META: TableDefinition<&str, Octets> = TableDefinition::new("meta");
+const FILTER: TableDefinition<&str, Octets> = TableDefinition::new("filter");
 
 /// Octets before each value of a multimap that keep its place.
 const PLACE_OCTETS: usize = 4;
@@ -66,8 +68,8 @@ pub struct RedbMap {
 struct Store {
     table: Table,
     db: ReadOnlyDatabase,
-    /// The same file once more, to read all entries without driving pages out of the cache.
-    file: File,
+    /// The same file, to read all entries without driving pages out of the cache.
+    file: Arc<File>,
 }
 
 enum Table {
@@ -109,10 +111,9 @@ impl RedbMap {
         cache_octets: usize,
     ) -> Result<Self, StoreError> {
         guarded(path, || {
-            let again = patiently(|| file.try_clone());
-            let again = again.map_err(|e| StoreError::io(path, "open", e))?;
-            let backend =
-                snapshot::Snapshot::new(file).map_err(|e| StoreError::io(path, "open", e))?;
+            let file = Arc::new(file);
+            let backend = snapshot::Snapshot::new(Arc::clone(&file));
+            let backend = backend.map_err(|e| StoreError::io(path, "open", e))?;
             if backend.is_cut_off() {
                 let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
                 return Err(from_redb(path, redb::Error::Io(short)));
@@ -138,11 +139,7 @@ impl RedbMap {
             };
             Ok(RedbMap {
                 name,
-                store: Arc::new(Store {
-                    table,
-                    db,
-                    file: again,
-                }),
+                store: Arc::new(Store { table, db, file }),
                 meta,
                 filter: OnceLock::new(),
                 probes: AtomicU32::new(0),
@@ -178,16 +175,15 @@ impl RedbMap {
         let (name, count) = (self.name.clone(), self.meta.entries);
         let reading = move || {
             let path = name.path.clone();
-            let file = store.file.try_clone();
+            let file = patiently(|| store.file.try_clone());
             if let Ok(map) = file.map(|file| RedbMap::open_to_scan(file, &path, name))
                 && let Ok(map) = map
             {
                 residence.fill(&map, count, &store);
             }
         };
-        let _ = std::thread::Builder::new()
-            .name("map".into())
-            .spawn(reading);
+        let thread = std::thread::Builder::new().name("map".into());
+        self.residence.is_filled_by(thread.spawn(reading).ok());
     }
 
     /// The stored filter; `None`, and so no help, where it cannot be read.
@@ -195,7 +191,11 @@ impl RedbMap {
         guarded(&self.name.path, || {
             let path = &self.name.path;
             let read = self.store.db.begin_read().map_err(|e| from_redb(path, e))?;
-            let table = read.open_table(META).map_err(|e| from_redb(path, e))?;
+            let table = match read.open_table(FILTER) {
+                Err(redb::TableError::TableDoesNotExist(_)) => read.open_table(META),
+                found => found,
+            };
+            let table = table.map_err(|e| from_redb(path, e))?;
             let stored = table
                 .get(meta::FILTER_KEY)
                 .map_err(|e| from_redb(path, e))?;
@@ -299,6 +299,10 @@ impl Map for RedbMap {
                 Ok(())
             }
         })
+    }
+
+    fn settle(&self) {
+        self.residence.settle();
     }
 
     fn name(&self) -> &MapName {

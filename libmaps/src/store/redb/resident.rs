@@ -7,7 +7,8 @@
 //! walk down a tree of pages.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::thread::JoinHandle;
 
 use crate::map::{Map, StoreError};
 use crate::rhs::Rhs;
@@ -28,6 +29,8 @@ const MAX_STEPS: usize = 256;
 pub(super) struct Residence {
     entries: OnceLock<Option<Resident>>,
     probes: AtomicU64,
+    /// The thread that reads the entries.
+    reader: Mutex<Option<JoinHandle<()>>>,
 }
 
 impl Residence {
@@ -44,6 +47,20 @@ impl Residence {
         // The common case once they are read, or never will be, writes to no shared memory.
         self.probes.load(Ordering::Relaxed) < due
             && self.probes.fetch_add(1, Ordering::Relaxed) + 1 == due
+    }
+
+    /// Notes the thread that reads the entries.
+    pub(super) fn is_filled_by(&self, reader: Option<JoinHandle<()>>) {
+        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
+    }
+
+    /// Waits until the entries are read, if that has begun.
+    pub(super) fn settle(&self) {
+        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reader) = reader.take() {
+            // One that stopped leaves the entries to the store.
+            let _ = reader.join();
+        }
     }
 
     /// Reads the entries; they are left to the store where they are too many, where one can't

@@ -1,3 +1,4 @@
+use super::meta::FILTER_KEY;
 use super::*;
 use crate::map::MapClass;
 use crate::store::disk::{DiskFile, System};
@@ -152,6 +153,41 @@ fn a_store_that_was_not_closed_is_refused() {
     assert!(matches!(error, StoreError::Corrupt { .. }), "{error}");
 }
 
+#[test]
+fn a_filter_in_the_table_meta_serves_and_moves_with_the_next_edit() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.db");
+    build(&path, Duplicates::None, &[(b"a", b"1"), (b"b", b"2")]);
+    let filter = reopen(&path).unwrap().load_filter().unwrap();
+    {
+        let db = Database::open(&path).unwrap();
+        let mut write = db.begin_write().unwrap();
+        write.set_two_phase_commit(true);
+        let mut table = write.open_table(META).unwrap();
+        table
+            .insert(FILTER_KEY, filter.to_bytes().as_slice())
+            .unwrap();
+        drop(table);
+        assert!(write.delete_table(FILTER).unwrap());
+        write.commit().unwrap();
+    }
+    let old = reopen(&path).unwrap();
+    assert_eq!(old.load_filter(), Some(filter));
+    let changes = BTreeMap::from([(Lhs::from("c"), vec![Change::Set(Rhs::from("3"))])]);
+    let file = File::options().read(true).write(true).open(&path).unwrap();
+    edit(on_disk(file), &path, old.meta(), &changes).unwrap();
+    let map = reopen(&path).unwrap();
+    let filter = map.load_filter().unwrap();
+    assert!(
+        [b"a", b"b", b"c"]
+            .iter()
+            .all(|lhs| filter.may_contain(filter::hash(*lhs)))
+    );
+    let read = map.store.db.begin_read().unwrap();
+    let meta = read.open_table(META).unwrap();
+    assert!(meta.get(FILTER_KEY).unwrap().is_none());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(48))]
 
@@ -277,12 +313,11 @@ fn a_map_that_is_asked_often_answers_from_memory() {
         assert_eq!(map.get(b"k999").unwrap(), None);
     };
     // The thread that reads the entries takes its time; answers are the same at any moment.
-    while map
-        .residence
-        .get(b"k1000", filter::hash(b"k1000"))
-        .is_none()
-    {
-        ask(&map);
-    }
     ask(&map);
+    ask(&map);
+    map.settle();
+    let (asked, hash) = (b"k1000", filter::hash(b"k1000"));
+    assert!(map.residence.get(asked, hash).is_some());
+    ask(&map);
+    map.settle();
 }
