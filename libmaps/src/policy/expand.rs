@@ -13,8 +13,8 @@ use std::collections::HashMap;
 
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
-use crate::policy::route::MailerTriple;
 use crate::policy::route::canonify::Addressing;
+use crate::policy::route::{MailerTriple, Routed};
 use crate::site::users::{User, Users};
 use crate::table::aliases::AliasTable;
 
@@ -162,6 +162,27 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
     pub fn expand(&self, list: &[u8]) -> Result<Expansion, LookupError> {
         let mut run = self.run();
         run.top(list)?;
+        Ok(run.out)
+    }
+
+    /// Expands one address, whatever it holds: it is not looked at for being a list.
+    ///
+    /// # Errors
+    /// When a map or the list of users can't be read.
+    pub fn expand_one(&self, address: &[u8]) -> Result<Expansion, LookupError> {
+        let mut run = self.run();
+        run.one(address)?;
+        Ok(run.out)
+    }
+
+    /// As [`expand_one`](Self::expand_one) for an address that `addressing` has routed: it goes on
+    /// from there, and the trace with the probes of what follows.
+    ///
+    /// # Errors
+    /// When a map or the list of users can't be read.
+    pub fn expand_routed(&self, routed: &Routed) -> Result<Expansion, LookupError> {
+        let mut run = self.run();
+        run.routed(routed)?;
         Ok(run.out)
     }
 

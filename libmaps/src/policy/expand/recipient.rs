@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::decision::{LookupError, Trace};
 use crate::map::{Map, StoreError};
 use crate::policy::route::localaddr::{LocalName, find_user};
-use crate::policy::route::{Delivery, MailerTriple};
+use crate::policy::route::{Delivery, MailerTriple, Routed};
 use crate::site::users::User;
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
@@ -72,6 +72,19 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         )
     }
 
+    /// Takes one address.
+    pub(super) fn one(&mut self, address: &[u8]) -> Result<(), LookupError> {
+        let delivery = self.route(address)?;
+        let new = self.add(delivery, address, None, None);
+        self.recipient(new, 0)
+    }
+
+    /// Takes one address that was routed.
+    pub(super) fn routed(&mut self, routed: &Routed) -> Result<(), LookupError> {
+        let new = self.add(routed.delivery.clone(), &routed.address, None, None);
+        self.recipient(new, 0)
+    }
+
     /// Takes the addresses of a user's list.
     pub(super) fn below(&mut self, list: &[u8], user: &User) -> Result<(), LookupError> {
         let parent = Delivery {
@@ -117,10 +130,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
                 }
                 break;
             }
-            let mut trace = Trace::new();
-            let delivery = self.expander.addressing.deliver_to(address, &mut trace);
-            self.keep(trace);
-            let delivery = self.or_refused(delivery)?;
+            let delivery = self.route(address)?;
             let new = self.add(delivery, address, list.from, list.place.clone());
             if let Some(parent) = list.from {
                 if self.same(parent, new) {
@@ -144,8 +154,12 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         Ok(())
     }
 
-    /// An address that leads in a circle through the tables is refused, not the whole expansion.
-    fn or_refused(&self, found: Result<Delivery, LookupError>) -> Result<Delivery, LookupError> {
+    /// Where an address goes. One that leads in a circle through the tables is refused, not the
+    /// whole expansion.
+    fn route(&mut self, address: &[u8]) -> Result<Delivery, LookupError> {
+        let mut trace = Trace::new();
+        let found = self.expander.addressing.deliver_to(address, &mut trace);
+        self.keep(trace);
         match found {
             Err(error @ LookupError::Loop { .. }) => Ok(Delivery {
                 triple: MailerTriple {
@@ -229,6 +243,9 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
 
     /// The recipient of the same triple that makes this one a duplicate.
     fn earlier(&self, new: usize, triple: &MailerTriple) -> Option<usize> {
+        if self.queued.is_empty() {
+            return None;
+        }
         let all = self.queued.get(&self.key(new, triple))?;
         all.iter().copied().find(|earlier| {
             let flags = self.flags(*earlier);
