@@ -7,9 +7,8 @@
 //! [`MAX_RECIPIENTS`].
 
 pub mod include;
+mod queued;
 mod recipient;
-
-use std::collections::HashMap;
 
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
@@ -19,6 +18,7 @@ use crate::site::users::{User, Users};
 use crate::table::aliases::AliasTable;
 
 use include::Includes;
+use queued::Queued;
 
 /// Most addresses of one expansion.
 pub const MAX_RECIPIENTS: usize = 500_000;
@@ -204,7 +204,7 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
             expander: self,
             out: Expansion::default(),
             flags: Vec::new(),
-            queued: HashMap::new(),
+            queued: Queued::default(),
             max_depth: recursion.clamp(0, MAX_DEPTH),
             kept_host: Vec::new(),
             full: false,

@@ -1,6 +1,5 @@
 //! One recipient after the other: the walk behind [`Expander::expand`].
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
 use super::include::{Owner, Writers, is_transient, lines, words};
+use super::queued::{Key, Queued};
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
 /// An expansion at work.
@@ -21,18 +21,14 @@ pub(super) struct Run<'a, 'b, M, A> {
     pub(super) out: Expansion,
     /// What is known of each recipient beside what is told.
     pub(super) flags: Vec<Flags>,
-    /// The recipients of each triple, in order; those that were found to be duplicates are not there.
-    pub(super) queued: HashMap<Key, Vec<usize>>,
+    /// The recipients of each triple; those that were found to be duplicates are not there.
+    pub(super) queued: Queued,
     pub(super) max_depth: i64,
     /// `${Host}` of FEATURE(preserve_luser_host).
     pub(super) kept_host: Vec<u8>,
     /// Whether [`MAX_RECIPIENTS`] was reached, and said.
     pub(super) full: bool,
 }
-
-/// What makes two recipients the same: programs and files are what they are by the user
-/// with whose rights they run, too.
-pub(super) type Key = (MailerTriple, Option<Arc<str>>);
 
 /// What sendmail notes of a recipient.
 #[derive(Clone, Copy, Default)]
@@ -225,7 +221,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             return Ok(());
         }
         let key = self.key(new, &triple);
-        self.queued.entry(key).or_default().push(new);
+        self.queued.add(key, new);
         if self.is(new, &State::Deliver) {
             self.resolve(new, &triple, depth)?;
         }
@@ -246,8 +242,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         if self.queued.is_empty() {
             return None;
         }
-        let all = self.queued.get(&self.key(new, triple))?;
-        all.iter().copied().find(|earlier| {
+        self.queued.of(&self.key(new, triple)).find(|earlier| {
             let flags = self.flags(*earlier);
             *earlier != new && (flags.done || !flags.primary)
         })
