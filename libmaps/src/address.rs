@@ -308,6 +308,26 @@ fn lex(text: &[u8]) -> Result<Vec<u8>, AddressError> {
     if text.len() > MAX_ADDRESS_OCTETS {
         return Err(AddressError::TooLong);
     }
+    // Nearly all addresses hold nothing that is dropped, or that hides what follows.
+    match text.iter().all(|octet| is_simple(*octet)) && is_bracketed_once(text) {
+        true => Ok(text.to_vec()),
+        false => lex_all(text),
+    }
+}
+
+/// No control octet, blank, quote, backslash or parenthesis.
+fn is_simple(octet: u8) -> bool {
+    octet > b' ' && !matches!(octet, b'"' | b'\\' | b'(' | b')' | 0x7f)
+}
+
+/// Whether no angle bracket is there but one at each end, or none.
+fn is_bracketed_once(text: &[u8]) -> bool {
+    let inner = text.strip_prefix(b"<").and_then(|t| t.strip_suffix(b">"));
+    let bracket = |octet: &u8| matches!(octet, b'<' | b'>');
+    !inner.unwrap_or(text).iter().any(bracket)
+}
+
+fn lex_all(text: &[u8]) -> Result<Vec<u8>, AddressError> {
     let mut out = Vec::with_capacity(text.len());
     let (mut quoted, mut escaped, mut blank) = (false, false, false);
     let (mut round, mut angle) = (0usize, 0usize);

@@ -123,6 +123,11 @@ proptest! {
         }
     }
 
+    #[test]
+    fn simple_addresses_are_read_as_all_are(text in "<?[a-z@.%!+<>\\[\\]:,; ]{0,12}>?") {
+        prop_assert_eq!(lex(text.as_bytes()), lex_all(text.as_bytes()));
+    }
+
     /// What was parsed is written so that it parses to the same.
     #[test]
     fn parsing_is_stable(text in "[a-z@.%!+\"\\\\<>\\[\\]:, ()]{0,24}") {

@@ -401,9 +401,6 @@ impl Connection {
         if reply.code == 0 {
             return;
         }
-        for line in reply.to_string().lines() {
-            self.wire.put(line.as_bytes());
-            self.wire.put(b"\r\n");
-        }
+        self.wire.put_reply(reply);
     }
 }

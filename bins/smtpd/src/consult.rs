@@ -5,6 +5,7 @@
 //! the session's words.
 
 mod local_form;
+mod maps;
 mod recipient;
 mod welcome;
 
@@ -32,6 +33,8 @@ use crate::session::{
 use crate::tls::TlsFacts;
 use crate::world::World;
 
+use self::maps::TransactionMaps;
+
 /// Most answers of DNS that one ruleset may need.
 const MAX_NEEDS: usize = 64;
 /// Most answers that are kept for a connection.
@@ -49,7 +52,7 @@ pub struct Consultant {
     client: facts::Session,
     bindings: Vec<ChannelBinding>,
     facts: Facts,
-    snapshot: Snapshot,
+    maps: TransactionMaps,
     exchange: Option<Exchange>,
     /// Set where everything is refused before policy is asked.
     refused: Option<Refusal>,
@@ -87,7 +90,7 @@ impl Consultant {
             daemon_flags: daemon.options.flags_macro(),
             ..facts::Session::default()
         };
-        let snapshot = world.snapshot();
+        let maps = TransactionMaps::for_client(&world);
         Consultant {
             world,
             daemon,
@@ -95,7 +98,7 @@ impl Consultant {
             client,
             bindings: Vec::new(),
             facts: Facts::new(),
-            snapshot,
+            maps,
             exchange: None,
             refused: None,
             trusted_author: None,
@@ -105,9 +108,10 @@ impl Consultant {
 
     /// The answer to a question of the session.
     pub async fn answer(&mut self, question: Question, session: &Session) -> Answer {
-        self.client.helo = session
-            .helo()
-            .map_or_else(String::new, |(_, name)| name.to_owned());
+        let helo = session.helo().map_or("", |(_, name)| name);
+        if self.client.helo != helo {
+            helo.clone_into(&mut self.client.helo);
+        }
         match question {
             Question::Client => Answer::Welcome(Box::new(self.welcome().await)),
             Question::Sender(path, params) => self.sender(&path, &params).await,
@@ -212,8 +216,8 @@ impl Consultant {
 
     /// The snapshot of the transaction at hand.
     #[must_use]
-    pub fn snapshot(&self) -> &Snapshot {
-        &self.snapshot
+    pub fn snapshot(&self) -> &Arc<Snapshot> {
+        &self.maps.snapshot
     }
 
     /// AUTH= of the transaction at hand, where it was believed.
@@ -277,7 +281,7 @@ impl Consultant {
     }
 
     async fn sender(&mut self, path: &Path, params: &MailParams) -> Answer {
-        self.snapshot = self.world.snapshot();
+        self.maps = TransactionMaps::take(&self.world);
         self.forget_facts();
         self.judged_by.clear();
         if let Some(refused) = self.world.overload() {
@@ -321,9 +325,10 @@ impl Consultant {
             Ok(address) => address,
             Err(error) => return Answer::Refused(not_an_address(&error)),
         };
-        if let Err(answer) = self.route_check(path).await {
-            return answer;
-        }
+        let reading = match self.route_check(path).await {
+            Ok(reading) => reading,
+            Err(answer) => return answer,
+        };
         let ruling = self
             .settle(|policy, client, facts| check_rcpt::check_rcpt(policy, client, facts, &address))
             .await;
@@ -331,7 +336,7 @@ impl Consultant {
         match answer {
             Answer::Accepted(Fate::Discard) => answer,
             Answer::Accepted(fate) => {
-                let (answer, names) = self.user_check_with_names(path, fate).await;
+                let (answer, names) = self.user_check(reading, fate).await;
                 let accepted = matches!(answer, Answer::Accepted(_) | Answer::AcceptedForLater(_));
                 if accepted && !names.is_empty() {
                     self.judged_by.insert(path.bare().into(), names);
@@ -344,14 +349,14 @@ impl Consultant {
 
     /// A ruleset's decision as an answer; a refusal is logged with its reason.
     fn ruled(&self, ruling: &Decision<Outcome>, ruleset: &str, path: &Path) -> Answer {
-        let arg = path.shown();
         match &ruling.outcome {
             Outcome::Accept | Outcome::Delayed => Answer::Accepted(Fate::Deliver),
             Outcome::Discard => {
                 self.log_ruling(
                     ruling,
                     &format!(
-                        "ruleset={ruleset}, arg1={arg}, relay={}, discard",
+                        "ruleset={ruleset}, arg1={}, relay={}, discard",
+                        path.shown(),
                         self.peer
                     ),
                 );
@@ -361,7 +366,8 @@ impl Consultant {
                 self.log_ruling(
                     ruling,
                     &format!(
-                        "ruleset={ruleset}, arg1={arg}, relay={}, quarantine={why}",
+                        "ruleset={ruleset}, arg1={}, relay={}, quarantine={why}",
+                        path.shown(),
                         self.peer
                     ),
                 );
@@ -372,7 +378,8 @@ impl Consultant {
                 self.log_ruling(
                     ruling,
                     &format!(
-                        "ruleset={ruleset}, arg1={arg}, relay={}, reject={reply}",
+                        "ruleset={ruleset}, arg1={}, relay={}, reject={reply}",
+                        path.shown(),
                         self.peer
                     ),
                 );
@@ -396,7 +403,7 @@ impl Consultant {
         loop {
             let policy = Policy {
                 site: &self.world.site,
-                maps: &self.snapshot.policy,
+                maps: &self.maps.snapshot.policy,
             };
             let need = match ruleset(policy, &self.client, &self.facts) {
                 Ok(decision) => return decision,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libmaps::site::Site;
 use libmaps::site::model::{DaemonOptions, Family};
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 
@@ -41,6 +41,8 @@ pub(crate) async fn listen(
     world: Arc<RwLock<Arc<World>>>,
     phase: watch::Receiver<Phase>,
 ) {
+    // A client's socket has it from the listener's: replies don't wait for one another.
+    let _ = SockRef::from(&bound.listener).set_tcp_nodelay(true);
     let own = bound.listener.try_clone();
     let listener = match own.and_then(tokio::net::TcpListener::from_std) {
         Ok(listener) => listener,
@@ -90,7 +92,6 @@ pub(crate) async fn listen(
             let _ = stream.try_write(text.as_bytes());
             continue;
         }
-        let _ = stream.set_nodelay(true);
         tokio::spawn(welcome(world, daemon, stream, client, place, phase.clone()));
     }
 }

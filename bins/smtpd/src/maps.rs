@@ -19,7 +19,6 @@ use crate::aside::aside;
 pub type AnyMap = Traced<Arc<dyn Map>>;
 
 /// All maps of one moment.
-#[derive(Clone)]
 pub struct Snapshot {
     /// For the rulesets.
     pub policy: Maps,
@@ -66,13 +65,13 @@ impl LiveMaps {
 
     /// Looks for newer maps, and takes a snapshot. A map that can't be read keeps its
     /// last good content; each such error is handed to `report`.
-    pub fn snapshot(&self, report: impl FnMut(&StoreError)) -> Snapshot {
+    pub fn snapshot(&self, report: impl FnMut(&StoreError)) -> Arc<Snapshot> {
         let policy = self.0.snapshot(report);
-        Snapshot {
+        Arc::new(Snapshot {
             routes: policy.route_tables(),
             aliases: policy.aliases.clone(),
             policy,
-        }
+        })
     }
 }
 

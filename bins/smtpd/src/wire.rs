@@ -1,11 +1,12 @@
 //! The octets of a connection, in clear or under TLS.
 
 use std::future::poll_fn;
-use std::io;
+use std::io::{self, Write};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::Poll;
 
+use libmaps::reply::Reply;
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
@@ -21,6 +22,8 @@ const READ_OCTETS: usize = 16 * 1024;
 pub struct Wire {
     stream: Stream,
     input: Vec<u8>,
+    /// Octets of `input` that were taken.
+    taken: usize,
     output: Vec<u8>,
 }
 
@@ -49,6 +52,7 @@ impl Wire {
         Wire {
             stream: Stream::Clear(stream),
             input: Vec::new(),
+            taken: 0,
             output: Vec::new(),
         }
     }
@@ -56,20 +60,20 @@ impl Wire {
     /// Whether more than what was taken has come already.
     #[must_use]
     pub fn has_more(&self) -> bool {
-        !self.input.is_empty()
+        !self.pending().is_empty()
     }
 
     /// What has come and was not taken.
     #[must_use]
     pub fn pending(&self) -> &[u8] {
-        &self.input
+        self.input.get(self.taken..).unwrap_or_default()
     }
 
     /// Takes so many of the pending octets.
     pub fn take(&mut self, octets: usize) {
-        self.input.drain(..octets.min(self.input.len()));
-        if self.input.is_empty() {
-            self.input = Vec::new();
+        self.taken = self.taken.saturating_add(octets).min(self.input.len());
+        if self.taken == self.input.len() {
+            (self.input, self.taken) = (Vec::new(), 0);
         }
     }
 
@@ -78,6 +82,8 @@ impl Wire {
     /// # Errors
     /// The system's own.
     pub async fn fill(&mut self) -> io::Result<usize> {
+        // What is kept, the beginning of a line, starts the buffer.
+        self.input.drain(..std::mem::take(&mut self.taken));
         let (stream, input) = (&mut self.stream, &mut self.input);
         poll_fn(move |context| {
             let mut space = [std::mem::MaybeUninit::<u8>::uninit(); READ_OCTETS];
@@ -98,7 +104,7 @@ impl Wire {
     /// A line of at most `limit` octets, if one has come already. A bare LF ends a command
     /// line too.
     pub fn ready_line(&mut self, limit: usize) -> Option<Line> {
-        let end = self.input.iter().position(|c| *c == b'\n')?;
+        let end = self.pending().iter().position(|c| *c == b'\n')?;
         Some(self.take_line(end, limit))
     }
 
@@ -109,12 +115,12 @@ impl Wire {
     pub async fn line(&mut self, limit: usize) -> io::Result<Line> {
         let (mut searched, mut overlong) = (0, false);
         loop {
-            let fresh = self.input.get(searched..).unwrap_or_default();
+            let fresh = self.pending().get(searched..).unwrap_or_default();
             if let Some(at) = fresh.iter().position(|c| *c == b'\n') {
                 let line = self.take_line(searched + at, limit);
                 return Ok(if overlong { Line::TooLong } else { line });
             }
-            searched = self.input.len();
+            searched = self.pending().len();
             if searched > limit + 2 {
                 overlong = true;
                 self.take(searched);
@@ -128,7 +134,7 @@ impl Wire {
 
     /// Takes the line whose LF is at `end`.
     fn take_line(&mut self, end: usize, limit: usize) -> Line {
-        let mut line = self.input.get(..end).unwrap_or_default().to_vec();
+        let mut line = self.pending().get(..end).unwrap_or_default().to_vec();
         self.take(end + 1);
         if line.last() == Some(&b'\r') {
             line.pop();
@@ -142,6 +148,22 @@ impl Wire {
     /// Puts octets where the next flush sends them.
     pub fn put(&mut self, octets: &[u8]) {
         self.output.extend_from_slice(octets);
+    }
+
+    /// Puts a reply, its lines with their line ends.
+    pub fn put_reply(&mut self, reply: &Reply) {
+        let shown = format_args!("{reply}");
+        // Most are one line, and go straight to where they are sent from.
+        if let [line] = reply.lines.as_slice()
+            && !line.contains(['\r', '\n'])
+        {
+            let _ = write!(self.output, "{shown}\r\n");
+            return;
+        }
+        for line in shown.to_string().lines() {
+            self.put(line.as_bytes());
+            self.put(b"\r\n");
+        }
     }
 
     /// Sends what was put.
@@ -168,7 +190,7 @@ impl Wire {
     /// # Errors
     /// When it fails.
     pub async fn start_tls(&mut self, config: Arc<ServerConfig>) -> io::Result<()> {
-        self.input = Vec::new();
+        (self.input, self.taken) = (Vec::new(), 0);
         let Stream::Clear(stream) = std::mem::replace(&mut self.stream, Stream::None) else {
             return Err(io::Error::other("TLS is on already"));
         };
@@ -190,13 +212,11 @@ impl Wire {
     pub async fn close(&mut self) {
         let _ = self.flush().await;
         match std::mem::replace(&mut self.stream, Stream::None) {
-            Stream::Clear(mut s) => {
-                let _ = s.shutdown().await;
-            }
             Stream::Tls(mut s) => {
                 let _ = s.shutdown().await;
             }
-            Stream::None => {}
+            // Its end is told when it is dropped.
+            Stream::Clear(_) | Stream::None => {}
         }
     }
 }

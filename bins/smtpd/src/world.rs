@@ -114,7 +114,7 @@ impl World {
 
     /// The maps as they are now; one that can't be read is logged and stays as it was.
     #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
+    pub fn snapshot(&self) -> Arc<Snapshot> {
         self.maps.snapshot(|error| {
             self.log
                 .say(Level::Error, &format!("map kept as it was: {error}"))

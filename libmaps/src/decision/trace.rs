@@ -8,7 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::{Asked, Found, Membership, Probe, Step};
-use crate::lhs::Lhs;
+use crate::lhs::{Lhs, fold};
 use crate::map::{KeyCase, MapName};
 use crate::rhs::Rhs;
 
@@ -166,7 +166,7 @@ impl Trace {
         if case == KeyCase::Folded
             && let Some(lhs) = self.octets.get_mut(open.start..)
         {
-            lhs.make_ascii_lowercase();
+            fold(lhs);
         }
         open
     }

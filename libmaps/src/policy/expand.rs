@@ -7,18 +7,18 @@
 //! [`MAX_RECIPIENTS`].
 
 pub mod include;
+mod queued;
 mod recipient;
-
-use std::collections::HashMap;
 
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
-use crate::policy::route::MailerTriple;
 use crate::policy::route::canonify::Addressing;
+use crate::policy::route::{MailerTriple, Routed};
 use crate::site::users::{User, Users};
 use crate::table::aliases::AliasTable;
 
 use include::Includes;
+use queued::Queued;
 
 /// Most addresses of one expansion.
 pub const MAX_RECIPIENTS: usize = 500_000;
@@ -165,6 +165,27 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
         Ok(run.out)
     }
 
+    /// Expands one address, whatever it holds: it is not looked at for being a list.
+    ///
+    /// # Errors
+    /// When a map or the list of users can't be read.
+    pub fn expand_one(&self, address: &[u8]) -> Result<Expansion, LookupError> {
+        let mut run = self.run();
+        run.one(address)?;
+        Ok(run.out)
+    }
+
+    /// As [`expand_one`](Self::expand_one) for an address that `addressing` has routed: it goes on
+    /// from there, and the trace with the probes of what follows.
+    ///
+    /// # Errors
+    /// When a map or the list of users can't be read.
+    pub fn expand_routed(&self, routed: &Routed) -> Result<Expansion, LookupError> {
+        let mut run = self.run();
+        run.routed(routed)?;
+        Ok(run.out)
+    }
+
     /// Expands the list of a user, such as his `.forward` file, separated by commas. Unlike
     /// what was typed it may name programs, files and includes, which are his: the first
     /// recipient is the user, and all others stand below it.
@@ -183,7 +204,7 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
             expander: self,
             out: Expansion::default(),
             flags: Vec::new(),
-            queued: HashMap::new(),
+            queued: Queued::default(),
             max_depth: recursion.clamp(0, MAX_DEPTH),
             kept_host: Vec::new(),
             full: false,

@@ -8,7 +8,7 @@ use crate::live::{Live, Refresh};
 use crate::map::{Map, MapName, StoreError};
 use crate::policy::broken_map::BrokenMap;
 use crate::policy::flagged_map::MapFlags;
-use crate::policy::maps::{Maps, check_connection, file_of, remote_of};
+use crate::policy::maps::{Handle, Maps, check_connection, file_of, remote_of};
 use crate::site::model::{MapSpec, Site};
 use crate::store::SocketMap;
 
@@ -99,11 +99,10 @@ impl LiveMaps {
             if let Err(error) = &fresh {
                 report(error);
             }
-            let current = match (map.current(), fresh) {
-                (None, Err(error)) => Some(map.broken(&error)),
+            match (map.handle(), fresh) {
+                (None, Err(error)) => Some(Traced::new(map.broken(&error))),
                 (current, _) => current,
-            };
-            current.map(Traced::new)
+            }
         };
         let mut table = |map: &Option<LiveMap>| map.as_ref().and_then(&mut take);
         Maps {
@@ -119,7 +118,7 @@ impl LiveMaps {
 }
 
 /// A map that is open, and watched.
-type Opened = Live<Arc<dyn Map>>;
+type Opened = Live<Handle>;
 
 /// A map of the site: a file that others replace, or a server behind a socket.
 pub struct LiveMap(Kind);
@@ -132,7 +131,7 @@ enum Kind {
         presence: Presence,
         live: Mutex<Option<Arc<Opened>>>,
     },
-    Remote(Arc<dyn Map>),
+    Remote(Handle),
 }
 
 /// Which alias files may be missing.
@@ -159,7 +158,7 @@ impl LiveMap {
     pub fn of(site: &Site, spec: &MapSpec, remote: Remote<'_>) -> Result<Option<Self>, StoreError> {
         if let Some(map) = remote_of(spec)? {
             let map = MapFlags::of(spec).over_remote(remote(map));
-            return Ok(Some(LiveMap(Kind::Remote(map))));
+            return Ok(Some(LiveMap(Kind::Remote(Traced::new(map)))));
         }
         check_connection(site, spec)?;
         let presence = match spec.optional {
@@ -212,7 +211,7 @@ impl LiveMap {
     /// The map while it can't be opened.
     fn broken(&self, error: &StoreError) -> Arc<dyn Map> {
         match &self.0 {
-            Kind::Remote(map) => Arc::clone(map),
+            Kind::Remote(map) => Arc::clone(map.map()),
             Kind::File { name, .. } => Arc::new(BrokenMap::new(name.clone(), error)),
         }
     }
@@ -220,12 +219,16 @@ impl LiveMap {
     /// The map as it is; `None` where it never could be opened.
     #[must_use]
     pub fn current(&self) -> Option<Arc<dyn Map>> {
+        self.handle().map(|handle| Arc::clone(handle.map()))
+    }
+
+    fn handle(&self) -> Option<Handle> {
         match &self.0 {
-            Kind::Remote(map) => Some(Arc::clone(map)),
+            Kind::Remote(map) => Some(map.clone()),
             Kind::File { live, .. } => {
                 let live = live.lock().unwrap_or_else(PoisonError::into_inner);
                 let live = live.as_ref()?;
-                Some((*live.snapshot()).clone())
+                Some(Handle::clone(&live.snapshot()))
             }
         }
     }
@@ -234,10 +237,10 @@ impl LiveMap {
 fn opener(
     name: MapName,
     flags: MapFlags,
-) -> impl Fn(&Path) -> Result<Arc<dyn Map>, StoreError> + Send + Sync {
+) -> impl Fn(&Path) -> Result<Handle, StoreError> + Send + Sync {
     move |path| {
         let opened = crate::store::open_any(path, name.clone())?;
-        Ok(flags.over_file(opened))
+        Ok(Traced::new(flags.over_file(opened)))
     }
 }
 

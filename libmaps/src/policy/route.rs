@@ -38,6 +38,24 @@ impl MailerTriple {
     }
 }
 
+/// Where an address goes, for whoever goes on from there: it is read and routed once.
+#[derive(Clone, Debug)]
+pub struct Routed {
+    /// The address, as it was given.
+    pub(crate) address: Vec<u8>,
+    pub(crate) delivery: Delivery,
+    /// The probes.
+    pub trace: Trace,
+}
+
+impl Routed {
+    /// Where mail for it goes, before aliases.
+    #[must_use]
+    pub fn triple(&self) -> &MailerTriple {
+        &self.delivery.triple
+    }
+}
+
 /// A triple, and whether a rule said that the user is here for certain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Delivery {
@@ -71,9 +89,22 @@ impl<M: Map> Addressing<'_, M> {
     /// # Errors
     /// When a table can't be read, or the tables lead in a circle.
     pub fn route(&self, address: &[u8]) -> Result<Decision<MailerTriple>, LookupError> {
+        let routed = self.routed(address)?;
+        Ok(Decision::new(routed.delivery.triple, routed.trace))
+    }
+
+    /// As [`route`](Self::route), for an expansion to go on with.
+    ///
+    /// # Errors
+    /// When a table can't be read, or the tables lead in a circle.
+    pub fn routed(&self, address: &[u8]) -> Result<Routed, LookupError> {
         let mut trace = Trace::new();
         let delivery = self.deliver_to(address, &mut trace)?;
-        Ok(Decision::new(delivery.triple, trace))
+        Ok(Routed {
+            address: address.to_vec(),
+            delivery,
+            trace,
+        })
     }
 
     pub(crate) fn deliver_to(

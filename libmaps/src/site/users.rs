@@ -29,18 +29,20 @@ pub struct User {
 #[derive(Clone, Debug)]
 pub enum Users {
     /// The users of a text that was read.
-    Listed(HashMap<String, User>),
+    Listed(Arc<HashMap<String, User>>),
     /// The users of a passwd file, which is read anew when it has changed.
     File(Arc<PasswdFile>),
     /// Whomever the system's name services know.
     System,
+    /// The same, with those of the passwd file as they were at one moment.
+    SystemThen(Arc<HashMap<String, User>>),
 }
 
 impl Users {
     /// Reads the text of a passwd file; of a name that stands there twice the first line counts.
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
-        Users::Listed(listed(text))
+        Users::Listed(Arc::new(listed(text)))
     }
 
     /// The users of a site: those of `/etc/passwd` below its root where that stands there, else the system's.
@@ -56,12 +58,23 @@ impl Users {
         }
     }
 
+    /// The users of this moment, for questions that belong together: whether a passwd file has
+    /// changed is looked for here, and not at each of them.
+    #[must_use]
+    pub fn now(&self) -> Users {
+        match self {
+            Users::File(file) => file.users().map_or_else(|_| self.clone(), Users::Listed),
+            Users::System => users_of_system_file().map_or(Users::System, Users::SystemThen),
+            Users::Listed(_) | Users::SystemThen(_) => self.clone(),
+        }
+    }
+
     /// The user of exactly this name. `Err` means that nobody can tell.
     pub fn get(&self, name: &str) -> io::Result<Option<User>> {
         match self {
             Users::Listed(users) => Ok(users.get(name).cloned()),
             Users::File(file) => Ok(file.users()?.get(name).cloned()),
-            Users::System => system_user(name),
+            Users::System | Users::SystemThen(_) => system_user(name),
         }
     }
 
@@ -71,7 +84,7 @@ impl Users {
         match self {
             Users::Listed(users) => Ok(first_of(users, uid)),
             Users::File(file) => Ok(first_of(&*file.users()?, uid)),
-            Users::System => system_entry(|entry, buffer, octets, found| {
+            Users::System | Users::SystemThen(_) => system_entry(|entry, buffer, octets, found| {
                 // SAFETY: the pointers outlive the call, and the buffer's length is passed.
                 #[allow(unsafe_code)]
                 unsafe {
@@ -87,23 +100,28 @@ impl Users {
             Users::Listed(users) => Ok(users.contains_key(name)),
             Users::File(file) => Ok(file.users()?.contains_key(name)),
             // A name that the file has needs no other service, and most names are there.
-            Users::System => Ok(stands_in_file(name) || system_user(name)?.is_some()),
+            Users::SystemThen(users) if users.contains_key(name) => Ok(true),
+            Users::System => match users_of_system_file() {
+                Some(users) if users.contains_key(name) => Ok(true),
+                _ => Ok(system_user(name)?.is_some()),
+            },
+            Users::SystemThen(_) => Ok(system_user(name)?.is_some()),
         }
     }
 }
 
-/// Whether the system's passwd file has the name, and the name services ask that file: then
-/// the user exists, whatever other services say.
-fn stands_in_file(name: &str) -> bool {
+/// The users of the system's passwd file, where the name services ask that file: they exist,
+/// whatever other services say.
+fn users_of_system_file() -> Option<Arc<HashMap<String, User>>> {
     static SERVICES: LazyLock<Option<Watched<bool>>> =
         LazyLock::new(|| Watched::open("/etc/nsswitch.conf".into(), asks_file).ok());
     static USERS: LazyLock<Option<PasswdFile>> =
         LazyLock::new(|| PasswdFile::open("/etc/passwd".into()).ok());
     let (Some(services), Some(users)) = (&*SERVICES, &*USERS) else {
-        return false;
+        return None;
     };
-    services.now().is_ok_and(|asks| *asks)
-        && users.users().is_ok_and(|users| users.contains_key(name))
+    let asks = services.now().is_ok_and(|asks| *asks);
+    asks.then(|| users.users().ok()).flatten()
 }
 
 /// Whether nsswitch.conf(5) has `files` asked for users, and nothing done but to ask on.

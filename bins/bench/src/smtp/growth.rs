@@ -4,6 +4,7 @@ use std::io;
 
 use super::accept::{Work, accept, measure};
 use super::server::{Role, Server};
+use super::site;
 use crate::report::{Report, Subject, Whose};
 use crate::setting::{Bench, Extent};
 use crate::turns::{self, Contender};
@@ -21,12 +22,13 @@ pub(super) fn run(bench: &Bench, report: &mut Report) -> io::Result<()> {
 }
 
 fn sessions(bench: &Bench, servers: &[Server], report: &mut Report) -> io::Result<()> {
+    let most = site::most_sessions()?.min(10_000);
     let sizes: &[u64] = match bench.extent {
         Extent::Quick => &[1, 100],
-        Extent::Full => &[1, 10, 100, 1_000, 5_000],
+        Extent::Full => &[1, 10, 100, 1_000, 5_000, most],
     };
     let mut rows = Vec::new();
-    for size in sizes {
+    for size in sizes.iter().filter(|size| **size <= most) {
         let able = servers
             .iter()
             .filter(|server| server.whose == Whose::Ours || *size <= MOST_OF_A_PEER);

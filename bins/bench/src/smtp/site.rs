@@ -8,6 +8,10 @@ use super::server::Role;
 use super::tls;
 use crate::setting::Bench;
 
+/// Clients that may wait to be accepted. Of sendmail's default, 10, more are told by the kernel to
+/// try again, at last after a minute.
+const BACKLOG: u32 = 128;
+
 /// Entries of each table.
 const ENTRIES: u32 = 100_000;
 
@@ -53,7 +57,7 @@ pub(super) fn lay_out(root: &Path, role: Role, port: u16, more: &str) -> io::Res
          define(`ALIAS_FILE', `{aliases}')dnl\ndefine(`confQUEUE_LA', `1000')dnl\n\
          define(`confREFUSE_LA', `1000')dnl\ndefine(`confTO_IDENT', `0s')dnl\n\
          FEATURE(`no_default_msa')dnl\nFEATURE(`accept_unresolvable_domains')dnl\n{own}\
-         DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port={port}')dnl\n\
+         DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port={port}, Listen={BACKLOG}')dnl\n\
          MAILER(`local')dnl\nMAILER(`smtp')dnl\n",
     );
     fs::write(mail.join("sendmail.mc"), mc)?;
@@ -88,19 +92,31 @@ pub(super) fn virtual_user(number: u32) -> String {
     format!("user{number}@virtual.example")
 }
 
-/// Lets this program, and the servers that it starts, have so many files open that 10,000
-/// sessions are no matter.
+/// The most sessions that are asked of our server: those that it admits with the open files that
+/// the system lets it have. It keeps 200 for its own, and two for each session.
+pub(super) fn most_sessions() -> io::Result<u64> {
+    Ok(open_files()?.rlim_max.saturating_sub(200) / 2)
+}
+
 #[allow(unsafe_code)] // std has no limits of resources
-pub(super) fn many_files() -> io::Result<()> {
-    const WANTED: u64 = 40_000;
+fn open_files() -> io::Result<libc::rlimit> {
     let mut limit = libc::rlimit {
         rlim_cur: 0,
         rlim_max: 0,
     };
     // SAFETY: the pointer is to a live rlimit.
-    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } != 0 {
-        return Err(io::Error::last_os_error());
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => Ok(limit),
+        _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Lets this program, and the servers that it starts, have so many files open that 10,000
+/// sessions are no matter.
+#[allow(unsafe_code)] // std has no limits of resources
+pub(super) fn many_files() -> io::Result<()> {
+    const WANTED: u64 = 40_000;
+    let limit = open_files()?;
     let more = libc::rlimit {
         rlim_cur: WANTED.max(limit.rlim_cur),
         rlim_max: WANTED.max(limit.rlim_max),

@@ -261,7 +261,7 @@ impl Connection {
             return None;
         }
         let world = Arc::clone(&self.world);
-        let snapshot = self.consultant.snapshot().clone();
+        let snapshot = Arc::clone(self.consultant.snapshot());
         let role = AddressRole::HeaderSender;
         let address = local_form(&world, &snapshot, role, path.bare()).await;
         Some(String::from_utf8_lossy(&address).into_owned())

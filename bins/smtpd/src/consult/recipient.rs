@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use libmaps::decision::LookupError;
-use libmaps::map::{Entries, KeyCase, Map, MapName, StoreError};
 use libmaps::policy::expand::{Expander, Expansion, State};
 use libmaps::policy::facts::{Answer as Found, Facts, Need};
+use libmaps::policy::route::Routed;
 use libmaps::policy::route::canonify::HostNames;
 use libmaps::reply::{Reply, Status};
-use libmaps::rhs::Rhs;
-use libmaps::table::aliases::AliasTable;
 use libmaps::table::verdict::Refusal;
 use tokio::sync::Semaphore;
 
@@ -20,6 +18,7 @@ use crate::queue::{KeptName, Octets};
 use crate::session::{Answer, Fate, Path, shown};
 use crate::world::World;
 
+use super::maps::TransactionMaps;
 use super::{Consultant, DNS_PATIENCE, reply, unavailable};
 
 /// Most lines of one EXPN reply.
@@ -37,7 +36,7 @@ pub(crate) struct KnownNames<'a> {
 impl HostNames for KnownNames<'_> {
     fn canonical(&self, host: &[u8]) -> Option<Vec<u8>> {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.facts.get(Need::Host(host.into())) {
+        match self.facts.host(host) {
             Ok(Found::Found(names)) => {
                 let name = names.first().map(|n| n.to_ascii_lowercase());
                 used.note(host, name.as_deref());
@@ -72,6 +71,19 @@ pub(crate) struct UsedNames {
 }
 
 impl UsedNames {
+    /// These and those that further work took.
+    fn and(mut self, more: UsedNames) -> UsedNames {
+        for kept in more.kept {
+            if !self.kept.iter().any(|known| known.host == kept.host) {
+                self.kept.push(kept);
+            }
+        }
+        if more.certainty == Certainty::NameServerDown {
+            self.certainty = more.certainty;
+        }
+        self
+    }
+
     fn note(&mut self, host: &[u8], name: Option<&[u8]>) {
         let host = Octets::from(host);
         if !self.kept.iter().any(|kept| kept.host == host) {
@@ -140,83 +152,66 @@ pub(crate) async fn with_names<T>(
     }
 }
 
-/// An alias map that answers only whether there is such an alias: RCPT must not cost
-/// more for a list of 100,000 than for a user.
-struct Existence<M>(M);
-
-impl<M: Map> Map for Existence<M> {
-    fn get(&self, lhs: &[u8]) -> Result<Option<Rhs>, StoreError> {
-        Ok(self.0.get(lhs)?.map(|_| Rhs::from("/dev/null")))
-    }
-
-    fn get_all(&self, lhs: &[u8]) -> Result<Vec<Rhs>, StoreError> {
-        Ok(self.get(lhs)?.into_iter().collect())
-    }
-
-    fn iter(&self) -> Entries<'_> {
-        self.0.iter()
-    }
-
-    fn name(&self) -> &MapName {
-        self.0.name()
-    }
-
-    fn key_case(&self) -> KeyCase {
-        self.0.key_case()
-    }
+/// An address that was routed, and what that took.
+pub(super) struct Reading {
+    routed: Routed,
+    names: UsedNames,
 }
 
 impl Consultant {
-    /// Whether the address leads to a refusal before any policy is asked: no address at
-    /// all, or an `error:` of a table.
-    pub(super) async fn route_check(&mut self, path: &Path) -> Result<(), Answer> {
-        let world = std::sync::Arc::clone(&self.world);
-        let (snapshot, flags) = (self.snapshot.clone(), self.client.daemon_flags.clone());
-        let (routed, _) = with_names(&world, &mut self.facts, |names| {
-            let addressing = snapshot.addressing(&world.site, names, &flags);
-            addressing.route(path.asked())
+    /// Routes the address, unless that leads to a refusal before any policy is asked: no
+    /// address at all, or an `error:` of a table.
+    pub(super) async fn route_check(&mut self, path: &Path) -> Result<Reading, Answer> {
+        let Consultant {
+            world,
+            facts,
+            maps,
+            client,
+            ..
+        } = self;
+        let (routed, names) = with_names(world, facts, |names| {
+            let flags = &client.daemon_flags;
+            let addressing = maps.snapshot.addressing(&world.site, names, flags);
+            addressing.routed(path.asked())
         })
         .await;
         match routed {
-            Ok(decision) if decision.outcome.is_error() => {
-                let triple = decision.outcome;
+            Ok(routed) if routed.triple().is_error() => {
+                let triple = routed.triple();
                 Err(Answer::Refused(refusal(&triple.host, &triple.user)))
             }
-            Ok(_) => Ok(()),
+            Ok(routed) => Ok(Reading { routed, names }),
             Err(error) => Err(Answer::Refused(lookup_failed(&error))),
         }
     }
 
-    /// Whether there is such a user, alias or route.
-    pub(super) async fn user_check(&mut self, path: &Path, fate: Fate) -> Answer {
-        self.user_check_with_names(path, fate).await.0
-    }
-
-    /// As [`Self::user_check`]; says too which names of hosts that took.
-    pub(super) async fn user_check_with_names(
+    /// Whether there is such a user, alias or route; says too which names of hosts that took.
+    pub(super) async fn user_check(
         &mut self,
-        path: &Path,
+        reading: Reading,
         fate: Fate,
     ) -> (Answer, Vec<KeptName>) {
         let refuse = |answer| (answer, Vec::new());
-        let world = std::sync::Arc::clone(&self.world);
-        let snapshot = self.snapshot.clone();
-        let aliases = snapshot
-            .aliases
-            .iter()
-            .map(|map| libmaps::decision::Traced::new(Existence(map.map().clone())));
-        let aliases = AliasTable::new(aliases);
-        let flags = self.client.daemon_flags.clone();
-        let (expanded, names) = with_names(&world, &mut self.facts, |names| {
+        let Consultant {
+            world,
+            facts,
+            maps,
+            client,
+            ..
+        } = self;
+        let aliases = maps.existing_aliases();
+        let (expanded, more) = with_names(world, facts, |names| {
+            let flags = &client.daemon_flags;
             let expander = Expander {
-                addressing: snapshot.addressing(&world.site, names, &flags),
-                aliases: &aliases,
-                users: &world.users,
+                addressing: maps.snapshot.addressing(&world.site, names, flags),
+                aliases,
+                users: &maps.users,
                 includes: &ServerIncludes { site: &world.site },
             };
-            expander.expand(path.asked())
+            expander.expand_routed(&reading.routed)
         })
         .await;
+        let names = reading.names.and(more);
         let expansion = match expanded {
             Ok(expansion) => expansion,
             Err(error) => return refuse(Answer::Refused(lookup_failed(&error))),
@@ -239,16 +234,21 @@ impl Consultant {
 
     async fn expansion(&mut self, text: &[u8]) -> Result<Expansion, LookupError> {
         self.forget_facts();
-        self.snapshot = self.world.snapshot();
-        let world = std::sync::Arc::clone(&self.world);
-        let snapshot = self.snapshot.clone();
-        let aliases = snapshot.alias_table();
-        let flags = self.client.daemon_flags.clone();
-        let (expanded, _) = with_names(&world, &mut self.facts, |names| {
+        self.maps = TransactionMaps::take(&self.world);
+        let Consultant {
+            world,
+            facts,
+            maps,
+            client,
+            ..
+        } = self;
+        let aliases = maps.snapshot.alias_table();
+        let (expanded, _) = with_names(world, facts, |names| {
+            let flags = &client.daemon_flags;
             let expander = Expander {
-                addressing: snapshot.addressing(&world.site, names, &flags),
+                addressing: maps.snapshot.addressing(&world.site, names, flags),
                 aliases: &aliases,
-                users: &world.users,
+                users: &maps.users,
                 includes: &ServerIncludes { site: &world.site },
             };
             aside(|| expander.expand(text))
@@ -260,12 +260,14 @@ impl Consultant {
     /// VRFY: the user, or that there is none.
     pub(super) async fn verify(&mut self, text: &[u8]) -> Reply {
         self.forget_facts();
-        self.snapshot = self.world.snapshot();
+        self.maps = TransactionMaps::take(&self.world);
         let path = Path::from(text);
-        if let Err(Answer::Refused(refused)) = self.route_check(&path).await {
-            return named(text, refused);
-        }
-        match self.user_check(&path, Fate::Deliver).await {
+        let reading = match self.route_check(&path).await {
+            Ok(reading) => reading,
+            Err(Answer::Refused(refused)) => return named(text, refused),
+            Err(_) => return unavailable(),
+        };
+        match self.user_check(reading, Fate::Deliver).await.0 {
             Answer::Accepted(_) | Answer::AcceptedForLater(_) => {
                 let bare = shown(path.bare());
                 let site = &self.world.site;
@@ -285,7 +287,7 @@ impl Consultant {
     /// `Full Name <user@host>`.
     fn full_name(&self, user: &str) -> String {
         let host = &self.world.site.host_name;
-        let gecos = match self.world.users.get(user) {
+        let gecos = match self.maps.users.get(user) {
             Ok(Some(found)) => full_name_of(&found.gecos, user),
             _ => String::new(),
         };

@@ -37,7 +37,7 @@ impl Consultant {
     pub fn greet_pause(&self) -> u64 {
         let policy = Policy {
             site: &self.world.site,
-            maps: &self.snapshot.policy,
+            maps: &self.maps.snapshot.policy,
         };
         greet_pause(policy, &self.client, &self.facts).map_or(0, |decision| decision.outcome)
     }

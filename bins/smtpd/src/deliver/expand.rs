@@ -236,7 +236,8 @@ pub(super) async fn expansion(
         };
         // A list of 100,000 takes a while, and sessions are not to wait for it.
         aside(|| match what {
-            What::Recipient(address, _) => expander.expand(&in_brackets(address)),
+            // As one address, which is how RCPT took it.
+            What::Recipient(address, _) => expander.expand_one(&in_brackets(address)),
             What::List(list, user) => expander.expand_for(user, list),
         })
     })

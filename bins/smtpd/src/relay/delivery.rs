@@ -51,7 +51,7 @@ pub(super) struct Delivery<'a> {
     targets: Vec<&'a QueuedTarget>,
     outcomes: Vec<Option<Outcome>>,
     mailer: &'a Mailer,
-    snapshot: Snapshot,
+    snapshot: Arc<Snapshot>,
     route: Route,
     rewritten: Rewritten,
     body_at: u64,

@@ -92,6 +92,12 @@ pub(super) fn is_foreign_protocol(line: &[u8]) -> bool {
 /// text shortened in the middle to about 200 octets, as sendmail does.
 pub fn echo(text: &[u8]) -> String {
     const MOST: usize = 203;
+    if text.len() <= MOST
+        && text.iter().all(|c| matches!(c, b' '..=b'~'))
+        && let Ok(text) = std::str::from_utf8(text)
+    {
+        return text.to_owned();
+    }
     let plain: String = text
         .iter()
         .map(|c| match c & 0x7f {

@@ -1,18 +1,18 @@
 //! One recipient after the other: the walk behind [`Expander::expand`].
 
-use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::decision::{LookupError, Trace};
 use crate::map::{Map, StoreError};
 use crate::policy::route::localaddr::{LocalName, find_user};
-use crate::policy::route::{Delivery, MailerTriple};
+use crate::policy::route::{Delivery, MailerTriple, Routed};
 use crate::site::users::User;
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
 use super::include::{Owner, Writers, is_transient, lines, words};
+use super::queued::{Key, Queued};
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
 /// An expansion at work.
@@ -21,18 +21,14 @@ pub(super) struct Run<'a, 'b, M, A> {
     pub(super) out: Expansion,
     /// What is known of each recipient beside what is told.
     pub(super) flags: Vec<Flags>,
-    /// The recipients of each triple, in order; those that were found to be duplicates are not there.
-    pub(super) queued: HashMap<Key, Vec<usize>>,
+    /// The recipients of each triple; those that were found to be duplicates are not there.
+    pub(super) queued: Queued,
     pub(super) max_depth: i64,
     /// `${Host}` of FEATURE(preserve_luser_host).
     pub(super) kept_host: Vec<u8>,
     /// Whether [`MAX_RECIPIENTS`] was reached, and said.
     pub(super) full: bool,
 }
-
-/// What makes two recipients the same: programs and files are what they are by the user
-/// with whose rights they run, too.
-pub(super) type Key = (MailerTriple, Option<Arc<str>>);
 
 /// What sendmail notes of a recipient.
 #[derive(Clone, Copy, Default)]
@@ -70,6 +66,19 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             },
             separator,
         )
+    }
+
+    /// Takes one address.
+    pub(super) fn one(&mut self, address: &[u8]) -> Result<(), LookupError> {
+        let delivery = self.route(address)?;
+        let new = self.add(delivery, address, None, None);
+        self.recipient(new, 0)
+    }
+
+    /// Takes one address that was routed.
+    pub(super) fn routed(&mut self, routed: &Routed) -> Result<(), LookupError> {
+        let new = self.add(routed.delivery.clone(), &routed.address, None, None);
+        self.recipient(new, 0)
     }
 
     /// Takes the addresses of a user's list.
@@ -117,10 +126,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
                 }
                 break;
             }
-            let mut trace = Trace::new();
-            let delivery = self.expander.addressing.deliver_to(address, &mut trace);
-            self.keep(trace);
-            let delivery = self.or_refused(delivery)?;
+            let delivery = self.route(address)?;
             let new = self.add(delivery, address, list.from, list.place.clone());
             if let Some(parent) = list.from {
                 if self.same(parent, new) {
@@ -144,8 +150,12 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         Ok(())
     }
 
-    /// An address that leads in a circle through the tables is refused, not the whole expansion.
-    fn or_refused(&self, found: Result<Delivery, LookupError>) -> Result<Delivery, LookupError> {
+    /// Where an address goes. One that leads in a circle through the tables is refused, not the
+    /// whole expansion.
+    fn route(&mut self, address: &[u8]) -> Result<Delivery, LookupError> {
+        let mut trace = Trace::new();
+        let found = self.expander.addressing.deliver_to(address, &mut trace);
+        self.keep(trace);
         match found {
             Err(error @ LookupError::Loop { .. }) => Ok(Delivery {
                 triple: MailerTriple {
@@ -211,7 +221,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             return Ok(());
         }
         let key = self.key(new, &triple);
-        self.queued.entry(key).or_default().push(new);
+        self.queued.add(key, new);
         if self.is(new, &State::Deliver) {
             self.resolve(new, &triple, depth)?;
         }
@@ -229,8 +239,10 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
 
     /// The recipient of the same triple that makes this one a duplicate.
     fn earlier(&self, new: usize, triple: &MailerTriple) -> Option<usize> {
-        let all = self.queued.get(&self.key(new, triple))?;
-        all.iter().copied().find(|earlier| {
+        if self.queued.is_empty() {
+            return None;
+        }
+        self.queued.of(&self.key(new, triple)).find(|earlier| {
             let flags = self.flags(*earlier);
             *earlier != new && (flags.done || !flags.primary)
         })
