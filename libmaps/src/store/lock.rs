@@ -92,7 +92,7 @@ impl Drop for WriterLock {
 /// [`StoreError::InUse`] after [`PATIENCE`], and the system's own errors.
 pub fn wait_for_writers(file: &File, path: &Path) -> Result<(), StoreError> {
     wait_for(|| file.try_lock_shared(), path, Instant::now() + PATIENCE)?;
-    file.unlock().map_err(|e| StoreError::io(path, "unlock", e))
+    patiently(|| file.unlock()).map_err(|e| StoreError::io(path, "unlock", e))
 }
 
 fn wait_for(

@@ -259,7 +259,7 @@ pub(super) fn keep_berkeley(
         return Err(StoreError::io(target, "keep the Berkeley DB file of", full));
     };
     let mut copy = Draft::create(disk, beside(&kept, ".draft"), Shape::File)?;
-    let again = file.try_clone().map_err(at("open"))?;
+    let again = patiently(|| file.try_clone()).map_err(at("open"))?;
     copy.copy_whole(again, target)?;
     let _ = give_away(disk.as_ref(), &copy.file, old);
     // What a Berkeley sasldb2 holds are passwords in clear text: nobody but the owner

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 use crate::lhs::Lhs;
 use crate::map::{Entry, Map, MapClass, MapName, StoreError};
-use crate::store::disk::DiskFile;
+use crate::store::disk::{DiskFile, patiently};
 use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
@@ -149,9 +149,9 @@ impl Publisher {
     fn old_file(&self) -> Result<File, StoreError> {
         let path = &self.target;
         match &self.old_file {
-            Some(file) => file
-                .try_clone()
-                .map_err(|e| StoreError::io(path, "open", e)),
+            Some(file) => {
+                patiently(|| file.try_clone()).map_err(|e| StoreError::io(path, "open", e))
+            }
             None => Err(StoreError::Missing { path: path.clone() }),
         }
     }
@@ -484,7 +484,7 @@ fn other_names(target: &Path, old: Option<&fs::Metadata>) -> Option<String> {
 /// A replica of a shared map is changed by writers of that map alone: what another wrote would be
 /// on this host only, and gone with the next generation.
 fn refuse_replica(file: &File, target: &Path) -> Result<(), StoreError> {
-    let Ok(file) = file.try_clone() else {
+    let Ok(file) = patiently(|| file.try_clone()) else {
         return Ok(());
     };
     match open_file(file, target, MapName::new(MapClass::Hash, target)) {

@@ -23,7 +23,7 @@ pub(super) const SECTION: Section = Section {
 
 /// What a system call is made to give.
 const ERRORS: [&str; 4] = ["EIO", "ENOSPC", "EDQUOT", "EINTR"];
-/// In a sample one of so many injections is tried, and each kill at a rename.
+/// In a sample one of so many injections is tried, and those that are decisive.
 const SAMPLE: usize = 97;
 
 fn run(lab: &Lab, found: &mut Findings) -> io::Result<()> {
@@ -58,9 +58,13 @@ fn run(lab: &Lab, found: &mut Findings) -> io::Result<()> {
     Ok(())
 }
 
-/// Kills around a rename are in each sample.
+/// Kills around a rename are in each sample, and signals while a file is locked or its descriptor
+/// doubled.
 fn is_decisive(call: &Call, injection: &Injection) -> bool {
-    matches!(injection, Injection::Kill) && call.name.starts_with("rename")
+    match injection {
+        Injection::Kill => call.name.starts_with("rename"),
+        Injection::Error(error) => *error == "EINTR" && ["fcntl", "flock"].contains(&&*call.name),
+    }
 }
 
 /// One job, and what it does when nothing happens.
