@@ -4,15 +4,17 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use libmaps::address::{Address, ReversePath, dequoted, parse_ip, split_detail};
+use libmaps::address::{Address, ReversePath, is_one_token, parse_ip, split_detail, unquoted};
 
 fuzz_target!(|octets: &[u8]| {
     let _ = (
         ReversePath::parse(octets),
         parse_ip(octets),
-        dequoted(octets),
         split_detail(octets),
+        is_one_token(octets),
     );
+    let mut plain = unquoted(octets).map(|(at, octet)| octets.get(at) == Some(&octet));
+    assert!(plain.all(|is_there| is_there));
     let Ok(address) = Address::parse(octets) else {
         return;
     };
