@@ -42,6 +42,7 @@ fn rules() -> Rules {
         bounces: Bounces::Hard,
         auth_strikes: 3,
         deliver_by_min_seconds: 0,
+        bad_command: None,
     }
 }
 
