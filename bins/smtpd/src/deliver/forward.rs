@@ -38,7 +38,9 @@ pub(super) async fn forward(
         mut several,
         mut held,
     } = Forwarded::default();
-    let mut seen: HashSet<Vec<u8>> = HashSet::new();
+    // With their details: `.forward+detail` may be another file, and a second copy of a user who
+    // forwards his mail is not for his mailbox either.
+    let mut seen: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
     // Users whose copies went on to others, now or at an earlier attempt: they get nothing
     // themselves, and nobody can count on theirs.
     let gone = |t: &&QueuedTarget| {
@@ -63,7 +65,7 @@ pub(super) async fn forward(
         if !local || target.progress != Progress::Waiting || kept {
             continue;
         }
-        if !seen.insert(target.user.0.clone()) {
+        if !seen.insert((target.user.0.clone(), target.host.0.clone())) {
             continue;
         }
         if seen.len() > MAX_FORWARDS {

@@ -76,6 +76,22 @@ async fn a_loop_that_was_begun_at_an_earlier_attempt_ends_in_a_mailbox() {
 }
 
 #[tokio::test]
+async fn each_copy_of_a_user_is_forwarded_whatever_its_detail() {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), &[("bob", "joe@far.example\n")], "");
+    let mut envelope = to("all");
+    envelope.recipients[0].expanded = Expanded::Yes;
+    let copies = ["", "x", "y"].map(|detail| QueuedTarget {
+        host: Octets::from(detail),
+        ..copy_to(&world, "bob", Progress::Waiting)
+    });
+    envelope.targets = copies.into();
+    expand(&world, &mut envelope).await;
+    assert_eq!(progress(&envelope, "bob"), [&Progress::Forwarded; 3]);
+    assert_eq!(envelope.targets.len(), 4, "{:?}", envelope.targets);
+}
+
+#[tokio::test]
 async fn the_last_of_many_users_is_asked_too() {
     let root = tempfile::tempdir().unwrap();
     let names: Vec<String> = (0..1_200).map(|n| format!("u{n}")).collect();
