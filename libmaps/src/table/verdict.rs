@@ -87,12 +87,23 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal; double quotes, which only keep words together in a rule, are dropped.
+    /// A refusal; double quotes, which only keep words together in a rule, are dropped. A client's
+    /// own words may stand in it: what would control whoever shows them becomes `?`.
     #[must_use]
     pub fn new(at: &str, text: &str) -> Self {
+        let text = text.trim().chars().filter(|c| *c != '"');
+        let text: String = text
+            .map(|c| {
+                if c.is_ascii_control() && c != '\t' {
+                    '?'
+                } else {
+                    c
+                }
+            })
+            .collect();
         Refusal {
             at: at.into(),
-            text: text.replace('"', "").trim().into(),
+            text: text.trim().into(),
         }
     }
 

@@ -80,3 +80,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_refusal_holds_nothing_that_controls() {
+    let refusal = Refusal::new("4.4.0", " 450 \"no MX\" for\ta\x05b\r\n250 c\x7f\u{e4}\n");
+    assert_eq!(
+        refusal.reply().to_string(),
+        "450 4.4.0 no MX for\ta?b??250 c?\u{e4}"
+    );
+}
