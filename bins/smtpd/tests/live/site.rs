@@ -66,14 +66,19 @@ impl Running {
         }
     }
 
-    /// What the archive mailbox holds once it stays the same; then it is emptied.
-    pub(crate) fn mailbox(&self) -> String {
+    /// What the archive mailbox holds once it has so many messages and stays the same; then it is
+    /// emptied.
+    pub(crate) fn mailbox(&self, messages: usize) -> String {
         let path = self.root.path().join("etc/mail/out.mbox");
         let mut last = 0;
-        for _ in 0..100 {
+        for _ in 0..400 {
             std::thread::sleep(std::time::Duration::from_millis(50));
-            let size = std::fs::metadata(&path).map_or(0, |m| m.len());
-            if size > 0 && size == last {
+            let text = std::fs::read(&path).unwrap_or_default();
+            let size = text.len();
+            let begun = text
+                .split(|c| *c == b'\n')
+                .filter(|l| l.starts_with(b"From "));
+            if size > 0 && size == last && begun.count() >= messages {
                 break;
             }
             last = size;
