@@ -12,6 +12,7 @@ use crate::lhs::Lhs;
 use crate::map::{KeyCase, Map, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::sysexits::SysExit;
+use trace::Open;
 
 pub use trace::Trace;
 
@@ -285,14 +286,7 @@ impl<M: Map> Traced<M> {
         pieces: &[&[u8]],
         step: Step,
     ) -> Result<Option<Rhs>, LookupError> {
-        let open = trace.ask(&self.name, self.case, pieces, step);
-        let answer = self.map.get(trace.lhs(&open));
-        match &answer {
-            Ok(Some(rhs)) => trace.rhs(open, rhs),
-            Ok(None) => trace.found(open, &Found::Nothing),
-            Err(error) => trace.found(open, &Found::Error(error.to_string().into())),
-        }
-        Ok(answer?)
+        self.ask(trace, pieces, step, |trace, open, rhs| trace.rhs(open, rhs))
     }
 
     /// As [`get_joined`](Self::get_joined) for an RHS that holds a secret, which the trace must
@@ -305,10 +299,23 @@ impl<M: Map> Traced<M> {
         trace: &mut Trace,
         pieces: &[&[u8]],
     ) -> Result<Option<Rhs>, LookupError> {
-        let open = trace.ask(&self.name, self.case, pieces, Step::Exact);
+        self.ask(trace, pieces, Step::Exact, |trace, open, _| {
+            trace.found(open, &Found::Secret);
+        })
+    }
+
+    /// Asks, and has the RHS that is found noted.
+    fn ask(
+        &self,
+        trace: &mut Trace,
+        pieces: &[&[u8]],
+        step: Step,
+        note: impl FnOnce(&mut Trace, Open, &Rhs),
+    ) -> Result<Option<Rhs>, LookupError> {
+        let open = trace.ask(&self.name, self.case, pieces, step);
         let answer = self.map.get(trace.lhs(&open));
         match &answer {
-            Ok(Some(_)) => trace.found(open, &Found::Secret),
+            Ok(Some(rhs)) => note(trace, open, rhs),
             Ok(None) => trace.found(open, &Found::Nothing),
             Err(error) => trace.found(open, &Found::Error(error.to_string().into())),
         }

@@ -50,14 +50,17 @@ pub fn file(path: &Path) -> io::Result<File> {
     opened.or_else(|error| asked(error, |opener| (opener.file)(path)))
 }
 
-/// The opener's file: where this process was denied one that it opens in its own way.
+/// As [`file`], of a file that is no link, if this process may open it: the opener follows where
+/// the configuration leads.
 ///
 /// # Errors
-/// What the opener says; EACCES without one.
-pub fn file_by_opener(path: &Path) -> io::Result<File> {
-    asked(io::Error::from_raw_os_error(libc::EACCES), |opener| {
-        (opener.file)(path)
-    })
+/// Those of open(2), ELOOP for a link; of a path that is denied, what the opener says.
+pub fn file_without_link(path: &Path) -> io::Result<File> {
+    let opened = OpenOptions::new()
+        .read(true)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    opened.or_else(|error| asked(error, |opener| (opener.file)(path)))
 }
 
 /// What is at this path, links followed.

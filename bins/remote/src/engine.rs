@@ -235,12 +235,9 @@ pub fn takes_difference(chain: &[Generation]) -> bool {
 #[must_use]
 pub fn removable(all: &Generations, current: Option<u64>, keep: u32) -> Vec<u64> {
     let newest = all.whole.iter().take(keep.max(1) as usize);
-    let mut kept: Vec<u64> = current.into_iter().collect();
-    for head in newest.map(|g| g.origin.generation).chain(current) {
-        kept.push(head);
-        // Where a part is lost, the others may still be of use to whoever mends it.
-        kept.extend(known_part(all, head));
-    }
+    let heads = newest.map(|g| g.origin.generation).chain(current);
+    // Where a part is lost, the others may still be of use to whoever mends it.
+    let kept: Vec<u64> = heads.flat_map(|head| known_part(all, head)).collect();
     let numbers = all.whole.iter().map(|g| g.origin.generation);
     let broken = all.broken.iter().map(|(number, _)| *number);
     let mut gone: Vec<u64> = numbers.chain(broken).collect();

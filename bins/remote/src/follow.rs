@@ -305,11 +305,11 @@ impl<'a, E: Engine> Follower<'a, E> {
                 if is_new {
                     self.log.empty(connection);
                 }
-                self.forget(at);
+                self.set(at, None);
                 state::note(connection, None, None);
                 if until == Until::Once {
                     let why = "the map has no generation yet";
-                    self.set(at, Fault::new(SysExit::Unavailable, why));
+                    self.set(at, Some(Fault::new(SysExit::Unavailable, why)));
                 }
                 Ok(())
             }
@@ -323,7 +323,7 @@ impl<'a, E: Engine> Follower<'a, E> {
                 } else if is_new {
                     self.log.current(connection, head.origin.generation);
                 }
-                self.forget(at);
+                self.set(at, None);
                 state::note(connection, current, None);
                 Ok(())
             }
@@ -349,15 +349,9 @@ impl<'a, E: Engine> Follower<'a, E> {
     }
 
     /// As [`Follower::tell`], of what was told in another way.
-    fn set(&mut self, at: usize, fault: Fault) {
+    fn set(&mut self, at: usize, fault: Option<Fault>) {
         if let Some(last) = self.faults.get_mut(at) {
-            *last = Some(fault);
-        }
-    }
-
-    fn forget(&mut self, at: usize) {
-        if let Some(last) = self.faults.get_mut(at) {
-            *last = None;
+            *last = fault;
         }
     }
 

@@ -1,16 +1,13 @@
 //! What a follower knows of the engine, beside the replica, for monitoring: a JSON object.
 
 use std::fs::{self, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use libmaps::store::shared::{Connection, follower_file};
+use libmaps::store::shared::{Connection, follower_file, follower_notes};
 use serde_json::{Value, json};
-
-/// The most octets of the file that are read.
-const MAX_OCTETS: u64 = 64 << 10;
 
 /// Notes that the engine was heard now, which generation is current there, and what went wrong.
 ///
@@ -24,19 +21,13 @@ pub fn note(connection: &Connection, current: Option<u64>, error: Option<&str>) 
 /// Notes that the engine can't be heard, and why; when it was heard last, and what was current
 /// then, stays.
 pub fn note_silence(connection: &Connection, error: &str) {
-    let before = read(&follower_file(&connection.replica)).unwrap_or_default();
+    let before = read(&connection.replica).unwrap_or_default();
     let known = |key: &str| before.get(key).cloned().unwrap_or_default();
     write(connection, &known("heard"), &known("current"), Some(error));
 }
 
-fn read(path: &Path) -> Option<Value> {
-    let mut text = Vec::new();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK)
-        .open(path);
-    file.ok()?.take(MAX_OCTETS).read_to_end(&mut text).ok()?;
-    serde_json::from_slice(&text).ok()
+fn read(replica: &Path) -> Option<Value> {
+    serde_json::from_slice(&follower_notes(replica).ok()?).ok()
 }
 
 fn write(connection: &Connection, heard: &Value, current: &Value, error: Option<&str>) {
@@ -79,17 +70,16 @@ mod tests {
     fn silence_leaves_what_was_heard_before() {
         let folder = tempfile::tempdir().unwrap();
         let connection = connection(folder.path());
-        let file = follower_file(&connection.replica);
         note(&connection, Some(7), None);
-        let heard = read(&file).unwrap()["heard"].clone();
+        let heard = read(&connection.replica).unwrap()["heard"].clone();
         note_silence(&connection, "no answer");
-        let now = read(&file).unwrap();
+        let now = read(&connection.replica).unwrap();
         assert_eq!(
             now,
             json!({"heard": heard, "current": 7, "error": "no answer"})
         );
         note(&connection, Some(8), None);
-        assert_eq!(read(&file).unwrap()["error"], Value::Null);
+        assert_eq!(read(&connection.replica).unwrap()["error"], Value::Null);
     }
 
     #[test]
@@ -103,6 +93,6 @@ mod tests {
         std::os::unix::fs::symlink(&other, &draft).unwrap();
         note(&connection, Some(7), None);
         assert_eq!(fs::read_to_string(&other).unwrap(), "precious");
-        assert_eq!(read(&file).unwrap()["current"], 7);
+        assert_eq!(read(&connection.replica).unwrap()["current"], 7);
     }
 }

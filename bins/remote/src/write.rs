@@ -17,7 +17,7 @@ use crate::replica::{self, How};
 
 /// How often the engine is told that a writer which waits for its source is alive.
 const STAY: Duration = Duration::from_secs(5);
-/// How long a source may take, in seconds, while other writers wait for the map.
+/// How long a source may take while other writers wait for the map.
 const LONGEST_SOURCE: Duration = Duration::from_secs(3_600);
 
 /// What ended without a new generation and without a fault: the writer went away.

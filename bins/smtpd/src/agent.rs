@@ -19,7 +19,6 @@
 mod allowed;
 mod brief;
 mod files;
-mod places;
 mod serve;
 
 use std::fs::File;

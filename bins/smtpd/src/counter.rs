@@ -4,7 +4,6 @@
 //! end of a socket, and what it asks there is answered from Redis. It is started before the
 //! rights go, and ends when the socket does.
 
-use std::io::{BufRead, BufReader};
 use std::os::unix::net::UnixDatagram;
 use std::process::{ChildStdout, Stdio};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use libmaps::site::Site;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 use tools::shared::spawn_on;
 
-use crate::follower::told;
+use crate::follower::tell_lines;
 use crate::log::{Level, Log};
 
 /// What its lines are about.
@@ -54,12 +53,7 @@ impl Counter {
     /// The socket; what the program says from now on is logged, in a thread.
     pub fn watch(self, log: &Arc<Log>) -> UnixDatagram {
         let (out, hearing, failing) = (self.out, Arc::clone(log), Arc::clone(log));
-        let watch = move || {
-            for line in BufReader::new(out).lines().map_while(Result::ok) {
-                let (level, text) = told(ABOUT, &line);
-                hearing.say(level, &text);
-            }
-        };
+        let watch = move || tell_lines(ABOUT, out, &hearing);
         if let Err(e) = thread::Builder::new().name("counter".into()).spawn(watch) {
             failing.say(Level::Error, &format!("{ABOUT}: {e}"));
         }

@@ -78,7 +78,7 @@ impl Follower {
         let Some(out) = self.out.take() else { return };
         let (hearing, told) = (Arc::clone(log), Arc::clone(log));
         let watch = move || {
-            tell_lines(out, &hearing);
+            tell_lines(ABOUT, out, &hearing);
             let text = "follower of shared maps: it ended; they stay as they are";
             hearing.say(Level::Warning, text);
         };
@@ -150,23 +150,23 @@ fn fetch_missing(site: &Site, files: &[PathBuf], log: &Log) {
     match start(&args, site.root.as_ref()) {
         Ok((mut child, out)) => {
             drop(child.stdin.take());
-            tell_lines(out, log);
+            tell_lines(ABOUT, out, log);
             let _ = child.wait();
         }
         Err(why) => log.say(Level::Error, &format!("shared maps: {why}")),
     }
 }
 
-/// Logs what a follower says, to its end.
-fn tell_lines(out: ChildStdout, log: &Log) {
+/// Logs what a mapremote says, to its end; `about` is what it does.
+pub(crate) fn tell_lines(about: &str, out: ChildStdout, log: &Log) {
     for line in BufReader::new(out).lines().map_while(Result::ok) {
-        let (level, text) = told(ABOUT, &line);
+        let (level, text) = told(about, &line);
         log.say(level, &text);
     }
 }
 
 /// A line of mapremote, for the log; `about` is what it does.
-pub(crate) fn told(about: &str, line: &str) -> (Level, String) {
+fn told(about: &str, line: &str) -> (Level, String) {
     let event: Value = serde_json::from_str(line).unwrap_or_default();
     let word = |key: &str| event.get(key).and_then(Value::as_str).unwrap_or("?");
     let number = |key: &str| event.get(key).and_then(Value::as_u64).unwrap_or(0);

@@ -31,6 +31,7 @@ pub mod mailq;
 pub mod maps;
 pub mod notify;
 pub mod own_program;
+mod places;
 pub mod privilege;
 pub mod proxy;
 pub mod queue;

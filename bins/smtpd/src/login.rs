@@ -7,7 +7,6 @@
 
 mod dovecot;
 mod failures;
-mod gate;
 mod saslauthd;
 
 use std::net::IpAddr;
@@ -31,12 +30,12 @@ use libmaps::site::Site;
 use libmaps::store::shared::Connection;
 use tokio::sync::Semaphore;
 
+use crate::places::Places;
 use crate::session::Login;
 use crate::world::World;
 
 use dovecot::Dovecot;
 use failures::Failures;
-use gate::Gate;
 use saslauthd::Saslauthd;
 
 /// Most steps of logins at one time, nearly all of which wait for saslauthd or a processor.
@@ -63,7 +62,7 @@ struct Store {
     live: Mutex<Option<Arc<Live<Accounted>>>>,
     auxprop: Auxprop,
     checkers: Vec<Box<dyn PasswordChecker>>,
-    hashing: Arc<Gate>,
+    hashing: Arc<Places>,
     toll: Arc<Toll>,
 }
 
@@ -113,7 +112,7 @@ impl Logins {
         // is told when it is opened as a map.
         let path = Connection::readable(&path, site.root.as_deref()).unwrap_or(path);
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
-        let hashing = Arc::new(Gate::new(processors));
+        let hashing = Places::new(processors);
         // What saslauthd asks may ignore realms.
         let failures = match conf.pwcheck_method.contains(&PwcheckMethod::Saslauthd) {
             true => Failures::new(failures::Accounts::BeforeRealm),
@@ -427,7 +426,7 @@ impl Accounts for Store {
         name: &[u8],
         password: &Password,
     ) -> Result<bool, AccountsError> {
-        let _place = self.hashing.enter();
+        let _place = self.hashing.take();
         match self.db()? {
             Some(db) => Accounts::check(&*db, service, name, password),
             None => Ok(false),
@@ -437,7 +436,7 @@ impl Accounts for Store {
 
 /// `pwcheck_method: auxprop`: the store itself, opened for each check so that the
 /// newest is asked.
-struct ByStore(PathBuf, Arc<Gate>);
+struct ByStore(PathBuf, Arc<Places>);
 
 impl PasswordChecker for ByStore {
     fn check(
@@ -446,7 +445,7 @@ impl PasswordChecker for ByStore {
         name: &[u8],
         password: &Password,
     ) -> Result<bool, AccountsError> {
-        let _place = self.1.enter();
+        let _place = self.1.take();
         match SaslDb::open(&self.0) {
             Ok(db) => Accounts::check(&db, service, name, password),
             Err(StoreError::Missing { .. }) => Ok(dummy_check(service, name, password)),

@@ -99,10 +99,10 @@ impl Becoming {
     /// # Errors
     /// When there is no such user.
     pub fn of(site: &Site, confinement: Confinement) -> Result<Option<Self>, String> {
-        let named = Becoming::named(site)?;
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
+        let named = Becoming::named(site)?;
         let found = match (named, confinement) {
             (None, Confinement::Confined) => Some(Becoming::by_default(site)?),
             (named, _) => named,
@@ -328,4 +328,41 @@ fn group_of(site: &Site, name: &str) -> Option<u32> {
         let mut fields = line.split(':');
         (fields.next()? == name).then(|| fields.nth(1)?.parse().ok())?
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_choice_that_is_nobodys_own_is_warned_of() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        let users = "mail:x:8:8::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n\
+                     smmsp:x:50:50::/:/bin/false\n";
+        std::fs::write(root.path().join("etc/passwd"), users).unwrap();
+        let mut site = Site {
+            root: Some(root.path().into()),
+            ..Site::default()
+        };
+        site.options.files.default_user = "mail:mail".into();
+        let becoming = |name: &str, choice, user| Becoming {
+            name: name.into(),
+            choice,
+            user,
+            group: user,
+            others: Vec::new(),
+        };
+        let warning = |becoming: Becoming, want: &str| {
+            let said = becoming.warning(&site).unwrap_or_default();
+            assert!(
+                said.contains(want) && said.is_empty() == want.is_empty(),
+                "{said}"
+            );
+        };
+        warning(becoming("smmsp", Choice::Ours, 50), "");
+        warning(becoming("nobody", Choice::Ours, 65_534), "make smmsp");
+        warning(becoming("nobody", Choice::Site, 65_534), "");
+        warning(becoming("mail", Choice::Site, 8), "programs of aliases");
+    }
 }

@@ -10,7 +10,6 @@ use libmaps::sasl::conf::{Conf, folders};
 use libmaps::site::Site;
 use libmaps::site::hosts::ServiceSwitch;
 use libmaps::site::load::{self, DEFAULT_FILE};
-use libmaps::site::model::MapSpec;
 use libmaps::store::shared::Connection;
 
 use crate::drop::{DropId, Submit};
@@ -65,16 +64,7 @@ impl Needs {
     /// Those of a site. `file` is its configuration, where that is not the usual one.
     pub(crate) fn of(site: &Site, file: Option<&Path>) -> Self {
         let mut needs = Needs::default();
-        // Some of these are taken below the root only where they stand there.
-        for path in [
-            "/etc/passwd",
-            "/etc/group",
-            "/etc/hosts",
-            "/etc/resolv.conf",
-        ] {
-            needs.files.insert(path.into());
-            needs.files.insert(site.below(Path::new(path)));
-        }
+        needs.files.extend(site.system_files());
         let config = site.below(Path::new(DEFAULT_FILE));
         needs.files.insert(file.unwrap_or(&config).into());
         needs
@@ -91,7 +81,7 @@ impl Needs {
         needs.drop_folder = Submit::of(site).folder_of(site);
         needs
             .sockets
-            .extend(specs(site).iter().filter_map(socket_of));
+            .extend(site.asked_maps().iter().filter_map(socket_of));
         needs
             .sockets
             .extend(site.mailers.defined.iter().filter_map(|mailer| {
@@ -140,24 +130,8 @@ pub fn queue(site: &Site) -> PathBuf {
     site.below(folder.unwrap_or(Path::new("/var/spool/mqueue")))
 }
 
-/// The maps that a site names.
-fn specs(site: &Site) -> Vec<MapSpec> {
-    let features = &site.features;
-    let access = features.access.as_ref().map(|access| &access.map);
-    let others = [
-        &features.authinfo,
-        &features.mailertable,
-        &features.virtusertable,
-        &features.genericstable,
-        &features.domaintable,
-    ];
-    let of_features = access.into_iter().chain(others.into_iter().flatten());
-    let aliases = site.alias_files().into_iter().map(|file| file.map);
-    of_features.cloned().chain(aliases).collect()
-}
-
 fn maps(site: &Site) -> Vec<PathBuf> {
-    let files = specs(site).into_iter();
+    let files = site.asked_maps().into_iter();
     files
         .filter_map(|spec| file_of(site, &spec))
         .map(|(_, path)| path)

@@ -24,6 +24,7 @@ use libmaps::policy::{
 use serde_json::{Map as Object, Value, json};
 
 use crate::consult::{Consultant, Given};
+use crate::serve::site_maps::is_secret;
 
 /// Longest request, in octets.
 pub const MAX_REQUEST_OCTETS: usize = 1 << 20;
@@ -401,7 +402,7 @@ fn query(consultant: &Consultant, request: &Value) -> Result<Value, String> {
     for key in keys.ok_or("keys: expected a list of texts")? {
         let key = key.as_str().ok_or("keys: expected a list of texts")?;
         let lhs = Lhs::folded(&latin1(key));
-        if name == "access" && lhs.as_bytes().starts_with(b"authinfo:") {
+        if name == "access" && is_secret(lhs.as_bytes()) {
             return Err("keys: AuthInfo entries hold passwords and are not shown".to_owned());
         }
         let all = handle.map().get_all(lhs.as_bytes());

@@ -18,12 +18,10 @@ use crate::config::{self, Config};
 use crate::getopt::{self, Given, Opt, flag, long, value};
 use crate::makemap::open_exit;
 use crate::report::{VERSION, complain, finish, help, octets, print_and_end, version};
+use crate::serve::site_maps::is_secret;
 use crate::target::{Target, complain_of_opening, split_shared};
 
 const NAME: &str = "editmap";
-
-/// What the keys of entries with logins begin with, folded.
-const LOGIN_TAG: &[u8] = b"authinfo:";
 
 /// The usage text, as the original prints it.
 pub const USAGE: &str = "\
@@ -198,7 +196,7 @@ impl Job<'_> {
             on_duplicate: OnDuplicate::Replace,
             owner: trusted,
             // A copy would keep the password that is replaced in pages that are free.
-            edit: match self.key.to_ascii_lowercase().starts_with(LOGIN_TAG) {
+            edit: match is_secret(&self.key) {
                 true => EditBy::Rewriting,
                 false => EditBy::Copying,
             },

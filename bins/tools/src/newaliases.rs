@@ -13,13 +13,13 @@ use std::process::ExitCode;
 
 use libmaps::build::aliases::{AliasReport, NoteKind, from_aliases};
 use libmaps::build::{Builder, OnError, Start};
-use libmaps::map::{MapClass, StoreError};
+use libmaps::map::StoreError;
 use libmaps::site::alias_files::{AliasFile, AliasSite, ConfigFault, SpecFault};
 use libmaps::site::options;
 use libmaps::source::aliases::{Limits, Printable};
 use libmaps::store;
-use libmaps::store::class::{ClassWord, Holds};
-use libmaps::store::path::{Safety, folder_of, with_suffix};
+use libmaps::store::class::Holds;
+use libmaps::store::path::{Safety, folder_of};
 use libmaps::store::publish::{OnDuplicate, Options};
 use libmaps::store::shared::Wish;
 use libmaps::sysexits::SysExit;
@@ -409,11 +409,7 @@ fn check_folders(path: &Path, site: &AliasSite, outcome: &mut Outcome) -> Result
 }
 
 fn is_shared(file: &AliasFile) -> bool {
-    row_of(file).is_some_and(|row| row.holds == Holds::Connection)
-}
-
-fn row_of(file: &AliasFile) -> Option<&'static ClassWord> {
-    ClassWord::find(&file.class.to_ascii_lowercase())
+    file.row().is_some_and(|row| row.holds == Holds::Connection)
 }
 
 fn open_map(
@@ -421,15 +417,11 @@ fn open_map(
     site: &AliasSite,
     file: &AliasFile,
 ) -> Result<(Builder, Option<Writer>), StoreError> {
-    let connection = match row_of(file) {
+    let connection = match file.row() {
         Some(row) => row.connection(file.path.as_os_str(), settings.root.as_deref())?,
         None => None,
     };
-    let (class, suffix) = match file.class.to_ascii_lowercase().as_str() {
-        "btree" => (MapClass::Btree, ".db"),
-        "cdb" => (MapClass::Cdb, ".cdb"),
-        _ => (MapClass::Hash, ".db"),
-    };
+    let (class, target) = file.built();
     let mut options = Options {
         on_duplicate: OnDuplicate::Replace,
         safety: match site.allows("WriteMapToSymlink") || site.allows("LinkedMapInWritableDir") {
@@ -440,7 +432,6 @@ fn open_map(
         ..Options::new(class, &format!("{NAME} {VERSION}"))
     };
     let Some(connection) = connection else {
-        let target = with_suffix(file.path.as_os_str(), suffix);
         return Ok((Builder::open(&target, Start::Empty, options)?, None));
     };
     let writer = Writer::begin(&connection, Wish::Load)?;

@@ -5,14 +5,14 @@ use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use libmaps::map::{Map, MapClass, MapName, StoreError};
+use libmaps::map::{Map, MapName, StoreError};
 use libmaps::rhs::Rhs;
 use libmaps::site::alias_files::{
     AliasFile, AliasSite, ConfigFault, SpecFault, parse_alias_option,
 };
 use libmaps::site::cf::{Cf, below};
 use libmaps::store;
-use libmaps::store::path::{Access, Safety, check, with_suffix};
+use libmaps::store::path::{Access, Safety, check};
 use libmaps::sysexits::SysExit;
 
 use crate::alias_config;
@@ -214,11 +214,7 @@ fn of_site(config: Option<&Path>, root: Option<&Path>) -> Files {
 }
 
 fn open(file: &AliasFile) -> Result<Box<dyn Map>, StoreError> {
-    let (class, suffix) = match file.class.eq_ignore_ascii_case("cdb") {
-        true => (MapClass::Cdb, ".cdb"),
-        false => (MapClass::Hash, ".db"),
-    };
-    let path = with_suffix(file.path.as_os_str(), suffix);
+    let (class, path) = file.built();
     // The mode decides even for root, as it does for sendmail.
     check(&path, Access::Read, Safety::LinksAllowed, None)?;
     Ok(store::open_any(&path, MapName::new(class, &path))?.into_map())

@@ -23,7 +23,7 @@ use crate::source::map::{Grammar, Line, Lines, SourceLine};
 use crate::source::{ParseError, ParseErrorKind};
 use crate::store::CdbWriter;
 use crate::store::disk::{DiskFile, patiently};
-use crate::store::duplicate::{Keep, OLD_ENTRY};
+use crate::store::duplicate::{Keep, OLD_ENTRY, REMEMBERED};
 use crate::store::path::folder_of;
 use crate::store::publish::{Check, Filled, OnDuplicate, Options, Published, Publisher};
 use record::Record;
@@ -33,9 +33,6 @@ pub use crate::store::duplicate::{Duplicate, DuplicateList};
 
 /// Memory for entries being sorted before they go to a file, in octets.
 const DEFAULT_BUDGET_OCTETS: usize = 112 << 20;
-
-/// How many bad lines are remembered one by one; more are only counted.
-const REMEMBERED: usize = 100_000;
 
 /// What is done when the source has bad lines or duplicates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -46,10 +46,7 @@ impl MapFlags {
     pub(super) fn of(spec: &MapSpec) -> Self {
         MapFlags {
             nul: spec.nul,
-            case: match spec.keep_case {
-                true => KeyCase::AsGiven,
-                false => KeyCase::Folded,
-            },
+            case: spec.key_case(),
             answer: match spec.match_only {
                 true => Answer::Lhs,
                 false => Answer::Rhs,

@@ -10,7 +10,7 @@ use crate::policy::route::tables::RouteTables;
 use crate::site::model::{MapSpec, Site};
 use crate::store::path::with_suffix;
 use crate::store::shared::Connection;
-use crate::store::socketmap::{Address, DEFAULT_PATIENCE, Endpoint, SocketMap};
+use crate::store::socketmap::{DEFAULT_PATIENCE, Endpoint, SocketMap};
 use crate::table::access::AccessMap;
 use crate::table::aliases::AliasTable;
 use crate::table::domaintable::DomainTable;
@@ -139,20 +139,9 @@ pub fn check_connection(site: &Site, spec: &MapSpec) -> Result<(), StoreError> {
 /// each once.
 #[must_use]
 pub fn connection_files(site: &Site) -> Vec<PathBuf> {
-    let features = &site.features;
-    let tables = [
-        features.access.as_ref().map(|access| &access.map),
-        features.authinfo.as_ref(),
-        features.mailertable.as_ref(),
-        features.virtusertable.as_ref(),
-        features.genericstable.as_ref(),
-        features.domaintable.as_ref(),
-    ];
-    let tables = tables.into_iter().flatten().cloned();
-    let aliases = site.alias_files().into_iter().map(|file| file.map);
     let mut files = Vec::new();
     let own = site.maps.values().cloned();
-    for spec in tables.chain(aliases).chain(own) {
+    for spec in site.asked_maps().into_iter().chain(own) {
         if let Some((_, file)) = named_by(site, &spec)
             && Connection::class_of(&file).is_some()
             && !files.contains(&file)
@@ -166,13 +155,7 @@ pub fn connection_files(site: &Site) -> Vec<PathBuf> {
 /// The socket of this machine behind which a map is, if it is.
 #[must_use]
 pub fn socket_of(spec: &MapSpec) -> Option<PathBuf> {
-    let text = spec.path.to_string_lossy();
-    let name = Some(spec.name.as_str()).filter(|name| !name.is_empty());
-    match Address::parse(&text, name)
-        .ok()
-        .filter(|_| spec.is_remote())?
-        .endpoint
-    {
+    match spec.address()?.ok()?.endpoint {
         Endpoint::Unix(path) => Some(path),
         Endpoint::Inet(..) => None,
     }
@@ -190,8 +173,8 @@ pub fn counts_file(site: &Site) -> Result<Option<PathBuf>, &'static str> {
     }
     match text.split_once(':') {
         Some(("redis", path)) if !path.trim().is_empty() => {
-            let file = with_suffix(path.trim().as_ref(), ".redis");
-            Ok(Some(site.below(&file)))
+            let named = named_by(site, &MapSpec::new("redis", path.trim()));
+            Ok(named.map(|(_, file)| file))
         }
         _ => Err("expected redis: and the path of a connection file, see mapremote(5)"),
     }
@@ -202,12 +185,10 @@ pub fn counts_file(site: &Site) -> Result<Option<PathBuf>, &'static str> {
 /// # Errors
 /// When its address is none.
 pub fn remote_of(spec: &MapSpec) -> Result<Option<SocketMap>, StoreError> {
-    if !spec.is_remote() {
+    let Some(address) = spec.address() else {
         return Ok(None);
-    }
-    let text = spec.path.to_string_lossy();
-    let name = Some(spec.name.as_str()).filter(|name| !name.is_empty());
-    let address = Address::parse(&text, name).map_err(|fault| StoreError::Unsupported {
+    };
+    let address = address.map_err(|fault| StoreError::Unsupported {
         path: spec.path.clone(),
         why: fault.to_string(),
     })?;

@@ -63,3 +63,25 @@ pub fn files_of(site: &Site) -> Vec<PathBuf> {
     }
     files
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_somebody_has_written_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("access.ldap");
+        let made = |text: &str| {
+            make(&file, text).unwrap();
+            fs::read_to_string(&file).unwrap()
+        };
+        let (old, new) = (format!("{MADE}a.\nhost a\n"), format!("{MADE}b.\nhost b\n"));
+        assert_eq!(made(&old), old);
+        assert_eq!(made(&new), new);
+        fs::write(&file, "host own\n").unwrap();
+        assert_eq!(made(&new), "host own\n");
+        // And nothing else was left there.
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+}

@@ -26,14 +26,6 @@ pub const NEW_MODE: u32 = 0o660;
 /// The options that a store of ours says it was built with.
 pub const DESCRIBED: &str = "sasldb2";
 
-/// Whether the LHS is that of a password of some account: of a map with such a record, whatever it
-/// says of itself, is to be thought as of a sasldb2.
-#[must_use]
-pub fn is_password(lhs: &[u8]) -> bool {
-    let key = UserId::parse(lhs);
-    key.is_some_and(|(_, property)| PASSWORD_PROPERTIES.contains(&property))
-}
-
 /// What is kept of a password beside its hashes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keep {

@@ -106,10 +106,17 @@ impl UserId {
     }
 }
 
-/// Whether an LHS is that of an account's record, in whatever map it stands.
+/// The account and the property, where an LHS is that of an account's record, in whatever map it
+/// stands.
+#[must_use]
+pub fn account_of(lhs: &[u8]) -> Option<(UserId, &[u8])> {
+    UserId::parse(lhs).filter(|(_, property)| !property.is_empty())
+}
+
+/// Whether it is that of an account's record.
 #[must_use]
 pub fn is_account(lhs: &[u8]) -> bool {
-    UserId::parse(lhs).is_some_and(|(_, property)| !property.is_empty())
+    account_of(lhs).is_some()
 }
 
 impl fmt::Display for UserId {

@@ -10,8 +10,11 @@ use std::path::{Path, PathBuf};
 
 use super::cf::Cf;
 use super::{load, options};
+use crate::map::MapClass;
 use crate::prescan::Operators;
 use crate::source::aliases::{Grammar, Limits, Members};
+use crate::store::class::{ClassWord, Holds};
+use crate::store::path::with_suffix;
 
 /// The file names that are tried below the root when no configuration is named.
 pub const DEFAULT_CONFIGS: [&str; 2] = ["/etc/mail/sendmail.mc", "/etc/mail/sendmail.cf"];
@@ -28,6 +31,22 @@ pub struct AliasFile {
 }
 
 impl AliasFile {
+    /// What the class is to the map tools; `None` of one that they don't know.
+    #[must_use]
+    pub fn row(&self) -> Option<&'static ClassWord> {
+        ClassWord::find(&self.class.to_ascii_lowercase())
+    }
+
+    /// Class and file of the map itself, where its class holds entries; else as of `hash`.
+    #[must_use]
+    pub fn built(&self) -> (MapClass, PathBuf) {
+        let name = self.path.as_os_str();
+        match self.row().filter(|row| row.holds == Holds::Entries) {
+            Some(row) => (row.class, row.file(name)),
+            None => (MapClass::Hash, with_suffix(name, ".db")),
+        }
+    }
+
     /// Whether a map of this class is built from a text file of the same name.
     #[must_use]
     pub fn is_built(&self) -> bool {

@@ -327,22 +327,10 @@ impl Check<'_> {
 
     /// Maps that must be there: without `-o` a missing one stops the server.
     fn maps(&mut self) {
-        let features = &self.site.features;
-        let maps: Vec<(&str, MapSpec)> = [
-            (
-                "FEATURE(access_db)",
-                features.access.as_ref().map(|access| &access.map),
-            ),
-            ("FEATURE(mailertable)", features.mailertable.as_ref()),
-            ("FEATURE(virtusertable)", features.virtusertable.as_ref()),
-            ("FEATURE(genericstable)", features.genericstable.as_ref()),
-            ("FEATURE(domaintable)", features.domaintable.as_ref()),
-            ("FEATURE(authinfo)", features.authinfo.as_ref()),
-        ]
-        .into_iter()
-        .filter_map(|(what, map)| map.map(|map| (what, map.clone())))
-        .collect();
-        for (what, map) in maps {
+        let tables = self.site.features.tables();
+        let maps: Vec<(&str, MapSpec)> = tables.map(|(name, map)| (name, map.clone())).collect();
+        for (name, map) in maps {
+            let what = format!("FEATURE({name})");
             let there = self.site.below(&map.path).exists()
                 || self.site.below(&with_suffix(&map.path)).exists();
             if !there && !map.optional && !map.is_remote() {
@@ -350,7 +338,7 @@ impl Check<'_> {
                 let text = format!(
                     "{what}: {path} is not there, and without -o it must be; build it with makemap"
                 );
-                self.say(what, Severity::Error, text);
+                self.say(&what, Severity::Error, text);
             }
         }
     }

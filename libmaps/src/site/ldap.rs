@@ -56,12 +56,6 @@ impl Arguments {
         self.0.get(&letter).map(String::as_str)
     }
 
-    /// Whether it has a filter of its own.
-    #[must_use]
-    pub fn has_filter(&self) -> bool {
-        self.get('k').is_some()
-    }
-
     /// The flags that bear on any map (`-o`, `-T<TMPF>`, ...), as they were written.
     #[must_use]
     pub fn of_any_map(&self) -> Vec<String> {

@@ -189,6 +189,29 @@ impl Site {
             })
             .collect()
     }
+
+    /// The maps that decisions ask: tables and alias files.
+    #[must_use]
+    pub fn asked_maps(&self) -> Vec<MapSpec> {
+        let tables = self.features.tables().map(|(_, map)| map.clone());
+        let aliases = self.alias_files().into_iter().map(|file| file.map);
+        tables.chain(aliases).collect()
+    }
+
+    /// Files of the system that decisions look at. Some of these are taken below the root only
+    /// where they stand there.
+    pub fn system_files(&self) -> impl Iterator<Item = PathBuf> {
+        let files = [
+            "/etc/passwd",
+            "/etc/group",
+            "/etc/hosts",
+            "/etc/resolv.conf",
+        ];
+        files.into_iter().flat_map(|path| {
+            let path = Path::new(path);
+            [path.to_path_buf(), self.below(path)]
+        })
+    }
 }
 
 /// `path` below `root`; `..` does not lead out of it. Without a root the path itself.

@@ -101,11 +101,11 @@ impl Users {
             Users::File(file) => Ok(file.users()?.contains_key(name)),
             // A name that the file has needs no other service, and most names are there.
             Users::SystemThen(users) if users.contains_key(name) => Ok(true),
-            Users::System => match users_of_system_file() {
-                Some(users) if users.contains_key(name) => Ok(true),
+            Users::SystemThen(_) => Ok(system_user(name)?.is_some()),
+            Users::System => match self.now() {
+                now @ Users::SystemThen(_) => now.has(name),
                 _ => Ok(system_user(name)?.is_some()),
             },
-            Users::SystemThen(_) => Ok(system_user(name)?.is_some()),
         }
     }
 }

@@ -134,6 +134,38 @@ fn get(file: &File, name: &CStr) -> io::Result<Option<Vec<u8>>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
+
+    /// Notes what is set, which needs a system with labels otherwise.
+    #[derive(Debug, Default)]
+    struct Noting(Mutex<Vec<(String, Vec<u8>)>>);
+
+    impl Disk for Noting {
+        fn set_attribute(&self, _: &File, name: &CStr, octets: &[u8]) -> io::Result<()> {
+            let name = name.to_string_lossy().into_owned();
+            self.0.lock().unwrap().push((name, octets.to_vec()));
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn the_list_and_the_label_are_given_on() {
+        let file = tempfile::tempfile().unwrap();
+        let disk = Noting::default();
+        let label = b"system_u:object_r:etc_mail_t:s0\0";
+        let had = Attributes {
+            acl: Some(vec![2]),
+            label: Some(label.to_vec()),
+        };
+        had.give(&disk, &file).unwrap();
+        Attributes::default().give(&disk, &file).unwrap();
+        let want = [
+            ("system.posix_acl_access", vec![2]),
+            ("security.selinux", label.to_vec()),
+        ];
+        let want = want.map(|(name, octets)| (name.to_owned(), octets));
+        assert_eq!(*disk.0.lock().unwrap(), want);
+    }
 
     #[test]
     fn the_groups_own_entry_counts_and_not_the_mask() {

@@ -3,8 +3,8 @@
 use std::collections::BinaryHeap;
 use std::ops::Deref;
 
-/// How many duplicates are remembered one by one; more are only counted.
-const REMEMBERED: usize = 100_000;
+/// How many duplicates, and bad lines, are remembered one by one; more are only counted.
+pub(crate) const REMEMBERED: usize = 100_000;
 
 /// An LHS that came again; in the order of lines.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

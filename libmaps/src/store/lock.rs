@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::disk::{Disk, patiently};
-use super::path::folder_of;
+use super::path::{effective_user, folder_of};
 use crate::map::StoreError;
 
 /// How long a writer waits for another before it gives up with [`StoreError::InUse`].
@@ -162,12 +162,6 @@ fn share(disk: &dyn Disk, file: &File, ours: &fs::Metadata, path: &Path) {
     if disk.set_owner(file, owner, Some(folder.gid())).is_ok() && group_writes {
         let _ = disk.set_mode(file, 0o660);
     }
-}
-
-#[allow(unsafe_code)] // geteuid has no safe form in std
-fn effective_user() -> u32 {
-    // SAFETY: geteuid takes nothing and cannot fail.
-    unsafe { libc::geteuid() }
 }
 
 fn same_file(file: &File, path: &Path) -> io::Result<bool> {

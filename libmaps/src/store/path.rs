@@ -353,11 +353,19 @@ struct Identity {
     trusted: Option<u32>,
 }
 
+/// As whom this process acts.
+#[allow(unsafe_code)] // geteuid has no safe form in std
+pub(crate) fn effective_user() -> u32 {
+    // SAFETY: takes nothing and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 impl Identity {
-    #[allow(unsafe_code)] // geteuid, getegid and getgroups have no safe form in std
+    #[allow(unsafe_code)] // getegid and getgroups have no safe form in std
     fn effective(safety: Safety, trusted: Option<u32>) -> Self {
-        // SAFETY: these calls take no pointers and cannot fail.
-        let (uid, gid) = unsafe { (libc::geteuid(), libc::getegid()) };
+        let uid = effective_user();
+        // SAFETY: takes nothing and cannot fail.
+        let gid = unsafe { libc::getegid() };
         let mut gids = vec![gid];
         // SAFETY: a size of 0 asks for the count alone; the pointer is not used.
         let count = unsafe { libc::getgroups(0, std::ptr::null_mut()) };

@@ -18,6 +18,7 @@ use libmaps::store::shared::{Connection, Server};
 use libmaps::sysexits::SysExit;
 use redis::{ConnectionLike, cmd};
 
+use super::lock::millis;
 use super::{key, open_within};
 use crate::fault::Fault;
 
@@ -147,7 +148,7 @@ impl Tally {
 
     /// Says these words, and that this host is alive.
     pub(crate) fn say(&mut self, words: &[Word]) -> Result<Told, Fault> {
-        let window = u64::try_from(self.window.as_millis()).unwrap_or(u64::MAX);
+        let window = millis(self.window);
         let seconds = self.window.as_secs();
         let mut keys = vec![key(&self.name, "hosts")];
         for word in words {
@@ -186,8 +187,4 @@ impl Tally {
         remove.query::<u64>(&mut *self.connection)?;
         Ok(())
     }
-}
-
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

@@ -8,10 +8,6 @@ use crate::stage::running::Running;
 
 /// A site of a directory at this port.
 fn site(port: u16, virtusertable: &str) -> Host {
-    let host = Host::new();
-    for folder in ["etc/mail", "var/spool/mqueue"] {
-        fs::create_dir_all(host.path(folder)).unwrap();
-    }
     let mc = format!(
         "OSTYPE(`linux')dnl
 define(`confDOMAIN_NAME', `mail.example.test')dnl
@@ -28,9 +24,7 @@ MAILER(`local')dnl
 MAILER(`smtp')dnl
 "
     );
-    host.write("etc/mail/sendmail.mc", &mc);
-    host.write("etc/mail/service.switch", "hosts files\naliases files\n");
-    host.write("etc/hosts", "127.0.0.1 mail.example.test localhost\n");
+    let host = Host::with_site(&mc);
     host.write_secret("etc/mail/secret", "right\n");
     host
 }

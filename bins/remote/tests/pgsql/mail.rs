@@ -20,13 +20,7 @@ MAILER(`smtp')dnl
 ";
 
 fn site(server: &Server, database: &str) -> Host {
-    let host = Host::new();
-    for folder in ["etc/mail", "var/spool/mqueue"] {
-        fs::create_dir_all(host.path(folder)).unwrap();
-    }
-    host.write("etc/mail/sendmail.mc", MC);
-    host.write("etc/mail/service.switch", "hosts files\naliases files\n");
-    host.write("etc/hosts", "127.0.0.1 mail.example.test localhost\n");
+    let host = Host::with_site(MC);
     for name in ["access", "aliases"] {
         host.write(
             &format!("etc/mail/{name}.pgsql"),

@@ -25,13 +25,7 @@ MAILER(`smtp')dnl
 const LIMITED: &str = "ClientConn:127.0.0.1 3\nClientRate:127.0.0.1 0\n";
 
 fn site(connection: &str, access: &str) -> Host {
-    let host = Host::new();
-    for folder in ["etc/mail", "var/spool/mqueue"] {
-        fs::create_dir_all(host.path(folder)).unwrap();
-    }
-    host.write("etc/mail/sendmail.mc", MC);
-    host.write("etc/mail/service.switch", "hosts files\naliases files\n");
-    host.write("etc/hosts", "127.0.0.1 mail.example.test localhost\n");
+    let host = Host::with_site(MC);
     host.write("etc/mail/throttle.redis", connection);
     host.write("etc/mail/aliases", "sales: nobody@elsewhere.example\n");
     let root = host.path("").display().to_string();
@@ -136,6 +130,34 @@ fn the_rate_of_a_client_is_that_of_all_hosts() {
         at_two += 1;
     }
     assert!(at_one + at_two <= 40, "{at_one} {at_two}");
+}
+
+#[test]
+fn what_has_left_the_window_counts_no_more() {
+    let Some(server) = Server::start(&[]) else {
+        return;
+    };
+    let access = "ClientConn:127.0.0.1 0\nClientRate:127.0.0.1 40\n";
+    let host = site(&server.connection(), access);
+    let running = start(&host);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    // A box is a sixth of the window of 60 s.
+    let now = now.as_secs() / 10;
+    let rate = "{mailmaps:throttle}:rate:60:127.0.0.1";
+    server.cli(&format!("HSET {rate} {} 1000 {} 1000", now - 6, now - 7));
+    assert!(takes_mail(&running));
+    until("the end of the old boxes", || {
+        drop(running.welcome());
+        server
+            .cli(&format!("HMGET {rate} {} {}", now - 6, now - 7))
+            .trim()
+            .is_empty()
+    });
+    server.cli(&format!("HSET {rate} {} 1000", now + 1));
+    until("a refusal", || {
+        let (_stream, greeting) = running.connect();
+        greeting.contains("Connection rate limit exceeded")
+    });
 }
 
 #[test]

@@ -46,6 +46,18 @@ impl Host {
         Host { dir }
     }
 
+    /// One with a mail server, whose configuration this is.
+    pub fn with_site(mc: &str) -> Self {
+        let host = Host::new();
+        for folder in ["etc/mail", "var/spool/mqueue"] {
+            fs::create_dir_all(host.path(folder)).unwrap();
+        }
+        host.write("etc/mail/sendmail.mc", mc);
+        host.write("etc/mail/service.switch", "hosts files\naliases files\n");
+        host.write("etc/hosts", "127.0.0.1 mail.example.test localhost\n");
+        host
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

@@ -75,15 +75,13 @@ impl Running {
 
     /// The reply to RCPT in a session of its own.
     pub fn rcpt(&self, from: &str, to: &str) -> String {
-        let stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let (stream, _) = self.connect();
         let mut input = BufReader::new(stream.try_clone().unwrap());
         let mut reply = || {
             let mut line = String::new();
             input.read_line(&mut line).unwrap();
             line
         };
-        reply();
         let mut last = String::new();
         for line in [
             "HELO client.example",

@@ -135,14 +135,12 @@ impl DovecotService {
     /// The login of a name, as failures are counted by.
     fn login_of(&self, authid: &[u8]) -> Request {
         let user = UserId::resolve(authid, &self.sasl.realm).ok();
-        let part = |octets: &[u8]| octets.to_ascii_lowercase();
+        let login = user.as_ref().map_or(authid, UserId::authid).to_vec();
         Request {
-            login: user
-                .as_ref()
-                .map_or(part(authid), |user| part(user.authid())),
+            login,
             password: Zeroizing::new(Vec::new()),
             service: Vec::new(),
-            realm: user.map_or(Vec::new(), |user| part(user.realm())),
+            realm: user.map_or(Vec::new(), |user| user.realm().to_vec()),
         }
     }
 }

@@ -8,11 +8,15 @@ use std::process::{Child, Command, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
 /// Most octets of what it says, on either output.
 const MAX_SAID: u64 = 1024 * 1024;
 /// How long one that was killed is waited for: it may hang in the kernel.
 const GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked whether it has ended.
+/// How often it is looked whether it has ended, where the kernel has no descriptor that tells.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A program that has ended.
@@ -123,14 +127,25 @@ fn read(mut from: &UnixStream, until: Instant) -> io::Result<Vec<u8>> {
 
 /// Its exit.
 fn ending(child: &mut Child, until: Instant) -> io::Result<Option<i32>> {
+    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok();
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.code());
         }
-        if Instant::now() >= until {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
             return Err(silent());
         }
-        std::thread::sleep(LOOK_EVERY);
+        match &pidfd {
+            Some(pidfd) => {
+                let left = Timespec::try_from(left).ok();
+                match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], left.as_ref()) {
+                    Ok(_) | Err(Errno::INTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            None => std::thread::sleep(LOOK_EVERY),
+        }
     }
 }
 

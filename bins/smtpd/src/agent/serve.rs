@@ -12,10 +12,10 @@ use libmaps::sysexits::SysExit;
 
 use super::allowed::{Allowed, Rights};
 use super::files;
-use super::places::{Place, Places};
 use super::{Reply, Request, next_passed, passing, read_frame, write_frame};
 use crate::deliver::frame::FrameReader;
 use crate::deliver::program::{self, Program, RunAs};
+use crate::places::{Place, Places};
 use crate::reach::Needs;
 
 /// Most pieces of work at one time, those that wait for a place with them.

@@ -1,6 +1,6 @@
 //! Recipients: where they would go, and whether they exist. VRFY and EXPN too.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use libmaps::decision::LookupError;
@@ -65,7 +65,7 @@ impl HostNames for KnownNames<'_> {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UsedNames {
     /// Each host with its canonical name, where it has one.
-    pub(crate) kept: Vec<KeptName>,
+    kept: BTreeMap<Octets, Option<Octets>>,
     /// Whether they are all.
     pub(crate) certainty: Certainty,
 }
@@ -73,10 +73,8 @@ pub(crate) struct UsedNames {
 impl UsedNames {
     /// These and those that further work took.
     fn and(mut self, more: UsedNames) -> UsedNames {
-        for kept in more.kept {
-            if !self.kept.iter().any(|known| known.host == kept.host) {
-                self.kept.push(kept);
-            }
+        for (host, name) in more.kept {
+            self.kept.entry(host).or_insert(name);
         }
         if more.certainty == Certainty::NameServerDown {
             self.certainty = more.certainty;
@@ -85,11 +83,8 @@ impl UsedNames {
     }
 
     fn note(&mut self, host: &[u8], name: Option<&[u8]>) {
-        let host = Octets::from(host);
-        if !self.kept.iter().any(|kept| kept.host == host) {
-            let name = name.map(Octets::from);
-            self.kept.push(KeptName { host, name });
-        }
+        let name = || name.map(Octets::from);
+        self.kept.entry(host.into()).or_insert_with(name);
     }
 }
 
@@ -229,7 +224,11 @@ impl Consultant {
             Certainty::NameServerDown => Answer::AcceptedForLater(fate),
             Certainty::Certain => Answer::Accepted(fate),
         };
-        (answer, names.kept)
+        let kept = names.kept.into_iter();
+        (
+            answer,
+            kept.map(|(host, name)| KeptName { host, name }).collect(),
+        )
     }
 
     async fn expansion(&mut self, text: &[u8]) -> Result<Expansion, LookupError> {

@@ -33,7 +33,7 @@ const HARDLY: Duration = Duration::from_secs(1);
 /// Copies that are delivered together, by their places in the envelope.
 enum Batch {
     /// One that stays on this machine.
-    Here(usize),
+    Here(usize, Kind),
     /// Copies by one mailer to one host from one sender: one transaction can carry them.
     Away(Vec<usize>),
 }
@@ -163,9 +163,9 @@ async fn try_batch(
 ) -> Tried {
     let start = Instant::now();
     let (copies, outcomes) = match batch {
-        Batch::Here(at) => {
+        Batch::Here(at, kind) => {
             let outcome = match envelope.targets.get(at) {
-                Some(target) => copy::deliver(&world, &envelope, target, patience).await,
+                Some(target) => copy::deliver(&world, &envelope, target, kind, patience).await,
                 None => Ok(Outcome::sent()),
             };
             (vec![at], outcome.map(|outcome| vec![outcome]))
@@ -188,13 +188,14 @@ fn batches(world: &World, envelope: &Envelope, held: &Held) -> VecDeque<Batch> {
     let (mut files, mut programs): (Vec<usize>, Vec<usize>) = Default::default();
     let mut away: Vec<Vec<usize>> = Vec::new();
     let mut places = HashMap::new();
+    let local = copy::local_kind(world);
     for (at, target) in envelope.targets.iter().enumerate() {
         let waits = held.contains(&at) || waits_for_a_run(world, envelope, target);
         if target.progress != Progress::Waiting || waits {
             continue;
         }
         if !relay::carries(world, target) {
-            match copy::kind(world, target) {
+            match copy::kind(world, target, local) {
                 Kind::File => files.push(at),
                 Kind::Program => programs.push(at),
             }
@@ -214,11 +215,11 @@ fn batches(world: &World, envelope: &Envelope, held: &Held) -> VecDeque<Batch> {
         .iter()
         .flat_map(|copies| copies.chunks(AWAY_TOGETHER))
         .map(|c| Batch::Away(c.to_vec()));
-    let files = files.into_iter().map(Batch::Here);
-    files
-        .chain(away)
-        .chain(programs.into_iter().map(Batch::Here))
-        .collect()
+    let files = files.into_iter().map(|at| Batch::Here(at, Kind::File));
+    let programs = programs
+        .into_iter()
+        .map(|at| Batch::Here(at, Kind::Program));
+    files.chain(away).chain(programs).collect()
 }
 
 /// HoldExpensive: copies by an expensive mailer (flag `e`) are not tried when they come.
@@ -339,6 +340,42 @@ fn hms(seconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Octets;
+
+    #[test]
+    fn mailboxes_come_first_and_programs_last() {
+        let root = tempfile::tempdir().unwrap();
+        let world = World::of_test(root.path(), Arc::new(libmaps::store::disk::System));
+        let copy = |mailer: &str, host: &str, progress: Progress| QueuedTarget {
+            mailer: mailer.into(),
+            host: Octets::from(host),
+            progress,
+            ..QueuedTarget::default()
+        };
+        let waits = || Progress::Waiting;
+        let envelope = Envelope {
+            targets: vec![
+                copy("prog", "", waits()),
+                copy("esmtp", "a.example", waits()),
+                copy("local", "", waits()),
+                copy("esmtp", "b.example", waits()),
+                copy("esmtp", "A.example", waits()),
+                copy("local", "", Progress::Done),
+                copy("*file*", "", waits()),
+                copy("local", "", waits()),
+            ],
+            ..Envelope::default()
+        };
+        let all: Vec<Vec<usize>> = batches(&world, &envelope, &Held::from([7]))
+            .into_iter()
+            .map(|batch| match batch {
+                Batch::Here(at, _) => vec![at],
+                Batch::Away(copies) => copies,
+            })
+            .collect();
+        let want: [&[usize]; 5] = [&[2], &[6], &[1, 4], &[3], &[0]];
+        assert_eq!(all, want);
+    }
 
     #[test]
     fn delays_as_logs_have_them() {

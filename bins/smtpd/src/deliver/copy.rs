@@ -64,9 +64,10 @@ pub(super) async fn deliver(
     world: &Arc<World>,
     envelope: &Envelope,
     target: &QueuedTarget,
+    kind: Kind,
     patience: Duration,
 ) -> Result<Outcome, ComeAgain> {
-    let lanes = match kind(world, target) {
+    let lanes = match kind {
         Kind::File => &FILES,
         Kind::Program => &PROGRAMS,
     };
@@ -86,17 +87,22 @@ pub(super) async fn deliver(
     Ok(done.unwrap_or_else(interrupted))
 }
 
-/// What this copy takes.
-pub(super) fn kind(world: &World, target: &QueuedTarget) -> Kind {
-    let local = &world.site.mailers.local;
-    let by_procmail = || {
-        let mailer = world.site.mailers.get(local);
-        world.site.features.local == LocalDelivery::Procmail
-            && mailer.is_some_and(|mailer| Path::new(&mailer.path).exists())
-    };
+/// What a copy by the local mailer takes.
+pub(super) fn local_kind(world: &World) -> Kind {
+    let mailer = world.site.mailers.get(&world.site.mailers.local);
+    match (world.site.features.local, mailer) {
+        (LocalDelivery::Procmail, Some(mailer)) if Path::new(&mailer.path).exists() => {
+            Kind::Program
+        }
+        _ => Kind::File,
+    }
+}
+
+/// What this copy takes; `local` is what one by the local mailer does.
+pub(super) fn kind(world: &World, target: &QueuedTarget, local: Kind) -> Kind {
     match target.mailer.as_str() {
         "prog" => Kind::Program,
-        mailer if mailer == local && by_procmail() => Kind::Program,
+        mailer if mailer == world.site.mailers.local => local,
         _ => Kind::File,
     }
 }

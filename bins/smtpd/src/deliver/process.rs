@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
-use rustix::process::{Pid, PidfdFlags, WaitId, WaitIdOptions, pidfd_open, waitid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
+};
 
 /// How long the output of a program that has ended is waited for: what it left behind may
 /// hold it open.
@@ -35,8 +37,8 @@ pub(crate) struct Patience {
 
 /// A program that runs; written to, it gets its input.
 pub(super) struct Process {
+    /// It leads a group of its own, which has its number.
     child: Child,
-    group: i32,
     /// Tells of its end; not every kernel has them.
     pidfd: Option<OwnedFd>,
     input: Option<ChildStdin>,
@@ -78,9 +80,7 @@ impl Process {
             .spawn()?;
         match pipes(&mut child) {
             Ok((input, said)) => Ok(Process {
-                group: i32::try_from(child.id()).unwrap_or(0),
-                pidfd: Pid::from_raw(i32::try_from(child.id()).unwrap_or(0))
-                    .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok()),
+                pidfd: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok(),
                 child,
                 input,
                 said,
@@ -102,7 +102,8 @@ impl Process {
             self.stage = Stage::Killed;
             self.until = self.until.min(Instant::now() + LAST_GRACE);
         }
-        end_group(self.group);
+        // Nobody has waited for it yet, so that the number is its own.
+        let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
 
     /// Ends its input and waits for its end.
@@ -170,9 +171,7 @@ impl Process {
 
     /// Whether it has; it is not waited for, so that its group stays its own.
     fn has_ended(&self) -> io::Result<bool> {
-        let Some(pid) = Pid::from_raw(self.group) else {
-            return Ok(true);
-        };
+        let pid = Pid::from_child(&self.child);
         let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
         match waitid(WaitId::Pid(pid), options) {
             Ok(status) => Ok(status.is_some()),
@@ -227,14 +226,6 @@ fn pipes(child: &mut Child) -> io::Result<(Option<ChildStdin>, [Said; 2])> {
 fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
     let flags = fcntl_getfl(&fd)?;
     Ok(fcntl_setfl(&fd, flags | OFlags::NONBLOCK)?)
-}
-
-#[allow(unsafe_code)] // kill(2) of a process group has no safe form in std.
-fn end_group(group: i32) {
-    if group > 1 {
-        // SAFETY: numbers only; the group is our child's, which nobody has waited for yet.
-        unsafe { libc::kill(-group, libc::SIGKILL) };
-    }
 }
 
 /// What a program says on one of its outputs: all is taken, the beginning is kept.

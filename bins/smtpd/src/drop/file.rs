@@ -196,16 +196,7 @@ impl DropFault {
 /// # Errors
 /// What is wrong with it.
 pub fn open(path: &Path) -> Result<Dropped, DropFault> {
-    let opened = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path);
-    let opened = match opened {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            opening::file_by_opener(path)
-        }
-        opened => opened,
-    };
+    let opened = opening::file_without_link(path);
     let file = opened.map_err(|e| match e.raw_os_error() {
         Some(libc::ELOOP | libc::ENXIO) => DropFault::Kind,
         _ => DropFault::Io(e),

@@ -50,15 +50,15 @@ const OWNER: &str = "smmsp:smmsp";
 /// Must run before rights are given up; the folder.
 pub fn prepare(site: &Site, becoming: Option<&Becoming>) -> PathBuf {
     let folder = Submit::of(site).folder_of(site);
-    let smmsp = privilege::ids_of(site, OWNER).ok();
-    let heir = becoming.map(|becoming| Heir {
+    let smmsp = || privilege::ids_of(site, OWNER).ok();
+    let heir = |becoming: &Becoming| Heir {
         uid: becoming.heir().uid,
-        gid: smmsp.map_or(becoming.heir().gid, |(_, group)| group),
-    });
+        gid: smmsp().map_or(becoming.heir().gid, |(_, group)| group),
+    };
     if folder.exists() {
-        if let (Some(heir), true) = (heir, becoming.is_some_and(Becoming::is_ours)) {
+        if let Some(becoming) = becoming.filter(|becoming| becoming.is_ours()) {
             // One that can't be given is reported by the watch.
-            let _ = hand_over::drop_folder(&folder, heir);
+            let _ = hand_over::drop_folder(&folder, heir(becoming));
         }
         return folder;
     }
@@ -73,8 +73,11 @@ pub fn prepare(site: &Site, becoming: Option<&Becoming>) -> PathBuf {
         // Whatever our umask. A folder that can't be made is reported by the watch.
         let mode = fs::Permissions::from_mode(DROP_FOLDER_MODE);
         let _ = fs::set_permissions(&folder, mode);
-        let smmsp = smmsp.map(|(uid, gid)| Heir { uid, gid });
-        if let Some(Heir { uid, gid }) = heir.or(smmsp) {
+        let owner = match becoming {
+            Some(becoming) => Some(heir(becoming)),
+            None => smmsp().map(|(uid, gid)| Heir { uid, gid }),
+        };
+        if let Some(Heir { uid, gid }) = owner {
             let _ = std::os::unix::fs::chown(&folder, Some(uid), Some(gid));
         }
     }

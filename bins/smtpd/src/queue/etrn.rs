@@ -78,15 +78,18 @@ impl Queue {
         Asked::Run(count)
     }
 
-    /// When somebody last asked for a run that this message belongs to.
+    /// Whether somebody has asked since then for a run that this message belongs to.
     #[must_use]
-    pub fn run_asked_for(&self, envelope: &Envelope) -> Option<Instant> {
-        let nodes = self.nodes();
-        let mine = nodes
-            .asked
-            .iter()
-            .filter(|(n, _)| n.is_awaited_by(envelope));
-        mine.map(|(_, at)| *at).chain(self.run_asked()).max()
+    pub fn is_run_asked_since(&self, envelope: &Envelope, since: Instant) -> bool {
+        if self.run_asked().is_some_and(|asked| asked > since) {
+            return true;
+        }
+        let lately: Vec<Node> = {
+            let nodes = self.nodes();
+            let lately = nodes.asked.iter().filter(|(_, asked)| *asked > since);
+            lately.map(|(node, _)| node.clone()).collect()
+        };
+        lately.iter().any(|node| node.is_awaited_by(envelope))
     }
 
     fn nodes(&self) -> std::sync::MutexGuard<'_, Nodes> {
@@ -96,6 +99,7 @@ impl Queue {
 
 #[cfg(test)]
 mod tests {
+    use super::super::envelope::QueuedRecipient;
     use super::*;
 
     #[test]
@@ -121,5 +125,28 @@ mod tests {
             let _ = nodes.begin(&node(&format!("{number}.example")), now);
         }
         assert_eq!(nodes.asked.len(), MAX_NODES);
+    }
+
+    #[test]
+    fn a_run_is_for_the_messages_of_its_node() {
+        let dir = tempfile::tempdir().unwrap();
+        let queue = Queue::open(dir.path()).unwrap();
+        let to = |address: &str| Envelope {
+            recipients: vec![QueuedRecipient {
+                address: address.into(),
+                ..QueuedRecipient::default()
+            }],
+            ..Envelope::default()
+        };
+        let (far, other) = (to("joe@far.example"), to("joe@other.example"));
+        let before = Instant::now();
+        let asked = queue.run_for(&Node::parse(b"far.example").unwrap());
+        assert_eq!(asked, Asked::Run(0));
+        assert!(queue.is_run_asked_since(&far, before));
+        assert!(!queue.is_run_asked_since(&other, before));
+        assert!(!queue.is_run_asked_since(&far, Instant::now()));
+        queue.note_run();
+        assert!(queue.is_run_asked_since(&other, before));
+        queue.close();
     }
 }

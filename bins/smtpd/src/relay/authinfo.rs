@@ -5,9 +5,8 @@
 //! `"R:realm"` and `"M:mechanisms"`; with `=` for the colon the value is base64. The file
 //! has the same five things on lines of their own, the last two of which may be missing.
 
-use std::fs::OpenOptions;
-use std::io::{self, Read};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::io::Read;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use base64::Engine as _;
@@ -207,18 +206,7 @@ pub fn default_of(site: &Site) -> Result<Option<AuthInfo>, String> {
 
 /// A regular file of root's or our own that has none of the forbidden mode bits.
 fn read_private(path: &Path, forbidden: u32) -> Result<Vec<u8>, String> {
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
-        .open(path);
-    // What only root may read another opens.
-    let file = match file {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            opening::file_by_opener(path)
-        }
-        file => file,
-    };
-    let file = file.map_err(|e| e.to_string())?;
+    let file = opening::file_without_link(path).map_err(|e| e.to_string())?;
     let metadata = file.metadata().map_err(|e| e.to_string())?;
     if !metadata.is_file() {
         return Err("not a regular file".into());

@@ -67,8 +67,6 @@ pub(super) struct Delivery<'a> {
     until: Instant,
     /// How long it may still wait for connections in use.
     slot_patience: Duration,
-    /// When somebody asked for a run that the message belongs to.
-    run_asked: Option<Instant>,
 }
 
 impl<'a> Delivery<'a> {
@@ -129,7 +127,6 @@ impl<'a> Delivery<'a> {
             connect_until: (!together.is_zero()).then(|| Instant::now() + together),
             until: Instant::now() + BUDGET + BUDGET_PER_COPY.saturating_mul(copies),
             slot_patience: SLOT_PATIENCE,
-            run_asked: world.queue.run_asked_for(envelope),
         })
     }
 
@@ -344,10 +341,17 @@ impl<'a> Delivery<'a> {
         }
     }
 
+    /// Why this host is not to be tried now, if it is not.
+    fn resting(&self, addr: SocketAddr) -> Option<Failure> {
+        let (failure, since) = self.world.relay.resting(addr)?;
+        let is_woken = self.world.queue.is_run_asked_since(self.envelope, since);
+        (!is_woken).then_some(failure)
+    }
+
     async fn by_address(&mut self, hop: &Hop, addr: SocketAddr) {
         let world = Arc::clone(self.world);
         let state = &world.relay;
-        if let Some(failure) = state.resting(addr, self.run_asked) {
+        if let Some(failure) = self.resting(addr) {
             let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
             return self.note(failure, Some(remote));
         }
@@ -362,7 +366,7 @@ impl<'a> Delivery<'a> {
             return self.note(Failure::temporary("4.4.5", text), Some(remote));
         };
         // Others may have found it silent meanwhile.
-        if let Some(failure) = state.resting(addr, self.run_asked) {
+        if let Some(failure) = self.resting(addr) {
             let remote = remote(hop, Some(addr), failure.reply.as_ref(), Notifies::No);
             return self.note(failure, Some(remote));
         }

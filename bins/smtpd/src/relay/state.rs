@@ -126,14 +126,13 @@ impl RelayState {
         work(status)
     }
 
-    /// Why this host is not to be tried now, if it is not. Its rest ends when somebody asks
-    /// for a run of the queue (`run_asked`): he may know that the host is back.
+    /// Why this host is not to be tried now, and since when, if it is not. Its rest ends when
+    /// somebody asks for a run of the queue: he may know that the host is back.
     #[must_use]
-    pub fn resting(&self, addr: SocketAddr, run_asked: Option<Instant>) -> Option<Failure> {
+    pub fn resting(&self, addr: SocketAddr) -> Option<(Failure, Instant)> {
         let hosts = self.hosts();
         let trouble = hosts.get(&addr)?.trouble.as_ref()?;
-        let woken = run_asked.is_some_and(|asked| asked > trouble.since);
-        (!woken && trouble.until > Instant::now()).then(|| trouble.failure.clone())
+        (trouble.until > Instant::now()).then(|| (trouble.failure.clone(), trouble.since))
     }
 
     /// The host did not answer, or refused us as a whole.
@@ -260,7 +259,7 @@ mod tests {
     fn a_host_rests_longer_each_time() {
         let state = RelayState::default();
         let addr: SocketAddr = "192.0.2.1:25".parse().unwrap();
-        assert_eq!(state.resting(addr, None), None);
+        assert_eq!(state.resting(addr), None);
         let failure = Failure::temporary("4.4.1", "Connection refused by mx");
         let longest = Duration::from_secs(40);
         let mut rests = Vec::new();
@@ -276,15 +275,13 @@ mod tests {
                 .unwrap()
                 .until;
             rests.push((until - before).as_secs_f64().round() as u64);
-            assert_eq!(state.resting(addr, None), Some(failure.clone()));
+            let (why, since) = state.resting(addr).unwrap();
+            assert_eq!(why, failure);
+            assert!(since >= before);
         }
         assert_eq!(rests, [15, 30, 40, 40]);
-        let asked = Instant::now();
-        assert_eq!(state.resting(addr, Some(asked)), None);
-        state.failed(addr, &failure, longest);
-        assert_eq!(state.resting(addr, Some(asked)), Some(failure));
         state.answered(addr);
-        assert_eq!(state.resting(addr, None), None);
+        assert_eq!(state.resting(addr), None);
     }
 
     #[tokio::test]

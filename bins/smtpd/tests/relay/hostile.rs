@@ -176,6 +176,25 @@ fn slow_servers_are_left() {
 }
 
 #[test]
+fn a_server_that_falls_silent_rests() {
+    let sink = Sink::start(replies(&[("RCPT", "#SLEEP")]));
+    let site = start(&sink, "define(`confTO_RCPT', `1s')dnl\n");
+    site.send("joe@a.example", &["x@b.example"], "one");
+    site.logged(&["to=<x@b.example>", "Connection timed out during RCPT"]);
+    let knocks = || {
+        sink.commands()
+            .iter()
+            .filter(|c| c.starts_with("RCPT"))
+            .count()
+    };
+    assert_eq!(knocks(), 1);
+    // The next message does not wait for it again.
+    site.send("joe@a.example", &["y@b.example"], "two");
+    site.logged(&["to=<y@b.example>", "stat=Deferred: Connection timed out"]);
+    assert_eq!(knocks(), 1);
+}
+
+#[test]
 fn a_connection_that_ends_at_the_dot() {
     let sink = Sink::start(Habits {
         at_dot: Some("#CLOSE"),

@@ -1,10 +1,10 @@
 //! The confined server: what it gave up, and that nothing is missed.
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::fs::chown;
 
-use crate::client::Client;
-use crate::site::{Server, Site, wait_until};
+use crate::site::{Site, wait_until};
+use crate::stage::{aliases, mode, send, status};
 
 const BOB: u32 = 54_331;
 
@@ -35,32 +35,6 @@ fn site(mc: &str) -> Site {
     site
 }
 
-fn mode(site: &Site, name: &str, mode: u32) {
-    fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn aliases(site: &Site, text: &str) {
-    site.write("etc/mail/aliases", text);
-    smtpd::tables::build_aliases(&site.path("etc/mail/aliases")).unwrap();
-}
-
-fn send(server: &Server, to: &str) {
-    let (mut client, _) = Client::hello(server.only_port());
-    client.talk(&[
-        ("MAIL FROM:<a@b.example>", "250 "),
-        (&format!("RCPT TO:<{to}>"), "250 "),
-        ("DATA", "354"),
-        (&format!("Subject: to {to}\r\n\r\nhello\r\n."), "250 "),
-    ]);
-}
-
-/// A field of the process's status.
-fn status(pid: u32, field: &str) -> String {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    line.split_whitespace().nth(1).unwrap().to_owned()
-}
-
 #[test]
 fn the_server_gives_up_what_it_does_not_need() {
     let site = site("");
@@ -72,16 +46,19 @@ fn the_server_gives_up_what_it_does_not_need() {
         ("seccomp", "Seccomp:", "2"),
         ("seccomp", "NoNewPrivs:", "1"),
     ] {
-        assert!(lacks(what) || status(server.pid(), field) == want, "{log}");
+        assert!(
+            lacks(what) || status(server.pid(), field) == [want],
+            "{log}"
+        );
     }
-    let rights = u64::from_str_radix(&status(server.pid(), "CapPrm:"), 16).unwrap();
+    let rights = u64::from_str_radix(&status(server.pid(), "CapPrm:")[0], 16).unwrap();
     assert_eq!(rights, 0, "{rights:x}");
     server.log_with("confined: ");
     drop(server);
     let server = site.start_with(|command| {
         command.arg("--unconfined");
     });
-    assert_eq!(status(server.pid(), "NoNewPrivs:"), "0");
+    assert_eq!(status(server.pid(), "NoNewPrivs:"), ["0"]);
     send(&server, "bob");
     site.text_with("var/mail/bob", "Subject: to bob");
 }

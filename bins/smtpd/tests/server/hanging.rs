@@ -4,11 +4,11 @@ use std::ffi::CString;
 use std::fs::File;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::client::Client;
-use crate::site::{Server, Site};
+use crate::site::Site;
+use crate::stage::{aliases, mode, send};
 
 /// More lists than there are threads, by far.
 const LISTS: usize = 20;
@@ -70,16 +70,6 @@ impl Drop for Silent {
     }
 }
 
-fn send(server: &Server, to: &str) {
-    let (mut client, _) = Client::hello(server.only_port());
-    client.talk(&[
-        ("MAIL FROM:<a@b.example>", "250 "),
-        (&format!("RCPT TO:<{to}>"), "250 "),
-        ("DATA", "354"),
-        (&format!("Subject: to {to}\r\n\r\nhello\r\n."), "250 "),
-    ]);
-}
-
 #[test]
 fn lists_that_hang_hold_up_nobody_else() {
     let site = Site::new("define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl");
@@ -94,13 +84,11 @@ fn lists_that_hang_hold_up_nobody_else() {
     for folder in ["var/mail", "home/bob", "srv/silent"] {
         std::fs::create_dir_all(site.path(folder)).unwrap();
     }
-    let open = std::fs::Permissions::from_mode(0o1777);
-    std::fs::set_permissions(site.path("var/mail"), open).unwrap();
+    mode(&site, "var/mail", 0o1777);
     let lists: Vec<String> = (0..LISTS)
         .map(|n| format!("list{n}: :include:/srv/silent/{n}\n"))
         .collect();
-    site.write("etc/mail/aliases", &lists.concat());
-    smtpd::tables::build_aliases(&site.path("etc/mail/aliases")).unwrap();
+    aliases(&site, &lists.concat());
     let folder: PathBuf = site.path("srv/silent");
     let Some(silent) = Silent::mount(&folder) else {
         return;

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, TryRecvError, channel};
 
@@ -10,6 +9,7 @@ use rustix::fs::inotify;
 
 use crate::client::Client;
 use crate::site::{Server, Site};
+use crate::stage::{aliases, mode};
 
 const MEMBERS: usize = 100_000;
 /// Replies that another session has before the list is done. Where the list keeps the only
@@ -29,12 +29,10 @@ fn start(site: &Site) -> Server {
     for folder in ["var/mail", "home/bob"] {
         fs::create_dir_all(site.path(folder)).unwrap();
     }
-    let open = fs::Permissions::from_mode(0o1777);
-    fs::set_permissions(site.path("var/mail"), open).unwrap();
+    mode(site, "var/mail", 0o1777);
     // Each is read and routed, and found to be the same.
     site.write("etc/mail/long", &"bob\n".repeat(MEMBERS));
-    site.write("etc/mail/aliases", "long: :include:/etc/mail/long\n");
-    smtpd::tables::build_aliases(&site.path("etc/mail/aliases")).unwrap();
+    aliases(site, "long: :include:/etc/mail/long\n");
     site.start_with(|command| {
         command.env("TOKIO_WORKER_THREADS", "1");
     })

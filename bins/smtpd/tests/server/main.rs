@@ -27,5 +27,6 @@ mod privilege;
 mod proxy;
 mod run_as;
 mod socket_maps;
+mod stage;
 mod tls;
 mod wire;

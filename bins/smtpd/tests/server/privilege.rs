@@ -1,7 +1,7 @@
 //! A server that root starts: as whom it goes on, what it still gets at, and what it does not.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -13,6 +13,7 @@ use smtpd::drop::submission::{Submission, Wanted};
 use crate::certificates::{Authority, TLS_MC};
 use crate::client::Client;
 use crate::site::{HOST, Server, Site, wait_until};
+use crate::stage::{aliases, mode, send, status};
 
 const SMMSP: u32 = 54_341;
 const BOB: u32 = 54_342;
@@ -50,40 +51,15 @@ fn site(mc: &str) -> Site {
     site
 }
 
-fn mode(site: &Site, name: &str, mode: u32) {
-    fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn aliases(site: &Site, text: &str) {
-    site.write("etc/mail/aliases", text);
-    smtpd::tables::build_aliases(&site.path("etc/mail/aliases")).unwrap();
-}
-
-fn send(server: &Server, to: &str) {
-    let (mut client, _) = Client::hello(server.only_port());
-    client.talk(&[
-        ("MAIL FROM:<a@b.example>", "250 "),
-        (&format!("RCPT TO:<{to}>"), "250 "),
-        ("DATA", "354"),
-        (&format!("Subject: to {to}\r\n\r\nhello\r\n."), "250 "),
-    ]);
-}
-
-/// The numbers of a line of the process's status.
-fn status(pid: u32, field: &str) -> Vec<u32> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-    let words = line.split_whitespace().skip(1);
-    words.map(|word| word.parse().unwrap()).collect()
+fn ids(pid: u32, field: &str) -> Vec<u32> {
+    let words = status(pid, field);
+    words.iter().map(|word| word.parse().unwrap()).collect()
 }
 
 fn capabilities(pid: u32) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let of = |field: &str| {
-        let line = status.lines().find(|line| line.starts_with(field)).unwrap();
-        u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap()
-    };
-    of("CapPrm:") | of("CapEff:") | of("CapInh:") | of("CapAmb:")
+    let sets = ["CapPrm:", "CapEff:", "CapInh:", "CapAmb:"];
+    let sets = sets.map(|set| u64::from_str_radix(&status(pid, set)[0], 16).unwrap());
+    sets.iter().fold(0, |all, set| all | set)
 }
 
 #[test]
@@ -97,15 +73,15 @@ fn the_server_is_an_ordinary_user_and_the_agent_is_not() {
     server.log_with(&format!(
         "running as uid={SMMSP} gid={SMMSP} groups=[54400]"
     ));
-    assert_eq!(status(server.pid(), "Uid:"), [SMMSP; 4]);
-    assert_eq!(status(server.pid(), "Gid:"), [SMMSP; 4]);
-    assert_eq!(status(server.pid(), "Groups:"), [54_400]);
+    assert_eq!(ids(server.pid(), "Uid:"), [SMMSP; 4]);
+    assert_eq!(ids(server.pid(), "Gid:"), [SMMSP; 4]);
+    assert_eq!(ids(server.pid(), "Groups:"), [54_400]);
     assert_eq!(capabilities(server.pid()), 0);
     let (_, children) = crate::run_as::process(server.pid());
     let [agent] = children[..] else {
         panic!("children {children:?}");
     };
-    assert_eq!(status(agent, "Uid:"), [0; 4]);
+    assert_eq!(ids(agent, "Uid:"), [0; 4]);
     // What such a user can open of root's: nothing.
     let mut cat = Command::new("/bin/cat");
     cat.arg(site.path("etc/secret")).uid(SMMSP).gid(SMMSP);
@@ -115,14 +91,14 @@ fn the_server_is_an_ordinary_user_and_the_agent_is_not() {
     let server = site.start_with(|command| {
         command.arg("--unconfined");
     });
-    assert_eq!(status(server.pid(), "Uid:"), [0; 4]);
+    assert_eq!(ids(server.pid(), "Uid:"), [0; 4]);
     drop(server);
     site.write(
         "etc/mail/sendmail.mc",
         &Site::mc("define(`confRUN_AS_USER', `root')dnl"),
     );
     let server = site.start();
-    assert_eq!(status(server.pid(), "Uid:"), [0; 4]);
+    assert_eq!(ids(server.pid(), "Uid:"), [0; 4]);
     // CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER.
     assert_eq!(capabilities(server.pid()) & !0b1110, 0);
 }
@@ -285,7 +261,7 @@ fn somebody_is_found_where_there_is_no_such_user() {
         ),
     );
     let server = site.start();
-    assert_ne!(status(server.pid(), "Uid:")[0], 0);
+    assert_ne!(ids(server.pid(), "Uid:")[0], 0);
     assert_eq!(capabilities(server.pid()), 0);
     send(&server, "bob");
     site.text_with("var/mail/bob", "Subject: to bob");
@@ -299,7 +275,7 @@ fn programs_of_aliases_are_not_run_as_the_servers_user() {
     let mc = "undefine(`confDEF_USER_ID')define(`confDEF_USER_ID', `smmsp:smmsp')dnl\n";
     let site = site(mc);
     let server = site.start();
-    assert_ne!(status(server.pid(), "Uid:")[0], SMMSP);
+    assert_ne!(ids(server.pid(), "Uid:")[0], SMMSP);
 }
 
 #[test]
@@ -348,7 +324,7 @@ fn sockets_of_other_servers_are_connected_for_it() {
         stream.write_all(b"\0\x02OK").unwrap();
     });
     let server = site.start();
-    assert_eq!(status(server.pid(), "Uid:"), [SMMSP; 4]);
+    assert_eq!(ids(server.pid(), "Uid:"), [SMMSP; 4]);
     let (mut client, _) = Client::hello(server.only_port());
     let said = client.say("AUTH PLAIN AGpvZQBzZWNyZXQ=");
     assert!(said.starts_with("235 "), "{said} {:?}", server.log());

@@ -1,11 +1,12 @@
 //! RunAsUser: the server is an ordinary user, and deliveries still are their users'.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::fs::{MetadataExt, chown};
 
 use crate::certificates::{Authority, TLS_MC};
 use crate::client::Client;
 use crate::site::{HOST, Site, wait_until};
+use crate::stage::{mode, send_by as send, status};
 
 const SERVER: u32 = 54_321;
 const BOB: u32 = 54_322;
@@ -34,9 +35,7 @@ fn site() -> Site {
         "etc/group",
         &format!("secrets:x:54400:mailer,bob\nbob:x:{BOB}:\n"),
     );
-    let mode = |name: &str, mode: u32| {
-        fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
-    };
+    let mode = |name: &str, bits: u32| mode(&site, name, bits);
     for folder in ["var/mail", "var/spool", "home/bob", "home/ann", "open"] {
         fs::create_dir_all(site.path(folder)).unwrap();
     }
@@ -49,20 +48,9 @@ fn site() -> Site {
     site
 }
 
-fn send(client: &mut Client, to: &str) {
-    client.talk(&[
-        ("MAIL FROM:<a@b.example>", "250 "),
-        (&format!("RCPT TO:<{to}>"), "250 "),
-        ("DATA", "354"),
-        (&format!("Subject: to {to}\r\n\r\nhello\r\n."), "250 "),
-    ]);
-}
-
 /// The user of a process, and its children.
 pub(crate) fn process(pid: u32) -> (u32, Vec<u32>) {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|l| l.starts_with("Uid:")).unwrap();
-    let uid = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let uid = status(pid, "Uid:")[0].parse().unwrap();
     let mut children = Vec::new();
     for entry in fs::read_dir("/proc").unwrap().flatten() {
         let Ok(child) = entry.file_name().to_string_lossy().parse::<u32>() else {

@@ -9,9 +9,9 @@ use clap::Args;
 use libmaps::build::{Builder, Start};
 use libmaps::lhs::Lhs;
 use libmaps::map::{Entry, Map, MapClass, StoreError};
-use libmaps::sasl::key::USER_PASSWORD;
+use libmaps::sasl::edit;
+use libmaps::sasl::key::{USER_PASSWORD, account_of};
 use libmaps::sasl::secret::Recipe;
-use libmaps::sasl::{UserId, edit};
 use libmaps::store::Opened;
 use libmaps::store::publish::{OnDuplicate, Options};
 use libmaps::sysexits::SysExit;
@@ -142,9 +142,10 @@ fn passwords(old: &dyn Map) -> Result<Passwords, Failure> {
     let mut accounts = false;
     for entry in old.iter() {
         let lhs = entry?.lhs;
-        accounts |= edit::is_password(lhs.as_bytes());
-        let key = UserId::parse(lhs.as_bytes());
-        passwords += u64::from(key.is_some_and(|(_, property)| property == USER_PASSWORD));
+        if let Some((_, property)) = account_of(lhs.as_bytes()) {
+            accounts = true;
+            passwords += u64::from(property == USER_PASSWORD);
+        }
     }
     match (accounts, passwords) {
         (false, _) => return Ok(Passwords::None),

@@ -1,7 +1,6 @@
 //! `mapctl info`.
 
 use std::ffi::OsString;
-use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -11,7 +10,7 @@ use clap::Args;
 use libmaps::map::{Map, StoreError};
 use libmaps::store::Opened;
 use libmaps::store::redb::FORMAT;
-use libmaps::store::shared::follower_file;
+use libmaps::store::shared::follower_notes;
 use libmaps::sysexits::SysExit;
 use serde_json::{Map as Object, Value};
 
@@ -97,7 +96,7 @@ pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
 
 /// What the follower of a replica knows of the engine.
 fn follower(replica: &Path) -> Vec<(&'static str, Value)> {
-    let text = fs::read(follower_file(replica)).unwrap_or_default();
+    let text = follower_notes(replica).unwrap_or_default();
     let Ok(state) = serde_json::from_slice::<Value>(&text) else {
         return Vec::new();
     };

@@ -113,11 +113,8 @@ impl Named {
             Some(SiteMap { spec, path }) => {
                 let text = [spec.class.as_bytes(), b":", path.as_os_str().as_bytes()].concat();
                 let text = OsString::from_vec(text);
-                let case = match spec.keep_case {
-                    true => KeyCase::AsGiven,
-                    false => KeyCase::Folded,
-                };
                 let named = Named::parse_below(&text, site.root.as_deref())?;
+                let case = spec.key_case();
                 Ok(Named { case, ..named })
             }
             None => Named::parse(text),

@@ -1,7 +1,5 @@
 //! What the server opens once it serves: the folders that it is confined to.
 
-use std::path::Path;
-
 use confine::Reach;
 use libmaps::policy::maps::{connection_files, file_of};
 use libmaps::site::Site;
@@ -9,40 +7,20 @@ use libmaps::site::model::MapSpec;
 
 use super::ListenAddress;
 
-/// What is looked at by every decision.
-const SYSTEM_FILES: [&str; 4] = [
-    "/etc/passwd",
-    "/etc/group",
-    "/etc/hosts",
-    "/etc/resolv.conf",
-];
-
 /// The reach of a server of this site's maps, and of `more`, at these addresses.
 #[must_use]
 pub fn reach(site: &Site, more: &[(String, MapSpec)], addresses: &[ListenAddress]) -> Reach {
     let mut reach = Reach::system();
-    for path in SYSTEM_FILES {
-        reach.read_file(Path::new(path));
-        reach.read_file(&site.below(Path::new(path)));
+    for path in site.system_files() {
+        reach.read_file(&path);
     }
     let files = &site.options.files;
     for path in [&files.service_switch, &files.hosts].into_iter().flatten() {
         reach.read_file(&site.below(path));
     }
-    let features = &site.features;
-    let tables = [
-        features.access.as_ref().map(|access| &access.map),
-        features.authinfo.as_ref(),
-        features.mailertable.as_ref(),
-        features.virtusertable.as_ref(),
-        features.genericstable.as_ref(),
-        features.domaintable.as_ref(),
-    ];
-    let aliases = site.alias_files();
-    let specs = tables
-        .into_iter()
-        .flatten()
-        .chain(aliases.iter().map(|file| &file.map))
+    let asked = site.asked_maps();
+    let specs = asked
+        .iter()
         .chain(site.maps.values())
         .chain(more.iter().map(|(_, spec)| spec));
     for spec in specs {

@@ -219,7 +219,8 @@ impl SiteMaps {
     }
 }
 
-fn is_secret(key: &[u8]) -> bool {
+/// Whether an entry of this key holds a login for another server.
+pub(crate) fn is_secret(key: &[u8]) -> bool {
     let head = key.get(..SECRET_TAG.len());
     head.is_some_and(|head| head.eq_ignore_ascii_case(SECRET_TAG))
 }

@@ -7,6 +7,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use crate::site::Site;
+use crate::store::path::effective_user;
 
 /// Most octets of an include file.
 pub const MAX_INCLUDE_OCTETS: u64 = 64 * 1024 * 1024;
@@ -188,7 +189,7 @@ impl Include {
                 _ => Writers::Others,
             },
             owner: match facts.uid {
-                uid if uid == 0 || uid == own_uid() => Owner::Site,
+                uid if uid == 0 || uid == effective_user() => Owner::Site,
                 uid => Owner::User(uid),
             },
             readers: facts.readers,
@@ -215,15 +216,6 @@ fn who_enters(path: &Path) -> Readers {
     match std::fs::canonicalize(path) {
         Ok(path) if path.ancestors().skip(1).all(open) => Readers::Everybody,
         _ => Readers::Some,
-    }
-}
-
-/// As whom this process runs.
-fn own_uid() -> u32 {
-    // SAFETY: takes nothing, cannot fail.
-    #[allow(unsafe_code)]
-    unsafe {
-        libc::geteuid()
     }
 }
 

@@ -217,9 +217,7 @@ impl Names {
         UserId::new(self.username.trim_ascii(), &self.realm)
             .map_err(|_| Failure::malformed("the user name holds a NUL or is too long"))
     }
-}
 
-impl Names {
     /// The name that stands for the account everywhere else: of another realm than the default
     /// with that realm, as libsasl has it.
     fn authid<'a>(&'a self, account: &UserId, service: &Service) -> Cow<'a, [u8]> {

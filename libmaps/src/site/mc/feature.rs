@@ -5,7 +5,6 @@ use crate::site::model::{
     AccessDb, Bang, Control, DelayChecks, DelayMode, DnsList, DnsListAction, DnsListKind,
     GreetPause, LocalDelivery, MapSpec, NoCanonify, RegexMap, RelayMailFrom, ReplyText,
 };
-use crate::store::socketmap::Address;
 
 impl Reader {
     pub(super) fn feature(&mut self, call: &Call) -> Result<(), M4Error> {
@@ -163,14 +162,13 @@ impl Reader {
         match MapSpec::parse(text) {
             Ok(map) => {
                 let map = map.named(line_name(name));
-                let fault = match map.stored() {
-                    Some(_) => None,
-                    None if map.is_remote() => {
-                        let address = map.path.to_string_lossy();
-                        let parsed = Address::parse(&address, Some(&map.name));
-                        parsed.err().map(|fault| format!("{address}: {fault}"))
+                let fault = match (map.stored(), map.address()) {
+                    (Some(_), _) => None,
+                    (None, Some(address)) => {
+                        let fault = |fault| format!("{}: {fault}", map.path.display());
+                        address.err().map(fault)
                     }
-                    None => Some(format!("map class {} is not supported", map.class)),
+                    (None, None) => Some(format!("map class {} is not supported", map.class)),
                 };
                 if let Some(fault) = fault {
                     let why = format!("FEATURE({name}): {fault}");

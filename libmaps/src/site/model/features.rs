@@ -121,6 +121,21 @@ pub struct Features {
     pub msp: Option<String>,
 }
 
+impl Features {
+    /// The tables, each with the name of its FEATURE.
+    pub fn tables(&self) -> impl Iterator<Item = (&'static str, &MapSpec)> {
+        let all = [
+            ("access_db", self.access.as_ref().map(|access| &access.map)),
+            ("mailertable", self.mailertable.as_ref()),
+            ("virtusertable", self.virtusertable.as_ref()),
+            ("genericstable", self.genericstable.as_ref()),
+            ("domaintable", self.domaintable.as_ref()),
+            ("authinfo", self.authinfo.as_ref()),
+        ];
+        all.into_iter().filter_map(|(name, map)| Some((name, map?)))
+    }
+}
+
 /// `FEATURE(access_db, map, option...)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AccessDb {

@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::map::{MapClass, MapName};
+use crate::map::{KeyCase, MapClass, MapName};
+use crate::store::socketmap::{Address, AddressFault};
 
 /// A map as a FEATURE or a `K` line defines it: `hash -T<TMPF> -o /etc/mail/access`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -140,10 +141,27 @@ impl MapSpec {
         self
     }
 
+    /// In which letters the map is asked (`-f`).
+    #[must_use]
+    pub fn key_case(&self) -> KeyCase {
+        match self.keep_case {
+            true => KeyCase::AsGiven,
+            false => KeyCase::Folded,
+        }
+    }
+
     /// Whether a socketmap server answers for the map.
     #[must_use]
     pub fn is_remote(&self) -> bool {
         matches!(self.class.as_str(), "socket" | "socketmap")
+    }
+
+    /// Where that server listens; `None` of other maps.
+    #[must_use]
+    pub fn address(&self) -> Option<Result<Address, AddressFault>> {
+        let text = self.path.to_string_lossy();
+        let name = Some(self.name.as_str()).filter(|name| !name.is_empty());
+        self.is_remote().then(|| Address::parse(&text, name))
     }
 
     /// `-d`: longest wait for an answer, in seconds or with a unit (`5`, `5s`, `1m`).

@@ -13,7 +13,7 @@
 //! silence may be the one that kept strangers out. mapremote(5) lists them.
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -104,16 +104,6 @@ pub struct Server {
     pub kind: Kind,
     /// How long one answer may take.
     pub timeout: Duration,
-}
-
-/// Where a follower notes what it knows of the engine: of `access.pgsql.db`,
-/// `.access.pgsql.db.follower`, a JSON object.
-#[must_use]
-pub fn follower_file(replica: &Path) -> PathBuf {
-    let mut name = OsString::from(".");
-    name.push(replica.file_name().unwrap_or_default());
-    name.push(".follower");
-    replica.with_file_name(name)
 }
 
 /// The words of a connection file that one class alone has.

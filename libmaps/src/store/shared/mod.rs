@@ -10,11 +10,13 @@
 mod connection;
 pub mod counts;
 mod digest;
+mod follower;
 pub mod frame;
 mod offer;
 mod origin;
 
-pub use connection::{Connection, Kind, Server, Tls, Words, follower_file};
+pub use connection::{Connection, Kind, Server, Tls, Words};
 pub use digest::Digest;
+pub use follower::{follower_file, follower_notes};
 pub use offer::{Difference, Offer, Ready, Way, Wish};
 pub use origin::Origin;

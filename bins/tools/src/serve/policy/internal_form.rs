@@ -3,7 +3,7 @@
 //! `"<u@here>"@there` is told as `<u@here>@there`. Read as SMTP's text that would be another
 //! address, of another domain. So quotes are put back before our rules read it.
 
-use libmaps::address::{is_operator, unquoted};
+use libmaps::address::is_operator;
 
 /// The address as SMTP has it: a local part that holds more than atoms and dots is in quotes
 /// (RFC 5321 section 4.1.2). One that is in quotes already stays so.
@@ -79,7 +79,7 @@ fn is_quoted(local: &str) -> bool {
             escaped = c == '\\' && !escaped;
             bare
         });
-        !bare && !escaped && unquoted(local.as_bytes()).next().is_none()
+        !bare && !escaped
     })
 }
 

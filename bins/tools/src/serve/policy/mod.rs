@@ -11,7 +11,8 @@ mod internal_form;
 mod request;
 
 pub use decide::{Judged, Judgement, MOMENTS, PolicyService, Verbosity};
-pub use request::{MAX_REQUEST_OCTETS, PolicyRequest, Reading, RequestFault, split};
+pub use request::PolicyRequest;
+use request::Reading;
 
 use super::protocol::{Conversation, Service, Turn};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// Longest request. Postfix's own attributes are far shorter.
-pub const MAX_REQUEST_OCTETS: usize = 65_536;
+pub(super) const MAX_REQUEST_OCTETS: usize = 65_536;
 /// Most attributes.
 const MAX_ATTRIBUTES: usize = 200;
 
@@ -13,7 +13,7 @@ pub struct PolicyRequest(BTreeMap<String, String>);
 
 /// What makes octets no request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RequestFault {
+pub(super) enum RequestFault {
     /// More octets than are read.
     TooLong,
     /// More attributes than are read.
@@ -48,17 +48,9 @@ impl PolicyRequest {
     }
 }
 
-/// The first request in `octets` and how many octets it takes; `None` while it is not whole.
-///
-/// # Errors
-/// When the octets can't become a request.
-pub fn split(octets: &[u8]) -> Result<Option<(PolicyRequest, usize)>, RequestFault> {
-    Reading::default().go_on(octets)
-}
-
 /// How far a request was read that comes in pieces: no line is read twice.
 #[derive(Debug, Default)]
-pub struct Reading {
+pub(super) struct Reading {
     request: PolicyRequest,
     /// Lines that were read.
     count: usize,
@@ -68,12 +60,16 @@ pub struct Reading {
 }
 
 impl Reading {
-    /// As [`split`], of octets that are those of the call before and more behind them; after a
-    /// whole request, of what comes behind that.
+    /// The first request in `octets` and how many octets it takes; `None` while it is not whole.
+    /// The octets are those of the call before and more behind them; after a whole request, what
+    /// comes behind that.
     ///
     /// # Errors
     /// When the octets can't become a request.
-    pub fn go_on(&mut self, octets: &[u8]) -> Result<Option<(PolicyRequest, usize)>, RequestFault> {
+    pub(super) fn go_on(
+        &mut self,
+        octets: &[u8],
+    ) -> Result<Option<(PolicyRequest, usize)>, RequestFault> {
         loop {
             let from = self.looked.max(self.at);
             let rest = octets.get(from..).unwrap_or_default();
@@ -114,6 +110,10 @@ impl Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn split(octets: &[u8]) -> Result<Option<(PolicyRequest, usize)>, RequestFault> {
+        Reading::default().go_on(octets)
+    }
 
     const HEAD: &str = "request=smtpd_access_policy\n";
 

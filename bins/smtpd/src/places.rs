@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// So many at one time, and no more.
 #[derive(Debug)]
-pub(super) struct Places {
+pub(crate) struct Places {
     taken: Mutex<usize>,
     freed: Condvar,
     most: usize,
@@ -13,20 +13,20 @@ pub(super) struct Places {
 
 /// A place that is taken; dropped, it is free.
 #[derive(Debug)]
-pub(super) struct Place(Arc<Places>);
+pub(crate) struct Place(Arc<Places>);
 
 impl Places {
-    /// So many.
-    pub(super) fn new(most: usize) -> Arc<Self> {
+    /// So many, one in any case.
+    pub(crate) fn new(most: usize) -> Arc<Self> {
         Arc::new(Places {
             taken: Mutex::new(0),
             freed: Condvar::new(),
-            most,
+            most: most.max(1),
         })
     }
 
     /// Waits for a free one.
-    pub(super) fn take(self: &Arc<Self>) -> Place {
+    pub(crate) fn take(self: &Arc<Self>) -> Place {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let mut taken = self
             .freed
@@ -37,7 +37,7 @@ impl Places {
     }
 
     /// Waits so long for a free one.
-    pub(super) fn take_within(self: &Arc<Self>, patience: Duration) -> Option<Place> {
+    pub(crate) fn take_within(self: &Arc<Self>, patience: Duration) -> Option<Place> {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut taken, waited) = self
             .freed
@@ -51,7 +51,7 @@ impl Places {
     }
 
     /// Waits until all are free.
-    pub(super) fn wait_until_free(&self) {
+    pub(crate) fn wait_until_free(&self) {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let _free = self
             .freed
@@ -70,7 +70,26 @@ impl Drop for Place {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+
+    #[test]
+    fn no_more_than_there_are_places() {
+        let places = Places::new(3);
+        let (inside, most) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..20 {
+                scope.spawn(|| {
+                    let _place = places.take();
+                    most.fetch_max(inside.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                    std::thread::yield_now();
+                    inside.fetch_sub(1, Ordering::SeqCst);
+                });
+            }
+        });
+        assert!(most.load(Ordering::SeqCst) <= 3);
+    }
 
     #[test]
     fn who_finds_none_free_waits_no_longer_than_he_likes() {
