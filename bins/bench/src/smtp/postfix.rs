@@ -91,7 +91,7 @@ fn main(root: &Path, package: &Path, role: Role) -> String {
              smtpd_sender_restrictions = check_sender_access cdb:{at}/access\n\
              smtpd_recipient_restrictions = check_recipient_access cdb:{at}/access, \
              permit_mynetworks, reject\nsmtpd_delay_reject = no\n\
-             smtpd_recipient_limit = 100000\n"
+             smtpd_recipient_limit = 100000\nsmtpd_junk_command_limit = 1000000000\n"
         ),
         Role::Tls => String::new(),
         Role::Relaying(port) => format!("relayhost = [127.0.0.1]:{port}\n"),
