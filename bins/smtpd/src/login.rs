@@ -66,23 +66,13 @@ struct Store {
     toll: Arc<Toll>,
 }
 
-/// Why logins could not be set up.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginsError {
-    /// Sendmail.conf is wrong.
-    #[error(transparent)]
-    Conf(#[from] ConfError),
-    /// No random numbers.
-    #[error("the system gives no random numbers")]
-    Random,
-}
-
 impl Logins {
-    /// Reads Sendmail.conf and gets ready.
+    /// Reads Sendmail.conf and gets ready. What is shown of accounts that are not there depends on
+    /// the secret.
     ///
     /// # Errors
-    /// When Sendmail.conf can't be read, or there are no random numbers.
-    pub fn of(site: &Site) -> Result<Self, LoginsError> {
+    /// When Sendmail.conf can't be read.
+    pub fn of(site: &Site, secret: SecretBytes) -> Result<Self, ConfError> {
         let root = site.root.clone().unwrap_or_else(|| "/".into());
         let conf_path = std::env::var_os("SASL_CONF_PATH");
         let conf = Conf::read("Sendmail", &folders(conf_path.as_deref(), &root))?;
@@ -90,9 +80,7 @@ impl Logins {
             "" => site.host_name.clone(),
             realm => realm.to_owned(),
         };
-        let mut key = vec![0u8; 32];
-        getrandom::fill(&mut key).map_err(|_| LoginsError::Random)?;
-        let mut service = Service::new("smtp", &realm, SecretBytes::new(key));
+        let mut service = Service::new("smtp", &realm, secret);
         service.iterations = conf.scram_iterations;
         let listed = |m: &Mechanism| match &conf.mech_list {
             Some(list) => list.iter().any(|w| w.eq_ignore_ascii_case(m.name())),
@@ -466,7 +454,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_right_password_for_another_s_name_is_slow_and_counted() {
-        let logins = Logins::of(&Site::default()).unwrap();
+        let logins = Logins::of(&Site::default(), SecretBytes::new(vec![1; 32])).unwrap();
         let addr = "192.0.2.7".parse().unwrap();
         for _ in 0..=30 {
             let (inner, _) = ServerExchange::start(

@@ -5,17 +5,17 @@
 use std::sync::Arc;
 
 use libmaps::reply::Reply;
+use libmaps::sasl::conf::ConfError;
 use libmaps::site::Site;
 use libmaps::site::users::Users;
 
 use crate::consult::reply;
 use crate::daemon::Daemon;
 use crate::log::{Level, Log};
-use crate::login::{Logins, LoginsError};
+use crate::login::Logins;
 use crate::maps::{LiveMaps, Snapshot};
-use crate::queue::Queue;
-use crate::queue::schedule::Schedule;
-use crate::queue::schedule::run_size;
+use crate::queue::schedule::{Schedule, run_size};
+use crate::queue::{Queue, secret};
 use crate::relay::state::RelayState;
 use crate::resolver::{Resolver, ResolverError};
 use crate::throttle::{Throttle, load_average};
@@ -63,7 +63,10 @@ pub enum WorldError {
     Resolver(#[from] ResolverError),
     /// Logins can't be set up.
     #[error(transparent)]
-    Logins(#[from] LoginsError),
+    Logins(#[from] ConfError),
+    /// No random numbers.
+    #[error("the system gives no random numbers: {0}")]
+    Secret(std::io::Error),
     /// The users can't be read.
     #[error("/etc/passwd: {0}")]
     Users(std::io::Error),
@@ -90,7 +93,15 @@ impl World {
             .iter()
             .map(|d| Arc::new(Daemon::of(&site, d)))
             .collect();
-        let logins = Logins::of(&site)?;
+        let secret = queue.secret().or_else(|error| {
+            // A full disk must not stop the server.
+            log.say(
+                Level::Warning,
+                &format!("the queue keeps no secret: {error}"),
+            );
+            secret::random().map_err(WorldError::Secret)
+        })?;
+        let logins = Logins::of(&site, secret)?;
         for warning in logins.warnings() {
             log.say(Level::Warning, &warning.to_string());
         }

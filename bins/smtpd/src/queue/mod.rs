@@ -18,6 +18,7 @@ mod journal;
 mod layer;
 mod node;
 pub mod schedule;
+pub(crate) mod secret;
 mod segment;
 mod selection;
 mod spool;
@@ -37,6 +38,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use libmaps::sasl::password::SecretBytes;
 use libmaps::store::disk::{Disk, System};
 use tokio::sync::{Notify as Wake, oneshot};
 
@@ -121,6 +123,14 @@ impl Queue {
     /// The disk that it is on.
     pub(crate) fn disk(&self) -> Arc<dyn Disk> {
         Arc::clone(&self.disk)
+    }
+
+    /// A secret that is the same as long as there is the queue.
+    ///
+    /// # Errors
+    /// When it can't be read or made.
+    pub(crate) fn secret(&self) -> std::io::Result<SecretBytes> {
+        secret::keep(self.disk.as_ref(), self.store.folder())
     }
 
     /// A new queue id.

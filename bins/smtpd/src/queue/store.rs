@@ -7,6 +7,7 @@
 //!                      `progress` (id, number of a copy -> JSON of the copy)
 //! QUEUE/large/ID       a large text; durable before its envelope is
 //! QUEUE/incoming/ID    a text that is still being received; removed at start
+//! QUEUE/secret         32 random octets, made once
 //! ```
 //!
 //! What becomes of one copy of many is a small row of its own, so that a list of thousands
@@ -256,6 +257,11 @@ impl Store {
             let _ = self.disk.remove_file(&self.incoming(id));
             let _ = self.disk.remove_file(&self.large(id));
         }
+    }
+
+    /// The folder of the queue.
+    pub(super) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     pub(super) fn incoming(&self, id: &str) -> PathBuf {
