@@ -20,7 +20,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("store", &["lhs", "rhs", "sysexits", "opening", "map"]),
     ("live", &["opening", "map"]),
     ("build", &["source", "map", "store"]),
-    ("site", &["map", "prescan", "opening", "source", "store"]),
+    (
+        "site",
+        &["sysexits", "map", "prescan", "opening", "source", "store"],
+    ),
     ("decision", &["lhs", "rhs", "sysexits", "map"]),
     (
         "table",
@@ -39,7 +42,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "lint",
         &[
-            "address", "lhs", "rhs", "source", "map", "store", "site", "decision", "table",
+            "address", "lhs", "rhs", "source", "map", "store", "site", "decision", "table", "sasl",
             "policy",
         ],
     ),

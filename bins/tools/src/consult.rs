@@ -55,7 +55,8 @@ impl ConsultError {
     #[must_use]
     pub fn exit(&self) -> SysExit {
         match self {
-            ConsultError::Site(_) | ConsultError::Io(_) => SysExit::NoInput,
+            ConsultError::Site(error) => error.exit(),
+            ConsultError::Io(_) => SysExit::NoInput,
             ConsultError::Faults(_) => SysExit::Config,
             ConsultError::Store(error) => error.exit(),
         }

@@ -266,6 +266,7 @@ impl AliasSite {
 fn from_mc(path: &Path, root: Option<&Path>) -> Result<AliasSite, ConfigFault> {
     let loaded = load::load(root, Some(path)).map_err(|e| match e {
         load::SiteError::Io { source, .. } => ConfigFault::Unreadable(source),
+        other => ConfigFault::Line(0, other.to_string()),
     })?;
     let mut site = AliasSite::empty(Limits::Own);
     let hosts = loaded.site.classes.local_hosts.iter();

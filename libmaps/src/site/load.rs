@@ -4,6 +4,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use crate::opening;
+use crate::sysexits::SysExit;
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::machine::Machine;
@@ -49,6 +50,29 @@ pub enum SiteError {
         /// Why.
         source: io::Error,
     },
+    /// What m4 makes of a `sendmail.mc` was named in its place.
+    #[error(
+        "{}: this is a sendmail.cf; what is read is the sendmail.mc that it was made of ({})",
+        path.display(),
+        made_of.display()
+    )]
+    SendmailCf {
+        /// The file.
+        path: PathBuf,
+        /// Where its `.mc` file is or should be.
+        made_of: PathBuf,
+    },
+}
+
+impl SiteError {
+    /// The exit code of a program that ends because of this error.
+    #[must_use]
+    pub fn exit(&self) -> SysExit {
+        match self {
+            SiteError::Io { .. } => SysExit::NoInput,
+            SiteError::SendmailCf { .. } => SysExit::Config,
+        }
+    }
 }
 
 /// Reads the configuration below `root` (none: the system's): `file`, or [`DEFAULT_FILE`] below the root.
@@ -63,12 +87,31 @@ pub fn load(root: Option<&Path>, file: Option<&Path>) -> Result<Loaded, SiteErro
         move |source| SiteError::Io { path, source }
     };
     let text = read_file(&path).map_err(failed(&path))?;
+    if is_sendmail_cf(&path, &text) {
+        let made_of = path.with_extension("mc");
+        return Err(SiteError::SendmailCf { path, made_of });
+    }
     let machine = Machine::of(root).map_err(failed(Path::new("/etc/hosts")))?;
     let read = mc::read(root, &path, text, &machine);
     Ok(Loaded {
         site: read.site,
         diagnostics: read.diagnostics,
     })
+}
+
+/// Whether a file is what m4 made of a `.mc` file: by its name, or because the first line that is no comment is one of
+/// a `.cf` file. What cf/m4/proto.m4 makes begins with `V10/Berkeley`.
+fn is_sendmail_cf(path: &Path, text: &[u8]) -> bool {
+    let lines = text.split(|c| *c == b'\n').map(<[u8]>::trim_ascii_end);
+    let first = lines
+        .into_iter()
+        .find(|line| !line.is_empty() && !line.starts_with(b"#"));
+    let is_cf_line = first.is_some_and(|line| {
+        matches!(line, [b'V', b'0'..=b'9', ..])
+            || matches!(line, [b'C' | b'D' | b'F', b'a'..=b'z' | b'{', ..]) && !line.contains(&b'(')
+            || line.starts_with(b"O ")
+    });
+    is_cf_line || path.extension().is_some_and(|suffix| suffix == "cf")
 }
 
 /// Reads a regular file of a size that a configuration can have.
@@ -92,4 +135,37 @@ pub(super) fn read_file(path: &Path) -> io::Result<Vec<u8>> {
         ));
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sendmail_cf_is_known_by_its_name_or_its_first_line() {
+        let is = |name: &str, text: &str| is_sendmail_cf(Path::new(name), text.as_bytes());
+        assert!(is("x", "# made by m4\n\nV10/Berkeley\n"));
+        assert!(is("x", "Cwlocalhost\n") && is("x", "O Timeout.queue=5d\n"));
+        assert!(is("/etc/mail/sendmail.cf", ""));
+        for mc in [
+            "divert(-1)dnl\nV10\n",
+            "VERSIONID(`x')",
+            "DOMAIN(`generic')",
+            "Define(x)",
+            "FEATURE(x)",
+            "",
+        ] {
+            assert!(!is("sendmail.mc", mc), "{mc}");
+        }
+    }
+
+    #[test]
+    fn a_sendmail_cf_is_one_error_that_names_the_mc() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("other");
+        std::fs::write(&path, "V10/Berkeley\nR$* $1\n").unwrap();
+        let error = load(Some(root.path()), Some(&path)).unwrap_err();
+        assert_eq!(error.exit(), SysExit::Config);
+        assert!(error.to_string().contains("/other.mc"), "{error}");
+    }
 }

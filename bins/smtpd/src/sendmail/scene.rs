@@ -51,16 +51,6 @@ impl Scene {
 /// # Errors
 /// When it can't be read, or an option's value does not read.
 pub(super) fn read_site(line: &CommandLine) -> Result<Site, Refusal> {
-    if let Some(file) = &line.config
-        && file.extension().is_some_and(|e| e == "cf")
-        && file.exists()
-    {
-        let text = format!(
-            "{}: a sendmail.cf is read for alias files only (-bi); name the site's sendmail.mc",
-            file.display()
-        );
-        return Err(Refusal::new(SysExit::Config, text));
-    }
     let loaded = load::load(line.root.as_deref(), line.config.as_deref());
     let mut site = loaded.map_err(|error| unreadable(&error))?.site;
     let place = libmaps::site::diagnostic::Place::new(std::path::Path::new("command line"), 1);
@@ -78,15 +68,18 @@ pub(super) fn read_site(line: &CommandLine) -> Result<Site, Refusal> {
     Ok(site)
 }
 
-fn unreadable(error: &load::SiteError) -> Refusal {
-    let text = match error {
+pub(super) fn unreadable(error: &load::SiteError) -> Refusal {
+    match error {
         load::SiteError::Io { path, source } => {
-            let cause = reason(source);
-            format!("{}: line 0: cannot open: {cause}", path.display())
+            let text = format!(
+                "{}: line 0: cannot open: {}",
+                path.display(),
+                reason(source)
+            );
+            Refusal::new(SysExit::OsFile, text)
         }
-        other => other.to_string(),
-    };
-    Refusal::new(SysExit::OsFile, text)
+        other => Refusal::new(other.exit(), other.to_string()),
+    }
 }
 
 /// The number of the user who calls, whatever the file's set-ID bits say.

@@ -58,7 +58,7 @@ pub(crate) fn check(args: &CheckArgs, style: Style) -> Outcome {
         Failure::Other(SysExit::NoInput, format!("{}: {error}", path.display()))
     };
     let loaded = load(args.site.root.as_deref(), args.site.config.as_deref())
-        .map_err(|error| Failure::Other(SysExit::NoInput, error.to_string()))?;
+        .map_err(|error| Failure::Other(error.exit(), error.to_string()))?;
     let users = Users::of(&loaded.site).map_err(|error| failed(Path::new("/etc/passwd"), error))?;
     let mut found = Vec::new();
     if args.file.is_empty() {

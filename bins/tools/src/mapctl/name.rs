@@ -49,7 +49,7 @@ impl SiteArgs {
         let loaded = match site::load(self.root.as_deref(), self.config.as_deref()) {
             Ok(loaded) => loaded,
             Err(_) if self.root.is_none() && self.config.is_none() => return Ok(None),
-            Err(e) => return Err(Failure::Other(SysExit::NoInput, e.to_string())),
+            Err(e) => return Err(Failure::Other(e.exit(), e.to_string())),
         };
         let Some(spec) = spec_of(&loaded.site, word) else {
             let text = format!("{word}: the site's configuration has no such map");

@@ -144,7 +144,7 @@ fn site_of(args: &ServeArgs) -> Result<Site, Failure> {
             site.options.files.aliases.clear();
             return Ok(site);
         }
-        Err(e) => return Err(Failure::Other(SysExit::NoInput, e.to_string())),
+        Err(e) => return Err(Failure::Other(e.exit(), e.to_string())),
     };
     if loaded.has_errors() {
         let faults: Vec<String> = loaded.errors().map(ToString::to_string).collect();

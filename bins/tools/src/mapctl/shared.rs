@@ -192,7 +192,7 @@ pub(crate) fn follow(args: &FollowArgs, style: Style) -> Outcome {
     }
     if args.maps.is_empty() {
         let loaded = site::load(args.site.root.as_deref(), args.site.config.as_deref());
-        let loaded = loaded.map_err(|e| Failure::Other(SysExit::NoInput, e.to_string()))?;
+        let loaded = loaded.map_err(|e| Failure::Other(e.exit(), e.to_string()))?;
         make_connection_files(&loaded.site).map_err(|(file, error)| {
             let why = format!("{}: {error}", file.display());
             Failure::Other(SysExit::CantCreate, why)

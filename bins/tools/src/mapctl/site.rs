@@ -20,7 +20,7 @@ pub(crate) struct SiteCommand {
 /// Prints the model; what is wrong with the configuration goes to standard error, a finding a line.
 pub(crate) fn site(args: &SiteCommand, style: Style) -> Outcome {
     let loaded = load(args.site.root.as_deref(), args.site.config.as_deref())
-        .map_err(|error| Failure::Other(SysExit::NoInput, error.to_string()))?;
+        .map_err(|error| Failure::Other(error.exit(), error.to_string()))?;
     for finding in &loaded.diagnostics {
         complain(&[finding.to_string().as_bytes()]);
     }
