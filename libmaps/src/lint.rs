@@ -12,6 +12,7 @@ mod mailertable;
 mod recipients;
 pub mod relay;
 mod sources;
+pub mod undone;
 
 #[cfg(test)]
 mod tests;
@@ -108,13 +109,14 @@ pub fn source(
 }
 
 /// Checks a whole site: what its configuration says, the sources of all maps and alias files that it uses, where they
-/// stand beside their maps; whether the maps were built from them; and whether strangers may relay.
+/// stand beside their maps; what it asks for that smtpd does not do; whether the maps were built from them; and whether strangers may relay.
 #[must_use]
 pub fn site(loaded: &Loaded, users: &Users) -> Vec<Diagnostic> {
     let site = &loaded.site;
     let sources = sources::Sources::of(site);
     let mut found = loaded.diagnostics.clone();
     found.extend(crate::site::check::check(site));
+    found.extend(undone::findings(site));
     for file in &sources.files {
         found.extend(built::check(file));
         let Some(full) = &file.text else { continue };

@@ -1,72 +1,84 @@
 //! `smtpd check`: tests a configuration and prints what it would listen on and trust.
 
+use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
 use libmaps::sasl::password::SecretBytes;
 use libmaps::site::Site;
-use libmaps::site::diagnostic::{Diagnostic, Severity};
-use libmaps::site::load;
 use libmaps::site::model::DaemonOptions;
 use libmaps::sysexits::SysExit;
+use tools::report::{complain, finish};
 
 use crate::login::Logins;
 use crate::maps::LiveMaps;
 use crate::privilege::Becoming;
 use crate::resolver::Resolver;
 use crate::server::Start;
+use crate::sound::{Findings, look};
 use crate::tls::Tls;
 
 /// Checks; 0 if the server would start, 78 if not.
 #[must_use]
 pub fn check(start: &Start) -> ExitCode {
-    let loaded = match load::load(start.root.as_deref(), start.file.as_deref()) {
-        Ok(loaded) => loaded,
+    let (site, findings) = match look(start.root.as_deref(), start.file.as_deref()) {
+        Ok(looked) => looked,
         Err(error) => {
-            eprintln!("smtpd: {error}");
-            return SysExit::NoInput.into();
+            complain(&[format!("smtpd: {error}").as_bytes()]);
+            return error.exit().into();
         }
     };
-    let undone = crate::undone::findings(&loaded.site);
-    let findings: Vec<_> = loaded.diagnostics.iter().chain(&undone).collect();
-    for finding in &findings {
-        println!("{finding}");
+    let mut out = BufWriter::new(io::stdout().lock());
+    let printed = print(&site, &findings, &mut out).and_then(|exit| {
+        out.flush()?;
+        Ok(exit)
+    });
+    match printed {
+        Ok(exit) => exit.into(),
+        Err(error) => finish("smtpd", Err(error), SysExit::Ok),
     }
-    let is_error = |f: &&&Diagnostic| f.severity == Severity::Error;
-    let mut faults = findings.iter().filter(is_error).count();
-    let site = &loaded.site;
-    println!("host {}", site.host_name);
+}
+
+/// Prints what was found, and what each part of the server makes of the site.
+fn print(site: &Site, findings: &Findings, out: &mut impl Write) -> io::Result<SysExit> {
+    for finding in &findings.0 {
+        writeln!(out, "{finding}")?;
+    }
+    writeln!(out, "host {}", site.host_name)?;
     for daemon in &site.daemons {
-        println!("listen {}", listener(daemon));
+        writeln!(out, "listen {}", listener(daemon))?;
     }
-    let mut try_part = |what: &str, result: Result<String, String>| match result {
-        Ok(text) => println!("{what} {text}"),
-        Err(error) => {
-            faults += 1;
-            println!("{what} ERROR {error}");
-        }
+    let connections = match site.options.limits.connection_rate_map.trim() {
+        "" => "counted by this host alone".to_owned(),
+        map => format!("counted by all hosts, by {map}"),
     };
-    try_part(
-        "maps",
-        LiveMaps::open(site)
-            .map(|_| "open".into())
-            .map_err(|e| e.to_string()),
-    );
-    try_part(
-        "counts",
-        Ok(match site.options.limits.connection_rate_map.trim() {
-            "" => "of this host".into(),
-            map => format!("of all hosts, by {map}"),
-        }),
-    );
-    try_part("tls", tls(site));
-    try_part("run-as", Becoming::described(site));
-    try_part("auth", auth(site));
-    try_part(
-        "resolver",
-        Resolver::of(site)
-            .map(|_| "ready".into())
-            .map_err(|e| e.to_string()),
-    );
+    let parts = [
+        (
+            "maps",
+            LiveMaps::open(site)
+                .map(|_| "open".into())
+                .map_err(|e| e.to_string()),
+        ),
+        ("connections", Ok(connections)),
+        ("tls", tls(site)),
+        ("run-as", Becoming::described(site)),
+        ("auth", auth(site, out)?),
+        (
+            "resolver",
+            Resolver::of(site)
+                .map(|_| "ready".into())
+                .map_err(|e| e.to_string()),
+        ),
+    ];
+    let mut faults = findings.errors().0.len();
+    for (what, result) in parts {
+        match result {
+            Ok(text) => writeln!(out, "{what} {text}")?,
+            Err(error) => {
+                faults += 1;
+                writeln!(out, "{what} ERROR {error}")?;
+            }
+        }
+    }
     let classes = &site.classes;
     for (what, class) in [
         ("local", &classes.local_hosts),
@@ -75,25 +87,28 @@ pub fn check(start: &Start) -> ExitCode {
     ] {
         let mut words: Vec<_> = class.iter().map(|w| String::from_utf8_lossy(w)).collect();
         words.sort_unstable();
-        println!("{what} {}", words.join(" "));
+        match words.as_slice() {
+            [] => writeln!(out, "{what} nobody")?,
+            some => writeln!(out, "{what} {}", some.join(" "))?,
+        }
     }
-    if faults == 0 {
-        SysExit::Ok
-    } else {
-        SysExit::Config
-    }
-    .into()
+    Ok(match faults {
+        0 => SysExit::Ok,
+        _ => SysExit::Config,
+    })
 }
 
 fn listener(daemon: &DaemonOptions) -> String {
     let mut text = format!(
-        "{} {} {}:{} modifiers={}",
+        "{} {} {}:{}",
         daemon.name,
         daemon.family.as_str(),
         daemon.address.as_deref().unwrap_or("*"),
-        daemon.port,
-        daemon.modifiers.0
+        daemon.port
     );
+    if !daemon.modifiers.0.is_empty() {
+        text.push_str(&format!(" modifiers={}", daemon.modifiers.0));
+    }
     if let Some(proxies) = daemon.other("Proxy") {
         text.push_str(&format!(" proxies={proxies}"));
     }
@@ -108,11 +123,15 @@ fn tls(site: &Site) -> Result<String, String> {
     }
 }
 
-fn auth(site: &Site) -> Result<String, String> {
+/// Who may log in how; warnings about it are printed first.
+fn auth(site: &Site, out: &mut impl Write) -> io::Result<Result<String, String>> {
     // Nobody logs in here, so nothing is shown that depends on the secret.
-    let logins = Logins::of(site, SecretBytes::new(Vec::new())).map_err(|e| e.to_string())?;
+    let logins = match Logins::of(site, SecretBytes::new(Vec::new())) {
+        Ok(logins) => logins,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
     for warning in logins.warnings() {
-        println!("{warning}");
+        writeln!(out, "{warning}")?;
     }
     let clear = libmaps::policy::facts::Tls::default();
     let under = libmaps::policy::facts::Tls {
@@ -123,9 +142,9 @@ fn auth(site: &Site) -> Result<String, String> {
         kind: libmaps::sasl::mechanism::BindingKind::TlsExporter,
         data: Vec::new(),
     }];
-    Ok(format!(
+    Ok(Ok(format!(
         "in clear: {}; under TLS: {}",
         logins.mechanisms(&clear, &[]).join(" "),
         logins.mechanisms(&under, &any).join(" ")
-    ))
+    )))
 }

@@ -8,15 +8,28 @@ use std::time::Duration;
 
 use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
+use tools::report::{complain, print_and_end, version};
 
 use crate::deliver::copy::{exit_of_file, write_framed_file};
 use crate::log::{Log, Target};
+use crate::notify::notify;
 use crate::server::{self, Confinement, ServerError, Start};
 
 const USAGE: &str = "\
 usage: smtpd [--root DIR] [-C FILE] [-q TIME] [--log stderr|syslog|journal|json] [--unconfined]
        smtpd check [--root DIR] [-C FILE]
        smtpd demo [--once]";
+const HELP: &str = "
+  check             test the configuration, and print what the server would do
+  demo              show a sample site at work in a folder of its own
+  --once            the demo ends by itself
+  --root DIR        take the site's paths below this folder
+  -C FILE           the configuration, instead of /etc/mail/sendmail.mc
+  -q TIME           time between two runs of the queue: 30m, 1h
+  --log WHERE       stderr, syslog, journal or json
+  --unconfined      keep all rights
+  -h, --help        this text
+  --version         the version";
 
 /// Runs smtpd with these arguments (without the program's name).
 pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -36,22 +49,18 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some("run-queue") => {
             return crate::sendmail::run_once(args.get(1..).unwrap_or_default());
         }
+        Some("-h" | "--help") => {
+            return print_and_end("smtpd", &format!("{USAGE}\n{HELP}\n"));
+        }
+        Some("--version") => return print_and_end("smtpd", &version("smtpd")),
         Some("demo") => return crate::demo::demo(args.get(1..).unwrap_or_default()),
         _ => {}
     }
     let options = match Options::parse(&args) {
         Ok(options) => options,
         Err(complaint) => {
-            if !complaint.is_empty() {
-                eprintln!("smtpd: {complaint}");
-            }
-            eprintln!("{USAGE}");
-            return if complaint.is_empty() {
-                SysExit::Ok
-            } else {
-                SysExit::Usage
-            }
-            .into();
+            complain(&[b"smtpd: ", complaint.as_bytes(), b"\n", USAGE.as_bytes()]);
+            return SysExit::Usage.into();
         }
     };
     let start = Start {
@@ -75,7 +84,7 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("smtpd: {error}");
+            complain(&[format!("smtpd: {error}").as_bytes()]);
             return SysExit::OsErr.into();
         }
     };
@@ -88,14 +97,27 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// Whoever started the server hears why it does not run, and so does the service manager.
 fn failed(log: &Log, error: &ServerError) -> ExitCode {
     log.say(crate::log::Level::Error, &error.to_string());
+    let said = match error {
+        ServerError::Faulty(findings) => format!("{findings}\n{error}"),
+        _ => error.to_string(),
+    };
+    for line in said.lines() {
+        notify(&format!("STATUS={line}"));
+        if log.is_elsewhere() {
+            complain(&[b"smtpd: ", line.as_bytes()]);
+        }
+    }
     exit_of(error).into()
 }
 
 fn exit_of(error: &ServerError) -> SysExit {
     match error {
-        ServerError::Site(_) | ServerError::Faulty | ServerError::Privilege(_) => SysExit::Config,
+        ServerError::Site(_) | ServerError::Faulty(_) | ServerError::Privilege(_) => {
+            SysExit::Config
+        }
         ServerError::World(_) | ServerError::Reach(_) => SysExit::Config,
         ServerError::Queue(crate::queue::QueueError::InUse(_)) => SysExit::TempFail,
         ServerError::Queue(_) => SysExit::IoErr,
@@ -114,7 +136,6 @@ struct Options {
 }
 
 impl Options {
-    /// An empty complaint asks for the usage.
     fn parse(args: &[OsString]) -> Result<Self, String> {
         let mut options = Options {
             root: None,
@@ -156,7 +177,6 @@ impl Options {
                 "--log" => {
                     options.log = value()?.to_string_lossy().parse().map_err(str::to_owned)?
                 }
-                "-h" | "--help" => return Err(String::new()),
                 other => return Err(format!("{other}: not understood")),
             }
         }
@@ -173,7 +193,7 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
     match write_framed_file(&words, Path::new(path), std::io::stdin().lock()) {
         Ok(()) => SysExit::Ok.into(),
         Err(error) => {
-            eprintln!("{}: {error}", Path::new(path).display());
+            complain(&[format!("{}: {error}", Path::new(path).display()).as_bytes()]);
             exit_of_file(&words, &error).into()
         }
     }
@@ -195,11 +215,11 @@ fn read_forward(args: &[OsString]) -> ExitCode {
         },
         Ok(None) => SysExit::NoInput.into(),
         Err(Unread::Untrusted(why)) => {
-            eprintln!("{why}");
+            complain(&[why.to_string().as_bytes()]);
             SysExit::NoPerm.into()
         }
         Err(Unread::Later(why)) => {
-            eprintln!("{why}");
+            complain(&[why.to_string().as_bytes()]);
             SysExit::TempFail.into()
         }
     }
@@ -214,7 +234,7 @@ fn read_include(args: &[OsString]) -> ExitCode {
     let read = crate::agent::read_include(Path::new(path));
     match serde_json::to_string(&read) {
         Ok(said) => {
-            eprintln!("{said}");
+            complain(&[said.as_bytes()]);
             SysExit::Ok.into()
         }
         Err(_) => SysExit::Software.into(),

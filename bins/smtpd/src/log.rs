@@ -97,6 +97,12 @@ impl Log {
         }
     }
 
+    /// Whether lines go where whoever started this program at a terminal does not see them.
+    #[must_use]
+    pub fn is_elsewhere(&self) -> bool {
+        matches!(self.target, Target::Syslog(_))
+    }
+
     /// A line about no message.
     pub fn say(&self, level: Level, text: &str) {
         self.line(level, None, text, None);

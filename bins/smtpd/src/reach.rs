@@ -126,8 +126,7 @@ impl Needs {
 /// The folder of the queue.
 #[must_use]
 pub fn queue(site: &Site) -> PathBuf {
-    let folder = site.options.queue.directory.as_deref();
-    site.below(folder.unwrap_or(Path::new("/var/spool/mqueue")))
+    site.below(site.queue_folder())
 }
 
 fn maps(site: &Site) -> Vec<PathBuf> {

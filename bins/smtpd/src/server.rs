@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use confine::{Reach, confine};
 use libmaps::site::Site;
-use libmaps::site::diagnostic::Severity;
 use libmaps::site::load;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -25,9 +24,9 @@ use crate::notify::{self, notify, reloading};
 use crate::privilege::{Becoming, raise_open_files};
 use crate::queue::{self, Queue, QueueError};
 use crate::reach;
+use crate::sound::{Findings, SoundSite, Unsound};
 use crate::throttle::Throttle;
 use crate::tls::Tls;
-use crate::undone;
 use crate::world::{self, World, WorldError};
 
 /// How long open transactions may take when the server ends.
@@ -64,9 +63,9 @@ pub enum ServerError {
     /// The configuration can't be read.
     #[error(transparent)]
     Site(#[from] load::SiteError),
-    /// The configuration has errors; they were printed.
+    /// The configuration has errors; they were logged.
     #[error("the configuration has errors")]
-    Faulty,
+    Faulty(Findings),
     /// Something the configuration names can't be opened.
     #[error(transparent)]
     World(#[from] WorldError),
@@ -104,24 +103,29 @@ pub enum ServerError {
 ///
 /// # Errors
 /// When it can't be read or has errors.
-pub fn configure(start: &Start, log: &Log) -> Result<Site, ServerError> {
-    let mut loaded = load::load(start.root.as_deref(), start.file.as_deref())?;
-    loaded.site.queue_interval = start.queue_interval;
-    let undone = undone::findings(&loaded.site);
-    for finding in loaded.diagnostics.iter().chain(&undone) {
-        log.say(Level::Warning, &finding.to_string());
+pub fn configure(start: &Start, log: &Log) -> Result<SoundSite, ServerError> {
+    let log_all = |findings: &Findings| {
+        let lines = findings.0.iter();
+        lines.for_each(|finding| log.say(Level::Warning, &finding.to_string()));
+    };
+    match SoundSite::read(start.root.as_deref(), start.file.as_deref()) {
+        Ok((site, findings)) => {
+            log_all(&findings);
+            Ok(site.with_queue_interval(start.queue_interval))
+        }
+        Err(Unsound::Faulty(findings)) => {
+            log_all(&findings);
+            Err(ServerError::Faulty(findings.errors()))
+        }
+        Err(Unsound::Unread(error)) => Err(error.into()),
     }
-    if loaded.has_errors() || undone.iter().any(|f| f.severity == Severity::Error) {
-        return Err(ServerError::Faulty);
-    }
-    Ok(loaded.site)
 }
 
 /// A server that has all that only its start needs, and no rights any more beyond what it
 /// goes on with.
 pub struct Prepared {
     start: Start,
-    site: Site,
+    site: SoundSite,
     bound: Vec<Bound>,
     tls: Option<Arc<Tls>>,
     follower: Follower,
@@ -158,7 +162,11 @@ pub fn prepare(start: Start, log: &Log) -> Result<Prepared, ServerError> {
 ///
 /// # Errors
 /// When the agent or the user can't be had.
-pub(crate) fn give_up(start: &Start, site: &Site, log: &Log) -> Result<Option<Reach>, ServerError> {
+pub(crate) fn give_up(
+    start: &Start,
+    site: &SoundSite,
+    log: &Log,
+) -> Result<Option<Reach>, ServerError> {
     let becoming = Becoming::of(site, start.confinement).map_err(ServerError::Privilege)?;
     notify::prepare();
     let drop_folder = drop::intake::prepare(site, becoming.as_ref());

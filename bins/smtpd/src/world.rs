@@ -16,8 +16,10 @@ use crate::login::Logins;
 use crate::maps::{LiveMaps, Snapshot};
 use crate::queue::schedule::{Schedule, run_size};
 use crate::queue::{Queue, secret};
+use crate::reach;
 use crate::relay::state::RelayState;
 use crate::resolver::{Resolver, ResolverError};
+use crate::sound::SoundSite;
 use crate::throttle::{Throttle, load_average};
 use crate::tls::Tls;
 use crate::tls::client::ClientTls;
@@ -78,7 +80,7 @@ impl World {
     /// # Errors
     /// When something that is needed can't be opened.
     pub fn open(
-        site: Site,
+        site: SoundSite,
         queue: Arc<Queue>,
         log: Arc<Log>,
         throttle: Arc<Throttle>,
@@ -119,7 +121,7 @@ impl World {
             queue,
             log,
             throttle,
-            site: Arc::new(site),
+            site: Arc::new(site.into_site()),
         }))
     }
 
@@ -157,8 +159,7 @@ impl World {
     #[must_use]
     pub fn overload(&self) -> Option<Reply> {
         let wanted = self.site.options.limits.min_free_blocks.0?;
-        let folder = self.site.options.queue.directory.as_deref()?;
-        let free = free_blocks(&self.site.below(folder))?;
+        let free = free_blocks(&reach::queue(&self.site))?;
         let text = "Insufficient disk space; try again later";
         (free < wanted).then(|| reply(452, (4, 4, 5), text))
     }
@@ -190,7 +191,7 @@ impl World {
             }
         }
         crate::tables::build_aliases(&root.join("etc/mail/aliases")).unwrap();
-        let site = libmaps::site::load::load(Some(root), None).unwrap().site;
+        let site = SoundSite::read(Some(root), None).unwrap().0;
         let queue = Queue::open_on(&root.join("queue"), disk).unwrap();
         let log = Log::open(crate::log::Target::Syslog(root.join("no/log")));
         let throttle = Throttle::new(std::time::Duration::from_secs(60), 0);

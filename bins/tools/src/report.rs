@@ -26,7 +26,8 @@ pub fn complain(parts: &[&[u8]]) {
 pub fn finish(program: &str, written: io::Result<()>, exit: SysExit) -> ExitCode {
     match written {
         Err(e) if e.kind() != io::ErrorKind::BrokenPipe => {
-            complain(&[format!("{program}: standard output: {e}").as_bytes()]);
+            let why = crate::alias_config::reason(&e);
+            complain(&[format!("{program}: standard output: {why}").as_bytes()]);
             SysExit::IoErr.into()
         }
         _ => exit.into(),

@@ -112,3 +112,43 @@ fn an_rhs_of_other_alphabets_is_told_of_like_any_other() {
         assert!(found[0].contains("is none of OK RELAY"), "{found:?}");
     }
 }
+
+/// What is said of a site with these lines, one finding a line, without the path.
+fn said(lines: &str) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let mail = root.path().join("etc/mail");
+    fs::create_dir_all(&mail).unwrap();
+    let mc = format!(
+        "OSTYPE(`linux')define(`confDOMAIN_NAME', `mail.example.org')dnl\ndefine(`confPRIVACY_FLAGS', `goaway')dnl\n{lines}"
+    );
+    fs::write(mail.join("sendmail.mc"), mc).unwrap();
+    let loaded = crate::site::load(Some(root.path()), None).unwrap();
+    let all = super::site(&loaded, &Users::parse(b""));
+    all.iter()
+        .map(|d| format!("{} {}: {}", d.line, d.severity.as_str(), d.text))
+        .collect()
+}
+
+#[test]
+fn what_smtpd_does_not_do_is_told_of_with_the_rest() {
+    assert_eq!(said("MAILER(`smtp')dnl\n"), Vec::<String>::new());
+    assert_eq!(
+        said("INPUT_MAIL_FILTER(`opendkim', `S=inet:8891@localhost, F=T')dnl\n"),
+        [
+            "3 error: mail filter opendkim is not asked: its F= says that no mail may pass without it"
+        ]
+    );
+    assert_eq!(
+        said("define(`QUEUE_DIR', `/var/spool/mqueue/q*')dnl\n"),
+        [
+            "3 warning: QUEUE_DIR /var/spool/mqueue/q*: one queue is kept, in /var/spool/mqueue; \
+          what waits in those folders only sendmail can send"
+        ]
+    );
+    let mechanisms = said("define(`confAUTH_MECHANISMS', `GSSAPI CRAM-MD5 NTLM')dnl\n");
+    assert_eq!(mechanisms.len(), 2, "{mechanisms:?}");
+    assert!(
+        mechanisms[0].starts_with("3 warning: confAUTH_MECHANISMS: GSSAPI is not offered"),
+        "{mechanisms:?}"
+    );
+}

@@ -76,6 +76,15 @@ pub struct Site {
     pub places: BTreeMap<String, Place>,
 }
 
+/// A QUEUE_DIR of several folders, in each of which sendmail keeps a queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueGroup<'a> {
+    /// As it was written: `/var/spool/mqueue/q*`.
+    pub named: &'a Path,
+    /// The folder above them, where there is one queue here.
+    pub folder: &'a Path,
+}
+
 /// The entry of [`Site::places`] that is the configuration file as a whole.
 pub const WHOLE_FILE: &str = "the file";
 
@@ -196,6 +205,23 @@ impl Site {
         let tables = self.features.tables().map(|(_, map)| map.clone());
         let aliases = self.alias_files().into_iter().map(|file| file.map);
         tables.chain(aliases).collect()
+    }
+
+    /// The queue's folder, as written. Of a group of folders it is the one above them.
+    #[must_use]
+    pub fn queue_folder(&self) -> &Path {
+        let named = self.options.queue.directory.as_deref();
+        let named = named.unwrap_or(Path::new("/var/spool/mqueue"));
+        self.queue_group().map_or(named, |group| group.folder)
+    }
+
+    /// What QUEUE_DIR names, where that is a group of folders: its last component ends in `*`.
+    #[must_use]
+    pub fn queue_group(&self) -> Option<QueueGroup<'_>> {
+        let named = self.options.queue.directory.as_deref()?;
+        let last = named.file_name()?.as_encoded_bytes();
+        let folder = named.parent().filter(|_| last.ends_with(b"*"))?;
+        Some(QueueGroup { named, folder })
     }
 
     /// Files of the system that decisions look at. Some of these are taken below the root only

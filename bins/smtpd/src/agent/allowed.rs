@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use libmaps::policy::maps::file_of;
 use libmaps::site::Site;
-use libmaps::site::load;
 use libmaps::site::users::Users;
 
 use super::Request;
@@ -14,6 +13,7 @@ use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::own_program;
 use crate::privilege::{Becoming, ids_of};
 use crate::server::Confinement;
+use crate::sound::{SoundSite, Unsound};
 
 /// The rights that the agent has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,7 +36,7 @@ enum Kept<'a> {
 /// his own group. A server that was taken over must not get at more through the agent.
 pub(super) struct Allowed {
     pub(super) rights: Rights,
-    site: Site,
+    site: SoundSite,
     mailers: Vec<PathBuf>,
     users: Users,
     /// DefaultUser and RunAsUser.
@@ -46,14 +46,14 @@ pub(super) struct Allowed {
 
 impl Allowed {
     pub(super) fn read(root: Option<&Path>, file: Option<&Path>) -> Result<Self, String> {
-        let loaded = load::load(root, file).map_err(|error| error.to_string())?;
-        match loaded.has_errors() {
-            true => Err("the configuration has errors".into()),
-            false => Allowed::of(loaded.site).map_err(|error| format!("/etc/passwd: {error}")),
-        }
+        let (site, _) = SoundSite::read(root, file).map_err(|unsound| match unsound {
+            Unsound::Faulty(findings) => findings.errors().to_string(),
+            Unsound::Unread(error) => error.to_string(),
+        })?;
+        Allowed::of(site).map_err(|error| format!("/etc/passwd: {error}"))
     }
 
-    fn of(site: Site) -> io::Result<Self> {
+    fn of(site: SoundSite) -> io::Result<Self> {
         let mailers = site.mailers.defined.iter().map(|m| PathBuf::from(&m.path));
         Ok(Allowed {
             rights: match rustix::process::geteuid().is_root() {

@@ -9,6 +9,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use libmaps::sysexits::SysExit;
+use tools::report::complain;
 
 use super::allowed::{Allowed, Rights};
 use super::files;
@@ -33,7 +34,7 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
     let allowed = match Allowed::read(root, file) {
         Ok(allowed) => allowed,
         Err(why) => {
-            eprintln!("smtpd: agent: {why}");
+            complain(&[b"smtpd: agent: ", why.as_bytes()]);
             return SysExit::Config.into();
         }
     };
@@ -56,7 +57,7 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
             Ok(Some(passed)) => UnixStream::from(passed),
             Ok(None) => break,
             Err(error) => {
-                eprintln!("smtpd: agent: {error}");
+                complain(&[format!("smtpd: agent: {error}").as_bytes()]);
                 break;
             }
         };

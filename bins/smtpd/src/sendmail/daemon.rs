@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ use super::scene::{own_uid, read_site};
 const SERVER: &str = "/usr/sbin/smtpd";
 /// The name of a socket has 108 octets at the most.
 const MAX_FOLDER_OCTETS: usize = 60;
+/// Most octets of what the server says of its state at once.
+const MAX_STATE_OCTETS: usize = 4096;
 /// How long the server may take until it is ready.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -51,11 +54,11 @@ pub(super) fn background(line: &CommandLine) -> Result<SysExit, Refusal> {
     let _ = std::fs::remove_file(&path);
     let _ = std::fs::remove_dir(&folder);
     match started {
-        Ok((None, pid)) => {
+        Ok((Start::Ready, pid)) => {
             write_pid(&site, pid, &program, line);
             Ok(SysExit::Ok)
         }
-        Ok((Some(status), _)) => Err(ended(status)),
+        Ok((Start::Ended { status, said }, _)) => Err(ended(status, &said)),
         Err(error) => Err(not_started(&program, &error)),
     }
 }
@@ -68,12 +71,19 @@ fn check_caller(line: &CommandLine) -> Result<(), Refusal> {
     Ok(())
 }
 
+/// The server: the file of that name beside this program, unless that is this program again, as
+/// the link in Debian's /usr/libexec/sendmail is.
 pub(super) fn program() -> PathBuf {
-    let beside = std::env::current_exe().ok();
-    let beside = beside.and_then(|exe| Some(exe.parent()?.join("smtpd")));
-    beside
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| SERVER.into())
+    let own = std::env::current_exe().ok();
+    let beside = own.as_deref().and_then(server_beside);
+    beside.unwrap_or_else(|| SERVER.into())
+}
+
+fn server_beside(own: &Path) -> Option<PathBuf> {
+    let beside = own.parent()?.join("smtpd");
+    let file = |path: &Path| std::fs::metadata(path).map(|facts| (facts.dev(), facts.ino()));
+    let (own, other) = (file(own).ok()?, file(&beside).ok()?);
+    (own != other).then_some(beside)
 }
 
 fn arguments(line: &CommandLine) -> Vec<OsString> {
@@ -138,21 +148,35 @@ fn spawn(program: &Path, line: &CommandLine, ready: &Path) -> io::Result<Child> 
     command.spawn()
 }
 
-/// `None` once the server says that it is ready, its status if it ends before.
-fn wait_until_ready(ready: &UnixDatagram, child: &mut Child) -> io::Result<Option<ExitStatus>> {
+/// What came of a start.
+enum Start {
+    /// The server serves.
+    Ready,
+    /// It has ended, and said why.
+    Ended {
+        status: ExitStatus,
+        said: Vec<String>,
+    },
+}
+
+/// Waits until the server says that it is ready, or ends.
+fn wait_until_ready(ready: &UnixDatagram, child: &mut Child) -> io::Result<Start> {
     ready.set_read_timeout(Some(Duration::from_millis(100)))?;
     let end = Instant::now() + PATIENCE;
-    let mut state = [0u8; 256];
+    let (mut state, mut said) = ([0u8; MAX_STATE_OCTETS], Vec::new());
     while Instant::now() < end {
-        if let Ok(octets) = ready.recv(&mut state)
-            && state
-                .get(..octets)
-                .is_some_and(|s| s.starts_with(b"READY=1"))
-        {
-            return Ok(None);
-        }
-        if let Some(status) = child.try_wait()? {
-            return Ok(Some(status));
+        // What it said before it ended can still be read when it has.
+        let ended = child.try_wait()?;
+        let heard = ready.recv(&mut state);
+        let heard = heard.ok().and_then(|octets| state.get(..octets));
+        match (heard, ended) {
+            (Some(text), _) if text.starts_with(b"READY=1") => return Ok(Start::Ready),
+            (Some(text), _) => {
+                let why = text.strip_prefix(b"STATUS=");
+                said.extend(why.map(|why| String::from_utf8_lossy(why).into_owned()));
+            }
+            (None, Some(status)) => return Ok(Start::Ended { status, said }),
+            (None, None) => {}
         }
     }
     let _ = child.kill();
@@ -172,20 +196,42 @@ fn write_pid(site: &Site, pid: u32, program: &Path, line: &CommandLine) {
     let _ = std::fs::write(site.below(path), text);
 }
 
-pub(super) fn ended(status: ExitStatus) -> Refusal {
-    let code = status.code();
-    let exit = match code {
-        Some(69) => SysExit::Unavailable,
-        Some(71) => SysExit::OsErr,
-        Some(74) => SysExit::IoErr,
-        Some(75) => SysExit::TempFail,
-        _ => SysExit::Config,
-    };
-    let text = format!("the server ended with {status}; its log tells why");
-    Refusal::new(exit, text)
+fn ended(status: ExitStatus, said: &[String]) -> Refusal {
+    let mut text = said.join("\n");
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text.push_str(&format!(
+        "the server ended with {status}; its log (syslog, facility mail) tells more"
+    ));
+    Refusal::new(exit_of(status), text)
+}
+
+/// The exit code of smtpd, as ours.
+pub(super) fn exit_of(status: ExitStatus) -> SysExit {
+    let exit = status.code().and_then(SysExit::of_code);
+    exit.unwrap_or(SysExit::Config)
 }
 
 pub(super) fn not_started(program: &Path, error: &io::Error) -> Refusal {
     let cause = tools::alias_config::reason(error);
     Refusal::new(SysExit::OsErr, format!("{}: {cause}", program.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_link_to_this_program_is_not_the_server() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("sendmail"), "").unwrap();
+        assert_eq!(server_beside(&path("sendmail")), None);
+        std::os::unix::fs::symlink("sendmail", path("smtpd")).unwrap();
+        assert_eq!(server_beside(&path("sendmail")), None);
+        std::fs::remove_file(path("smtpd")).unwrap();
+        std::fs::write(path("smtpd"), "").unwrap();
+        assert_eq!(server_beside(&path("sendmail")), Some(path("smtpd")));
+    }
 }

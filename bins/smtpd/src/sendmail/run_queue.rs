@@ -10,15 +10,15 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, RwLock};
 
-use libmaps::site::Site;
 use libmaps::sysexits::SysExit;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tools::report::complain;
 
 use super::args::{CommandLine, Refusal, Talk};
 use super::daemon;
 use super::queue_order::Order;
-use super::scene::read_site;
+use super::scene::{read_site, unreadable};
 use super::submit::say;
 use crate::deliver;
 use crate::drop::intake::Intake;
@@ -27,6 +27,7 @@ use crate::queue::control::{Line, Request, ask};
 use crate::queue::{Condition, Queue, QueueError, selects};
 use crate::reach;
 use crate::server::{self, Confinement, ServerError, Start};
+use crate::sound::{SoundSite, Unsound};
 use crate::throttle::Throttle;
 use crate::world::{self, World};
 
@@ -60,7 +61,7 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Re
             let denied = io::Error::from(io::ErrorKind::PermissionDenied);
             return Err(not_asked(&folder, &denied));
         }
-        None => alone(line)?,
+        None => return alone(line),
     };
     if *line.order() == Order::Often && line.talk == Talk::Verbose {
         say(
@@ -102,10 +103,8 @@ fn alone(line: &CommandLine) -> Result<SysExit, Refusal> {
     }
     let status = command.arg(conditions).status();
     let status = status.map_err(|e| daemon::not_started(&program, &e))?;
-    match status.success() {
-        true => Ok(SysExit::Ok),
-        false => Err(daemon::ended(status)),
-    }
+    // Why it did nothing it has said itself.
+    Ok(daemon::exit_of(status))
 }
 
 /// `smtpd run-queue [--root DIR] [-C FILE] [-v] CONDITIONS`: one run without a server; the
@@ -119,16 +118,36 @@ pub fn run_once(args: &[OsString]) -> ExitCode {
     let Some((line, conditions)) = parsed else {
         return SysExit::Usage.into();
     };
-    match read_site(&line).and_then(|site| run_here(&line, site, &conditions)) {
+    match sound(&line).and_then(|site| run_here(&line, site, &conditions)) {
         Ok(exit) => exit.into(),
         Err(refusal) => {
-            eprintln!("{}", refusal.text);
+            complain(&[refusal.text.as_bytes()]);
             refusal.exit.into()
         }
     }
 }
 
-fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<SysExit, Refusal> {
+/// The site, as the server itself would take it.
+fn sound(line: &CommandLine) -> Result<SoundSite, Refusal> {
+    let read = SoundSite::read(line.root.as_deref(), line.config.as_deref());
+    let (site, _) = read.map_err(|unsound| match unsound {
+        Unsound::Faulty(findings) => Refusal::new(
+            SysExit::Config,
+            format!(
+                "{}\nthe queue is not run: the configuration has errors",
+                findings.errors()
+            ),
+        ),
+        Unsound::Unread(error) => unreadable(&error),
+    })?;
+    Ok(site)
+}
+
+fn run_here(
+    line: &CommandLine,
+    site: SoundSite,
+    conditions: &[Condition],
+) -> Result<SysExit, Refusal> {
     let folder = reach::queue(&site);
     let target = match line.talk {
         Talk::Verbose => Target::Stderr,
@@ -159,7 +178,7 @@ fn run_here(line: &CommandLine, site: Site, conditions: &[Condition]) -> Result<
 }
 
 /// Another user and confinement, as the server does it.
-fn give_up(line: &CommandLine, site: &Site, log: &Log) -> Result<(), Refusal> {
+fn give_up(line: &CommandLine, site: &SoundSite, log: &Log) -> Result<(), Refusal> {
     let start = Start {
         root: line.root.clone(),
         file: line.config.clone(),

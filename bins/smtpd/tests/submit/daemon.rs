@@ -53,5 +53,26 @@ fn a_faulty_site_is_told_of() {
     let out = site.sendmail_as_owner(&["-bd"]);
     assert_eq!(out.status.code(), Some(78));
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
-    assert!(said.contains("its log tells why"), "{said}");
+    assert!(said.contains("sendmail.mc:1: error: "), "{said}");
+    assert!(said.contains("its log (syslog, facility mail)"), "{said}");
+}
+
+#[test]
+fn a_link_named_smtpd_is_not_taken_for_the_server() {
+    let site = Site::new();
+    let bin = site.root().join("bin");
+    fs::remove_file(bin.join("smtpd")).unwrap();
+    std::os::unix::fs::symlink("sendmail", bin.join("smtpd")).unwrap();
+    site.sendmail(&["box"], b"Subject: x\n\nbody\n");
+    // The server of this machine, if it has one, would be taken, or else nothing.
+    for args in [["-q"], ["-bd"], ["-bD"]] {
+        let out = site.sendmail_as_owner(&args);
+        let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+        assert!(!said.contains("illegal option"), "{args:?}: {said}");
+        assert!(!said.contains("status: 64"), "{args:?}: {said}");
+        if !std::path::Path::new("/usr/sbin/smtpd").exists() {
+            assert_eq!(out.status.code(), Some(71), "{args:?}: {said}");
+            assert!(said.contains("/usr/sbin/smtpd: No such file"), "{said}");
+        }
+    }
 }

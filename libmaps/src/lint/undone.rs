@@ -1,12 +1,11 @@
-//! What a site asks for and this server does not do: found at the start, not in use.
+//! What a site asks for and smtpd does not do: found at its start and by `mapctl check`, not in use.
 
-use libmaps::map::MapClass;
-use libmaps::policy::maps::counts_file;
-use libmaps::site::Site;
-use libmaps::site::diagnostic::{Diagnostic, Place, Severity};
-use libmaps::site::model::Family;
-use libmaps::site::model::FilterFailure;
-use libmaps::store::shared::Connection;
+use crate::map::MapClass;
+use crate::policy::maps::counts_file;
+use crate::sasl::mechanism::Mechanism;
+use crate::site::model::{Family, FilterFailure, QueueGroup};
+use crate::site::{Diagnostic, Place, Severity, Site};
+use crate::store::shared::Connection;
 
 /// What is not done, with file and line. An error is what would let mail through, or in,
 /// that the site wants kept out.
@@ -17,6 +16,7 @@ pub fn findings(site: &Site) -> Vec<Diagnostic> {
     options(site, &mut all);
     daemons(site, &mut all);
     counts(site, &mut all);
+    queue_group(site, &mut all);
     all
 }
 
@@ -52,6 +52,14 @@ fn options(site: &Site, all: &mut Vec<Diagnostic>) {
     if let Some(at) = given("UseErrorsTo").filter(|_| site.options.delivery.use_errors_to) {
         let text = "UseErrorsTo: notices go to the sender, not to those of Errors-To";
         all.push(Diagnostic::new(&at, Severity::Warning, text));
+    }
+    if let Some(at) = given("AuthMechanisms") {
+        let words = site.options.auth.mechanisms.0.iter();
+        for word in words.filter(|word| Mechanism::parse(word.as_bytes()).is_none()) {
+            let text =
+                format!("confAUTH_MECHANISMS: {word} is not offered: smtpd does not have it");
+            all.push(Diagnostic::new(&at, Severity::Warning, text));
+        }
     }
     let two = |path: &Option<std::path::PathBuf>| {
         path.as_ref()
@@ -108,6 +116,21 @@ fn daemons(site: &Site, all: &mut Vec<Diagnostic>) {
             all.push(Diagnostic::new(&at, severity, text));
         }
     }
+}
+
+/// A queue of several folders: mail that waits in them is left to sendmail.
+fn queue_group(site: &Site, all: &mut Vec<Diagnostic>) {
+    let Some(QueueGroup { named, folder }) = site.queue_group() else {
+        return;
+    };
+    let at = site.options.given("QueueDirectory").cloned();
+    let at = at.unwrap_or_else(|| place(site, "QUEUE_DIR"));
+    let text = format!(
+        "QUEUE_DIR {}: one queue is kept, in {}; what waits in those folders only sendmail can send",
+        named.display(),
+        folder.display()
+    );
+    all.push(Diagnostic::new(&at, Severity::Warning, text));
 }
 
 fn place(site: &Site, what: &str) -> Place {
