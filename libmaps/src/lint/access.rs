@@ -208,12 +208,12 @@ impl Lint<'_> {
             let text = format!(
                 "{what}: no client can meet this: with V in TLSSrvOptions none is asked for a certificate"
             );
-            self.say(item.line, Severity::Error, text);
+            self.say(item.line, Severity::Warning, text);
         } else if rule.starts_with("VERIFY") && tls.ca_file.is_none() && tls.ca_path.is_none() {
             let text = format!(
                 "{what}: nobody can meet this: without CACertFile and CACertPath no certificate is trusted"
             );
-            self.say(item.line, Severity::Error, text);
+            self.say(item.line, Severity::Warning, text);
         }
     }
 

@@ -9,6 +9,9 @@ mod tests;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use crate::map::StoreError;
+use crate::store::shared::Connection;
+
 use super::diagnostic::{Diagnostic, Place, Severity};
 use super::model::options::PrivacyFlag;
 use super::model::{MapSpec, RelayMailFrom, Site, WHOLE_FILE};
@@ -188,14 +191,6 @@ impl Check<'_> {
             }
         }
         if self.site.options.tls.server_cert.is_none() {
-            for daemon in self.site.daemons.iter().filter(|d| d.modifiers.has('s')) {
-                let text = format!(
-                    "listener {} speaks TLS from the first octet, but there is no ServerCertFile",
-                    daemon.name
-                );
-                let what = format!("DAEMON_OPTIONS({})", daemon.name);
-                self.say(&what, Severity::Error, text);
-            }
             for option in [
                 "ServerSSLOptions",
                 "CipherList",
@@ -331,6 +326,10 @@ impl Check<'_> {
         let maps: Vec<(&str, MapSpec)> = tables.map(|(name, map)| (name, map.clone())).collect();
         for (name, map) in maps {
             let what = format!("FEATURE({name})");
+            if map.is_shared() {
+                self.shared_map(&what, &map);
+                continue;
+            }
             let there = self.site.below(&map.path).exists()
                 || self.site.below(&with_suffix(&map.path)).exists();
             if !there && !map.optional && !map.is_remote() {
@@ -341,6 +340,41 @@ impl Check<'_> {
                 self.say(&what, Severity::Error, text);
             }
         }
+    }
+
+    /// A map that hosts share: the connection file has to be there, and the replica is what is read. A text is on the
+    /// host that builds it, if at all.
+    fn shared_map(&mut self, what: &str, map: &MapSpec) {
+        // sendmail's own way to name one has the file made at the start.
+        if self
+            .site
+            .ldap_maps
+            .iter()
+            .any(|own| own.file.starts_with(&map.path))
+        {
+            return;
+        }
+        let file = with_class(&map.path, &map.class);
+        let full = self.site.below(&file);
+        let (severity, text) = match Connection::readable(&full, self.site.root.as_deref()) {
+            Ok(replica) if replica.exists() => return,
+            Ok(_) => (
+                Severity::Warning,
+                format!(
+                    "{what}: {} has no replica on this host yet; smtpd fetches it when it starts, mapctl follow --once at once",
+                    file.display()
+                ),
+            ),
+            Err(StoreError::Missing { .. }) => (
+                Severity::Error,
+                format!(
+                    "{what}: {} is not there: the connection file, see mapremote(5)",
+                    file.display()
+                ),
+            ),
+            Err(error) => (Severity::Error, format!("{what}: {error}")),
+        };
+        self.say(what, severity, text);
     }
 
     fn names(&mut self) {
@@ -426,7 +460,13 @@ impl Check<'_> {
 
 /// The path with the suffix that makemap gives a hash map.
 fn with_suffix(path: &Path) -> std::path::PathBuf {
+    with_class(path, "db")
+}
+
+/// The path with a suffix behind its own.
+fn with_class(path: &Path, suffix: &str) -> std::path::PathBuf {
     let mut path = path.as_os_str().to_owned();
-    path.push(".db");
+    path.push(".");
+    path.push(suffix);
     path.into()
 }

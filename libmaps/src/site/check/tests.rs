@@ -10,6 +10,48 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../testdata/check/site")
 }
 
+/// A site with this access map, shared by a Redis server.
+fn site_with_shared_access(root: &Path) -> crate::site::Site {
+    let mc = "define(`confDOMAIN_NAME', `mail.example.org')dnl\ndefine(`confPRIVACY_FLAGS', `goaway')dnl\n\
+              FEATURE(`access_db', `redis -T<TMPF> /etc/mail/access')dnl\n";
+    fs::create_dir_all(root.join("etc/mail")).unwrap();
+    fs::write(root.join("etc/mail/sendmail.mc"), mc).unwrap();
+    load(Some(root), None).unwrap().site
+}
+
+#[test]
+fn a_shared_map_wants_its_connection_file_and_not_its_text() {
+    let root = tempfile::tempdir().unwrap();
+    let site = site_with_shared_access(root.path());
+    let found = || {
+        let all = super::check(&site);
+        all.iter()
+            .map(|d| format!("{} {}", d.severity.as_str(), d.text))
+            .collect::<Vec<_>>()
+    };
+    let without = found();
+    assert_eq!(without.len(), 1, "{without:?}");
+    assert!(
+        without[0].starts_with("error FEATURE(access_db): /etc/mail/access.redis is not there"),
+        "{without:?}"
+    );
+    let connection = root.path().join("etc/mail/access.redis");
+    fs::write(&connection, "host localhost\nmap access\nhots x\n").unwrap();
+    let wrong = found();
+    assert!(
+        wrong.len() == 1 && wrong[0].starts_with("error ") && wrong[0].contains("hots"),
+        "{wrong:?}"
+    );
+    fs::write(&connection, "host localhost\nmap access\n").unwrap();
+    let unfetched = found();
+    assert!(
+        unfetched.len() == 1 && unfetched[0].starts_with("warning "),
+        "{unfetched:?}"
+    );
+    fs::write(root.path().join("etc/mail/access.redis.db"), "").unwrap();
+    assert_eq!(found(), Vec::<String>::new());
+}
+
 /// A root with a certificate, a key that everybody reads (open.key), one that only its owner does (safe.key), and a map.
 fn root() -> tempfile::TempDir {
     let root = tempfile::tempdir().unwrap();
@@ -46,8 +88,10 @@ fn each_planted_fault_is_found_and_nothing_else() {
             loaded.diagnostics
         );
         let prefix = format!("{}/", folder().display());
+        let undone = crate::lint::undone::findings(&loaded.site);
         let found: String = super::check(&loaded.site)
             .iter()
+            .chain(&undone)
             .map(|d| format!("{d}\n").replace(&prefix, ""))
             .collect();
         let golden = path.with_extension("expected");
