@@ -8,6 +8,7 @@
     allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)
 )]
 
+mod addressee;
 pub mod agent;
 mod aside;
 pub mod check;
@@ -41,8 +42,8 @@ pub mod resolver;
 pub mod sendmail;
 pub mod server;
 pub mod session;
-pub mod tables;
 pub mod sound;
+pub mod tables;
 pub mod throttle;
 pub mod tls;
 pub mod wire;

@@ -2,6 +2,9 @@
 //!
 //! It asks the server that has the queue; where none runs, it opens the store itself.
 
+mod export;
+
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -9,30 +12,56 @@ use std::process::ExitCode;
 
 use libmaps::site::load;
 use libmaps::sysexits::SysExit;
+use tools::alias_config::reason;
+use tools::report::{complain, print_and_end, version};
 
+use crate::addressee::Addressee;
 use crate::clock::Civil;
 use crate::queue::control::{Line, Request, ask, carry_out};
-use crate::queue::{Envelope, Expanded, Hold, Progress, Queue, QueuedTarget};
+use crate::queue::{Envelope, Expanded, Hold, Progress, Queue, QueueError, QueuedTarget};
+
+use export::Exported;
 
 const USAGE: &str = "\
 usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
-       mailq [--root DIR] [-C FILE] [--json] show ID
+       mailq [--root DIR] [-C FILE] [--json] show ID...
        mailq [--root DIR] [-C FILE] hold|release|remove ID...
-       mailq [--root DIR] [-C FILE] run";
+       mailq [--root DIR] [-C FILE] run
+       mailq [--root DIR] [-C FILE] export DIR";
+const HELP: &str = "
+  list              all messages, oldest first, and who waits for them; the same without a word
+  show ID...        envelope and text of messages
+  hold ID...        do not try to deliver them
+  release ID...     deliver what was held or quarantined
+  remove ID...      throw messages away
+  run               try every message now
+  export DIR        write what waits into files, for another mail program; no server may run
+  -v                also when they were and will be tried, and the state of each copy
+  --json            a JSON object a message
+  --root DIR        take the site's paths below this folder
+  -C FILE           the configuration, instead of /etc/mail/sendmail.mc
+  -h, --help        this text
+  --version         the version";
 
 /// Runs mailq with these arguments (without the program's name).
 pub fn mailq(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match args.first().and_then(|word| word.to_str()) {
+        Some("-h" | "--help") => return print_and_end("mailq", &format!("{USAGE}\n{HELP}\n")),
+        Some("--version") => return print_and_end("mailq", &version("mailq")),
+        _ => {}
+    }
     let options = match Options::parse(args) {
         Ok(options) => options,
         Err(complaint) => {
-            eprintln!("mailq: {complaint}\n{USAGE}");
+            complain(&[b"mailq: ", complaint.as_bytes(), b"\n", USAGE.as_bytes()]);
             return SysExit::Usage.into();
         }
     };
     match options.run(&mut io::stdout().lock()) {
         Ok(exit) => exit.into(),
         Err((exit, text)) => {
-            eprintln!("mailq: {text}");
+            complain(&[b"mailq: ", text.as_bytes()]);
             exit.into()
         }
     }
@@ -49,7 +78,15 @@ struct Options {
     file: Option<PathBuf>,
     format: Format,
     detail: Detail,
-    requests: Vec<Request>,
+    task: Task,
+}
+
+/// What is to be done.
+enum Task {
+    /// This, in order.
+    Ask(Vec<Request>),
+    /// Write what waits into this folder.
+    Export(PathBuf),
 }
 
 /// How much the list tells.
@@ -84,6 +121,19 @@ impl Options {
             }
         }
         let ids = words.get(1..).unwrap_or_default().iter().cloned();
+        if let Some("export") = words.first().map(String::as_str) {
+            let [_, folder] = words.as_slice() else {
+                return Err("export wants a folder".into());
+            };
+            let task = Task::Export(folder.into());
+            return Ok(Options {
+                root,
+                file,
+                format,
+                detail,
+                task,
+            });
+        }
         let requests: Vec<Request> = match words.first().map(String::as_str) {
             None | Some("list") => vec![Request::List],
             Some("run") => vec![Request::Run],
@@ -101,38 +151,49 @@ impl Options {
             file,
             format,
             detail,
-            requests,
+            task: Task::Ask(requests),
         })
     }
 
     fn run(&self, out: &mut impl Write) -> Result<SysExit, (SysExit, String)> {
         let loaded = load::load(self.root.as_deref(), self.file.as_deref())
-            .map_err(|e| (SysExit::NoInput, e.to_string()))?;
-        let folder = loaded.site.options.queue.directory.clone();
-        let shown = folder.unwrap_or_else(|| "/var/spool/mqueue".into());
-        let folder = loaded.site.below(&shown);
+            .map_err(|e| (e.exit(), e.to_string()))?;
+        let shown = loaded.site.queue_folder();
+        let folder = loaded.site.below(shown);
+        let requests = match &self.task {
+            Task::Ask(requests) => requests,
+            Task::Export(target) => return export_all(&folder, target, out),
+        };
         let mut exit = SysExit::Ok;
-        for request in &self.requests {
+        for request in requests {
             let lines = match ask(&folder, request) {
                 Ok(Some(lines)) => lines,
                 Ok(None) => alone(&folder, request.clone()).map_err(|e| (SysExit::NoInput, e))?,
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    let text = format!("{}: {error}", shown.display());
+                    let text = format!(
+                        "{}: only root and the server's user may see the queue",
+                        shown.display()
+                    );
                     return Err((SysExit::NoPerm, text));
                 }
                 Err(error) => return Err((SysExit::TempFail, error.to_string())),
             };
             let printed = match (request, self.format) {
-                (Request::List, Format::Text) => list(&shown, &lines, self.detail, out),
+                (Request::List, Format::Text) => list(shown, &lines, self.detail, out),
                 (_, Format::Text) => plain(&lines, out),
                 (_, Format::Json) => json(&lines, out),
             };
-            // A reader that has seen enough is no error.
-            if printed.is_err() {
-                return Ok(exit);
+            match printed.and_then(|()| out.flush()) {
+                // A reader that has seen enough is no error.
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit),
+                Err(error) => {
+                    let text = format!("standard output: {}", reason(&error));
+                    return Err((SysExit::IoErr, text));
+                }
+                Ok(()) => {}
             }
             if let Some(Line::Error(text)) = lines.last() {
-                eprintln!("mailq: {text}");
+                complain(&[b"mailq: ", text.as_bytes()]);
                 exit = SysExit::Unavailable;
             }
         }
@@ -159,6 +220,54 @@ fn alone(folder: &Path, request: Request) -> Result<Vec<Line>, String> {
         tokio::join!(carry_out(&queue, request, sender), collect);
         Ok(lines)
     })
+}
+
+/// Writes what waits into a folder. No server may run: what it delivers meanwhile would be
+/// delivered twice.
+fn export_all(
+    folder: &Path,
+    target: &Path,
+    out: &mut impl Write,
+) -> Result<SysExit, (SysExit, String)> {
+    let open = || match folder.join("queue.redb").exists() {
+        true => Queue::open(folder).map(Some),
+        false => Ok(None),
+    };
+    // A queue has a writer of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let runtime = runtime.map_err(|e| (SysExit::OsErr, e.to_string()))?;
+    let exported = runtime.block_on(async {
+        let queue = open().map_err(|error| match error {
+            QueueError::InUse(_) => {
+                let text = "the server has the queue: stop it first".to_owned();
+                (SysExit::TempFail, text)
+            }
+            other => (SysExit::NoInput, other.to_string()),
+        })?;
+        let Some(queue) = queue else {
+            return Ok(Exported::default());
+        };
+        let exported = export::export(&queue, target);
+        queue.close();
+        exported.map_err(|e| {
+            let text = format!("{}: {}", target.display(), reason(&e));
+            (SysExit::CantCreate, text)
+        })
+    })?;
+    let Exported { written, held } = exported;
+    let mut text = format!("{written} written to {}", target.display());
+    if held > 0 {
+        text.push_str(&format!(
+            "; {held} held or quarantined, left where they are"
+        ));
+    }
+    match writeln!(out, "{text}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err((
+            SysExit::IoErr,
+            format!("standard output: {}", reason(&error)),
+        )),
+        _ => Ok(SysExit::Ok),
+    }
 }
 
 fn messages(lines: &[Line]) -> impl Iterator<Item = &Envelope> {
@@ -210,16 +319,81 @@ fn entry(envelope: &Envelope, detail: Detail, out: &mut impl Write) -> io::Resul
     if detail == Detail::All {
         writeln!(out, "      {}", next_try(envelope))?;
     }
+    match detail {
+        Detail::Plain => waiting(envelope, out),
+        Detail::All => all_copies(envelope, out),
+    }
+}
+
+/// Somebody who waits for a message.
+struct Waiter<'a> {
+    /// Which recipient he is or comes from.
+    recipient: usize,
+    /// The copy, where the recipient is known to be somebody.
+    target: Option<&'a QueuedTarget>,
+    /// What keeps it.
+    why: Option<String>,
+}
+
+/// Who waits: recipients that nothing is known of yet, and whoever a copy that is not done goes
+/// to; not those who have it, or of whom the sender has heard.
+fn waiters(envelope: &Envelope) -> Vec<Waiter<'_>> {
+    let mut all = Vec::new();
+    for (recipient, asked) in envelope.recipients.iter().enumerate() {
+        let mut wait = |target, why| {
+            all.push(Waiter {
+                recipient,
+                target,
+                why,
+            })
+        };
+        match &asked.expanded {
+            Expanded::No => wait(None, trouble(envelope, recipient)),
+            Expanded::Failed { text, .. } => wait(None, Some(text.clone())),
+            Expanded::Yes | Expanded::List { .. } | Expanded::Told => {}
+        }
+        let own = envelope.targets.iter();
+        for target in own.filter(|target| target.recipient == recipient) {
+            match &target.progress {
+                Progress::Waiting if target.last.is_empty() => wait(Some(target), None),
+                Progress::Waiting => wait(Some(target), Some(format!("Deferred: {}", target.last))),
+                Progress::Failed { text, .. } => wait(Some(target), Some(text.clone())),
+                Progress::Done | Progress::Sent | Progress::Forwarded | Progress::Told => {}
+            }
+        }
+    }
+    all
+}
+
+/// A line for each who waits.
+fn waiting(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
+    let mut known = HashSet::new();
+    for waiter in waiters(envelope) {
+        let recipient = envelope.recipients.get(waiter.recipient);
+        let who = match (waiter.target, recipient) {
+            (Some(target), _) => Addressee::of(envelope, target).to().to_owned(),
+            (None, Some(recipient)) => format!("<{}>", recipient.address.shown()),
+            (None, None) => continue,
+        };
+        if let Some(why) = waiter.why.filter(|_| !known.contains(&who)) {
+            writeln!(out, "                 ({why:.60})")?;
+        }
+        if known.insert(who.clone()) {
+            writeln!(out, "\t\t\t\t\t {who}")?;
+        }
+    }
+    Ok(())
+}
+
+/// Every recipient with the state of each copy.
+fn all_copies(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
     for (at, recipient) in envelope.recipients.iter().enumerate() {
         if let Some(why) = trouble(envelope, at) {
             writeln!(out, "                 ({why:.60})")?;
         }
         writeln!(out, "\t\t\t\t\t <{}>", recipient.address.shown())?;
-        if detail == Detail::All {
-            let own = envelope.targets.iter().filter(|t| t.recipient == at);
-            for target in own {
-                writeln!(out, "\t\t\t\t\t    {}", copy(target))?;
-            }
+        for target in envelope.targets.iter().filter(|t| t.recipient == at) {
+            writeln!(out, "\t\t\t\t\t    {}", copy(target))?;
         }
     }
     Ok(())

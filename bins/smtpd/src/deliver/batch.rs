@@ -11,6 +11,7 @@ use super::copy::{self, Kind};
 use super::expand::Held;
 use super::lanes::ComeAgain;
 use super::outcome::{Fate, Notifies, Outcome};
+use crate::addressee::Addressee;
 use crate::clock::now_unix;
 use crate::log::Level;
 use crate::queue::{Envelope, Origin, Progress, QueuedTarget};
@@ -288,10 +289,11 @@ fn log_copy(
     outcome: &Outcome,
     took: Duration,
 ) {
-    let to = envelope
-        .recipients
-        .get(target.recipient)
-        .map_or_else(String::new, |r| format!("<{}>", r.address.shown()));
+    let addressee = Addressee::of(envelope, target);
+    let to = match &addressee {
+        Addressee::Recipient(to) => to.clone(),
+        Addressee::Other { to, named } => format!("{to}, orig_to={named}"),
+    };
     let delay = now_unix().saturating_sub(envelope.created_unix);
     let stat = match outcome.fate {
         Fate::Sent if outcome.text.is_empty() => "Sent".to_owned(),

@@ -239,6 +239,7 @@ fn a_queue_and_a_drop_folder_of_roots_are_taken_over() {
     site.text_with("var/mail/bob", "Subject: to waits");
     // And what waited is still there.
     let listed = Command::new(env!("CARGO_BIN_EXE_mailq"))
+        .arg("-v")
         .arg("--root")
         .arg(site.root())
         .output()

@@ -1,5 +1,8 @@
 //! `-q` and `-bp`, with a server and without one.
 
+use std::fs;
+use std::process::Command;
+
 use crate::site::Site;
 
 fn is_deferred(site: &Site, count: usize) -> bool {
@@ -93,4 +96,137 @@ fn without_a_server_one_run_is_made() {
         client.contains(" is empty\n\t\tTotal requests: 0\n"),
         "{client}"
     );
+}
+
+#[test]
+fn a_faulty_configuration_is_not_acted_on() {
+    let mut site = Site::with_server();
+    site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\n1\n");
+    site.until("it was tried", |s| is_deferred(s, 1));
+    site.kill();
+    let mc = site.root().join("etc/mail/sendmail.mc");
+    let good = fs::read_to_string(&mc).unwrap();
+    let lines = good.lines().count();
+    let run = |args: &[&str]| {
+        let out = site.sendmail_as_owner(args);
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(said).unwrap())
+    };
+    for fault in ["define(`X', `unfinished\n", "FEATURE(nonsense)dnl\n"] {
+        fs::write(&mc, format!("{good}{fault}")).unwrap();
+        for args in [&["-q"][..], &["-qRlater"], &["-qSjoe", "-v"]] {
+            let (exit, said) = run(args);
+            assert_eq!(exit, Some(78), "{said}");
+            let finding = format!("sendmail.mc:{}: error: ", lines + 1);
+            assert!(said.contains(&finding), "{said}");
+        }
+    }
+    fs::remove_file(&mc).unwrap();
+    let (exit, said) = run(&["-q"]);
+    assert_eq!(exit, Some(72), "{said}");
+    let direct = Command::new(site.root().join("bin/smtpd"))
+        .args(["run-queue", "--root"])
+        .arg(site.root())
+        .arg("[]")
+        .output()
+        .unwrap();
+    assert_eq!(direct.status.code(), Some(72));
+    fs::write(&mc, &good).unwrap();
+    assert_eq!(tries(&site), of(&[("joe@x.example", 1)]));
+    assert_eq!(run(&["-q"]).0, Some(0));
+    assert_eq!(tries(&site), of(&[("joe@x.example", 2)]));
+}
+
+#[test]
+fn only_those_who_wait_are_listed_and_the_log_says_who_got_it() {
+    let site = Site::new();
+    let aliases = site.root().join("etc/mail/aliases");
+    let text = format!(
+        "{}crew: box, later\n",
+        fs::read_to_string(&aliases).unwrap()
+    );
+    fs::write(&aliases, text).unwrap();
+    smtpd::tables::build_aliases(&aliases).unwrap();
+    site.sendmail(
+        &["-f", "joe@x.example", "crew", "nosuchuser"],
+        b"Subject: x\n\n1\n",
+    );
+    let out = site.sendmail_as_owner(&["-q", "-v"]);
+    let log = String::from_utf8(out.stderr).unwrap();
+    for line in [
+        "to=/open/box, orig_to=<crew@mx.test.example>",
+        "to=\"|exit 75\", orig_to=<crew@mx.test.example>",
+    ] {
+        assert!(log.contains(line), "{line}\n{log}");
+    }
+    let listed = site.mailq(&[]);
+    let entry: Vec<&str> = listed.lines().filter(|l| l.starts_with("\t\t\t")).collect();
+    let joe = listed.find("<joe@x.example>").unwrap();
+    assert!(
+        joe > 0 && entry.iter().any(|l| l.trim() == "\"|exit 75\""),
+        "{listed}"
+    );
+    for gone in ["/open/box", "<crew", "<nosuchuser"] {
+        assert!(!entry.iter().any(|l| l.contains(gone)), "{gone}: {listed}");
+    }
+    let all = site.sendmail_as_owner(&["-bp", "-v"]);
+    let all = String::from_utf8(all.stdout).unwrap();
+    assert!(
+        all.contains("/open/box: sent") && all.contains("next try"),
+        "{all}"
+    );
+}
+
+#[test]
+fn what_is_to_be_done_with_messages_is_not_asked_of_bp() {
+    let site = Site::new();
+    let out = site.sendmail_as_owner(&["-bp", "hold", "kBQ95101000596"]);
+    assert_eq!(out.status.code(), Some(64));
+    let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+    assert!(said.contains("mapctl queue hold"), "{said}");
+}
+
+#[test]
+fn what_waits_can_be_taken_along() {
+    let mut site = Site::with_server();
+    site.sendmail(
+        &["-f", "joe@x.example", "later"],
+        b"Subject: x\n\nto be kept\n",
+    );
+    site.sendmail(&["-f", "<>", "later"], b"Subject: y\n\nsecond\n");
+    site.until("both were tried", |s| is_deferred(s, 2));
+    let folder = site.root().join("along");
+    let export = |site: &Site| {
+        let out = Command::new(env!("CARGO_BIN_EXE_mailq"))
+            .arg("--root")
+            .arg(site.root())
+            .arg("export")
+            .arg(&folder)
+            .output()
+            .unwrap();
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(said).unwrap())
+    };
+    assert_eq!(export(&site).0, Some(75));
+    site.kill();
+    let (exit, said) = export(&site);
+    assert_eq!(exit, Some(0), "{said}");
+    assert!(said.starts_with("2 written to "), "{said}");
+    let mut found: Vec<String> = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap())
+        .collect();
+    found.sort_by_key(String::len);
+    assert_eq!(found[0], "<>\n");
+    assert_eq!(found[1], "<joe@x.example>\n");
+    assert_eq!(found[2], "<later@mx.test.example>\n");
+    assert_eq!(found[3], found[2]);
+    assert!(
+        found[4..]
+            .iter()
+            .any(|t| t.ends_with("\n\nto be kept\n") && !t.contains('\r'))
+    );
+    // Nothing is written over.
+    assert_eq!(export(&site).0, Some(73));
+    assert_eq!(site.queued().len(), 2);
 }
