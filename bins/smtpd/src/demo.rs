@@ -7,6 +7,7 @@
 //! server stays up and the commands to try next are printed.
 
 mod client;
+mod screen;
 mod sink;
 mod steps;
 
@@ -17,6 +18,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use libmaps::sasl::edit::{AuthPassword, NewAccount, SaslDbEdit};
 use libmaps::sasl::key::UserId;
@@ -24,8 +26,15 @@ use libmaps::sasl::password::Password;
 use libmaps::sasl::secret::{Recipe, Salts, Secrets};
 use libmaps::sysexits::SysExit;
 
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tools::report::{complain, finish};
+
 use crate::tables;
 
+use screen::{Screen, Unwritten};
+
+/// How often is looked whether the server still runs.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 const HOST: &str = "mx.demo.example";
 const FILES: [(&str, &str); 8] = [
     (
@@ -48,7 +57,7 @@ const FILES: [(&str, &str); 8] = [
 ];
 
 /// A demo that did not come off.
-type Failure = Box<dyn std::error::Error>;
+type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// Runs the demo.
 #[must_use]
@@ -57,17 +66,20 @@ pub fn demo(args: &[OsString]) -> ExitCode {
         [] => Stay::Up,
         [word] if word == "--once" => Stay::Once,
         _ => {
-            eprintln!("usage: smtpd demo [--once]");
+            complain(&[b"usage: smtpd demo [--once]"]);
             return SysExit::Usage.into();
         }
     };
     match run(once) {
         Ok(steps::Verdict::AllAsExpected) => SysExit::Ok.into(),
         Ok(steps::Verdict::SomeNot) => SysExit::Software.into(),
-        Err(error) => {
-            eprintln!("smtpd demo: {error}");
-            SysExit::Software.into()
-        }
+        Err(error) => match error.downcast::<Unwritten>() {
+            Ok(unwritten) => finish("smtpd", Err(unwritten.0), SysExit::Ok),
+            Err(error) => {
+                complain(&[format!("smtpd demo: {error}").as_bytes()]);
+                SysExit::Software.into()
+            }
+        },
     }
 }
 
@@ -78,28 +90,69 @@ enum Stay {
 }
 
 fn run(stay: Stay) -> Result<steps::Verdict, Failure> {
+    // From here on a signal ends the demo only when its folder is removed.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let ending = runtime.block_on(async { Ending::new() })?;
     let folder = Folder::make()?;
     let root = folder.0.as_path();
-    println!("A sample site below {}\n", root.display());
+    let mut screen = Screen::open();
+    screen.line(format_args!("A sample site below {}\n", root.display()))?;
     let sink = sink::Sink::start()?;
     lay_out(root, sink.port)?;
     let server = Server::start(root)?;
-    let verdict = steps::all(root, &server, &sink)?;
+    let verdict = steps::all(root, &server, &sink, &mut screen)?;
     if stay == Stay::Up {
         let (port, root) = (server.port, root.display());
-        println!("\nThe server stays up on 127.0.0.1:{port}; Ctrl-C ends it. Try:");
-        println!(
-            "  swaks --server 127.0.0.1:{port} -tls -a PLAIN -au alice -ap wonderland -f alice@demo.example -t archive@demo.example"
-        );
-        println!("  openssl s_client -quiet -starttls smtp -connect 127.0.0.1:{port}");
-        println!(
-            "  $EDITOR {root}/etc/mail/access && makemap hash {root}/etc/mail/access < {root}/etc/mail/access"
-        );
-        println!("  mailq --root {root}");
-        println!("  smtpd check --root {root}");
-        server.wait()?;
+        for line in [
+            format!(
+                "\nThe server stays up on 127.0.0.1:{port}; Ctrl-C ends it and removes the folder. Try:"
+            ),
+            format!(
+                "  swaks --server 127.0.0.1:{port} -tls -a PLAIN -au alice -ap wonderland -f alice@demo.example -t archive@demo.example"
+            ),
+            format!("  openssl s_client -quiet -starttls smtp -connect 127.0.0.1:{port}"),
+            format!(
+                "  $EDITOR {root}/etc/mail/access && makemap hash {root}/etc/mail/access < {root}/etc/mail/access"
+            ),
+            format!("  mailq --root {root}"),
+            format!("  smtpd check --root {root}"),
+        ] {
+            screen.line(format_args!("{line}"))?;
+        }
+        runtime.block_on(ending.wait(&server));
     }
     Ok(verdict)
+}
+
+/// Signals that end the demo.
+struct Ending([Signal; 3]);
+
+impl Ending {
+    fn new() -> io::Result<Self> {
+        Ok(Ending([
+            signal(SignalKind::interrupt())?,
+            signal(SignalKind::terminate())?,
+            signal(SignalKind::hangup())?,
+        ]))
+    }
+
+    /// Until one comes, or the server has ended by itself.
+    async fn wait(self, server: &Server) {
+        let Ending([mut interrupt, mut terminate, mut hangup]) = self;
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => return,
+                _ = terminate.recv() => return,
+                _ = hangup.recv() => return,
+                () = tokio::time::sleep(LOOK_AGAIN) => {}
+            }
+            if server.has_ended() {
+                return;
+            }
+        }
+    }
 }
 
 /// A folder of our own, removed at the end.
@@ -232,12 +285,9 @@ impl Server {
         None
     }
 
-    fn wait(&self) -> io::Result<()> {
-        self.child
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .wait()
-            .map(drop)
+    fn has_ended(&self) -> bool {
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        !matches!(child.try_wait(), Ok(None))
     }
 }
 

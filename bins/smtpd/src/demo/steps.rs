@@ -7,6 +7,7 @@ use std::path::Path;
 use crate::tables;
 
 use super::client::Client;
+use super::screen::{Screen, Unwritten};
 use super::sink::Sink;
 use super::{Failure, Server};
 
@@ -28,7 +29,12 @@ struct Row {
 }
 
 /// Tries everything, and prints a table.
-pub(super) fn all(root: &Path, server: &Server, sink: &Sink) -> Result<Verdict, Failure> {
+pub(super) fn all(
+    root: &Path,
+    server: &Server,
+    sink: &Sink,
+    screen: &mut Screen,
+) -> Result<Verdict, Failure> {
     let mut rows = Vec::new();
     let mut row = |tried, expected, came: String| {
         rows.push(Row {
@@ -123,15 +129,15 @@ pub(super) fn all(root: &Path, server: &Server, sink: &Sink) -> Result<Verdict, 
         refused,
     );
 
-    let verdict = print(&rows);
-    explain(server);
-    show_notice(root);
+    let verdict = print(&rows, screen)?;
+    explain(server, screen)?;
+    show_notice(root, screen)?;
     Ok(verdict)
 }
 
-fn print(rows: &[Row]) -> Verdict {
+fn print(rows: &[Row], screen: &mut Screen) -> Result<Verdict, Unwritten> {
     let mut verdict = Verdict::AllAsExpected;
-    println!("{:<50} {:<9} came to", "tried", "expected");
+    screen.line(format_args!("{:<50} {:<9} came to", "tried", "expected"))?;
     for row in rows {
         let mark = if row.came.starts_with(row.expected) {
             "ok "
@@ -139,39 +145,48 @@ fn print(rows: &[Row]) -> Verdict {
             verdict = Verdict::SomeNot;
             "NOT"
         };
-        println!("{:<50} {:<9} {mark} {}", row.tried, row.expected, row.came);
+        screen.line(format_args!(
+            "{:<50} {:<9} {mark} {}",
+            row.tried, row.expected, row.came
+        ))?;
     }
-    verdict
+    Ok(verdict)
 }
 
 /// Why the sender was refused: every probe of that decision, from the server's log.
-fn explain(server: &Server) {
+fn explain(server: &Server, screen: &mut Screen) -> Result<(), Unwritten> {
     let Some(line) = server.logged(&["check_mail", "spam.example", "reject="]) else {
-        return;
+        return Ok(());
     };
-    println!("\nWhy offer@spam.example was refused (from the log):");
+    screen.line(format_args!(
+        "\nWhy offer@spam.example was refused (from the log):"
+    ))?;
     let probes = line
         .get("trace")
         .and_then(|t| t.as_array())
         .into_iter()
         .flatten();
     for probe in probes.filter_map(|p| p.as_str()) {
-        println!("  {probe}");
+        screen.line(format_args!("  {probe}"))?;
     }
+    Ok(())
 }
 
 /// What alice heard: the part of the notice that is for people.
-fn show_notice(root: &Path) {
+fn show_notice(root: &Path, screen: &mut Screen) -> Result<(), Unwritten> {
     let mailbox = std::fs::read_to_string(root.join("etc/mail/archive.mbox")).unwrap_or_default();
     let Some((_, notice)) = mailbox.split_once("\nSubject: Returned mail") else {
-        return;
+        return Ok(());
     };
-    println!("\nWhat alice heard about closed@demo.example:");
+    screen.line(format_args!(
+        "\nWhat alice heard about closed@demo.example:"
+    ))?;
     let lines = notice.lines();
     let lines = lines.skip_while(|line| !line.starts_with("The original message"));
     for line in lines.take_while(|line| !line.starts_with("--")) {
-        println!("  {line}");
+        screen.line(format_args!("  {line}"))?;
     }
+    Ok(())
 }
 
 /// Waits a moment for the text to be there.

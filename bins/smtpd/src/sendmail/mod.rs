@@ -9,6 +9,7 @@ pub mod args;
 mod collect;
 mod daemon;
 pub mod options;
+mod output;
 mod print_queue;
 pub mod queue_order;
 mod recipients;
@@ -32,6 +33,7 @@ use tools::report::{help, print_and_end, version};
 pub use run_queue::run_once;
 
 use args::{CommandLine, Mode, QueueOf, Refusal, Stream};
+use output::Output;
 use scene::Scene;
 
 const ABOUT: &str = "Sends the message on standard input; other modes as in sendmail(8).";
@@ -81,12 +83,15 @@ fn mailq(args: Vec<OsString>) -> ExitCode {
 }
 
 fn run(line: &CommandLine) -> Result<ExitCode, Refusal> {
-    let (mut stdin, mut stdout) = (io::stdin().lock(), io::stdout().lock());
+    let (mut stdin, mut stdout) = (io::stdin().lock(), Output::new(io::stdout().lock()));
     if line.identity.is_some() {
         identity(line, &mut stdout)?;
     }
     let done = match line.mode {
-        Mode::PrintQueue => return print_queue::run(line, &mut stdout),
+        Mode::PrintQueue => {
+            let printed = print_queue::run(line, &mut stdout)?;
+            return Ok(stdout.end().unwrap_or(printed));
+        }
         Mode::Submit => submit::submit(line, &Scene::open(line)?, &mut stdin, &mut stdout),
         Mode::Session => stdio_session::run(&Scene::open(line)?, &mut stdin, &mut stdout),
         Mode::Verify => verify::verify(line, &mut stdout),
@@ -102,7 +107,11 @@ fn run(line: &CommandLine) -> Result<ExitCode, Refusal> {
         )),
         Mode::InitAliases | Mode::Help | Mode::Version => Ok(SysExit::Ok),
     };
-    done.map(ExitCode::from)
+    let exit = done?;
+    // Of a message that was taken the exit code tells, whether the caller listens or not.
+    let shows = matches!(line.mode, Mode::Verify | Mode::Test) || line.identity.is_some();
+    let unwritten = stdout.end().filter(|_| shows);
+    Ok(unwritten.unwrap_or_else(|| exit.into()))
 }
 
 fn refuse(refusal: &Refusal) -> ExitCode {

@@ -12,5 +12,6 @@ mod goldens;
 mod hostile;
 mod manual;
 mod once;
+mod outputs;
 mod queue;
 mod site;
