@@ -1,23 +1,26 @@
 //! Names and addresses: the hosts file and DNS, in the order of `service.switch`.
 
+mod provider;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hickory_resolver::config::{LookupIpStrategy, ResolverConfig};
-use hickory_resolver::net::runtime::TokioRuntimeProvider;
 use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::op::{DnsRequestOptions, Query};
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
-use hickory_resolver::{NameServerPool, PoolContext, TlsConfig, TokioResolver};
+use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use libmaps::policy::facts::{Answer, Need};
 use libmaps::site::Site;
 use libmaps::site::hosts::{Hosts, Service, ServiceSwitch};
 
 use crate::session::{Peer, Resolve, bracketed};
+
+use provider::Connected;
 
 /// Most records of one answer that are looked at.
 const MAX_RECORDS: usize = 100;
@@ -34,9 +37,9 @@ pub struct Resolver {
 
 /// DNS, in two ways: with a cache, and past it.
 struct Dns {
-    cached: TokioResolver,
+    cached: hickory_resolver::Resolver<Connected>,
     /// The library answers for the reverse names of 127/8 itself; sendmail asks.
-    direct: NameServerPool<TokioRuntimeProvider>,
+    direct: NameServerPool<Connected>,
 }
 
 /// Why a resolver could not be made.
@@ -351,8 +354,8 @@ fn dns_of(site: &Site, resolv_conf: &[u8]) -> Result<Dns, NetError> {
     options.use_hosts_file = hickory_resolver::config::ResolveHosts::Never;
     let servers = config.name_servers().to_vec();
     let context = Arc::new(PoolContext::new(options.clone(), TlsConfig::new()?));
-    let direct = NameServerPool::from_config(servers, context, TokioRuntimeProvider::default());
-    let mut builder = TokioResolver::builder_with_config(config, TokioRuntimeProvider::default());
+    let direct = NameServerPool::from_config(servers, context, Connected::default());
+    let mut builder = hickory_resolver::Resolver::builder_with_config(config, Connected::default());
     *builder.options_mut() = options;
     let cached = builder.build()?;
     Ok(Dns { cached, direct })
@@ -463,5 +466,30 @@ mod tests {
             let want = want.map(|all: Vec<&str>| all.iter().map(|a| (*a).to_owned()).collect());
             assert_eq!(text(of_both_families(v4, v6)), want);
         }
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_refuses_is_not_waited_for() {
+        let root = tempfile::tempdir().unwrap();
+        let etc = root.path().join("etc");
+        std::fs::create_dir_all(etc.join("mail")).unwrap();
+        let closed = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = closed.local_addr().unwrap().port();
+        drop(closed);
+        let conf = format!("nameserver [127.0.0.1]:{port}\noptions timeout:30 attempts:2\n");
+        std::fs::write(etc.join("resolv.conf"), conf).unwrap();
+        std::fs::write(etc.join("mail/service.switch"), "hosts dns\n").unwrap();
+        let mc = "define(`confDOMAIN_NAME', `mx.test.example')dnl\n\
+                  define(`confTO_RESOLVER_RETRANS', `30s')dnl\n";
+        std::fs::write(etc.join("mail/sendmail.mc"), mc).unwrap();
+        let site = libmaps::site::load::load(Some(root.path()), None).unwrap();
+        let resolver = Resolver::of(&site.site).unwrap();
+        let asked = async {
+            let peer = resolver.peer("127.0.0.7".parse().unwrap(), 25).await;
+            (peer.resolve, resolver.exchangers("b.example").await)
+        };
+        // Each of these would wait for half a minute and more.
+        let asked = tokio::time::timeout(Duration::from_secs(20), asked).await;
+        assert_eq!(asked.unwrap(), (Resolve::Temp, Err(Unknown)));
     }
 }
