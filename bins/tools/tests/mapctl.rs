@@ -229,3 +229,30 @@ fn completions_are_printed_for_every_shell() {
         assert!(exit == 0 && text.contains("mapctl"), "{shell}");
     }
 }
+
+#[test]
+fn the_queue_is_left_to_the_mailq_of_this_suite() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = Folder::new();
+    let mapctl = folder.path().join("mapctl");
+    fs::copy(env!("CARGO_BIN_EXE_mapctl"), &mapctl).unwrap();
+    let beside = |script: &str| {
+        let path = folder.path().join("mailq");
+        let _ = fs::remove_file(&path);
+        fs::write(&path, script).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    };
+    let hold = || folder.run(mapctl.to_str().unwrap(), &["queue", "hold", "x", "y"], "");
+    let ours = format!(
+        "#!/bin/sh\ncase $1 in --version) echo mailq {};; *) echo \"$@\"; exit 77;; esac\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    beside(&ours);
+    assert_eq!(hold(), (77, "hold x y\n".into()));
+    // As Debian's, which shows the queue and says that all is well.
+    beside("#!/bin/sh\necho the queue\n");
+    if !Path::new("/usr/sbin/mailq").exists() {
+        let want = "mapctl: no mailq of this suite beside mapctl or in /usr/sbin/mailq\n";
+        assert_eq!(hold(), (69, want.into()));
+    }
+}

@@ -10,7 +10,7 @@ use libmaps::site::users::Users;
 use libmaps::sysexits::SysExit;
 use tools::alias_config::reason;
 
-use super::args::{CommandLine, QueueOf, Refusal};
+use super::args::{CommandLine, QueueOf, Refusal, Talk};
 use super::scene::{Scene, keep_own_group_only};
 use super::submit::say;
 use crate::clock::Civil;
@@ -23,6 +23,11 @@ use crate::drop::submitter::Submitter;
 /// # Errors
 /// When the configuration can't be read, or the drop folder can't where it alone is asked for.
 pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<ExitCode, Refusal> {
+    if !line.operands.is_empty() {
+        return Err(Refusal::usage(
+            "sendmail: -bp takes no operands; mapctl queue hold|release|remove ID works on messages",
+        ));
+    }
     let scene = Scene::open(line)?;
     let waiting = match line.queue_of {
         QueueOf::Server => Ok(Vec::new()),
@@ -47,6 +52,9 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<ExitCode, R
     }
     let _ = out.flush();
     let mut args: Vec<OsString> = Vec::new();
+    if line.talk == Talk::Verbose {
+        args.push("-v".into());
+    }
     for (name, value) in [("--root", &line.root), ("-C", &line.config)] {
         if let Some(value) = value {
             args.push(name.into());

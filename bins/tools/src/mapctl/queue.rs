@@ -1,16 +1,17 @@
 //! `mapctl queue`: mailq under this roof.
 //!
-//! The queue belongs to the server's package; `mailq`, which lies beside this program or on
-//! the path, asks the server that has it.
+//! The queue belongs to the server's package; `mailq`, which lies beside this program or in
+//! /usr/sbin, asks the server that has it.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::process::Command;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 use clap::{Args, Subcommand};
 use libmaps::sysexits::SysExit;
 
 use super::{Failure, Style};
+use crate::report::version;
 
 /// Arguments of `mapctl queue`.
 #[derive(Debug, Args)]
@@ -29,10 +30,11 @@ pub(super) struct QueueArgs {
 enum What {
     /// All messages, oldest first.
     List,
-    /// The envelope and the text of a message.
+    /// The envelopes and the texts of messages.
     Show {
-        /// Its queue id.
-        id: String,
+        /// Their queue ids.
+        #[arg(required = true)]
+        ids: Vec<String>,
     },
     /// Do not try to deliver these.
     Hold {
@@ -46,6 +48,11 @@ enum What {
         #[arg(required = true)]
         ids: Vec<String>,
     },
+    /// Write what waits into files, for another mail program. No server may run.
+    Export {
+        /// The folder, which is made where it is not there.
+        folder: PathBuf,
+    },
     /// Throw these away.
     Remove {
         /// Their queue ids.
@@ -54,25 +61,36 @@ enum What {
     },
 }
 
+/// Where the server's package puts mailq, if not beside this program.
+const MAILQ: &str = "/usr/sbin/mailq";
+
 /// Runs mailq; its exit is ours.
 pub(super) fn queue(args: &QueueArgs, style: Style) -> Result<SysExit, Failure> {
     let beside = std::env::current_exe()
         .ok()
         .map(|exe| exe.with_file_name("mailq"));
-    let program = beside
-        .filter(|path| path.exists())
-        .unwrap_or_else(|| "mailq".into());
+    let candidates = beside.into_iter().chain([MAILQ.into()]);
+    let Some(program) = candidates.into_iter().find(|path| is_of_this_suite(path)) else {
+        let text = format!("no mailq of this suite beside mapctl or in {MAILQ}");
+        return Err(Failure::Other(SysExit::Unavailable, text));
+    };
     let status = Command::new(program)
         .args(args.words(style))
         .status()
         .map_err(Failure::Output)?;
-    Ok(match status.code() {
-        Some(0) => SysExit::Ok,
-        Some(64) => SysExit::Usage,
-        Some(66) => SysExit::NoInput,
-        Some(69) => SysExit::Unavailable,
-        _ => SysExit::TempFail,
-    })
+    let exit = status.code().and_then(SysExit::of_code);
+    Ok(exit.unwrap_or(SysExit::TempFail))
+}
+
+/// Whether a file is our mailq: others of that name, which are sendmail's or call it, show the
+/// queue whatever they are asked for.
+fn is_of_this_suite(path: &Path) -> bool {
+    let asked = Command::new(path)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output();
+    asked.is_ok_and(|said| said.stdout == version("mailq").as_bytes())
 }
 
 impl QueueArgs {
@@ -88,8 +106,12 @@ impl QueueArgs {
             words.push("--json".into());
         }
         let (verb, ids) = match &self.what {
+            What::Export { folder } => {
+                words.extend(["export".into(), folder.into()]);
+                return words;
+            }
             What::List => ("list", &[][..]),
-            What::Show { id } => ("show", std::slice::from_ref(id)),
+            What::Show { ids } => ("show", ids.as_slice()),
             What::Hold { ids } => ("hold", ids.as_slice()),
             What::Release { ids } => ("release", ids.as_slice()),
             What::Remove { ids } => ("remove", ids.as_slice()),
