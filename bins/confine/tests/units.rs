@@ -25,7 +25,76 @@ fn analyze(args: &[&str], unit: &Path) -> Option<(bool, String)> {
 const UNITS: &[(&str, &str)] = &[
     ("smtpd/systemd/smtpd.service", "/usr/sbin/smtpd"),
     ("saslauthd/systemd/saslauthd.service", "/usr/sbin/saslauthd"),
+    ("tools/systemd/mapctl-serve.service", "/usr/sbin/mapctl"),
+    ("tools/systemd/mapctl-follow.service", "/usr/sbin/mapctl"),
 ];
+
+fn text_of(file: &str) -> String {
+    let bins = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    fs::read_to_string(bins.join(file)).unwrap()
+}
+
+/// The words of all lines that set this.
+fn words_of(unit: &str, key: &str) -> Vec<String> {
+    let lines = unit.lines().filter_map(|line| line.split_once('='));
+    let lines = lines.filter(|(name, _)| *name == key);
+    lines
+        .flat_map(|(_, value)| value.split_whitespace().map(str::to_owned))
+        .collect()
+}
+
+/// Without it a follower can't publish what it fetched, and maps stay as they are.
+#[test]
+fn whoever_follows_shared_maps_may_write_their_replicas() {
+    for file in [
+        "smtpd/systemd/smtpd.service",
+        "tools/systemd/mapctl-follow.service",
+    ] {
+        let unit = text_of(file);
+        // Replicas stand beside the connection files, or where mapremote(5) says that they do.
+        assert_eq!(words_of(&unit, "ReadWritePaths"), ["-/etc/mail"], "{file}");
+        assert_eq!(words_of(&unit, "StateDirectory"), ["mailmaps"], "{file}");
+    }
+    let page = text_of("../man/mapremote.5");
+    assert!(page.contains("replica /var/lib/mailmaps/sasldb2.db"));
+}
+
+/// What saslauthd is started with, given this in Debian's /etc/default/saslauthd.
+fn saslauthd_with(settings: &[(&str, &str)]) -> String {
+    let unit = text_of("saslauthd/systemd/saslauthd.service");
+    let start = unit
+        .lines()
+        .find_map(|l| l.strip_prefix("ExecStart=/bin/sh -c '"));
+    let command = start.unwrap().strip_suffix('\'').unwrap();
+    // `$$` is how a unit writes `$`.
+    let command = command.replace("$$", "$");
+    let command = command.replace("exec /usr/sbin/saslauthd", "printf '[%s]'");
+    let defaults = words_of(&unit, "Environment");
+    let defaults = defaults.iter().filter_map(|word| word.split_once('='));
+    let run = Command::new("/bin/sh")
+        .args(["-c", &command])
+        .env_clear()
+        .envs(defaults)
+        .envs(settings.iter().copied())
+        .output()
+        .unwrap();
+    String::from_utf8(run.stdout).unwrap()
+}
+
+#[test]
+fn saslauthd_takes_what_debians_file_of_defaults_says() {
+    assert_eq!(saslauthd_with(&[]), "[--foreground][-a][pam][-n][5]");
+    let rimap = [
+        ("MECHANISMS", "rimap"),
+        ("MECH_OPTIONS", "imap.example.org"),
+        ("THREADS", "3"),
+        ("OPTIONS", "-c -m /var/run/saslauthd"),
+    ];
+    assert_eq!(
+        saslauthd_with(&rimap),
+        "[--foreground][-a][rimap][-O][imap.example.org][-c][-m][/var/run/saslauthd][-n][3]"
+    );
+}
 
 #[test]
 fn units_load_and_their_exposure_is_ok() {
