@@ -19,7 +19,7 @@ use crate::getopt::{self, Given, Opt, flag, long, value};
 use crate::makemap::open_exit;
 use crate::report::{VERSION, complain, finish, help, octets, print_and_end, version};
 use crate::serve::site_maps::is_secret;
-use crate::target::{Target, complain_of_opening, split_shared};
+use crate::target::{Target, complain_of_opening, reason_of, split_shared, unknown_type};
 
 const NAME: &str = "editmap";
 
@@ -140,7 +140,7 @@ impl Job<'_> {
             SysExit::NoInput
         })?;
         let Some(target) = Target::new(self.word, self.name) else {
-            complain_of_opening(NAME, self.word, self.name, "Unknown database type");
+            complain_of_opening(NAME, self.word, self.name, unknown_type(self.word));
             return Err(SysExit::CantCreate);
         };
         let target = target.resolved().map_err(|e| self.opening(&e))?;
@@ -152,7 +152,7 @@ impl Job<'_> {
     }
 
     fn opening(&self, e: &StoreError) -> SysExit {
-        complain_of_opening(NAME, self.word, self.name, &e.reason());
+        complain_of_opening(NAME, self.word, self.name, &reason_of(e));
         open_exit(e)
     }
 

@@ -21,7 +21,7 @@ use crate::config::{self, Config};
 use crate::getopt::{self, Given, Opt, Parsed, flag, long, value};
 use crate::progress::Progress;
 use crate::report::{VERSION, complain, finish, help, octets, print_and_end, version};
-use crate::target::{Target, complain_of_opening, split_shared};
+use crate::target::{Target, complain_of_opening, reason_of, split_shared, unknown_type};
 
 const NAME: &str = "makemap";
 
@@ -219,7 +219,7 @@ fn make(settings: &Settings, word: &OsStr, name: &OsStr) -> Result<ExitCode, Sys
         word.to_owned()
     };
     let Some(target) = Target::new(&word, name) else {
-        complain_of_opening(NAME, &word, name, "Unknown database type");
+        complain_of_opening(NAME, &word, name, unknown_type(&word));
         return Err(SysExit::CantCreate);
     };
     let target = target
@@ -260,7 +260,12 @@ fn word_from_config(
 }
 
 fn opening(target: &Target, e: &StoreError) -> SysExit {
-    complain_of_opening(NAME, OsStr::new(target.row.word), &target.name, &e.reason());
+    complain_of_opening(
+        NAME,
+        OsStr::new(target.row.word),
+        &target.name,
+        &reason_of(e),
+    );
     open_exit(e)
 }
 

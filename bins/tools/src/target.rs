@@ -118,6 +118,29 @@ pub fn split_shared(operand: &OsStr) -> Option<(OsString, OsString)> {
     (row.holds == Holds::Connection).then(|| (row.word.into(), name))
 }
 
+/// Why there is no map of this type.
+#[must_use]
+pub fn unknown_type(word: &OsStr) -> &'static str {
+    match word.eq_ignore_ascii_case("sled") {
+        true => "these programs were built without sled",
+        false => "Unknown database type",
+    }
+}
+
+/// Why a map can't be opened. Of a shared one that is not there, the file that is missing is not
+/// the one that was named.
+#[must_use]
+pub fn reason_of(error: &StoreError) -> String {
+    match error {
+        StoreError::Missing { path } if Connection::class_of(path).is_some() => format!(
+            "{}: {} (the connection file, see mapremote(5))",
+            path.display(),
+            error.reason()
+        ),
+        _ => error.reason(),
+    }
+}
+
 /// `PROGRAM: error opening type TYPE map NAME: REASON`, as the originals say it.
 pub fn complain_of_opening(program: &str, word: &OsStr, name: &OsStr, reason: &str) {
     complain(&[

@@ -256,3 +256,26 @@ fn the_queue_is_left_to_the_mailq_of_this_suite() {
         assert_eq!(hold(), (69, want.into()));
     }
 }
+
+#[test]
+fn maps_that_are_not_there_are_told_by_the_file_that_is_missing() {
+    let folder = Folder::new();
+    let said = |program: &str, args: &[&str]| folder.run(program, args, "a b\n");
+    let makemap = env!("CARGO_BIN_EXE_makemap");
+    let (exit, text) = said(makemap, &["pgsql", "tt"]);
+    assert_eq!(exit, 73);
+    assert_eq!(
+        text,
+        "makemap: error opening type pgsql map tt: tt.pgsql: No such file or directory (the connection file, see mapremote(5))\n"
+    );
+    let (_, text) = said(env!("CARGO_BIN_EXE_editmap"), &["-q", "redis", "tt", "k"]);
+    assert!(text.contains("tt.redis: No such file"), "{text}");
+    if cfg!(not(feature = "sled")) {
+        let (exit, text) = said(makemap, &["sled", "x"]);
+        assert_eq!(exit, 73);
+        assert!(
+            text.ends_with(": these programs were built without sled\n"),
+            "{text}"
+        );
+    }
+}
