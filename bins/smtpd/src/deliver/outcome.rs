@@ -44,8 +44,11 @@ pub struct Remote {
     pub notifies: Notifies,
 }
 
+/// The port that goes without saying.
+const SMTP_PORT: u16 = 25;
+
 impl Remote {
-    /// As logs name it: `mx.example. [192.0.2.1]`.
+    /// As logs name it: `mx.example. [192.0.2.1]`, with a port that is not SMTP's behind it.
     #[must_use]
     pub fn shown(&self) -> String {
         let dot = match self.host.as_str() {
@@ -54,7 +57,10 @@ impl Remote {
             _ => ".",
         };
         match self.addr {
-            Some(addr) => format!("{}{dot} [{}]", self.host, addr.ip()),
+            Some(addr) if addr.port() == SMTP_PORT => {
+                format!("{}{dot} [{}]", self.host, addr.ip())
+            }
+            Some(addr) => format!("{}{dot} [{}]:{}", self.host, addr.ip(), addr.port()),
             None => format!("{}{dot}", self.host),
         }
     }

@@ -374,9 +374,16 @@ fn warn_about_folder(world: &World, folder: &Path) {
     let foreign = fs::read_dir(folder).into_iter().flatten().flatten();
     let foreign = foreign.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"qf"));
     let count = foreign.count();
-    if count > 0 {
+    let waiting = match count {
+        0 => None,
+        1 => Some("1 message of sendmail's own client queue waits".to_owned()),
+        count => Some(format!(
+            "{count} messages of sendmail's own client queue wait"
+        )),
+    };
+    if let Some(waiting) = waiting {
         let text = format!(
-            "drop folder {}: {count} messages of sendmail's own client queue wait there; only sendmail can send them",
+            "drop folder {}: {waiting} there; the sendmail that they are of can send them (-Ac -qf)",
             folder.display()
         );
         world.log.say(Level::Warning, &text);

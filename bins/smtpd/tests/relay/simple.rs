@@ -44,7 +44,8 @@ fn a_message_goes_to_its_host() {
     assert!(text.ends_with("\n\n.dot\nlast\n"), "{text}");
     let line = site.logged(&["to=<x@b.example>", "mailer=esmtp"]);
     assert!(
-        line.contains("relay=[127.0.0.1] [127.0.0.1], dsn=2.0.0, stat=Sent (2.0.0 taken as 4711)"),
+        line.contains("relay=[127.0.0.1] [127.0.0.1]:")
+            && line.contains(", dsn=2.0.0, stat=Sent (2.0.0 taken as 4711)"),
         "{line}"
     );
 }

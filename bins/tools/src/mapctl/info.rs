@@ -17,6 +17,9 @@ use serde_json::{Map as Object, Value};
 use super::name::{Named, SiteArgs};
 use super::{Outcome, Style};
 
+/// Where values begin, unless a property has a longer name.
+const MIN_COLUMN: usize = 16;
+
 /// Print what a map says of itself.
 #[derive(Debug, Args)]
 pub(crate) struct InfoArgs {
@@ -84,9 +87,19 @@ pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
             writeln!(out, "{}", Value::Object(object))?;
         }
         Style::Text => {
+            let longest = lines.iter().map(|(key, _)| key.len() + 2).max();
+            let width = longest.unwrap_or_default().max(MIN_COLUMN);
             for (key, value) in lines {
-                let value = value.as_str().map_or(value.to_string(), str::to_string);
-                writeln!(out, "{:<16}{value}", format!("{key}:").replace('_', " "))?;
+                let value = match value.as_str() {
+                    Some("") => "none".to_owned(),
+                    Some(text) => text.to_owned(),
+                    None => value.to_string(),
+                };
+                writeln!(
+                    out,
+                    "{:<width$}{value}",
+                    format!("{key}:").replace('_', " ")
+                )?;
             }
         }
     }
