@@ -15,7 +15,7 @@ MIRROR=${MIRROR:-http://deb.debian.org/debian}
 BIN=$(cd "${1:?usage: debian-migration.sh DIR}" && pwd)
 HERE=$(cd "$(dirname "$0")/../.." && pwd)
 SELF=$HERE/testdata/scripts/$(basename "$0")
-PROGRAMS="makemap editmap praliases newaliases sendmail smtpd mailq mapctl saslpasswd2 sasldblistusers2 saslauthd testsaslauthd"
+PROGRAMS="makemap editmap praliases newaliases sendmail smtpd mailq mapctl mapremote saslpasswd2 sasldblistusers2 saslauthd testsaslauthd"
 skip() { echo "skipped: $*"; exit 0; }
 [ "$(id -u)" = 0 ] || skip "must be root: namespaces and a chroot are needed"
 for program in $PROGRAMS; do [ -x "$BIN/$program" ] || { echo "no $BIN/$program" >&2; exit 2; }; done
@@ -218,7 +218,25 @@ check "its alias counts at once" sh -c 'swaks --server 127.0.0.1 --from y@other.
 check "its alias: delivered" said 'grep -q new-fresh /var/mail/carol'
 check "sendmailconfig" sh -c 'yes | sendmailconfig --no-reload'
 check "cron's call of the client queue says nothing" sh -c 'test -z "$(su smmsp -s /bin/sh -c "/usr/share/sendmail/sendmail cron-msp" 2>&1 | tee /dev/stderr)"'
-check "Debian's mailq" sh -c 'mailq | tee /dev/stderr | grep -q late.example'
+check "Debian's mailq" sh -c '/usr/bin/mailq | tee /dev/stderr | grep -q late.example'
+check "Debian's mailq takes no verbs" sh -c '/usr/bin/mailq hold x | tee /dev/stderr | grep -q "mapctl queue hold"'
+ID=$(mailq --json | sed -n 's/.*"id":"\([^"]*\)".*/\1/p' | head -1)
+check "mapctl queue hold" sh -c "mapctl queue hold $ID && mailq | grep -q '^${ID}H'"
+check "mapctl queue show" sh -c "mapctl queue show $ID | grep -q waits-in-mqueue && mapctl --json queue list | grep -q '\"Held\"'"
+check "mapctl queue release" sh -c "mapctl queue release $ID && ! mailq | grep -q '^${ID}H'"
+su alice -c 'echo to-be-removed | mail -s new y@late.example'
+said 'mailq | grep -q "y@late.example"'
+ID=$(mailq --json | grep y@late.example | sed -n 's/.*"id":"\([^"]*\)".*/\1/p')
+for_a_while mapctl queue remove $ID
+check "mapctl queue remove" sh -c '! mailq | grep -q y@late.example'
+check "a list that waits says for whom" sh -c 'printf "bob\nz@late.example\n" > /etc/mail/staff; su alice -c "echo part | mail -s new staff"
+    for _ in $(seq 100); do mailq | grep -q z@late.example && break; sleep 0.2; done; mailq | tee /dev/stderr | grep -q z@late.example && ! mailq | grep -q "<staff@"'
+check "the log says who got it" sh -c 'grep -q "to=bob, orig_to=<staff@" /var/log/smtpd && grep -q "to=z@late.example, orig_to=<staff@" /var/log/smtpd'
+pkill -x smtpd; for_a_while sh -c '! pgrep -x smtpd'
+check "without a server: sendmail -q" sendmail -q
+check "without a server: a faulty sendmail.mc is not acted on" sh -c 'cp -p /etc/mail/sendmail.mc /tmp/good.mc; echo "define(\`X'"'"', \`unfinished" >> /etc/mail/sendmail.mc
+    sendmail -q; code=$?; cp -p /tmp/good.mc /etc/mail/sendmail.mc; test $code = 78 && mailq | grep -q late.example'
+check "without a server: sendmail -bd starts it" sh -c 'sendmail -bd -q10m && swaks --server 127.0.0.1 --quit-after EHLO | tee /dev/stderr | grep -q AUTH && pgrep -x smtpd'
 for package in sendmail-bin sasl2-bin; do
     deb=$(ls /var/cache/apt/archives/${package}_*.deb 2>/dev/null | head -1)
     [ -z "$deb" ] || check "an upgrade of $package leaves the programs" sh -c "dpkg -i $deb && cmp /suite/target/release/makemap /usr/libexec/sendmail/makemap && cmp /suite/target/release/saslpasswd2 /usr/sbin/saslpasswd2"
@@ -226,11 +244,14 @@ done
 check "rights after the upgrade" sh -c 'stat -L -c "%U %G %a" /usr/sbin/sendmail | tee /dev/stderr | grep -qx "root smmsp 2755"'
 
 # -- the way back
-python3 /tmp/sink.py 127.0.0.10 &
-for_a_while swaks --server 127.0.0.10 --quit-after EHLO
-check "what waited goes when its host is back" sh -c 'sendmail -q; for _ in $(seq 100); do grep -q waits-in-mqueue /tmp/sink.mail && exit; sleep 0.2; done; mailq; exit 1'
 [ "${KEEP:-}" = 1 ] && bash
 follow "way back" 6
+check "the way back: what waits goes along" sh -c 'ls -A /root/waiting | tee /dev/stderr | wc -l | grep -qx 0 && ls /var/spool/mqueue/qf*'
+python3 /tmp/sink.py 127.0.0.10 &
+for_a_while swaks --server 127.0.0.10 --quit-after EHLO
+check "what waited goes when its host is back" sh -c '/usr/lib/sendmail -Am -qf; for _ in $(seq 100); do
+    grep -q waits-in-mqueue /tmp/sink.mail && grep -q "^part" /tmp/sink.mail && exit; sleep 0.2; done; mailq; exit 1'
+check "and once" sh -c 'grep -c waits-in-mqueue /tmp/sink.mail | grep -qx 1'
 check "old again: greets" said 'swaks --server 127.0.0.1 --quit-after EHLO | grep -q Sendmail'
 su alice -c 'echo back-again | mail -s back bob'
 check "old again: delivers" said 'grep -q back-again /var/mail/bob'
