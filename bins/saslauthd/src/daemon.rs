@@ -12,6 +12,7 @@ use confine::Reach;
 use libmaps::sasl::password::SecretBytes;
 use libmaps::store::shared::Connection;
 use rustix::process::Signal;
+use tools::report::asked_about_itself;
 use tools::serve::{Access, ListenAddress, Offer, Server as Bound};
 
 use crate::cache::CredentialCache;
@@ -79,6 +80,9 @@ enum Stage {
 }
 
 fn start(program: &OsStr, args: Vec<OsString>, stage: Stage) -> ExitCode {
+    if let Some(exit) = asked_about_itself("saslauthd", &args, options::about) {
+        return exit;
+    }
     let options = match options::read(program, args.clone()) {
         Command::Run(options) => *options,
         Command::Version => {

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
+use tools::getopt::{Opt, long, long_value, value};
+use tools::report::{asked_about_itself, help};
 
 use crate::deliver::copy::{exit_of_file, write_framed_file};
 use crate::log::{Log, Target};
@@ -17,6 +19,35 @@ const USAGE: &str = "\
 usage: smtpd [--root DIR] [-C FILE] [-q TIME] [--log stderr|syslog|journal|json] [--unconfined]
        smtpd check [--root DIR] [-C FILE]
        smtpd demo [--once]";
+
+const OPTIONS: &[Opt] = &[
+    long_value(
+        "root",
+        "DIR",
+        "take all paths of the configuration below DIR",
+    ),
+    value(b'C', "FILE", "read FILE instead of /etc/mail/sendmail.mc"),
+    value(
+        b'q',
+        "TIME",
+        "try a message that waits again after TIME, such as 10m",
+    ),
+    long_value("log", "WHERE", "stderr, syslog, journal or json"),
+    long("unconfined", "keep all rights of the start"),
+    long("once", "of demo: end by itself"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
+];
+
+fn about() -> String {
+    let purpose = "Receives, delivers and passes on mail, as the site's sendmail.mc wants it. `check` says how it would\n\
+        start, `demo` shows it on a sample site.";
+    help(
+        purpose,
+        &format!("{}\n", USAGE.replacen('u', "U", 1)),
+        OPTIONS,
+    )
+}
 
 /// Runs smtpd with these arguments (without the program's name).
 pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -38,6 +69,9 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
         Some("demo") => return crate::demo::demo(args.get(1..).unwrap_or_default()),
         _ => {}
+    }
+    if let Some(exit) = asked_about_itself("smtpd", &args, about) {
+        return exit;
     }
     let options = match Options::parse(&args) {
         Ok(options) => options,

@@ -9,6 +9,8 @@ use std::process::ExitCode;
 
 use libmaps::site::load;
 use libmaps::sysexits::SysExit;
+use tools::getopt::{Opt, flag, long, long_value, value};
+use tools::report::{asked_about_itself, help};
 
 use crate::clock::Civil;
 use crate::queue::control::{Line, Request, ask, carry_out};
@@ -16,12 +18,38 @@ use crate::queue::{Envelope, Expanded, Hold, Progress, Queue, QueuedTarget};
 
 const USAGE: &str = "\
 usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
-       mailq [--root DIR] [-C FILE] [--json] show ID
+       mailq [--root DIR] [-C FILE] [--json] show ID...
        mailq [--root DIR] [-C FILE] hold|release|remove ID...
        mailq [--root DIR] [-C FILE] run";
 
+const OPTIONS: &[Opt] = &[
+    flag(b'v', "show each copy, and when it is tried next"),
+    long("json", "a JSON object a message"),
+    long_value(
+        "root",
+        "DIR",
+        "take all paths of the configuration below DIR",
+    ),
+    value(b'C', "FILE", "read FILE instead of /etc/mail/sendmail.mc"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
+];
+
+fn about() -> String {
+    let purpose = "Shows what waits in the queue, and acts on it.";
+    help(
+        purpose,
+        &format!("{}\n", USAGE.replacen('u', "U", 1)),
+        OPTIONS,
+    )
+}
+
 /// Runs mailq with these arguments (without the program's name).
 pub fn mailq(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(exit) = asked_about_itself("mailq", &args, about) {
+        return exit;
+    }
     let options = match Options::parse(args) {
         Ok(options) => options,
         Err(complaint) => {

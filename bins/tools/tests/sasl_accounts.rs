@@ -381,3 +381,23 @@ fn man_pages_name_every_option() {
         }
     }
 }
+
+#[test]
+fn help_names_every_option_and_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for (program, options) in [
+        ("saslpasswd2", tools::saslpasswd2::OPTIONS),
+        ("sasldblistusers2", tools::sasldblistusers2::OPTIONS),
+    ] {
+        let (exit, help, errors) = run(dir.path(), program, &["--help"], "");
+        assert_eq!((exit, errors.as_str()), (0, ""), "{program}");
+        for name in options.iter().filter_map(|option| option.long) {
+            assert!(help.contains(&format!("--{name}")), "{program} --{name}");
+        }
+        let (exit, version, _) = run(dir.path(), program, &["--version"], "");
+        assert_eq!(exit, 0, "{program}");
+        assert!(version.starts_with(&format!("{program} ")), "{version}");
+        // Among other arguments it is a mistake.
+        assert_ne!(run(dir.path(), program, &["--help", "a", "b"], "").0, 0);
+    }
+}
