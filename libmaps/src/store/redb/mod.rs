@@ -9,6 +9,8 @@
 
 mod draft;
 mod draft_file;
+mod format;
+mod guard;
 mod meta;
 mod resident;
 mod snapshot;
@@ -113,7 +115,7 @@ impl RedbMap {
         guarded(path, || {
             let file = Arc::new(file);
             let backend = snapshot::Snapshot::new(Arc::clone(&file));
-            let backend = backend.map_err(|e| StoreError::io(path, "open", e))?;
+            let backend = backend.map_err(|e| from_backend(path, "open", e))?;
             if backend.is_cut_off() {
                 let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
                 return Err(from_redb(path, redb::Error::Io(short)));
@@ -376,6 +378,14 @@ fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T, StoreError>) -> Result<
     })
 }
 
+/// An error of a file before redb has it: the system's, or damage that the header shows.
+fn from_backend(path: &Path, action: &'static str, error: std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => from_redb(path, redb::Error::Io(error)),
+        _ => StoreError::io(path, action, error),
+    }
+}
+
 /// redb's errors in our words.
 fn from_redb(path: &Path, error: impl Into<redb::Error>) -> StoreError {
     let damaged = |why: String| StoreError::Corrupt {
@@ -389,6 +399,7 @@ fn from_redb(path: &Path, error: impl Into<redb::Error>) -> StoreError {
         }
         redb::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => damaged(e.to_string()),
         redb::Error::Io(source) => StoreError::io(path, "read or write", source),
+        redb::Error::PreviousIo => damaged("what is in it could not be read before".into()),
         redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
         redb::Error::RepairAborted => damaged("it was not closed cleanly".into()),
         redb::Error::TableDoesNotExist(name) => damaged(format!("there is no table {name:?}")),
