@@ -40,6 +40,11 @@ impl PageNumber {
         Some(PageNumber(u64::from_le_bytes(*chunk(octets, at)?)))
     }
 
+    /// Whether order and region are 0.
+    fn is_small_and_in_first_region(self) -> bool {
+        self.0 & (0x1f << 59 | 0xf_ffff << 20) == 0
+    }
+
     /// A page is `1 << order` pages of order 0.
     fn order(self) -> u32 {
         (self.0 >> 59) as u32
@@ -56,7 +61,7 @@ impl PageNumber {
 }
 
 /// The header's fields for where pages are, and how many pages of order 0 the file is long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Layout {
     /// Before the data pages of each region.
     header_pages: u64,
@@ -64,12 +69,29 @@ pub(super) struct Layout {
     most_pages: u64,
     /// Of the whole file.
     pages: u64,
+    /// Where the data pages of the first region are, as far as the file has them.
+    first_region: Range<u64>,
 }
 
 impl Layout {
+    fn new(header_pages: u64, most_pages: u64, pages: u64) -> Self {
+        let start = 1 + header_pages;
+        Layout {
+            header_pages,
+            most_pages,
+            pages,
+            first_region: start..pages.min(start + most_pages),
+        }
+    }
+
     /// Which pages of order 0, counted from the beginning of the file, make this one; `None`
     /// where the file has not all of them.
     pub(super) fn place(&self, number: PageNumber) -> Option<Range<u64>> {
+        // Nearly all pages of most maps.
+        if number.is_small_and_in_first_region() {
+            let start = self.first_region.start + (number.0 & 0xf_ffff);
+            return (start < self.first_region.end).then_some(start..start + 1);
+        }
         let (first, count) = (number.index() << number.order(), 1 << number.order());
         let region = number.region() * (self.header_pages + self.most_pages);
         let start = 1 + region + self.header_pages + first;
@@ -99,11 +121,7 @@ impl Header {
         if octets.len() < HEADER_OCTETS || !octets.starts_with(MAGIC) || field(12)? != PAGE_OCTETS {
             return None;
         }
-        let layout = Layout {
-            header_pages: field(16)?,
-            most_pages: field(20)?,
-            pages: len / PAGE_OCTETS,
-        };
+        let layout = Layout::new(field(16)?, field(20)?, len / PAGE_OCTETS);
         let [first, second] = SLOTS.map(|at| octets.get(at..).unwrap_or_default());
         if [first, second]
             .iter()
@@ -288,11 +306,7 @@ mod tests {
 
     #[test]
     fn a_place_is_in_the_file_and_in_its_region() {
-        let layout = Layout {
-            header_pages: 2,
-            most_pages: 8,
-            pages: 1 + 10 + 6,
-        };
+        let layout = Layout::new(2, 8, 1 + 10 + 6);
         let place = |order: u64, region: u64, index: u64| {
             layout.place(PageNumber(order << 59 | region << 20 | index))
         };
@@ -310,6 +324,12 @@ mod tests {
         // Bits that mean nothing.
         assert_eq!(layout.place(PageNumber(1 << 40 | 1 << 58)), Some(3..4));
         assert_eq!(place(2, 0, 1 << 18), Some(3..7));
+        // A file that ends in its first region, or before.
+        for (pages, has) in [(3, 0), (2, 0), (8, 5), (11, 8), (12, 8)] {
+            let layout = Layout::new(2, 8, pages);
+            let found = (0..20).filter(|n| layout.place(PageNumber(*n)).is_some());
+            assert_eq!(found.count(), has, "{pages}");
+        }
     }
 
     #[test]

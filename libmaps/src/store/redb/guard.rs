@@ -60,12 +60,12 @@ impl Guard {
             multimap: Pages::default(),
             written: Pages::default(),
         };
-        let mut tables = Vec::with_capacity(roots.len());
-        for root in roots {
+        let table = |root| {
             let place = place(&layout, root, 0)?;
-            tables.push(place.start);
-            notes.take(place, 0)?;
-        }
+            notes.take(place.clone(), 0)?;
+            Ok(place.start)
+        };
+        let tables = roots.into_iter().map(table).collect::<io::Result<_>>()?;
         Ok(Guard {
             known: Some(Known {
                 layout,
@@ -206,6 +206,20 @@ impl Pages {
 
     /// Adds the pages; whether none of them was there.
     fn add(&mut self, pages: Range<u64>) -> bool {
+        // Nearly all are of one page.
+        if pages.end - pages.start == 1
+            && let Some(word) = self.0.get_mut((pages.start / 64) as usize)
+        {
+            let bit = 1 << (pages.start % 64);
+            let was_none = *word & bit == 0;
+            *word |= bit;
+            return was_none;
+        }
+        self.add_many(pages)
+    }
+
+    #[cold]
+    fn add_many(&mut self, pages: Range<u64>) -> bool {
         let (mut page, mut were_none) = (pages.start, true);
         while page < pages.end {
             let (Ok(at), first) = (usize::try_from(page / 64), page % 64) else {
