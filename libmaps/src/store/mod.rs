@@ -13,6 +13,7 @@ mod merge;
 pub mod path;
 pub mod publish;
 pub mod redb;
+mod residence;
 pub mod shared;
 #[cfg(feature = "sled")]
 pub mod sled;
