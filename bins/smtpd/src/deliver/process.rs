@@ -19,6 +19,9 @@ use rustix::process::{
 /// How long the output of a program that has ended is waited for: what it left behind may
 /// hold it open.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long one of our own, whose input broke off, is waited for before it is killed: it takes
+/// back what it has written.
+const UNDOING: Duration = Duration::from_secs(30);
 /// How long a program that was killed is waited for: it may hang in the kernel.
 const LAST_GRACE: Duration = Duration::from_secs(10);
 /// How often it is looked whether a program has ended, where the system can't tell.
@@ -104,6 +107,14 @@ impl Process {
         }
         // Nobody has waited for it yet, so that the number is its own.
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
+    }
+
+    /// Ends its input, of which there is no more, and leaves it the time to make that undone.
+    pub(super) fn break_off(&mut self) {
+        self.input = None;
+        if self.stage == Stage::Runs {
+            self.until = Instant::now() + UNDOING;
+        }
     }
 
     /// Ends its input and waits for its end.

@@ -11,6 +11,7 @@ use libmaps::sysexits::SysExit;
 use super::outcome::Outcome;
 use super::process::{Ended, MAX_SAID, Patience, Process};
 use crate::agent::{self, Agent, Reply, Request};
+use crate::own_program;
 
 /// How long a program runs at the most.
 pub(crate) const PATIENCE: Patience = Patience {
@@ -79,9 +80,12 @@ fn run_within(
         Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
     };
     let fed = feed(&mut process);
-    // Before it sees the end of its input: half a message is none.
-    if broken_off(&fed).is_some() {
-        process.kill();
+    match broken_off(&fed) {
+        None => {}
+        // It knows half a message by its frames, and takes back what it has written of it.
+        Some(_) if own_program::is(&program.path) => process.break_off(),
+        // Before it sees the end of its input: half a message is none.
+        Some(_) => process.kill(),
     }
     let ended = process.finish();
     if let Some(error) = broken_off(&fed) {
