@@ -77,7 +77,7 @@ pub(super) async fn deliver(
         Ok(job) => job,
         Err(outcome) => return Ok(outcome),
     };
-    let text = match world.queue.text(&envelope.id) {
+    let text = match world.queue.text(envelope) {
         Ok(text) => text,
         Err(error) => return Ok(Outcome::deferred(error.to_string()).with_status("4.3.0")),
     };

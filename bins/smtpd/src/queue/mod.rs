@@ -22,6 +22,7 @@ mod segment;
 mod selection;
 mod spool;
 mod store;
+mod text;
 mod writer;
 
 #[cfg(test)]
@@ -58,7 +59,9 @@ pub use id::Ids;
 pub use node::Node;
 pub use selection::{Condition, Field, Want, selects};
 pub use spool::Spool;
-pub use store::Text;
+#[cfg(test)]
+pub(crate) use text::Stored;
+pub use text::{Reader, Text};
 
 /// Makes the folder of a queue, where it is not there.
 ///
@@ -400,8 +403,9 @@ impl Queue {
     ///
     /// # Errors
     /// When there is none such, or the store fails.
-    pub fn text(&self, id: &str) -> Result<Text, QueueError> {
-        self.store.text(id)
+    pub fn text(&self, envelope: &Envelope) -> Result<Text, QueueError> {
+        let stored = self.store.text(&envelope.id)?;
+        Ok(Text::new(stored, envelope.size_octets))
     }
 
     /// Why the database behind the journal took nothing in when it was last asked to. Mail is

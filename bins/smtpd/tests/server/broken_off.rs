@@ -2,10 +2,12 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 
 use crate::agent::{Agent, frame};
-use crate::site::{Site, wait_until};
-use crate::stage::mode;
+use crate::client::Client;
+use crate::site::{Server, Site, wait_until};
+use crate::stage::{aliases, mode};
 
 /// Whose mailbox it is.
 fn bob() -> u32 {
@@ -39,6 +41,19 @@ fn mailbox(site: &Site) -> PathBuf {
     path
 }
 
+/// Sends a message of so many octets, about.
+fn send_long(server: &Server, to: &str, octets: usize) {
+    let (mut client, _) = Client::hello(server.only_port());
+    let line = format!("{}\r\n", "x".repeat(70));
+    let text = format!("Subject: long\r\n\r\n{}.", line.repeat(octets / line.len()));
+    client.talk(&[
+        ("MAIL FROM:<a@b.example>", "250 "),
+        (&format!("RCPT TO:<{to}>"), "250 "),
+        ("DATA", "354"),
+        (&text, "250 "),
+    ]);
+}
+
 #[test]
 fn half_a_text_from_the_server_leaves_the_mailbox_as_it_was() {
     let site = site("");
@@ -54,4 +69,38 @@ fn half_a_text_from_the_server_leaves_the_mailbox_as_it_was() {
     assert_eq!(reply["Ended"]["fate"], "Deferred", "{reply}");
     assert_eq!(fs::read_to_string(&path).unwrap(), "From x\n\nold\n\n");
     assert!(!site.path("var/mail/bob.lock").exists());
+}
+
+#[test]
+fn a_queued_text_that_was_cut_short_is_not_delivered() {
+    let site = site("define(`confDELIVERY_MODE', `queue')dnl\n");
+    aliases(
+        &site,
+        &format!("program: \"|cat > {}\"\n", site.path("open/copy").display()),
+    );
+    let path = mailbox(&site);
+    let server = site.start();
+    for to in ["bob", "program"] {
+        send_long(&server, to, 300_000);
+        let large = fs::read_dir(site.path("var/spool/mqueue/large")).unwrap();
+        let cut = large.map(|entry| entry.unwrap().path());
+        let cut = cut.filter(|path| fs::metadata(path).unwrap().len() > 200_000);
+        for path in cut {
+            let file = fs::File::options().write(true).open(path).unwrap();
+            file.set_len(100_000).unwrap();
+        }
+        let mut run = Command::new(env!("CARGO_BIN_EXE_mailq"));
+        run.arg("--root").arg(site.root()).arg("run");
+        assert!(run.output().unwrap().status.success());
+        let line = server.log_with(&format!("to=<{to}>"));
+        let why = "Deferred: of the text 100000 octets are there, of ";
+        assert!(line.contains(why), "{line}");
+    }
+    assert_eq!(fs::read_to_string(&path).unwrap(), "From x\n\nold\n\n");
+    assert!(!site.path("var/mail/bob.lock").exists());
+    // Whoever looks sees what is left.
+    let mut list = Command::new(env!("CARGO_BIN_EXE_mailq"));
+    let listed = list.arg("--root").arg(site.root()).output().unwrap();
+    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+    assert!(listed.contains("bob"), "{listed}");
 }
