@@ -236,8 +236,6 @@ impl Agent {
         feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Reply> {
         let mut stream = self.begin(request)?;
-        // A program may end without reading all of it: its exit counts. What breaks off is
-        // not finished, and the agent ends the program.
         let fed = match request {
             Request::Run { .. } => {
                 let mut text = FrameWriter::new(&mut stream);
@@ -250,11 +248,16 @@ impl Agent {
             | Request::Reload => feed(&mut stream),
         };
         let _ = stream.shutdown(Shutdown::Write);
+        // The agent has the last word, for it knows by the frames what breaks off: where it says
+        // that mail is sent, the program had all of it or wanted no more. The agent then hangs
+        // up on what nobody reads, which is an error here of one kind or another.
         match (read_frame(&mut stream)?, fed) {
+            // Why it broke off is known here.
             (Reply::Ended(outcome), Err(error))
-                if outcome.fate == Fate::Sent && error.kind() != io::ErrorKind::BrokenPipe =>
+                if outcome.fate == Fate::Deferred && !is_hang_up(&error) =>
             {
-                Ok(Reply::Ended(Outcome::deferred(error.to_string())))
+                let outcome = Outcome::deferred(error.to_string());
+                Ok(Reply::Ended(outcome.with_status("4.3.0")))
             }
             (reply, _) => Ok(reply),
         }
@@ -328,6 +331,15 @@ impl Agent {
     }
 }
 
+/// Whether an error says that the other end reads no more. It is `ConnectionReset` for a writer
+/// who waits while the other end is closed with octets in it.
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::WouldBlock
+    )
+}
+
 fn unknown(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::WouldBlock, why)
 }
@@ -381,6 +393,74 @@ mod tests {
             assert!(read_frame::<Request>(&mut &octets[..cut]).is_err());
         }
         assert!(read_frame::<Request>(&mut &[0xff; 8][..]).is_err());
+    }
+
+    /// An agent that reads nothing of the text, says this when the server can write no more, and
+    /// hangs up.
+    fn hangs_up(outcome: Outcome) -> Agent {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        std::thread::spawn(move || {
+            let passed = next_passed(theirs.as_fd()).unwrap().unwrap();
+            let mut stream = UnixStream::from(passed);
+            let _: Request = read_frame(&mut stream).unwrap();
+            // Until no more comes: all that there is room for lies here unread.
+            let mut waiting = 0;
+            loop {
+                std::thread::sleep(Duration::from_millis(50));
+                match rustix::io::ioctl_fionread(&stream).unwrap() {
+                    now if now > 0 && now == waiting => break,
+                    now => waiting = now,
+                }
+            }
+            write_frame(&mut stream, &Reply::Ended(outcome)).unwrap();
+        });
+        Agent { channel: ours }
+    }
+
+    fn run() -> Request {
+        Request::Run {
+            path: "/bin/true".into(),
+            args: Vec::new(),
+            folder: None,
+            uid: 1000,
+            gid: 100,
+        }
+    }
+
+    #[test]
+    fn what_a_program_leaves_unread_is_no_reason_to_run_it_again() {
+        // Octet by octet, so that the writer that waits has written nothing when it hears.
+        let feed = |out: &mut dyn Write| -> io::Result<()> {
+            loop {
+                out.write_all(b"x")?;
+                out.flush()?;
+            }
+        };
+        for outcome in [Outcome::sent(), Outcome::deferred("temporary failure")] {
+            let agent = hangs_up(outcome.clone());
+            let reply = agent.run(&run(), feed).unwrap();
+            assert_eq!(reply, Reply::Ended(outcome));
+        }
+    }
+
+    #[test]
+    fn why_a_text_broke_off_is_said() {
+        let agent = hangs_up(Outcome::deferred("unexpected end of file"));
+        let feed = |out: &mut dyn Write| {
+            out.write_all(b"half")?;
+            out.flush()?;
+            Err(io::Error::other("the disk is on fire"))
+        };
+        let Reply::Ended(outcome) = agent.run(&run(), feed).unwrap() else {
+            panic!("another reply");
+        };
+        assert_eq!(outcome.text, "the disk is on fire");
     }
 
     #[test]

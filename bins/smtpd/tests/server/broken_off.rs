@@ -1,4 +1,5 @@
-//! Texts that break off on their way to a mailbox or a program.
+//! Texts that break off on their way to a mailbox or a program, and programs that want no more
+//! of them.
 
 use std::fs;
 use std::path::PathBuf;
@@ -103,4 +104,28 @@ fn a_queued_text_that_was_cut_short_is_not_delivered() {
     let listed = list.arg("--root").arg(site.root()).output().unwrap();
     let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     assert!(listed.contains("bob"), "{listed}");
+}
+
+#[test]
+fn a_program_that_wants_no_more_of_a_long_text_runs_once() {
+    let site = site("");
+    let ran = site.path("open/ran");
+    aliases(
+        &site,
+        &format!(
+            "part: \"|head -c 240000 > /dev/null; echo ran >> {}; exit 0\"\n",
+            ran.display()
+        ),
+    );
+    let server = site.start();
+    for n in 1..=2 {
+        send_long(&server, "part", 3_000_000);
+        assert!(wait_until(|| {
+            let log = server.log();
+            log.iter().filter(|line| line.contains("stat=")).count() == n
+        }));
+    }
+    let log = server.log().join("\n");
+    assert!(!log.contains("stat=Deferred"), "{log}");
+    assert_eq!(fs::read_to_string(&ran).unwrap().lines().count(), 2);
 }
