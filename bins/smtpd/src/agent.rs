@@ -19,6 +19,7 @@
 mod allowed;
 mod brief;
 mod files;
+mod name;
 mod serve;
 
 use std::fs::File;
@@ -26,7 +27,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::deliver::outcome::{Fate, Outcome};
 use crate::deliver::program;
 
 pub(crate) use files::read_include;
+pub(crate) use name::Name;
 pub use serve::serve;
 
 /// Longest request or reply: a `.forward` file of its greatest length, and room.
@@ -60,11 +62,11 @@ pub(crate) enum Request {
     /// Run a program as a user; the text that follows is its input.
     Run {
         /// The program.
-        path: PathBuf,
+        path: Name,
         /// Its arguments.
-        args: Vec<String>,
+        args: Vec<Name>,
         /// Where it runs; the root folder if nowhere else.
-        folder: Option<PathBuf>,
+        folder: Option<Name>,
         /// As whom.
         uid: u32,
         /// With which group.
@@ -73,7 +75,7 @@ pub(crate) enum Request {
     /// Read the `.forward` file of a user.
     Forward {
         /// The file.
-        path: PathBuf,
+        path: Name,
         /// Whose it is.
         uid: u32,
         /// His group.
@@ -82,19 +84,19 @@ pub(crate) enum Request {
     /// Read an `:include:` file.
     Include {
         /// The file.
-        path: PathBuf,
+        path: Name,
         /// The user in whose list it stands, where that is a user's.
         list_owner: Option<u32>,
     },
     /// Open a file or a folder that the configuration names.
     Open {
         /// The file.
-        path: PathBuf,
+        path: Name,
     },
     /// Connect to a socket that the configuration names.
     Connect {
         /// The socket.
-        path: PathBuf,
+        path: Name,
     },
     /// Read the configuration anew.
     Reload,
@@ -209,11 +211,15 @@ pub fn start(root: Option<&Path>, file: Option<&Path>) -> io::Result<()> {
     started.map_err(|_| io::Error::other("there is an agent already"))?;
     opening::ask_when_denied(Opener {
         file: |path| {
-            let (_, opened) = asked(&Request::Open { path: path.into() })?;
+            let (_, opened) = asked(&Request::Open {
+                path: Name::of(path),
+            })?;
             Ok(File::from(opened))
         },
         socket: |path| {
-            let (_, connected) = asked(&Request::Connect { path: path.into() })?;
+            let (_, connected) = asked(&Request::Connect {
+                path: Name::of(path),
+            })?;
             Ok(UnixStream::from(connected))
         },
     });
@@ -275,7 +281,7 @@ impl Agent {
         list_owner: Option<u32>,
     ) -> io::Result<(Found, File)> {
         let request = Request::Include {
-            path: path.into(),
+            path: Name::of(path),
             list_owner,
         };
         match self.fetch(&request)? {
@@ -375,13 +381,16 @@ fn read_frame<T: for<'a> Deserialize<'a>>(input: &mut impl Read) -> io::Result<T
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
     use crate::deliver::forward_file::MAX_FORWARD_OCTETS;
 
     #[test]
     fn frames_come_back_and_long_ones_are_refused() {
         let request = Request::Forward {
-            path: "/home/bob/.forward".into(),
+            path: Name::of(OsStr::from_bytes(b"/home/b\xf6b/.forward")),
             uid: 1000,
             gid: 100,
         };
@@ -425,7 +434,7 @@ mod tests {
 
     fn run() -> Request {
         Request::Run {
-            path: "/bin/true".into(),
+            path: Name::of("/bin/true"),
             args: Vec::new(),
             folder: None,
             uid: 1000,

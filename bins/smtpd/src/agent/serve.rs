@@ -12,7 +12,7 @@ use libmaps::sysexits::SysExit;
 
 use super::allowed::{Allowed, Rights};
 use super::files;
-use super::{Reply, Request, next_passed, passing, read_frame, write_frame};
+use super::{Name, Reply, Request, next_passed, passing, read_frame, write_frame};
 use crate::deliver::frame::FrameReader;
 use crate::deliver::program::{self, Program, RunAs};
 use crate::places::{Place, Places};
@@ -131,21 +131,21 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         Request::Include { path, list_owner } => {
             let read = desk
                 .place()
-                .and_then(|_place| files::include(&path, list_owner, &allowed));
+                .and_then(|_place| files::include(path.path(), list_owner, &allowed));
             return pass(stream, read);
         }
         Request::Open { path } => {
             let opened = desk
-                .needs(|needs| needs.of_file(&path))
+                .needs(|needs| needs.of_file(path.path()))
                 .and_then(|need| Ok((need, desk.place()?)))
-                .and_then(|(need, _place)| files::needed(&path, need));
+                .and_then(|(need, _place)| files::needed(path.path(), need));
             return pass(stream, opened);
         }
         Request::Connect { path } => {
             let connected = desk
-                .needs(|needs| needs.sockets.get(&path).map(drop))
+                .needs(|needs| needs.sockets.get(path.path()).map(drop))
                 .and_then(|()| desk.place())
-                .and_then(|_place| files::connected(&path));
+                .and_then(|_place| files::connected(path.path()));
             return pass(stream, connected);
         }
         Request::Run { uid, .. } | Request::Forward { uid, .. }
@@ -163,8 +163,8 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         }
         Request::Run {
             ref path, ref args, ..
-        } if !allowed.program(path, args) => {
-            Reply::Refused(format!("{}: no mailer of this site", path.display()))
+        } if !allowed.program(path.path(), args) => {
+            Reply::Refused(format!("{}: no mailer of this site", path.path().display()))
         }
         Request::Run {
             path,
@@ -177,9 +177,9 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             stream.set_read_timeout(Some(program::PATIENCE.whole))?;
             let mut text = FrameReader::new(stream.try_clone()?);
             let program = Program {
-                path,
-                args,
-                folder,
+                path: path.into_word().into(),
+                args: args.into_iter().map(Name::into_word).collect(),
+                folder: folder.map(|folder| folder.into_word().into()),
                 run_as: (allowed.rights == Rights::Root).then_some(RunAs { uid, gid }),
             };
             Reply::Ended(program::run(program, |input| {
@@ -187,7 +187,7 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             }))
         }
         Request::Forward { path, uid, gid } => match desk.place() {
-            Ok(_place) => files::forward(&path, uid, gid, &allowed),
+            Ok(_place) => files::forward(path.path(), uid, gid, &allowed),
             Err(reply) => reply,
         },
     };

@@ -1,5 +1,6 @@
 //! Programs that take a message on their standard input.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,7 @@ use libmaps::sysexits::SysExit;
 
 use super::outcome::Outcome;
 use super::process::{Ended, MAX_SAID, Patience, Process};
-use crate::agent::{self, Agent, Reply, Request};
+use crate::agent::{self, Agent, Name, Reply, Request};
 use crate::own_program;
 
 /// How long a program runs at the most.
@@ -40,7 +41,7 @@ impl RunAs {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
-    pub(crate) args: Vec<String>,
+    pub(crate) args: Vec<OsString>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) run_as: Option<RunAs>,
 }
@@ -146,9 +147,9 @@ fn by_agent(
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
     let request = Request::Run {
-        path: program.path,
-        args: program.args,
-        folder: program.folder,
+        path: Name::of(program.path),
+        args: program.args.into_iter().map(Name::of).collect(),
+        folder: program.folder.map(Name::of),
         uid,
         gid,
     };
@@ -240,7 +241,7 @@ mod tests {
         let script = "text=$(cat); echo \"$text\" > \"$0\"";
         let program = Program {
             path: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into(), mailbox.display().to_string()],
+            args: vec!["-c".into(), script.into(), mailbox.clone().into()],
             folder: None,
             run_as: None,
         };
@@ -281,7 +282,7 @@ mod tests {
         let number = dir.path().join("number");
         let program = Program {
             path: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into(), number.display().to_string()],
+            args: vec!["-c".into(), script.into(), number.clone().into()],
             folder: None,
             run_as: None,
         };
@@ -327,7 +328,7 @@ mod tests {
                 "-c".into(),
                 "exec 3<&0; (sleep 0.2; cat <&3 > \"$0.new\"; mv \"$0.new\" \"$0\") & exit 0"
                     .into(),
-                file.display().to_string(),
+                file.clone().into(),
             ],
             folder: None,
             run_as: None,

@@ -25,6 +25,7 @@ mod listeners;
 mod logging;
 mod long_lists;
 mod mail;
+mod octets;
 mod privilege;
 mod proxy;
 mod run_as;
