@@ -19,6 +19,7 @@ mod homes;
 pub(crate) mod include_file;
 pub(crate) mod lanes;
 mod lmtp;
+mod onward;
 pub mod outcome;
 mod process;
 pub(crate) mod program;
