@@ -10,6 +10,7 @@ use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
 
 use crate::deliver::copy::{exit_of_file, write_framed_file};
+use crate::deliver::run_in::run_in;
 use crate::log::{Log, Target};
 use crate::server::{self, Confinement, ServerError, Start};
 
@@ -23,6 +24,7 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match args.first().and_then(|a| a.to_str()) {
         Some("deliver-file") => return deliver_file(args.get(1..).unwrap_or_default()),
+        Some("run-in") => return run_in(args.get(1..).unwrap_or_default()),
         Some("read-include") => return read_include(args.get(1..).unwrap_or_default()),
         Some("read-forward") => return read_forward(args.get(1..).unwrap_or_default()),
         Some("deliver-agent") => {

@@ -109,6 +109,11 @@ impl Allowed {
             && self.kept_in(request).is_none()
     }
 
+    /// Whether a mailbox of this site, or the file for dead letters, is to be written.
+    pub(super) fn is_kept_here(&self, request: &Request) -> bool {
+        self.kept_in(request).is_some()
+    }
+
     /// Where our own program is to put mail, if that is a mailbox or the file for dead letters.
     fn kept_in<'a>(&self, request: &'a Request) -> Option<Kept<'a>> {
         let Request::Run { path, args, .. } = request else {

@@ -34,7 +34,8 @@ pub(crate) const MAIL_FOLDER: &str = "/var/mail";
 
 /// Files that are written at one time, by a process each, and handed to LMTP servers.
 static FILES: Lanes = Lanes::new(16, PER_USER, ROOM);
-/// Programs that run at one time: they may take an hour, and keep nobody from his mailbox.
+/// Programs that run at one time, and files of users that are written: they may take an hour, and
+/// keep nobody from his mailbox.
 static PROGRAMS: Lanes = Lanes::new(32, PER_USER, ROOM);
 /// Copies of one user, or of one file or program that an alias names, at one time.
 const PER_USER: usize = 4;
@@ -52,7 +53,7 @@ pub(super) fn send_away() {
 pub(super) enum Kind {
     /// A moment.
     File,
-    /// As long as somebody else likes.
+    /// As long as somebody else likes: a program, or a file in a home.
     Program,
 }
 
@@ -102,6 +103,7 @@ pub(super) fn local_kind(world: &World) -> Kind {
 pub(super) fn kind(world: &World, target: &QueuedTarget, local: Kind) -> Kind {
     match target.mailer.as_str() {
         "prog" => Kind::Program,
+        "*file*" if target.controller.is_some() => Kind::Program,
         mailer if mailer == world.site.mailers.local => local,
         _ => Kind::File,
     }
