@@ -184,7 +184,8 @@ impl Process {
         };
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            // It runs all the same, and is not to run again: it is looked at now and then.
+            Err(_) => std::thread::sleep(left.min(LOOK_EVERY)),
         }
         self.said.iter_mut().for_each(Said::take);
         if runs && self.has_ended()? {
