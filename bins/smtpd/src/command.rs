@@ -12,6 +12,7 @@ use tools::getopt::{Opt, long, long_value, value};
 use tools::report::{asked_about_itself, help};
 
 use crate::deliver::copy::{exit_of_file, write_framed_file};
+use crate::deliver::run_in::run_in;
 use crate::log::{Log, Target};
 use crate::server::{self, Confinement, ServerError, Start};
 
@@ -54,6 +55,7 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match args.first().and_then(|a| a.to_str()) {
         Some("deliver-file") => return deliver_file(args.get(1..).unwrap_or_default()),
+        Some("run-in") => return run_in(args.get(1..).unwrap_or_default()),
         Some("read-include") => return read_include(args.get(1..).unwrap_or_default()),
         Some("read-forward") => return read_forward(args.get(1..).unwrap_or_default()),
         Some("deliver-agent") => {

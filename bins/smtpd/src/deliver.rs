@@ -18,10 +18,13 @@ pub(crate) mod frame;
 mod homes;
 pub(crate) mod include_file;
 pub(crate) mod lanes;
+pub(crate) mod left;
 mod lmtp;
+mod onward;
 pub mod outcome;
 mod process;
 pub(crate) mod program;
+pub(crate) mod run_in;
 mod text;
 
 use std::sync::{Arc, RwLock};

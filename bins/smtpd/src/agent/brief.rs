@@ -3,14 +3,15 @@
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::deliver::left;
 
 /// Most octets of what it says, on either output.
 const MAX_SAID: u64 = 1024 * 1024;
@@ -39,10 +40,6 @@ pub(super) enum Said {
     Into(OwnedFd),
 }
 
-/// Programs that did not end when they were killed, which hang in the kernel, and what each is
-/// about: nobody else hangs there for the same thing, and each is waited for at last.
-static LEFT: Mutex<Vec<(PathBuf, Child)>> = Mutex::new(Vec::new());
-
 /// Runs it without input. It is about this path.
 ///
 /// # Errors
@@ -54,7 +51,7 @@ pub(super) fn run(
     patience: Duration,
     said: Said,
 ) -> io::Result<Ended> {
-    if still_hangs(about) {
+    if left::still_hangs(about) {
         return Err(silent());
     }
     let until = Instant::now() + patience;
@@ -85,21 +82,10 @@ pub(super) fn run(
     if done.is_err() {
         let _ = child.kill();
         if ending(&mut child, Instant::now() + GRACE).is_err() {
-            left().push((about.into(), child));
+            left::behind(Some(about), child);
         }
     }
     done
-}
-
-/// Whether one that is about this path has not ended yet. Those that have are forgotten.
-fn still_hangs(about: &Path) -> bool {
-    let mut left = left();
-    left.retain_mut(|(_, child)| !matches!(child.try_wait(), Ok(Some(_))));
-    left.iter().any(|(path, _)| path == about)
-}
-
-fn left() -> MutexGuard<'static, Vec<(PathBuf, Child)>> {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// All of it, to its end.
@@ -187,7 +173,7 @@ mod tests {
         let about = Path::new("/a/home/that/hangs");
         let child = Command::new("/bin/sleep").arg("3000").spawn().unwrap();
         let id = rustix::process::Pid::from_child(&child);
-        left().push((about.into(), child));
+        left::behind(Some(about), child);
         let run = || {
             let patience = Duration::from_secs(60);
             run(Command::new("/bin/true"), about, patience, Said::Kept)
@@ -195,7 +181,7 @@ mod tests {
         assert_eq!(run().unwrap_err().kind(), io::ErrorKind::TimedOut);
         rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
         // It has ended as soon as it is gone.
-        while still_hangs(about) {
+        while left::still_hangs(about) {
             std::thread::yield_now();
         }
         assert_eq!(run().unwrap().code, Some(0));

@@ -9,10 +9,11 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use libmaps::sysexits::SysExit;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::allowed::{Allowed, Rights};
 use super::files;
-use super::{Reply, Request, next_passed, passing, read_frame, write_frame};
+use super::{Name, Reply, Request, next_passed, passing, read_frame, write_frame};
 use crate::deliver::frame::FrameReader;
 use crate::deliver::program::{self, Program, RunAs};
 use crate::places::{Place, Places};
@@ -22,6 +23,10 @@ use crate::reach::Needs;
 const MAX_JOBS: usize = 256;
 /// Most programs at one time.
 const MAX_PROGRAMS: usize = 64;
+/// Most mailboxes that are written at one time: programs, and files in homes, may hang.
+const MAX_MAILBOXES: usize = 32;
+/// How long a program or a mailbox waits for a place. The server waits longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Most files that are read at one time: homes that hang leave the programs their places.
 const MAX_READS: usize = 48;
 /// How long a read waits for a place.
@@ -47,6 +52,7 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
         allowed: RwLock::new(Arc::new(allowed)),
         needs: RwLock::default(),
         programs: Places::new(MAX_PROGRAMS),
+        mailboxes: Places::new(MAX_MAILBOXES),
         reads: Places::new(MAX_READS),
     });
     let jobs = Places::new(MAX_JOBS);
@@ -86,6 +92,7 @@ struct Desk {
     allowed: RwLock<Arc<Allowed>>,
     needs: RwLock<Arc<Needs>>,
     programs: Arc<Places>,
+    mailboxes: Arc<Places>,
     reads: Arc<Places>,
 }
 
@@ -123,6 +130,10 @@ impl Desk {
 fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let request: Request = read_frame(&mut stream)?;
     let allowed = desk.allowed();
+    let place = match allowed.is_kept_here(&request) {
+        true => &desk.mailboxes,
+        false => &desk.programs,
+    };
     let reply = match request {
         Request::Reload => match desk.reload() {
             Ok(()) => Reply::Done,
@@ -131,21 +142,21 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         Request::Include { path, list_owner } => {
             let read = desk
                 .place()
-                .and_then(|_place| files::include(&path, list_owner, &allowed));
+                .and_then(|_place| files::include(path.path(), list_owner, &allowed));
             return pass(stream, read);
         }
         Request::Open { path } => {
             let opened = desk
-                .needs(|needs| needs.of_file(&path))
+                .needs(|needs| needs.of_file(path.path()))
                 .and_then(|need| Ok((need, desk.place()?)))
-                .and_then(|(need, _place)| files::needed(&path, need));
+                .and_then(|(need, _place)| files::needed(path.path(), need));
             return pass(stream, opened);
         }
         Request::Connect { path } => {
             let connected = desk
-                .needs(|needs| needs.sockets.get(&path).map(drop))
+                .needs(|needs| needs.sockets.get(path.path()).map(drop))
                 .and_then(|()| desk.place())
-                .and_then(|_place| files::connected(&path));
+                .and_then(|_place| files::connected(path.path()));
             return pass(stream, connected);
         }
         Request::Run { uid, .. } | Request::Forward { uid, .. }
@@ -163,8 +174,8 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         }
         Request::Run {
             ref path, ref args, ..
-        } if !allowed.program(path, args) => {
-            Reply::Refused(format!("{}: no mailer of this site", path.display()))
+        } if !allowed.program(path.path(), args) => {
+            Reply::Refused(format!("{}: no mailer of this site", path.path().display()))
         }
         Request::Run {
             path,
@@ -173,13 +184,19 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             uid,
             gid,
         } => {
-            let _place = desk.programs.take();
+            let Some(_place) = place.take_within(PATIENCE) else {
+                return write_frame(&mut stream, &Reply::Later("too many programs run".into()));
+            };
+            // It has given up and will ask again: to run the program now would be once too often.
+            if has_gone(&stream) {
+                return Ok(());
+            }
             stream.set_read_timeout(Some(program::PATIENCE.whole))?;
             let mut text = FrameReader::new(stream.try_clone()?);
             let program = Program {
-                path,
-                args,
-                folder,
+                path: path.into_word().into(),
+                args: args.into_iter().map(Name::into_word).collect(),
+                folder: folder.map(|folder| folder.into_word().into()),
                 run_as: (allowed.rights == Rights::Root).then_some(RunAs { uid, gid }),
             };
             Reply::Ended(program::run(program, |input| {
@@ -187,11 +204,25 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             }))
         }
         Request::Forward { path, uid, gid } => match desk.place() {
-            Ok(_place) => files::forward(&path, uid, gid, &allowed),
+            Ok(_place) => files::forward(path.path(), uid, gid, &allowed),
             Err(reply) => reply,
         },
     };
     write_frame(&mut stream, &reply)
+}
+
+/// Whether the server has closed its end.
+fn has_gone(stream: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(stream, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let polled = poll(&mut watched, Some(&at_once));
+    polled.is_ok()
+        && watched
+            .iter()
+            .any(|fd| fd.revents().contains(PollFlags::HUP))
 }
 
 /// Answers with a descriptor, or says why not.

@@ -1,8 +1,8 @@
 //! One copy: which mailer, as which user, with what in front of the message.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,7 +34,8 @@ pub(crate) const MAIL_FOLDER: &str = "/var/mail";
 
 /// Files that are written at one time, by a process each, and handed to LMTP servers.
 static FILES: Lanes = Lanes::new(16, PER_USER, ROOM);
-/// Programs that run at one time: they may take an hour, and keep nobody from his mailbox.
+/// Programs that run at one time, and files of users that are written: they may take an hour, and
+/// keep nobody from his mailbox.
 static PROGRAMS: Lanes = Lanes::new(32, PER_USER, ROOM);
 /// Copies of one user, or of one file or program that an alias names, at one time.
 const PER_USER: usize = 4;
@@ -52,7 +53,7 @@ pub(super) fn send_away() {
 pub(super) enum Kind {
     /// A moment.
     File,
-    /// As long as somebody else likes.
+    /// As long as somebody else likes: a program, or a file in a home.
     Program,
 }
 
@@ -77,7 +78,7 @@ pub(super) async fn deliver(
         Ok(job) => job,
         Err(outcome) => return Ok(outcome),
     };
-    let text = match world.queue.text(&envelope.id) {
+    let text = match world.queue.text(envelope) {
         Ok(text) => text,
         Err(error) => return Ok(Outcome::deferred(error.to_string()).with_status("4.3.0")),
     };
@@ -102,6 +103,7 @@ pub(super) fn local_kind(world: &World) -> Kind {
 pub(super) fn kind(world: &World, target: &QueuedTarget, local: Kind) -> Kind {
     match target.mailer.as_str() {
         "prog" => Kind::Program,
+        "*file*" if target.controller.is_some() => Kind::Program,
         mailer if mailer == world.site.mailers.local => local,
         _ => Kind::File,
     }
@@ -256,12 +258,12 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
 /// A command: by smrsh where the site wants it, else by sh.
 fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
     let site = &world.site;
-    let command = target.user.shown();
-    let command = command.trim_start_matches('|').trim().to_owned();
+    let command = target.user.0.as_slice();
+    let command = command.strip_prefix(b"|").unwrap_or(command).trim_ascii();
     Ok(Job::Run {
         program: Program {
             path: shell_of(site),
-            args: vec!["-c".into(), command],
+            args: vec!["-c".into(), OsStr::from_bytes(command).into()],
             folder: home_of(world, target),
             run_as: Some(run_as(world, target)?),
         },
@@ -279,10 +281,11 @@ pub(crate) fn shell_of(site: &Site) -> PathBuf {
 }
 
 fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
-    let (detail, name) = (target.host.shown(), target.user.shown());
+    // Octets as characters, so that a word has those of its values.
+    let (detail, name) = (target.host.as_chars(), target.user.as_chars());
     let sender = match front.return_path.as_deref() {
         None | Some("") => "MAILER-DAEMON".to_owned(),
-        Some(sender) => sender.to_owned(),
+        Some(sender) => Octets::from(sender).as_chars(),
     };
     let value = |word: &str| match word {
         "h" => Some(detail.as_str()),
@@ -291,10 +294,15 @@ fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Fron
         _ => None,
     };
     let words = mailer.arguments.split_whitespace().skip(1);
+    let expand = |word: &str| {
+        let word = macros::expand(&Octets::from(word).as_chars(), &value);
+        let word = Octets::of_chars(&word).unwrap_or_default();
+        OsString::from_vec(word.0)
+    };
     Job::Run {
         program: Program {
             path: PathBuf::from(&mailer.path),
-            args: words.map(|word| macros::expand(word, &value)).collect(),
+            args: words.map(expand).collect(),
             folder: None,
             run_as: Some(RunAs {
                 uid: user.uid,
@@ -427,9 +435,9 @@ pub(super) fn by_helper(
     let Ok(this) = own_program::path() else {
         return Outcome::deferred("cannot find my own program file").with_status("4.3.0");
     };
-    let mut args: Vec<String> = vec!["deliver-file".into()];
-    args.extend(words.iter().map(|w| (*w).to_owned()));
-    args.push(path.to_string_lossy().into_owned());
+    let mut args: Vec<OsString> = vec!["deliver-file".into()];
+    args.extend(words.iter().map(OsString::from));
+    args.push(path.into());
     let program = Program {
         path: this,
         args,

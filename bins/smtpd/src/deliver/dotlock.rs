@@ -1,8 +1,8 @@
 //! `.lock` files, as mailboxes in /var/mail have them.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -22,8 +22,12 @@ impl Dotlock {
     /// Takes the lock of a mailbox; waits with patience.
     ///
     /// # Errors
-    /// What the system says, or that another has it.
+    /// What the system says, or who has it.
     pub(super) fn take(path: &Path) -> io::Result<Self> {
+        Dotlock::take_within(path, LOCK_PATIENCE)
+    }
+
+    fn take_within(path: &Path, patience: Duration) -> io::Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let path = PathBuf::from(name);
@@ -44,7 +48,7 @@ impl Dotlock {
                     });
                 }
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                Err(e) if start.elapsed() > LOCK_PATIENCE => return Err(e),
+                Err(_) if start.elapsed() >= patience => return Err(held(&path)),
                 Err(_) => {}
             }
             remove_stale(&path);
@@ -70,6 +74,24 @@ impl Drop for Dotlock {
             let _ = fs::remove_file(&self.path);
         }
     }
+}
+
+/// Who has the lock: its file is his, and has the number of his process in it, as a rule.
+fn held(path: &Path) -> io::Error {
+    let mut who = String::new();
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    if let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        let mut text = String::new();
+        let read = file.take(20).read_to_string(&mut text);
+        if let Some(process) = read.ok().and_then(|_| text.trim().parse::<u32>().ok()) {
+            who = format!(" process {process} of");
+        }
+    }
+    let text = match fs::symlink_metadata(path) {
+        Ok(metadata) => format!("{} is held by{who} user {}", path.display(), metadata.uid()),
+        Err(_) => format!("{} is held by others again and again", path.display()),
+    };
+    io::Error::new(io::ErrorKind::WouldBlock, text)
 }
 
 /// Removes a dotlock that was left behind. Of several who see the same old one, only one may:
@@ -127,6 +149,25 @@ mod tests {
         assert!(name.exists());
         drop(next);
         assert!(!name.exists());
+    }
+
+    #[test]
+    fn who_holds_a_lock_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("box");
+        let said = || {
+            let taken = Dotlock::take_within(&path, Duration::ZERO);
+            taken.err().map(|error| error.to_string())
+        };
+        let lock = Dotlock::take(&path).unwrap();
+        let (name, user) = (lock.path.display(), rustix::process::geteuid());
+        let (process, user) = (std::process::id(), user.as_raw());
+        let want = format!("{name} is held by process {process} of user {user}");
+        assert_eq!(said(), Some(want));
+        // Some only lie there.
+        fs::remove_file(&lock.path).unwrap();
+        fs::write(&lock.path, "").unwrap();
+        assert_eq!(said(), Some(format!("{name} is held by user {user}")));
     }
 
     #[test]

@@ -111,7 +111,7 @@ async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) {
         world.site.below(path),
         Front::mailbox(&envelope.sender.shown(), now_unix()),
     );
-    let text = world.queue.text(&envelope.id);
+    let text = world.queue.text(envelope);
     // Root's file, unless the site says as whom we run.
     let run_as = match world.site.options.files.run_as_user.trim() {
         "" => RunAs { uid: 0, gid: 0 },
@@ -398,7 +398,7 @@ fn write_with(
         if original == Original::Unreadable {
             return Err(io::Error::other("unreadable"));
         }
-        let text = world.queue.text(&about.id).map_err(io::Error::other)?;
+        let text = world.queue.text(about).map_err(io::Error::other)?;
         Ok(Box::new(Watched {
             text: Box::new(text.into_reader()),
             failed: Arc::clone(failed),

@@ -10,9 +10,10 @@ use super::expand::{
     failures, is_list, plain_user,
 };
 use super::forward_file::{Unread, forward_list_in_time};
+use super::onward::{Onward, To};
 use crate::log::Level;
 use crate::maps::Snapshot;
-use crate::queue::{Envelope, Progress, QueuedTarget};
+use crate::queue::{Envelope, Progress};
 use crate::world::World;
 
 /// Most users whose `.forward` files one attempt looks for; the others wait for the next.
@@ -41,13 +42,7 @@ pub(super) async fn forward(
     // With their details: `.forward+detail` may be another file, and a second copy of a user who
     // forwards his mail is not for his mailbox either.
     let mut seen: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
-    // Users whose copies went on to others, now or at an earlier attempt: they get nothing
-    // themselves, and nobody can count on theirs.
-    let gone = |t: &&QueuedTarget| {
-        t.progress == Progress::Forwarded && t.mailer == world.site.mailers.local
-    };
-    let gone = envelope.targets.iter().filter(gone);
-    let mut passed_on: HashSet<Vec<u8>> = gone.map(|t| t.user.0.clone()).collect();
+    let mut onward = Onward::of(envelope, &world.site.mailers.local);
     let mut at = 0;
     while at < envelope.targets.len() {
         let this = at;
@@ -114,17 +109,13 @@ pub(super) async fn forward(
                 continue;
             }
         };
-        let is_local = |triple: &MailerTriple| triple.mailer == world.site.mailers.local;
         let deliver = expansion.deliver();
-        // `\name` or the user himself means: the mailbox too. And where all others have
-        // passed it on already, a loop ends here.
-        let keeps = deliver
-            .iter()
-            .any(|t| is_local(t) && plain_user(&t.user) == name.as_bytes())
-            || (!deliver.is_empty()
-                && deliver
-                    .iter()
-                    .all(|t| is_local(t) && passed_on.contains(&plain_user(&t.user))));
+        let to: Vec<To> = deliver.iter().map(|triple| way(world, triple)).collect();
+        // `\name` or the user himself means: the mailbox too. And where all others pass it on
+        // to him, a loop ends here.
+        let himself = To::User(name.as_bytes().to_vec());
+        let keeps =
+            to.contains(&himself) || (!to.is_empty() && !onward.arrives(name.as_bytes(), &to));
         let mut failures = failures(&expansion);
         if let Some(error) = expansion.errors.first() {
             // No list is used in part.
@@ -156,7 +147,7 @@ pub(super) async fn forward(
             if keeps {
                 target.controller = Some(name.clone());
             } else {
-                passed_on.insert(target.user.0.clone());
+                onward.pass_on(&target.user.0, to);
                 target.progress = Progress::Forwarded;
             }
         }
@@ -166,6 +157,14 @@ pub(super) async fn forward(
         add_targets(envelope, known, recipient, &expansion, &via);
     }
     Forwarded { several, held }
+}
+
+/// Where a list sends a copy.
+fn way(world: &World, triple: &MailerTriple) -> To {
+    match triple.mailer == world.site.mailers.local {
+        true => To::User(plain_user(&triple.user)),
+        false => To::Elsewhere,
+    }
 }
 
 /// Leaves a user's copy for the next attempt: neither his mailbox nor a failure is right.

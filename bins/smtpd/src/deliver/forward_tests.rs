@@ -6,7 +6,7 @@ use libmaps::store::disk::System;
 
 use super::super::expand::expand;
 use super::*;
-use crate::queue::{Expanded, Octets, QueuedRecipient};
+use crate::queue::{Expanded, Octets, QueuedRecipient, QueuedTarget};
 
 /// A world of these users, with what stands in their `.forward` files.
 fn world(root: &Path, users: &[(&str, &str)], aliases: &str) -> Arc<World> {
@@ -73,6 +73,50 @@ async fn a_loop_that_was_begun_at_an_earlier_attempt_ends_in_a_mailbox() {
     assert!(held.is_empty());
     assert_eq!(progress(&envelope, "bob"), [&Progress::Waiting]);
     assert!(envelope.is_waiting());
+}
+
+/// Who has a copy in his mailbox of a message to these users.
+async fn mailboxes(users: &[(&str, &str)], to: &[&str]) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), users, "");
+    let mut envelope = Envelope {
+        recipients: to.iter().flat_map(|to| self::to(to).recipients).collect(),
+        ..self::to("")
+    };
+    expand(&world, &mut envelope).await;
+    let waiting = envelope.targets.iter();
+    let waiting = waiting.filter(|t| t.progress == Progress::Waiting);
+    let mut users: Vec<_> = waiting.map(|t| t.user.shown()).collect();
+    users.sort();
+    users
+}
+
+#[tokio::test]
+async fn who_forwards_everything_has_nothing_in_whatever_order_he_is_named() {
+    let users = [("ann", "carl\n"), ("bob", "ann\n"), ("carl", "")];
+    for to in [
+        &["ann", "bob"][..],
+        &["bob", "ann"],
+        &["carl", "ann", "bob"],
+        &["ann", "bob", "carl"],
+    ] {
+        assert_eq!(mailboxes(&users, to).await, ["carl"], "{to:?}");
+    }
+    let away = [("ann", "carl@far.example\n"), ("bob", "ann\n")];
+    assert_eq!(
+        mailboxes(&away, &["ann", "bob"]).await,
+        ["carl@far.example"]
+    );
+}
+
+#[tokio::test]
+async fn a_loop_of_several_ends_in_one_mailbox() {
+    let users = [("ann", "bob\n"), ("bob", "carl\n"), ("carl", "ann\n")];
+    assert_eq!(mailboxes(&users, &["ann"]).await, ["carl"]);
+    assert_eq!(mailboxes(&users, &["carl", "bob", "ann"]).await, ["ann"]);
+    // Who leads into it has no part in it.
+    let users = [("ann", "bob\n"), ("bob", "ann\n"), ("carl", "ann\n")];
+    assert_eq!(mailboxes(&users, &["ann", "carl"]).await, ["bob"]);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,14 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
+use super::left;
+
 /// How long the output of a program that has ended is waited for: what it left behind may
 /// hold it open.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long one of our own, whose input broke off, is waited for before it is killed: it takes
+/// back what it has written.
+const UNDOING: Duration = Duration::from_secs(30);
 /// How long a program that was killed is waited for: it may hang in the kernel.
 const LAST_GRACE: Duration = Duration::from_secs(10);
 /// How often it is looked whether a program has ended, where the system can't tell.
@@ -46,6 +52,7 @@ pub(super) struct Process {
     stage: Stage,
     until: Instant,
     left_behind: Duration,
+    about: Option<PathBuf>,
 }
 
 /// How far it has come.
@@ -67,11 +74,21 @@ pub(super) struct Ended {
 }
 
 impl Process {
-    /// Starts it, with a process group of its own.
+    /// Starts it, with a process group of its own. It is about this path, where
+    /// that is known.
     ///
     /// # Errors
-    /// When it can't be run; then it has read nothing.
-    pub(super) fn start(mut command: Command, patience: Patience) -> io::Result<Self> {
+    /// When it can't be run; then it has read nothing. [`io::ErrorKind::TimedOut`] when one
+    /// before it still hangs there, although it was killed.
+    pub(super) fn start(
+        mut command: Command,
+        about: Option<&Path>,
+        patience: Patience,
+    ) -> io::Result<Self> {
+        if let Some(about) = about.filter(|about| left::still_hangs(about)) {
+            let text = format!("{}: it does not answer", about.display());
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
         let until = Instant::now() + patience.whole;
         let mut child = std::os::unix::process::CommandExt::process_group(&mut command, 0)
             .stdin(Stdio::piped())
@@ -87,6 +104,7 @@ impl Process {
                 stage: Stage::Runs,
                 until,
                 left_behind: patience.left_behind,
+                about: about.map(Path::to_path_buf),
             }),
             Err(error) => {
                 let _ = child.kill();
@@ -106,6 +124,14 @@ impl Process {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
 
+    /// Ends its input, of which there is no more, and leaves it the time to make that undone.
+    pub(super) fn break_off(&mut self) {
+        self.input = None;
+        if self.stage == Stage::Runs {
+            self.until = Instant::now() + UNDOING;
+        }
+    }
+
     /// Ends its input and waits for its end.
     ///
     /// # Errors
@@ -122,9 +148,7 @@ impl Process {
                 self.until = Instant::now() + LAST_GRACE;
                 self.kill();
             } else {
-                let Process { mut child, .. } = self;
-                // Whenever the kernel lets it go, somebody has to wait for it.
-                let _ = std::thread::Builder::new().spawn(move || child.wait());
+                left::behind(self.about.as_deref(), self.child);
                 let text = "killed, and does not end";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
@@ -160,7 +184,8 @@ impl Process {
         };
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            // It runs all the same, and is not to run again: it is looked at now and then.
+            Err(_) => std::thread::sleep(left.min(LOOK_EVERY)),
         }
         self.said.iter_mut().for_each(Said::take);
         if runs && self.has_ended()? {

@@ -1,5 +1,6 @@
 //! Programs that take a message on their standard input.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -10,7 +11,8 @@ use libmaps::sysexits::SysExit;
 
 use super::outcome::Outcome;
 use super::process::{Ended, MAX_SAID, Patience, Process};
-use crate::agent::{self, Agent, Reply, Request};
+use crate::agent::{self, Agent, Name, Reply, Request};
+use crate::own_program;
 
 /// How long a program runs at the most.
 pub(crate) const PATIENCE: Patience = Patience {
@@ -39,7 +41,7 @@ impl RunAs {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
-    pub(crate) args: Vec<String>,
+    pub(crate) args: Vec<OsString>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) run_as: Option<RunAs>,
 }
@@ -61,15 +63,8 @@ fn run_within(
     program: Program,
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
-    let root = Path::new("/");
-    let mut started = Process::start(
-        command(&program, program.folder.as_deref().unwrap_or(root)),
-        patience,
-    );
-    // A home that is not there, or closed, is no reason not to run it.
-    if program.folder.is_some() && started.as_ref().is_err_and(is_no_folder) {
-        started = Process::start(command(&program, root), patience);
-    }
+    let started =
+        command(&program).and_then(|command| Process::start(command, program.about(), patience));
     let mut process = match started {
         Ok(process) => process,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
@@ -79,9 +74,12 @@ fn run_within(
         Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
     };
     let fed = feed(&mut process);
-    // Before it sees the end of its input: half a message is none.
-    if broken_off(&fed).is_some() {
-        process.kill();
+    match broken_off(&fed) {
+        None => {}
+        // It knows half a message by its frames, and takes back what it has written of it.
+        Some(_) if own_program::is(&program.path) => process.break_off(),
+        // Before it sees the end of its input: half a message is none.
+        Some(_) => process.kill(),
     }
     let ended = process.finish();
     if let Some(error) = broken_off(&fed) {
@@ -105,27 +103,35 @@ fn run_within(
     }
 }
 
-/// The program in this folder, with the rights that it has.
-fn command(program: &Program, folder: &Path) -> Command {
-    let mut command = Command::new(&program.path);
+impl Program {
+    /// Where it may hang: in the folder in which it runs, or at the file that it writes.
+    fn about(&self) -> Option<&Path> {
+        let file = || self.args.last().filter(|_| own_program::is(&self.path));
+        self.folder.as_deref().or_else(|| file().map(Path::new))
+    }
+}
+
+/// The program, with the rights that it has.
+fn command(program: &Program) -> io::Result<Command> {
+    let mut command = match &program.folder {
+        None => Command::new(&program.path),
+        Some(folder) => {
+            let mut command = Command::new(own_program::path()?);
+            command.arg("run-in").arg(folder).arg(&program.path);
+            command
+        }
+    };
     command
         .args(&program.args)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("AGENT", "smtpd")
-        .current_dir(folder);
+        .current_dir("/");
     if let Some(RunAs { uid, gid }) = program.run_as {
         // std drops the supplementary groups when root becomes somebody else.
         command.uid(uid).gid(gid);
     }
-    command
-}
-
-fn is_no_folder(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
-    )
+    Ok(command)
 }
 
 /// Why the input of a program ends before its end; that it read no more is no such thing.
@@ -142,9 +148,9 @@ fn by_agent(
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
     let request = Request::Run {
-        path: program.path,
-        args: program.args,
-        folder: program.folder,
+        path: Name::of(program.path),
+        args: program.args.into_iter().map(Name::of).collect(),
+        folder: program.folder.map(Name::of),
         uid,
         gid,
     };
@@ -236,7 +242,7 @@ mod tests {
         let script = "text=$(cat); echo \"$text\" > \"$0\"";
         let program = Program {
             path: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into(), mailbox.display().to_string()],
+            args: vec!["-c".into(), script.into(), mailbox.clone().into()],
             folder: None,
             run_as: None,
         };
@@ -246,21 +252,6 @@ mod tests {
         });
         assert_eq!(outcome.status, "4.3.0");
         assert!(!mailbox.exists());
-    }
-
-    #[test]
-    fn a_program_runs_though_its_folder_is_missing() {
-        let program = |folder: &Path| Program {
-            path: "/bin/sh".into(),
-            args: vec!["-c".into(), "pwd >&2; exit 69".into()],
-            folder: Some(folder.into()),
-            run_as: None,
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let said = |folder: &Path| run(program(folder), |_| Ok(())).text;
-        let here = dir.path().canonicalize().unwrap();
-        assert!(said(&here).ends_with(here.to_str().unwrap()));
-        assert_eq!(said(&here.join("gone")), "Service unavailable: /");
     }
 
     #[test]
@@ -277,7 +268,7 @@ mod tests {
         let number = dir.path().join("number");
         let program = Program {
             path: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into(), number.display().to_string()],
+            args: vec!["-c".into(), script.into(), number.clone().into()],
             folder: None,
             run_as: None,
         };
@@ -323,7 +314,7 @@ mod tests {
                 "-c".into(),
                 "exec 3<&0; (sleep 0.2; cat <&3 > \"$0.new\"; mv \"$0.new\" \"$0\") & exit 0"
                     .into(),
-                file.display().to_string(),
+                file.clone().into(),
             ],
             folder: None,
             run_as: None,

@@ -18,6 +18,19 @@ impl Octets {
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
+
+    /// Each octet as a character.
+    #[must_use]
+    pub(crate) fn as_chars(&self) -> String {
+        self.0.iter().map(|octet| char::from(*octet)).collect()
+    }
+
+    /// The octets that these characters stand for; `None` where one stands for none.
+    #[must_use]
+    pub(crate) fn of_chars(chars: &str) -> Option<Self> {
+        let octets: Result<Vec<u8>, _> = chars.chars().map(u8::try_from).collect();
+        octets.ok().map(Octets)
+    }
 }
 
 impl From<&[u8]> for Octets {
@@ -34,18 +47,15 @@ impl From<&str> for Octets {
 
 impl Serialize for Octets {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text: String = self.0.iter().map(|o| char::from(*o)).collect();
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&self.as_chars())
     }
 }
 
 impl<'de> Deserialize<'de> for Octets {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let octets: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-        octets
-            .map(Octets)
-            .map_err(|_| serde::de::Error::custom("a character above 255 in an octet string"))
+        Octets::of_chars(&text)
+            .ok_or_else(|| serde::de::Error::custom("a character above 255 in an octet string"))
     }
 }
 

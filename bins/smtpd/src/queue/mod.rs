@@ -23,6 +23,7 @@ mod segment;
 mod selection;
 mod spool;
 mod store;
+mod text;
 mod writer;
 
 #[cfg(test)]
@@ -60,7 +61,9 @@ pub use id::Ids;
 pub use node::Node;
 pub use selection::{Condition, Field, Want, selects};
 pub use spool::Spool;
-pub use store::Text;
+#[cfg(test)]
+pub(crate) use text::Stored;
+pub use text::{Reader, Text};
 
 /// Makes the folder of a queue, where it is not there.
 ///
@@ -410,8 +413,9 @@ impl Queue {
     ///
     /// # Errors
     /// When there is none such, or the store fails.
-    pub fn text(&self, id: &str) -> Result<Text, QueueError> {
-        self.store.text(id)
+    pub fn text(&self, envelope: &Envelope) -> Result<Text, QueueError> {
+        let stored = self.store.text(&envelope.id)?;
+        Ok(Text::new(stored, envelope.size_octets))
     }
 
     /// Why the database behind the journal took nothing in when it was last asked to. Mail is

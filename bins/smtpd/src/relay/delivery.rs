@@ -97,7 +97,7 @@ impl<'a> Delivery<'a> {
             .map_err(|why| Outcome::deferred(why).with_status("4.3.5"))?;
         let snapshot = world.snapshot();
         let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
-        let text = world.queue.text(&envelope.id);
+        let text = world.queue.text(envelope);
         let text = text.map_err(|e| unreadable(e.to_string()))?;
         let (header, body_at) = tokio::task::spawn_blocking(move || text::header(text))
             .await

@@ -11,7 +11,7 @@ use crate::relay::exchange::Hop;
 use crate::relay::link::{Event, Link, Login};
 use crate::relay::mime::recoded_header;
 use crate::relay::reply::{Class, Reply};
-use crate::relay::text::{self, Coding, Extent};
+use crate::relay::text::{self, Coding};
 use crate::session::BodyKind;
 
 /// Recipients of one transaction.
@@ -163,7 +163,7 @@ impl Delivery<'_> {
 
     async fn has_eighth_bit(&self) -> Result<bool, Outcome> {
         let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
-        let text = self.world.queue.text(&self.envelope.id);
+        let text = self.world.queue.text(self.envelope);
         let text = text.map_err(|e| unreadable(e.to_string()))?;
         let body_at = self.body_at;
         tokio::task::spawn_blocking(move || text::has_eighth_bit(text, body_at))
@@ -197,7 +197,7 @@ impl Delivery<'_> {
         loop {
             match link.run(timeouts).await {
                 Event::SendText => {
-                    let text = match self.world.queue.text(&self.envelope.id) {
+                    let text = match self.world.queue.text(self.envelope) {
                         Ok(text) => text,
                         Err(error) => {
                             link.client.lost("no text");
@@ -205,11 +205,7 @@ impl Delivery<'_> {
                             return Err(Outcome::deferred(error.to_string()).with_status("4.3.0"));
                         }
                     };
-                    let extent = Extent {
-                        body_at: self.body_at,
-                        octets: self.envelope.size_octets,
-                    };
-                    let blocks = text::blocks(header, text, extent, coding);
+                    let blocks = text::blocks(header, text, self.body_at, coding);
                     link.send_text(blocks, timeouts).await;
                 }
                 Event::Ready => {
