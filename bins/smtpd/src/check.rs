@@ -1,6 +1,7 @@
 //! `smtpd check`: tests a configuration and prints what it would listen on and trust.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libmaps::sasl::password::SecretBytes;
 use libmaps::site::Site;
@@ -33,7 +34,7 @@ pub fn check(start: &Start) -> ExitCode {
     }
     let is_error = |f: &&&Diagnostic| f.severity == Severity::Error;
     let mut faults = findings.iter().filter(is_error).count();
-    let site = &loaded.site;
+    let site = &Arc::new(loaded.site);
     println!("host {}", site.host_name);
     for daemon in &site.daemons {
         println!("listen {}", listener(daemon));

@@ -174,7 +174,8 @@ fn lane(world: &World, envelope: &Envelope) -> String {
         (None, Some(copy)) => (String::new(), copy.host.shown()),
         (None, None) => Default::default(),
     };
-    let here = &world.site.classes.local_hosts;
+    let site = world.site_now();
+    let here = &site.classes.local_hosts;
     if domain.is_empty() || here.contains(domain.as_bytes()) {
         let user = local.split('+').next().unwrap_or_default();
         return format!("user {}", user.to_lowercase());

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use confine::{Reach, confine};
 use libmaps::site::Site;
+use libmaps::site::class_map;
 use libmaps::site::diagnostic::Severity;
 use libmaps::site::load;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -18,7 +19,7 @@ use crate::connection::Phase;
 use crate::counter::Counter;
 use crate::deliver::Delivery;
 use crate::drop;
-use crate::follower::Follower;
+use crate::follower::{self, Follower};
 use crate::listener::{self, Bound};
 use crate::log::{Level, Log};
 use crate::notify::{self, notify, reloading};
@@ -105,7 +106,9 @@ pub enum ServerError {
 /// # Errors
 /// When it can't be read or has errors.
 pub fn configure(start: &Start, log: &Log) -> Result<Site, ServerError> {
-    let mut loaded = load::load(start.root.as_deref(), start.file.as_deref())?;
+    let mut loaded = load::load_unfilled(start.root.as_deref(), start.file.as_deref())?;
+    follower::fetch_classes(&loaded.site, log);
+    class_map::fill(&mut loaded);
     loaded.site.queue_interval = start.queue_interval;
     let undone = undone::findings(&loaded.site);
     for finding in loaded.diagnostics.iter().chain(&undone) {

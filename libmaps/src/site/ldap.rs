@@ -52,6 +52,23 @@ impl Arguments {
         self
     }
 
+    /// With the key of a class in the place of `%0` and `%s` in the filter.
+    #[must_use]
+    pub fn with_key(mut self, key: &str) -> Self {
+        if let Some(filter) = self.0.get_mut(&'k') {
+            let key = escaped(key);
+            *filter = filter.replace("%0", &key).replace("%s", &key);
+        }
+        self
+    }
+
+    /// As with `-o`.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.0.insert('o', String::new());
+        self
+    }
+
     fn get(&self, letter: char) -> Option<&str> {
         self.0.get(&letter).map(String::as_str)
     }
@@ -66,6 +83,20 @@ impl Arguments {
         any.map(|(letter, value)| format!("-{letter}{value}"))
             .collect()
     }
+}
+
+/// A value as a filter has it (RFC 4515 section 3).
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for c in value.chars() {
+        match c {
+            '*' | '(' | ')' | '\\' | '\0' => {
+                let _ = write!(text, "\\{:02x}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// The words of a text, without the double quotes that hold blanks and commas.
@@ -102,6 +133,8 @@ pub enum Purpose<'a> {
     Map(&'a str),
     /// Aliases.
     Aliases,
+    /// The words of a class of this name.
+    Class(&'a str),
 }
 
 /// Who asks: what sendmail's schema says entries are for.
@@ -154,16 +187,21 @@ pub fn connection_text(
         match purpose {
             Purpose::Map(_) => "map",
             Purpose::Aliases => "aliases",
+            Purpose::Class(_) => "class",
         },
     );
-    match arguments.get('k') {
-        Some(filter) => {
+    match (arguments.get('k'), purpose) {
+        (Some(filter), Purpose::Class(_)) => {
+            line("filter", &whole(filter)?);
+            line("value-attribute", &value_attribute(arguments)?);
+        }
+        (Some(filter), _) => {
             let (key, filter) = enumerable(filter)?;
             line("filter", &filter);
             line("key-attribute", &key);
             line("value-attribute", &value_attribute(arguments)?);
         }
-        None => {
+        (None, _) => {
             line("host-name", asker.host);
             if !asker.cluster.is_empty() {
                 line("cluster-name", asker.cluster);
@@ -171,11 +209,14 @@ pub fn connection_text(
             line(
                 "map",
                 match purpose {
-                    Purpose::Map(name) => name,
+                    Purpose::Map(name) | Purpose::Class(name) => name,
                     Purpose::Aliases => "aliases",
                 },
             );
         }
+    }
+    if let (Purpose::Class(_), Some(_)) = (purpose, arguments.get('o')) {
+        line("empty", "yes");
     }
     for (letter, why) in [
         ('n', "-n: only names of attributes would be found"),
@@ -276,6 +317,23 @@ fn value_attribute(arguments: &Arguments) -> Result<String, String> {
 
 /// The attribute that is the LHS in a filter with `%0`, and the filter that finds all entries.
 fn enumerable(filter: &str) -> Result<(String, String), String> {
+    match read(filter)? {
+        (Some(key), all) => Ok((key, all)),
+        (None, _) => Err(format!(
+            "-k {filter}: no (attribute=%0) in it, so no replica can hold its entries"
+        )),
+    }
+}
+
+/// A filter that stands for itself.
+fn whole(filter: &str) -> Result<String, String> {
+    match read(filter)? {
+        (None, all) => Ok(all),
+        (Some(_), _) => Err(format!("-k {filter}: %0 is for maps")),
+    }
+}
+
+fn read(filter: &str) -> Result<(Option<String>, String), String> {
     let trimmed = filter.trim();
     let whole = match trimmed.starts_with('(') {
         true => trimmed.to_owned(),
@@ -290,11 +348,8 @@ fn enumerable(filter: &str) -> Result<(String, String), String> {
     reader
         .item(Place::Demanded, MAX_DEPTH)
         .map_err(|why| fault(&why))?;
-    match (reader.rest.trim(), reader.key) {
-        ("", Some(key)) => Ok((key, reader.all)),
-        ("", None) => Err(fault(
-            "no (attribute=%0) in it, so no replica can hold its entries",
-        )),
+    match reader.rest.trim() {
+        "" => Ok((reader.key, reader.all)),
         _ => Err(fault("something stands behind the filter")),
     }
 }
@@ -422,6 +477,31 @@ mod tests {
             socket.contains("filter (uid=*)\nkey-attribute uid\n"),
             "{socket}"
         );
+    }
+
+    #[test]
+    fn a_class_has_a_filter_of_its_own_or_sendmails() {
+        let base = "host h\ntls off\nbase x\nkind class\n";
+        for (arguments, key, text) in [
+            (
+                "-h h -b x",
+                "",
+                "host-name mail1.example.org\ncluster-name mail\nmap R\n",
+            ),
+            (
+                "-h h -b x -k (&(ou=%0)(host=*)) -v host",
+                "a(b",
+                "filter (&(ou=a\\28b)(host=*))\nvalue-attribute host\n",
+            ),
+        ] {
+            let arguments = Arguments::parse(arguments).unwrap().with_key(key);
+            let made = connection_text(&arguments, Purpose::Class("R"), HOST).unwrap();
+            assert_eq!(made.text, format!("{base}{text}"));
+            let made = connection_text(&arguments.optional(), Purpose::Class("R"), HOST);
+            assert_eq!(made.unwrap().text, format!("{base}{text}empty yes\n"));
+        }
+        assert!(made("-h a -b x -k (a=b", Purpose::Class("R")).is_err());
+        assert!(made("-h a -b x -k (a=b)", Purpose::Class("R")).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod classes;
 mod server;
 mod site;
 #[path = "../stage/mod.rs"]

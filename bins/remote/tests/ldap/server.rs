@@ -16,8 +16,11 @@ attributetype ( 1.1.2.1.4 NAME 'sendmailMTAMapName' EQUALITY caseIgnoreMatch SYN
 attributetype ( 1.1.2.1.5 NAME 'sendmailMTAMapValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
 attributetype ( 1.1.2.1.6 NAME 'sendmailMTAAliasGrouping' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
 attributetype ( 1.1.2.1.7 NAME 'sendmailMTAAliasValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributetype ( 1.1.2.1.8 NAME 'sendmailMTAClassName' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.9 NAME 'sendmailMTAClassValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
 objectclass ( 1.1.2.2.1 NAME 'sendmailMTAMapObject' STRUCTURAL MUST ( sendmailMTAMapName $ sendmailMTAKey ) MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAMapValue ) )
 objectclass ( 1.1.2.2.2 NAME 'sendmailMTAAliasObject' STRUCTURAL MUST sendmailMTAKey MAY ( sendmailMTAAliasGrouping $ sendmailMTACluster $ sendmailMTAHost $ sendmailMTAAliasValue ) )
+objectclass ( 1.1.2.2.3 NAME 'sendmailMTAClass' STRUCTURAL MUST sendmailMTAClassName MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAClassValue ) )
 ";
 
 pub(crate) const BASE: &str = "dc=example,dc=org";
@@ -157,6 +160,26 @@ impl Server {
             "dn: sendmailMTAKey={key},{BASE}\nobjectClass: sendmailMTAMapObject\n\
              sendmailMTACluster: mail\nsendmailMTAMapName: {map}\nsendmailMTAKey: {key}\n\
              sendmailMTAMapValue: {value}\n"
+        ));
+    }
+
+    /// A class of the cluster `mail`.
+    pub(crate) fn add_class(&self, name: &str, words: &[&str]) {
+        let values = words
+            .iter()
+            .map(|word| format!("sendmailMTAClassValue: {word}\n"));
+        self.add(&format!(
+            "dn: sendmailMTAClassName={name},{BASE}\nobjectClass: sendmailMTAClass\n\
+             sendmailMTACluster: mail\nsendmailMTAClassName: {name}\n{}",
+            values.collect::<String>()
+        ));
+    }
+
+    /// Changes the words of a class.
+    pub(crate) fn change_class(&self, name: &str, change: &str, word: &str) {
+        self.modify(&format!(
+            "dn: sendmailMTAClassName={name},{BASE}\nchangetype: modify\n\
+             {change}: sendmailMTAClassValue\nsendmailMTAClassValue: {word}\n"
         ));
     }
 

@@ -229,7 +229,7 @@ pub(super) async fn expansion(
     };
     let (expanded, used) = with_names(world, &mut facts, |names| {
         let expander = Expander {
-            addressing: snapshot.addressing(&world.site, names, daemon_flags),
+            addressing: snapshot.addressing(names, daemon_flags),
             aliases: &aliases,
             users: &world.users,
             includes: &ServerIncludes { site: &world.site },
@@ -246,7 +246,7 @@ pub(super) async fn expansion(
     // there for just this.
     if let (Certainty::NameServerDown, What::Recipient(address, _)) = (used.certainty, what) {
         let (_, own) = with_names(world, &mut facts, |names| {
-            let addressing = snapshot.addressing(&world.site, names, daemon_flags);
+            let addressing = snapshot.addressing(names, daemon_flags);
             addressing.route(&in_brackets(address)).is_ok()
         })
         .await;

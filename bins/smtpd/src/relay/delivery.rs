@@ -241,7 +241,8 @@ impl<'a> Delivery<'a> {
 
     /// Tries a host of the list; whether there is no such host.
     async fn by_list_host(&mut self, next: &Next) -> bool {
-        let hops = exchange::hops(&self.world.site, &self.world.resolver, next).await;
+        let site = self.world.site_now();
+        let hops = exchange::hops(&site, &self.world.resolver, next).await;
         let hops = match hops {
             Ok(hops) => hops,
             Err(failure) => {

@@ -7,15 +7,16 @@
 //! taken for the whole. A directory has no change of many entries at once
 //! either, which is why no program writes maps there: use LDAP's own tools.
 
+mod search;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry, ldap_escape};
+use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry};
 use libmaps::build::aliases::MARK;
 use libmaps::map::MapClass;
-use libmaps::site::Machine;
 use libmaps::store::redb::Duplicates;
 use libmaps::store::shared::frame::Frame;
 use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Tls, Way};
@@ -25,10 +26,10 @@ use crate::engine::{Current, Engine, Generation, Generations, Give, Head, Switch
 use crate::fault::{Fault, chain, within};
 use crate::tls;
 
+use search::{Empty, Kind, Search};
+
 /// Entries of one page (RFC 2696).
 const PAGE: i32 = 500;
-/// The most octets of a map, which is held in memory.
-const MAX_OCTETS: usize = 1 << 30;
 /// How often a search is made anew because the directory changed meanwhile.
 const TRIES: u32 = 5;
 
@@ -59,135 +60,6 @@ impl From<LdapError> for Fault {
             _ => SysExit::TempFail,
         };
         Fault::new(exit, chain(&error))
-    }
-}
-
-/// What is searched for.
-struct Search {
-    base: String,
-    filter: String,
-    key: String,
-    value: String,
-    /// What the name of each value is put together with.
-    kind: Kind,
-    empty: Empty,
-}
-
-/// What a search that finds nothing means.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Empty {
-    /// That something is wrong: rights, the base, a name.
-    Fault,
-    /// That the map has no entries.
-    Map,
-}
-
-/// What a map is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    /// One value a key.
-    Map,
-    /// Values are members, which are put together.
-    Aliases,
-}
-
-impl Search {
-    /// sendmail's defaults for class `ldap`, unless the connection file says otherwise.
-    fn of(connection: &Connection) -> Result<Self, Fault> {
-        let words = &connection.words;
-        let wrong = |why: &str| Fault::new(SysExit::Config, why.to_owned());
-        let kind = match words.get("kind") {
-            Some("aliases") => Kind::Aliases,
-            Some("map") => Kind::Map,
-            Some(_) => return Err(wrong("kind: expected map or aliases")),
-            None if connection.map == "aliases" => Kind::Aliases,
-            None => Kind::Map,
-        };
-        let name = ldap_escape(connection.map.as_str());
-        let cluster = words.get("cluster-name").map(|cluster| {
-            let cluster = ldap_escape(cluster);
-            format!("(sendmailMTACluster={cluster})")
-        });
-        let host = match words.get("host-name") {
-            Some(host) => host.to_owned(),
-            // sendmail's $j.
-            None => Machine::of(connection.root.as_deref())?.name,
-        };
-        let host = ldap_escape(host.as_str());
-        let whose = format!("(|{}(sendmailMTAHost={host}))", cluster.unwrap_or_default());
-        let filter = match (words.get("filter"), kind) {
-            (Some(filter), _) => filter.to_owned(),
-            (None, Kind::Map) => {
-                format!("(&(objectClass=sendmailMTAMapObject){whose}(sendmailMTAMapName={name}))")
-            }
-            (None, Kind::Aliases) => format!(
-                "(&(objectClass=sendmailMTAAliasObject){whose}(sendmailMTAAliasGrouping={name}))"
-            ),
-        };
-        let value = match kind {
-            Kind::Map => "sendmailMTAMapValue",
-            Kind::Aliases => "sendmailMTAAliasValue",
-        };
-        Ok(Search {
-            base: words
-                .get("base")
-                .ok_or_else(|| wrong("base: it is missing, where the search begins"))?
-                .to_owned(),
-            filter,
-            key: words
-                .get("key-attribute")
-                .unwrap_or("sendmailMTAKey")
-                .into(),
-            value: words.get("value-attribute").unwrap_or(value).into(),
-            kind,
-            empty: match words.get("empty") {
-                None | Some("no") => Empty::Fault,
-                Some("yes") => Empty::Map,
-                Some(_) => return Err(wrong("empty: expected yes or no")),
-            },
-        })
-    }
-
-    fn take(&self, entry: SearchEntry, entries: &mut Entries) -> Result<usize, Fault> {
-        let dn = entry.dn.clone();
-        let attribute = |name: &str| -> Vec<Vec<u8>> {
-            let same = |key: &&String| key.eq_ignore_ascii_case(name);
-            let text = entry
-                .attrs
-                .keys()
-                .find(same)
-                .and_then(|k| entry.attrs.get(k));
-            let binary = entry.bin_attrs.keys().find(same);
-            let binary = binary.and_then(|k| entry.bin_attrs.get(k));
-            let text = text.into_iter().flatten().map(|v| v.clone().into_bytes());
-            text.chain(binary.into_iter().flatten().cloned()).collect()
-        };
-        let bad = |why: &str| Fault::new(SysExit::DataErr, format!("{dn}: {why}"));
-        let mut values = attribute(&self.value);
-        let value = match (self.kind, values.len()) {
-            (_, 0) => return Err(bad(&format!("it has no {}", self.value))),
-            (Kind::Map, 1) => values.swap_remove(0),
-            (Kind::Map, _) => return Err(bad(&format!("it has several {}", self.value))),
-            (Kind::Aliases, _) => values.join(&b", "[..]),
-        };
-        let keys = attribute(&self.key);
-        if keys.is_empty() {
-            return Err(bad(&format!("it has no {}", self.key)));
-        }
-        let mut octets = 0;
-        for key in keys {
-            let key = key.to_ascii_lowercase();
-            octets += key.len() + value.len();
-            if let Some(other) = entries.insert(key.clone(), value.clone())
-                && other != value
-            {
-                let key = String::from_utf8_lossy(&key);
-                return Err(bad(&format!(
-                    "another entry has the key {key} and another value"
-                )));
-            }
-        }
-        Ok(octets)
     }
 }
 
@@ -241,7 +113,8 @@ impl Directory {
             Box::new(EntriesOnly::new()),
             Box::new(PagedResults::new(PAGE)),
         ];
-        let names = vec![search.key.as_str(), search.value.as_str(), "entryCSN"];
+        let mut names = vec![search.value.as_str(), "entryCSN"];
+        names.extend(search.key.as_deref());
         let asked = self.ldap.streaming_search_with(
             adapters,
             &search.base,
@@ -250,16 +123,19 @@ impl Directory {
             names,
         );
         let mut stream = within(self.timeout, asked).await?;
-        let (mut entries, mut newest, mut octets) = (Entries::new(), String::new(), 0);
+        let (mut entries, mut newest) = (Entries::new(), String::new());
+        let (mut found, mut octets) = (0, 0);
         while let Some(entry) = within(self.timeout, stream.next()).await? {
             let entry = SearchEntry::construct(entry);
             let csn = entry.attrs.get("entryCSN").and_then(|v| v.first());
             if let Some(csn) = csn.filter(|csn| **csn > newest) {
                 newest.clone_from(csn);
             }
+            found += 1;
             octets += search.take(entry, &mut entries)?;
-            if octets > MAX_OCTETS {
-                let why = "a map of more than a gibioctet is not held in memory";
+            if octets > search.kind.max_octets() {
+                let most = search.kind.max_octets();
+                let why = format!("a map of more than {most} octets is not held in memory");
                 return Err(Fault::new(SysExit::DataErr, why));
             }
         }
@@ -270,7 +146,7 @@ impl Directory {
             return Err(Fault::new(SysExit::DataErr, why));
         }
         // What a server does not let us see is not there, for it.
-        if entries.is_empty() && search.empty == Empty::Fault {
+        if found == 0 && search.empty == Empty::Fault {
             let why = format!(
                 "the search finds nothing below {} for {}; `empty yes` takes that for an empty map",
                 search.base, search.filter
