@@ -7,9 +7,11 @@
 //! taken for the whole. A directory has no change of many entries at once
 //! either, which is why no program writes maps there: use LDAP's own tools.
 
+mod reference;
+mod resolve;
 mod search;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,12 +28,16 @@ use crate::engine::{Current, Engine, Generation, Generations, Give, Head, Switch
 use crate::fault::{Fault, chain, within};
 use crate::tls;
 
+use reference::Scope as FindScope;
+use resolve::{Resolved, too_much};
 use search::{Empty, Kind, Search};
 
 /// Entries of one page (RFC 2696).
 const PAGE: i32 = 500;
 /// How often a search is made anew because the directory changed meanwhile.
 const TRIES: u32 = 5;
+/// How long a search may take, with those that its entries name.
+const LONGEST_SEARCH: Duration = Duration::from_secs(600);
 
 type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 
@@ -42,11 +48,24 @@ pub struct Directory {
     found: HashMap<String, Found>,
 }
 
+/// The states of the providers of each naming context that was searched.
+type State = BTreeMap<String, Vec<String>>;
+
 /// What a search gave.
 struct Found {
-    state: Vec<String>,
+    state: State,
     generation: Generation,
     entries: Entries,
+}
+
+/// What a search gives.
+#[derive(Default)]
+struct Read {
+    entries: Entries,
+    /// The newest entryCSN.
+    newest: String,
+    /// The names below which was searched besides the map's base.
+    bases: BTreeSet<String>,
 }
 
 impl From<LdapError> for Fault {
@@ -57,6 +76,7 @@ impl From<LdapError> for Fault {
             LdapError::LdapResult { result } if ![51, 52, 80].contains(&result.rc) => {
                 SysExit::Config
             }
+            LdapError::FilterParsing => SysExit::Config,
             _ => SysExit::TempFail,
         };
         Fault::new(exit, chain(&error))
@@ -64,35 +84,45 @@ impl From<LdapError> for Fault {
 }
 
 impl Directory {
-    /// The states of all providers of the naming context that holds `base`.
-    async fn state(&mut self, base: &str) -> Result<Vec<String>, Fault> {
-        let context = self.naming_context(base).await?;
-        let mut found = self
-            .attributes(&context, "(objectClass=*)", &["contextCSN"])
-            .await?;
-        let mut state = found.remove("contextCSN").unwrap_or_default();
-        if state.is_empty() {
-            let why = format!("{context} has no contextCSN: load the module syncprov for it");
-            return Err(Fault::new(SysExit::Config, why));
+    /// The states of all providers of these naming contexts.
+    async fn state(&mut self, contexts: &BTreeSet<String>) -> Result<State, Fault> {
+        let mut states = State::new();
+        for context in contexts {
+            let mut found = self
+                .attributes(context, "(objectClass=*)", &["contextCSN"])
+                .await?;
+            let mut state = found.remove("contextCSN").unwrap_or_default();
+            if state.is_empty() {
+                let why = format!("{context} has no contextCSN: load the module syncprov for it");
+                return Err(Fault::new(SysExit::Config, why));
+            }
+            state.sort();
+            states.insert(context.clone(), state);
         }
-        state.sort();
-        Ok(state)
+        Ok(states)
     }
 
-    async fn naming_context(&mut self, base: &str) -> Result<String, Fault> {
+    /// The naming contexts that hold these names.
+    async fn contexts<'a>(
+        &mut self,
+        names: impl IntoIterator<Item = &'a str>,
+    ) -> Result<BTreeSet<String>, Fault> {
         let mut root = self
             .attributes("", "(objectClass=*)", &["namingContexts"])
             .await?;
-        let contexts = root.remove("namingContexts").unwrap_or_default();
+        let all = root.remove("namingContexts").unwrap_or_default();
         let plain = |dn: &str| dn.to_ascii_lowercase().replace(", ", ",");
-        let ends = |context: &String| plain(base).ends_with(&plain(context));
-        let longest = contexts.into_iter().filter(ends).max_by_key(String::len);
-        longest.ok_or_else(|| {
-            Fault::new(
-                SysExit::Config,
-                format!("base: the server does not hold {base}"),
-            )
-        })
+        let mut contexts = BTreeSet::new();
+        for name in names {
+            let ends = |context: &&String| plain(name).ends_with(&plain(context));
+            let longest = all.iter().filter(ends).max_by_key(|c| c.len());
+            let Some(longest) = longest else {
+                let why = format!("base: the server does not hold {name}");
+                return Err(Fault::new(SysExit::Config, why));
+            };
+            contexts.insert(longest.clone());
+        }
+        Ok(contexts)
     }
 
     async fn attributes(
@@ -107,44 +137,47 @@ impl Directory {
         Ok(entry.map(|e| e.attrs).unwrap_or_default())
     }
 
-    /// Everything that the search finds, and the newest entryCSN.
-    async fn search(&mut self, search: &Search) -> Result<(Entries, String), Fault> {
-        let adapters: Vec<Box<dyn Adapter<_, _>>> = vec![
-            Box::new(EntriesOnly::new()),
-            Box::new(PagedResults::new(PAGE)),
-        ];
-        let mut names = vec![search.value.as_str(), "entryCSN"];
-        names.extend(search.key.as_deref());
-        let asked = self.ldap.streaming_search_with(
-            adapters,
-            &search.base,
-            Scope::Subtree,
-            &search.filter,
-            names,
-        );
-        let mut stream = within(self.timeout, asked).await?;
-        let (mut entries, mut newest) = (Entries::new(), String::new());
+    /// Everything that the search finds.
+    async fn search(&mut self, search: &Search) -> Result<Read, Fault> {
+        let mut read = Read::default();
         let (mut found, mut octets) = (0, 0);
-        while let Some(entry) = within(self.timeout, stream.next()).await? {
-            let entry = SearchEntry::construct(entry);
-            let csn = entry.attrs.get("entryCSN").and_then(|v| v.first());
-            if let Some(csn) = csn.filter(|csn| **csn > newest) {
-                newest.clone_from(csn);
-            }
-            found += 1;
-            octets += search.take(entry, &mut entries)?;
+        let mut referring = Vec::new();
+        self.find(
+            &search.base,
+            FindScope::Subtree,
+            &search.filter,
+            search.names(),
+            |entry| {
+                let csn = entry.attrs.get("entryCSN").and_then(|v| v.first());
+                if let Some(csn) = csn.filter(|csn| **csn > read.newest) {
+                    read.newest.clone_from(csn);
+                }
+                found += 1;
+                let entry = search.read(&entry, search.attributes.iter())?;
+                octets += match entry.references.is_empty() {
+                    true => search.put(&entry, &mut read.entries)?,
+                    false => {
+                        let octets = entry.octets();
+                        referring.push(entry);
+                        octets
+                    }
+                };
+                match octets > search.kind.max_octets() {
+                    true => Err(too_much(search)),
+                    false => Ok(()),
+                }
+            },
+        )
+        .await?;
+        let mut resolved = Resolved::default();
+        for mut entry in referring {
+            self.resolve(search, &mut entry, &mut resolved).await?;
+            octets += search.put(&entry, &mut read.entries)?;
             if octets > search.kind.max_octets() {
-                let most = search.kind.max_octets();
-                let why = format!("a map of more than {most} octets is not held in memory");
-                return Err(Fault::new(SysExit::DataErr, why));
+                return Err(too_much(search));
             }
         }
-        // A limit of the server's (RFC 4511: sizeLimitExceeded) is an error: half a map is none.
-        let ended = stream.finish().await.success()?;
-        if let Some(other) = ended.refs.first() {
-            let why = format!("a part of the tree is elsewhere, which is not searched: {other}");
-            return Err(Fault::new(SysExit::DataErr, why));
-        }
+        read.bases = resolved.bases;
         // What a server does not let us see is not there, for it.
         if found == 0 && search.empty == Empty::Fault {
             let why = format!(
@@ -154,9 +187,43 @@ impl Directory {
             return Err(Fault::new(SysExit::DataErr, why));
         }
         if search.kind == Kind::Aliases {
-            entries.insert(MARK.to_vec(), MARK.to_vec());
+            read.entries.insert(MARK.to_vec(), MARK.to_vec());
         }
-        Ok((entries, newest))
+        Ok(read)
+    }
+
+    /// Makes a search, and hands over each entry that it finds.
+    async fn find(
+        &mut self,
+        base: &str,
+        scope: FindScope,
+        filter: &str,
+        names: Vec<&str>,
+        mut take: impl FnMut(SearchEntry) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        let adapters: Vec<Box<dyn Adapter<_, _>>> = vec![
+            Box::new(EntriesOnly::new()),
+            Box::new(PagedResults::new(PAGE)),
+        ];
+        let scope = match scope {
+            FindScope::Base => Scope::Base,
+            FindScope::OneLevel => Scope::OneLevel,
+            FindScope::Subtree => Scope::Subtree,
+        };
+        let asked = self
+            .ldap
+            .streaming_search_with(adapters, base, scope, filter, names);
+        let mut stream = within(self.timeout, asked).await?;
+        while let Some(entry) = within(self.timeout, stream.next()).await? {
+            take(SearchEntry::construct(entry))?;
+        }
+        // A limit of the server's (RFC 4511: sizeLimitExceeded) is an error: half a map is none.
+        let ended = stream.finish().await.success()?;
+        if let Some(other) = ended.refs.first() {
+            let why = format!("a part of the tree is elsewhere, which is not searched: {other}");
+            return Err(Fault::new(SysExit::DataErr, why));
+        }
+        Ok(())
     }
 }
 
@@ -216,8 +283,12 @@ impl Engine for Directory {
 
     async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault> {
         let search = Search::of(connection)?;
+        let mut contexts = match self.found.get(&connection.map) {
+            Some(found) => found.state.keys().cloned().collect(),
+            None => self.contexts([search.base.as_str()]).await?,
+        };
         for _ in 0..TRIES {
-            let state = self.state(&search.base).await?;
+            let state = self.state(&contexts).await?;
             let known = self.found.get(&connection.map);
             if let Some(found) = known.filter(|found| found.state == state) {
                 return Ok(Some(Head {
@@ -226,12 +297,24 @@ impl Engine for Directory {
                     current: Current::of(Ok(found.generation.clone()), None),
                 }));
             }
-            let (entries, newest) = self.search(&search).await?;
-            if self.state(&search.base).await? == state {
+            let searched = tokio::time::timeout(LONGEST_SEARCH, self.search(&search)).await;
+            let Ok(searched) = searched else {
+                let why = format!("the search took more than {} s", LONGEST_SEARCH.as_secs());
+                return Err(Fault::new(SysExit::TempFail, why));
+            };
+            let read = searched?;
+            // Entries may name searches of other parts of the directory, whose changes count too.
+            let names = read.bases.iter().map(String::as_str);
+            let searched = self.contexts(names.chain([search.base.as_str()])).await?;
+            if searched != contexts {
+                contexts = searched;
+                continue;
+            }
+            if self.state(&contexts).await? == state {
                 let found = Found {
-                    generation: generation(&entries, &newest)?,
+                    generation: generation(&read.entries, &read.newest)?,
                     state,
-                    entries,
+                    entries: read.entries,
                 };
                 self.found.insert(connection.map.clone(), found);
             }

@@ -7,6 +7,7 @@
 )]
 
 mod classes;
+mod searches;
 mod server;
 mod site;
 #[path = "../stage/mod.rs"]
