@@ -252,7 +252,10 @@ fn about(file: &Path, root: Option<&Path>, what: About) -> Result<(), Fault> {
         match connection.class {
             MapClass::Pgsql => ask::<Pgsql>(&connection, what).await,
             MapClass::Redis => ask::<Redis>(&connection, what).await,
-            MapClass::Ldap => ask::<Directory>(&connection, what).await,
+            MapClass::Ldap => match what {
+                About::Print(_) => ask::<Directory>(&connection, what).await,
+                About::Rollback(number) => ldap::believe(&connection, number).await,
+            },
             class => Err(no_generations(class)),
         }
         .map_err(named)

@@ -7,33 +7,32 @@
 //! taken for the whole. A directory has no change of many entries at once
 //! either, which is why no program writes maps there: use LDAP's own tools.
 
+mod open;
+mod read;
 mod reference;
 mod resolve;
 mod search;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use ldap3::adapters::{Adapter, EntriesOnly, PagedResults};
-use ldap3::{Ldap, LdapConnAsync, LdapConnSettings, LdapError, Scope, SearchEntry};
-use libmaps::build::aliases::MARK;
+use ldap3::{Ldap, LdapError};
 use libmaps::map::MapClass;
 use libmaps::store::redb::Duplicates;
 use libmaps::store::shared::frame::Frame;
-use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Tls, Way};
+use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Standing, Way};
 use libmaps::sysexits::SysExit;
 
+use crate::course::missing_change;
 use crate::engine::{Current, Engine, Generation, Generations, Give, Head, Switch, Take};
-use crate::fault::{Fault, chain, within};
-use crate::tls;
+use crate::fault::{Fault, chain};
+use crate::replica;
 
-use reference::Scope as FindScope;
-use resolve::{Resolved, too_much};
-use search::{Empty, Kind, Search};
+use open::open;
+use read::State;
+use search::Search;
 
-/// Entries of one page (RFC 2696).
-const PAGE: i32 = 500;
 /// How often a search is made anew because the directory changed meanwhile.
 const TRIES: u32 = 5;
 /// How long a search may take, with those that its entries name.
@@ -44,28 +43,22 @@ type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
 /// A connection to a directory.
 pub struct Directory {
     ldap: Ldap,
+    server: Server,
+    /// Which of the server's hosts it is.
+    at: usize,
     timeout: Duration,
-    found: HashMap<String, Found>,
+    /// By connection file: maps of one name may have other bases.
+    found: HashMap<PathBuf, Found>,
+    /// The one that was looked at last.
+    looked: PathBuf,
+    notes: Vec<String>,
 }
-
-/// The states of the providers of each naming context that was searched.
-type State = BTreeMap<String, Vec<String>>;
 
 /// What a search gave.
 struct Found {
     state: State,
     generation: Generation,
     entries: Entries,
-}
-
-/// What a search gives.
-#[derive(Default)]
-struct Read {
-    entries: Entries,
-    /// The newest entryCSN.
-    newest: String,
-    /// The names below which was searched besides the map's base.
-    bases: BTreeSet<String>,
 }
 
 impl From<LdapError> for Fault {
@@ -84,151 +77,107 @@ impl From<LdapError> for Fault {
 }
 
 impl Directory {
-    /// The states of all providers of these naming contexts.
-    async fn state(&mut self, contexts: &BTreeSet<String>) -> Result<State, Fault> {
-        let mut states = State::new();
-        for context in contexts {
-            let mut found = self
-                .attributes(context, "(objectClass=*)", &["contextCSN"])
-                .await?;
-            let mut state = found.remove("contextCSN").unwrap_or_default();
-            if state.is_empty() {
-                let why = format!("{context} has no contextCSN: load the module syncprov for it");
-                return Err(Fault::new(SysExit::Config, why));
-            }
-            state.sort();
-            states.insert(context.clone(), state);
-        }
-        Ok(states)
-    }
-
-    /// The naming contexts that hold these names.
-    async fn contexts<'a>(
-        &mut self,
-        names: impl IntoIterator<Item = &'a str>,
-    ) -> Result<BTreeSet<String>, Fault> {
-        let mut root = self
-            .attributes("", "(objectClass=*)", &["namingContexts"])
-            .await?;
-        let all = root.remove("namingContexts").unwrap_or_default();
-        let plain = |dn: &str| dn.to_ascii_lowercase().replace(", ", ",");
-        let mut contexts = BTreeSet::new();
-        for name in names {
-            let ends = |context: &&String| plain(name).ends_with(&plain(context));
-            let longest = all.iter().filter(ends).max_by_key(|c| c.len());
-            let Some(longest) = longest else {
-                let why = format!("base: the server does not hold {name}");
-                return Err(Fault::new(SysExit::Config, why));
-            };
-            contexts.insert(longest.clone());
-        }
-        Ok(contexts)
-    }
-
-    async fn attributes(
-        &mut self,
-        dn: &str,
-        filter: &str,
-        names: &[&str],
-    ) -> Result<HashMap<String, Vec<String>>, Fault> {
-        let asked = self.ldap.search(dn, Scope::Base, filter, names.to_vec());
-        let (mut found, _) = within(self.timeout, async { asked.await?.success() }).await?;
-        let entry = found.pop().map(SearchEntry::construct);
-        Ok(entry.map(|e| e.attrs).unwrap_or_default())
-    }
-
-    /// Everything that the search finds.
-    async fn search(&mut self, search: &Search) -> Result<Read, Fault> {
-        let mut read = Read::default();
-        let (mut found, mut octets) = (0, 0);
-        let mut referring = Vec::new();
-        self.find(
-            &search.base,
-            FindScope::Subtree,
-            &search.filter,
-            search.names(),
-            |entry| {
-                let csn = entry.attrs.get("entryCSN").and_then(|v| v.first());
-                if let Some(csn) = csn.filter(|csn| **csn > read.newest) {
-                    read.newest.clone_from(csn);
-                }
-                found += 1;
-                let entry = search.read(&entry, search.attributes.iter())?;
-                octets += match entry.references.is_empty() {
-                    true => search.put(&entry, &mut read.entries)?,
-                    false => {
-                        let octets = entry.octets();
-                        referring.push(entry);
-                        octets
-                    }
-                };
-                match octets > search.kind.max_octets() {
-                    true => Err(too_much(search)),
-                    false => Ok(()),
-                }
-            },
-        )
-        .await?;
-        let mut resolved = Resolved::default();
-        for mut entry in referring {
-            self.resolve(search, &mut entry, &mut resolved).await?;
-            octets += search.put(&entry, &mut read.entries)?;
-            if octets > search.kind.max_octets() {
-                return Err(too_much(search));
-            }
-        }
-        read.bases = resolved.bases;
-        // What a server does not let us see is not there, for it.
-        if found == 0 && search.empty == Empty::Fault {
-            let why = format!(
-                "the search finds nothing below {} for {}; `empty yes` takes that for an empty map",
-                search.base, search.filter
-            );
-            return Err(Fault::new(SysExit::DataErr, why));
-        }
-        if search.kind == Kind::Aliases {
-            read.entries.insert(MARK.to_vec(), MARK.to_vec());
-        }
-        Ok(read)
-    }
-
-    /// Makes a search, and hands over each entry that it finds.
-    async fn find(
-        &mut self,
-        base: &str,
-        scope: FindScope,
-        filter: &str,
-        names: Vec<&str>,
-        mut take: impl FnMut(SearchEntry) -> Result<(), Fault>,
-    ) -> Result<(), Fault> {
-        let adapters: Vec<Box<dyn Adapter<_, _>>> = vec![
-            Box::new(EntriesOnly::new()),
-            Box::new(PagedResults::new(PAGE)),
-        ];
-        let scope = match scope {
-            FindScope::Base => Scope::Base,
-            FindScope::OneLevel => Scope::OneLevel,
-            FindScope::Subtree => Scope::Subtree,
+    /// What one host has of a map.
+    async fn look_here(&mut self, connection: &Connection) -> Result<Generation, Fault> {
+        let search = Search::of(connection)?;
+        self.looked.clone_from(&connection.file);
+        let mut contexts = match self.found.get(&connection.file) {
+            Some(found) => found.state.keys().cloned().collect(),
+            None => self.contexts([search.base.as_str()]).await?,
         };
-        let asked = self
-            .ldap
-            .streaming_search_with(adapters, base, scope, filter, names);
-        let mut stream = within(self.timeout, asked).await?;
-        while let Some(entry) = within(self.timeout, stream.next()).await? {
-            take(SearchEntry::construct(entry))?;
+        for _ in 0..TRIES {
+            let state = self.state(&contexts).await?;
+            let known = self.found.get(&connection.file);
+            if let Some(found) = known.filter(|found| found.state == state) {
+                return Ok(found.generation.clone());
+            }
+            let searched = tokio::time::timeout(LONGEST_SEARCH, self.search(&search)).await;
+            let Ok(searched) = searched else {
+                let why = format!("the search took more than {} s", LONGEST_SEARCH.as_secs());
+                return Err(Fault::new(SysExit::TempFail, why));
+            };
+            let read = searched?;
+            // Entries may name searches of other parts of the directory, whose changes count too.
+            let names = read.bases.iter().map(String::as_str);
+            let searched = self.contexts(names.chain([search.base.as_str()])).await?;
+            if searched != contexts {
+                contexts = searched;
+                continue;
+            }
+            if self.state(&contexts).await? == state {
+                let base = self.contexts([search.base.as_str()]).await?;
+                let found = Found {
+                    generation: generation(&read.entries, &read.newest, standing(&state, &base)?)?,
+                    state,
+                    entries: read.entries,
+                };
+                self.found.insert(connection.file.clone(), found);
+            }
         }
-        // A limit of the server's (RFC 4511: sizeLimitExceeded) is an error: half a map is none.
-        let ended = stream.finish().await.success()?;
-        if let Some(other) = ended.refs.first() {
-            let why = format!("a part of the tree is elsewhere, which is not searched: {other}");
-            return Err(Fault::new(SysExit::DataErr, why));
+        let why = "the directory changes faster than it can be read";
+        Err(Fault::new(SysExit::TempFail, why))
+    }
+
+    /// Goes on to the next host that can be reached, since this one lacks a change; `false`: there
+    /// is none before the `first` comes again.
+    async fn next_host(&mut self, first: usize, change: &str) -> bool {
+        let count = self.server.hosts.len();
+        let behind = self.at;
+        for at in (behind + 1..behind + count).map(|at| at % count) {
+            if at == first {
+                break;
+            }
+            let Some((host, port)) = self.server.hosts.get(at).cloned() else {
+                break;
+            };
+            if let Ok(ldap) = open(&self.server, &host, port).await {
+                if let Some((old, port)) = self.server.hosts.get(behind) {
+                    self.notes.push(format!(
+                        "{old}:{port} is behind, it lacks the change {change}; {host} is asked"
+                    ));
+                }
+                (self.ldap, self.at) = (ldap, at);
+                self.found.clear();
+                return true;
+            }
         }
-        Ok(())
+        false
     }
 }
 
+/// How far the naming context of the map's base has come.
+fn standing(state: &State, base: &BTreeSet<String>) -> Result<Standing, Fault> {
+    let changes = base.iter().filter_map(|context| state.get(context));
+    let changes = changes.flatten().map(String::as_str);
+    Standing::of(changes).ok_or_else(|| {
+        let why = "contextCSN: expected a change number such as 20261126.1Z#000000#001#000000";
+        Fault::new(SysExit::DataErr, why)
+    })
+}
+
+/// Takes what the directory has now, though it may be behind what is here: an administrator says
+/// so, with the number that `mapctl generations` shows.
+///
+/// # Errors
+/// The directory has another generation, or can't be asked.
+pub(crate) async fn believe(connection: &Connection, number: u64) -> Result<(), Fault> {
+    let mut engine = Directory::connect(&connection.server).await?;
+    let head = engine.look(connection).await?;
+    let Some(there) = head.map_or(Ok(None), |head| head.current.known())? else {
+        return Ok(());
+    };
+    let has = there.origin.generation;
+    if has != number {
+        let why = format!("generation {number} is not kept; the directory has {has} alone");
+        return Err(Fault::new(SysExit::Unavailable, why));
+    }
+    replica::replace(&mut engine, connection, &there)
+        .await
+        .map(drop)
+}
+
 /// The generation that these entries are.
-fn generation(entries: &Entries, newest: &str) -> Result<Generation, Fault> {
+fn generation(entries: &Entries, newest: &str, standing: Standing) -> Result<Generation, Fault> {
     let mut digest = Digest::default();
     for (lhs, rhs) in entries {
         digest.add(lhs, 0, rhs);
@@ -236,9 +185,13 @@ fn generation(entries: &Entries, newest: &str) -> Result<Generation, Fault> {
     // 20261126023201.123456Z#000000#001#000000
     let digits: String = newest.chars().take_while(char::is_ascii_digit).collect();
     let number = digits.parse::<u64>().unwrap_or(0);
-    let origin = Origin::parse(&format!("{number} {digest}"));
     Ok(Generation {
-        origin: origin.ok_or_else(|| Fault::new(SysExit::Software, "a mark"))?,
+        origin: Origin {
+            generation: number,
+            mark: digest.to_string(),
+            serial: None,
+            standing: Some(standing),
+        },
         base: None,
         offer: Offer {
             way: Way::Full,
@@ -257,13 +210,17 @@ fn generation(entries: &Entries, newest: &str) -> Result<Generation, Fault> {
 impl Engine for Directory {
     async fn connect(server: &Server) -> Result<Self, Fault> {
         let mut last = Fault::new(SysExit::Config, "host: it is missing");
-        for (host, port) in &server.hosts {
+        for (at, (host, port)) in server.hosts.iter().enumerate() {
             match open(server, host, *port).await {
                 Ok(ldap) => {
                     return Ok(Directory {
                         ldap,
+                        server: server.clone(),
+                        at,
                         timeout: server.timeout,
                         found: HashMap::new(),
+                        looked: PathBuf::new(),
+                        notes: Vec::new(),
                     });
                 }
                 Err(fault) => last = fault,
@@ -282,45 +239,30 @@ impl Engine for Directory {
     }
 
     async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault> {
-        let search = Search::of(connection)?;
-        let mut contexts = match self.found.get(&connection.map) {
-            Some(found) => found.state.keys().cloned().collect(),
-            None => self.contexts([search.base.as_str()]).await?,
-        };
-        for _ in 0..TRIES {
-            let state = self.state(&contexts).await?;
-            let known = self.found.get(&connection.map);
-            if let Some(found) = known.filter(|found| found.state == state) {
+        let here = replica::origin(&connection.replica);
+        let first = self.at;
+        loop {
+            let generation = self.look_here(connection).await?;
+            let missing = here.as_ref().and_then(|here| {
+                let change = missing_change(here, &generation.origin)?;
+                Some(change.to_owned())
+            });
+            let is_last = match missing {
+                Some(change) => !self.next_host(first, &change).await,
+                None => true,
+            };
+            if is_last {
                 return Ok(Some(Head {
                     serial: 0,
                     last: 0,
-                    current: Current::of(Ok(found.generation.clone()), None),
+                    current: Current::of(Ok(generation), None),
                 }));
             }
-            let searched = tokio::time::timeout(LONGEST_SEARCH, self.search(&search)).await;
-            let Ok(searched) = searched else {
-                let why = format!("the search took more than {} s", LONGEST_SEARCH.as_secs());
-                return Err(Fault::new(SysExit::TempFail, why));
-            };
-            let read = searched?;
-            // Entries may name searches of other parts of the directory, whose changes count too.
-            let names = read.bases.iter().map(String::as_str);
-            let searched = self.contexts(names.chain([search.base.as_str()])).await?;
-            if searched != contexts {
-                contexts = searched;
-                continue;
-            }
-            if self.state(&contexts).await? == state {
-                let found = Found {
-                    generation: generation(&read.entries, &read.newest)?,
-                    state,
-                    entries: read.entries,
-                };
-                self.found.insert(connection.map.clone(), found);
-            }
         }
-        let why = "the directory changes faster than it can be read";
-        Err(Fault::new(SysExit::TempFail, why))
+    }
+
+    fn notes(&mut self) -> Vec<String> {
+        std::mem::take(&mut self.notes)
     }
 
     async fn leave(&mut self) -> Result<(), Fault> {
@@ -340,18 +282,18 @@ impl Engine for Directory {
         Err(read_alone())
     }
 
-    async fn generations(&mut self, map: &str) -> Result<Generations, Fault> {
-        let found = self.found.get(map);
+    async fn generations(&mut self, _map: &str) -> Result<Generations, Fault> {
+        let found = self.found.get(&self.looked);
         Ok(found.map(|f| f.generation.clone()).into_iter().collect())
     }
 
     async fn entries(
         &mut self,
-        map: &str,
+        _map: &str,
         _generation: &Generation,
         take: &mut Take<'_>,
     ) -> Result<(), Fault> {
-        let entries = self.found.get(map).map(|found| &found.entries);
+        let entries = self.found.get(&self.looked).map(|found| &found.entries);
         for (lhs, rhs) in entries.into_iter().flatten() {
             take(Frame {
                 lhs,
@@ -385,44 +327,4 @@ pub(crate) fn read_alone() -> Fault {
     let why = "maps on LDAP are read alone: a directory cannot change a whole map at once; \
                change its entries with ldapmodify(1)";
     Fault::new(SysExit::Config, why)
-}
-
-async fn open(server: &Server, host: &str, port: u16) -> Result<Ldap, Fault> {
-    let mut settings = LdapConnSettings::new().set_conn_timeout(server.timeout);
-    if server.tls != Tls::Off {
-        settings = settings.set_config(Arc::new(tls::config(server)?));
-    }
-    if server.tls == Tls::StartTls {
-        settings = settings.set_starttls(true);
-    }
-    let scheme = match server.tls {
-        Tls::Verify => "ldaps",
-        Tls::Off | Tls::StartTls => "ldap",
-    };
-    let url = match (host.starts_with('/'), host.contains(':')) {
-        (true, _) => format!("ldapi://{}", host.replace('/', "%2F")),
-        (false, true) => format!("{scheme}://[{host}]:{port}"),
-        (false, false) => format!("{scheme}://{host}:{port}"),
-    };
-    let connected = LdapConnAsync::with_settings(settings, &url);
-    let (connection, mut ldap) = within(server.timeout, connected).await?;
-    tokio::spawn(async move {
-        // How it ended is told by the next question.
-        let _ = connection.drive().await;
-    });
-    if let Some(user) = &server.user {
-        let password = server.password()?.unwrap_or_default();
-        let password = String::from_utf8(password)
-            .map_err(|_| Fault::new(SysExit::Config, "password-file: the password is no UTF-8"))?;
-        if password.is_empty() {
-            // RFC 4513 section 5.1.2: a name without a password logs in as nobody.
-            return Err(Fault::new(
-                SysExit::Config,
-                "user: password-file is missing",
-            ));
-        }
-        let bound = ldap.simple_bind(user, &password);
-        within(server.timeout, async { bound.await?.success() }).await?;
-    }
-    Ok(ldap)
 }

@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod behind;
 mod classes;
 mod searches;
 mod server;

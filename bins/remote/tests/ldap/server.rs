@@ -69,20 +69,28 @@ impl Server {
         let mut both = [Server::new(), Server::new()];
         let ports = [both[0].port, both[1].port];
         for (n, server) in both.iter_mut().enumerate() {
-            let other = ports[1 - n];
-            let more = format!(
-                "syncrepl rid=00{} provider=ldap://127.0.0.1:{other} type=refreshAndPersist \
-                 retry=\"1 +\" searchbase=\"{BASE}\" bindmethod=simple \
-                 binddn=\"cn=admin,{BASE}\" credentials=right\nmultiprovider on\n",
-                n + 1
-            );
-            server.configure(n + 1, &more);
+            server.consume(n + 1, ports[1 - n]);
             server.run();
         }
         both[0].add(&format!(
             "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: x\ndc: example\n"
         ));
         Some(both)
+    }
+
+    /// Has it take the changes of the provider at this port, from its next start on.
+    pub(crate) fn consume(&self, id: usize, provider: u16) {
+        let more = format!(
+            "syncrepl rid=00{id} provider=ldap://127.0.0.1:{provider} type=refreshAndPersist \
+             retry=\"1 +\" searchbase=\"{BASE}\" bindmethod=simple \
+             binddn=\"cn=admin,{BASE}\" credentials=right\nmultiprovider on\n"
+        );
+        self.configure(id, &more);
+    }
+
+    /// Has it take nobody's changes any more, from its next start on.
+    pub(crate) fn consume_nothing(&self, id: usize) {
+        self.configure(id, "");
     }
 
     fn new() -> Self {
@@ -95,7 +103,7 @@ impl Server {
 
     fn configure(&self, id: usize, more: &str) {
         let path = |name: &str| self.dir.path().join(name);
-        fs::create_dir(path("data")).unwrap();
+        fs::create_dir_all(path("data")).unwrap();
         fs::write(path("sendmail.schema"), SCHEMA).unwrap();
         let configuration = format!(
             "include /etc/ldap/schema/core.schema\ninclude {schema}\n\

@@ -367,6 +367,7 @@ fn hosts_get_a_generation_when_a_rename_is_all_that_is_left() {
                 generation: 1,
                 mark: "0".repeat(32),
                 serial: Some(1),
+                standing: None,
             }),
             disk,
             on_duplicate: OnDuplicate::Replace,
@@ -398,6 +399,7 @@ fn a_replica_is_written_by_those_who_say_its_generation() {
         generation: number,
         mark: format!("{number:032x}"),
         serial: None,
+        standing: None,
     };
     let shared = |number: u64, before: Option<Before>| Options {
         origin: Some(origin(number)),
