@@ -5,8 +5,10 @@
 //! search is made anew when `contextCSN` of the naming context has changed,
 //! and again when that changed while it ran, so that no half of a change is
 //! taken for the whole. A directory has no change of many entries at once
-//! either, which is why no program writes maps there: use LDAP's own tools.
+//! either, which is why no program writes a whole map there; one entry is
+//! changed at once ([`entry`]).
 
+pub mod entry;
 mod open;
 mod read;
 mod reference;
@@ -325,6 +327,6 @@ impl Engine for Directory {
 /// Why no program writes maps in a directory.
 pub(crate) fn read_alone() -> Fault {
     let why = "maps on LDAP are read alone: a directory cannot change a whole map at once; \
-               change its entries with ldapmodify(1)";
+               change its entries with editmap(8) or ldapmodify(1)";
     Fault::new(SysExit::Config, why)
 }

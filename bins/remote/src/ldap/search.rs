@@ -15,7 +15,7 @@ pub(super) struct Search {
     pub(super) base: String,
     pub(super) filter: String,
     /// The attribute that is the LHS; none of a class, whose LHS are the words.
-    key: Option<String>,
+    pub(super) key: Option<String>,
     pub(super) attributes: Attributes,
     pub(super) kind: Kind,
     pub(super) empty: Empty,
@@ -84,7 +84,7 @@ impl Kind {
 /// An entry that was found.
 pub(super) struct Found {
     pub(super) dn: String,
-    keys: Vec<Vec<u8>>,
+    pub(super) keys: Vec<Vec<u8>>,
     pub(super) values: Vec<Vec<u8>>,
     /// Searches that give further values.
     pub(super) references: Vec<Reference>,
