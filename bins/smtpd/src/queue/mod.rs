@@ -53,7 +53,7 @@ use writer::{Request, Writer};
 pub use change::Body;
 pub use envelope::{
     Departure, Envelope, Expanded, Hold, KeptName, NOTIFY_BY_DEFAULT, Octets, Origin, Progress,
-    QueuedRecipient, QueuedTarget,
+    QueuedRecipient, QueuedTarget, RoutedBy,
 };
 pub use error::QueueError;
 pub use etrn::Asked;
