@@ -16,8 +16,6 @@ use crate::session::BodyKind;
 
 /// Recipients of one transaction.
 const MAX_RECIPIENTS: usize = 1000;
-/// Octets of a text in a second at the least.
-const SLOWEST_OCTETS: u64 = 4096;
 /// Transactions on one connection for the copies of one message.
 const MAX_TRANSACTIONS: usize = 2000;
 
@@ -47,7 +45,6 @@ impl Delivery<'_> {
                     continue;
                 }
             };
-            self.until += self.time_of_text();
             link.within(self.until.into());
             let after = self.transact(link, letter, &header, coding).await;
             let (report, after) = match after {
@@ -65,11 +62,6 @@ impl Delivery<'_> {
             }
         }
         After::Usable
-    }
-
-    /// The time of a text at the slowest pace that is borne.
-    fn time_of_text(&self) -> Duration {
-        Duration::from_secs(self.size_octets / SLOWEST_OCTETS)
     }
 
     /// The copies of the next transaction.
@@ -237,20 +229,20 @@ impl Delivery<'_> {
         };
         let accepted = report.iter().filter(|v| taken(v)).count();
         for (at, verdict) in open.iter().zip(report) {
-                    // Should there be none, that is what kept them waiting, and no other host.
-                    self.note(not_now(&reply), Some(with(Some(&reply))));
             let with = |reply: Option<&Reply>| remote(hop, link.addr, reply, notifies);
             let outcome = match verdict {
-                Verdict::Answered(Stage::Rcpt, reply) if is_full(&reply) => {
-                    outcome_of(not_now(&reply)).by(with(Some(&reply)))
-                }
                 // RFC 5321 section 4.5.3.1.10: the others go in a transaction of their own.
                 Verdict::Answered(Stage::Rcpt, reply) if is_full(&reply) && accepted > 0 => {
                     // A full disk or mailbox has the same code, and says nothing of the next time.
                     if let Some(addr) = link.addr.filter(|_| says_too_many(&reply)) {
                         self.world.relay.too_many(addr, accepted);
                     }
+                    // Should there be none, that is what kept them waiting, and no other host.
+                    self.note(not_now(&reply), Some(with(Some(&reply))));
                     continue;
+                }
+                Verdict::Answered(Stage::Rcpt, reply) if is_full(&reply) => {
+                    outcome_of(not_now(&reply)).by(with(Some(&reply)))
                 }
                 // Once a login is possible again it may be taken.
                 Verdict::Answered(_, reply)
