@@ -27,6 +27,7 @@ mod process;
 pub(crate) mod program;
 mod reroute;
 pub(crate) mod run_in;
+mod senders;
 mod text;
 
 use std::sync::{Arc, RwLock};
