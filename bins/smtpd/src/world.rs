@@ -107,6 +107,8 @@ impl World {
             log.say(Level::Warning, &warning.to_string());
         }
         queue.limit_runs(run_size(site.options.queue.max_run_size));
+        let schedule = Schedule::of(&site);
+        queue.limit_waits(schedule.longest_wait());
         let site = Arc::new(site);
         Ok(Arc::new(World {
             maps: LiveMaps::open(&site)?,
@@ -117,7 +119,7 @@ impl World {
             client_tls,
             relay: Arc::default(),
             daemons,
-            schedule: Schedule::of(&site),
+            schedule,
             queue,
             log,
             throttle,

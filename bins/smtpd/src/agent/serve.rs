@@ -104,6 +104,8 @@ impl Desk {
     fn reload(&self) -> Result<(), String> {
         let fresh = Allowed::read(self.root.as_deref(), self.file.as_deref())?;
         *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        // What it needs no more is not opened for it either.
+        *self.needs.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         Ok(())
     }
 
@@ -245,5 +247,44 @@ fn stay_through_signals() {
         let handler: extern "C" fn(libc::c_int) = nothing;
         // SAFETY: the handler does nothing, which is safe at any moment.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_configuration_names_no_more_is_not_needed() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |mc: &str| {
+            let mc = format!(
+                "define(`confDOMAIN_NAME', `mx.test.example')dnl\n{mc}\
+                 MAILER(`local')dnl\nMAILER(`smtp')dnl\n"
+            );
+            std::fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+            std::fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+        };
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        std::fs::write(root.path().join("etc/passwd"), "").unwrap();
+        write("FEATURE(`access_db', `hash /etc/mail/access')dnl\n");
+        let desk = Desk {
+            root: Some(root.path().to_path_buf()),
+            file: None,
+            server: None,
+            allowed: RwLock::new(Arc::new(Allowed::read(Some(root.path()), None).unwrap())),
+            needs: RwLock::default(),
+            programs: Places::new(1),
+            mailboxes: Places::new(1),
+            reads: Places::new(1),
+        };
+        let map = root.path().join("etc/mail/access.db");
+        let is_needed = || desk.needs(|needs| needs.of_file(&map)).is_ok();
+        assert!(is_needed());
+        write("");
+        // The server goes on with what it has read until it reads anew.
+        assert!(is_needed());
+        desk.reload().unwrap();
+        assert!(!is_needed());
     }
 }

@@ -7,14 +7,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use libmaps::policy::rewrite::AddressRole;
 use libmaps::site::Site;
 use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
 use libmaps::sysexits::SysExit;
 
 use crate::clock::now_unix;
-use crate::consult::local_form;
 use crate::macros;
 use crate::own_program;
 use crate::privilege::ids_of;
@@ -27,6 +25,7 @@ use super::lanes::{ComeAgain, Lanes};
 use super::lmtp::{self, Letter};
 use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
+use super::senders::{self, Senders};
 use super::text::{self, Front};
 
 /// Folder of mailboxes.
@@ -44,6 +43,7 @@ const ROOM: usize = 1000;
 
 /// Sends away what waits for a place: the server ends.
 pub(super) fn send_away() {
+    senders::send_away();
     FILES.send_away();
     PROGRAMS.send_away();
 }
@@ -66,15 +66,18 @@ pub(super) async fn deliver(
     envelope: &Envelope,
     target: &QueuedTarget,
     kind: Kind,
+    senders: &Senders,
     patience: Duration,
 ) -> Result<Outcome, ComeAgain> {
+    let sender = target.owner.as_ref().unwrap_or(&envelope.sender);
+    let sender = senders.form(world, sender, patience).await?;
     let lanes = match kind {
         Kind::File => &FILES,
         Kind::Program => &PROGRAMS,
     };
     let lane = lane(world, target);
     let _place = lanes.enter(&lane, envelope.weight(), patience).await?;
-    let job = match job(world, envelope, target).await {
+    let job = match job(world, target, sender) {
         Ok(job) => job,
         Err(outcome) => return Ok(outcome),
     };
@@ -146,13 +149,9 @@ enum Job {
     Discard,
 }
 
-async fn job(
-    world: &Arc<World>,
-    envelope: &Envelope,
-    target: &QueuedTarget,
-) -> Result<Job, Outcome> {
+/// The job of a copy; `sender` is the envelope sender as a local mailer sees it.
+fn job(world: &Arc<World>, target: &QueuedTarget, sender: String) -> Result<Job, Outcome> {
     let site = &world.site;
-    let sender = sender_for(world, target.owner.as_ref().unwrap_or(&envelope.sender)).await;
     let front = Front::mailbox(&sender, now_unix());
     if target.mailer == "*file*" {
         return file_job(world, target, front);
@@ -362,17 +361,6 @@ fn home_of(world: &World, target: &QueuedTarget) -> Option<PathBuf> {
     let name = target.controller.as_ref()?;
     let user = world.users.get(name).ok()??;
     Some(world.site.below(&user.home))
-}
-
-/// The envelope sender as a local mailer sees it.
-async fn sender_for(world: &Arc<World>, sender: &Octets) -> String {
-    if sender.0.is_empty() {
-        return String::new();
-    }
-    let snapshot = world.snapshot();
-    let role = AddressRole::EnvelopeSender;
-    let address = local_form(world, &snapshot, role, &sender.0).await;
-    String::from_utf8_lossy(&address).into_owned()
 }
 
 impl Job {

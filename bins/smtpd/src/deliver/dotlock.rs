@@ -8,7 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::file::{LOCK_PATIENCE, is_same};
 
-/// A dotlock older than this was left behind.
+/// A dotlock older than this was left behind; one that is as much younger than now, by a clock that
+/// was ahead.
 const STALE: Duration = Duration::from_secs(300);
 
 /// `FILE.lock`, removed at the end.
@@ -98,8 +99,11 @@ fn held(path: &Path) -> io::Error {
 /// the others would remove the new one of him who was first.
 fn remove_stale(path: &Path) {
     let is_stale = |metadata: &fs::Metadata| {
-        let age = metadata.modified().map(|at| at.elapsed());
-        matches!(age, Ok(Ok(age)) if age > STALE)
+        let age = metadata.modified().map(|at| match at.elapsed() {
+            Ok(age) => age,
+            Err(ahead) => ahead.duration(),
+        });
+        age.is_ok_and(|age| age > STALE)
     };
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else {
@@ -140,6 +144,14 @@ mod tests {
         assert!(name.exists());
         drop(other);
         drop(Dotlock::take(&path).unwrap());
+        assert!(!name.exists());
+        // The clock was a year ahead when it was made.
+        let left = File::create(&name).unwrap();
+        left.set_modified(SystemTime::now() + STALE / 2).unwrap();
+        remove_stale(&name);
+        assert!(name.exists());
+        left.set_modified(SystemTime::now() + STALE * 2).unwrap();
+        remove_stale(&name);
         assert!(!name.exists());
         // One's own, once it is old, may be another's by its name.
         let lock = Dotlock::take(&path).unwrap();

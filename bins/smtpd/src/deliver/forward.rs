@@ -6,10 +6,11 @@ use std::sync::Arc;
 use libmaps::policy::route::MailerTriple;
 
 use super::expand::{
-    Asked, Failure, Held, Key, Via, What, YIELD_EVERY, add_failures, add_targets, expansion,
-    failures, is_list, plain_user,
+    Asked, Failure, Held, Via, What, YIELD_EVERY, add_failures, add_targets, expansion, failures,
+    is_list, plain_user,
 };
 use super::forward_file::{Unread, forward_list_in_time};
+use super::known::Known;
 use super::onward::{Onward, To};
 use crate::log::Level;
 use crate::maps::Snapshot;
@@ -33,7 +34,7 @@ pub(super) async fn forward(
     world: &Arc<World>,
     snapshot: &Snapshot,
     envelope: &mut Envelope,
-    known: &mut HashSet<Key>,
+    known: &mut Known,
 ) -> Forwarded {
     let Forwarded {
         mut several,

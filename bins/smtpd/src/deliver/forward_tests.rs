@@ -69,8 +69,8 @@ async fn a_loop_that_was_begun_at_an_earlier_attempt_ends_in_a_mailbox() {
         copy_to(&world, "ann", Progress::Forwarded),
         copy_to(&world, "bob", Progress::Waiting),
     ];
-    let held = expand(&world, &mut envelope).await;
-    assert!(held.is_empty());
+    let ready = expand(&world, &mut envelope).await;
+    assert!(ready.held.is_empty());
     assert_eq!(progress(&envelope, "bob"), [&Progress::Waiting]);
     assert!(envelope.is_waiting());
 }

@@ -33,7 +33,8 @@ impl Onward {
         if onward.0.is_empty() {
             return onward;
         }
-        here.extend(elsewhere);
+        // What other copies stand for arrives by these.
+        here.extend(elsewhere.into_iter().filter(|t| !gone(&t.progress)));
         for target in here {
             let by = target.controller.as_ref().map(|user| user.as_bytes());
             if let Some(ways) = by.and_then(|user| onward.0.get_mut(user)) {

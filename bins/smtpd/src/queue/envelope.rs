@@ -161,6 +161,9 @@ pub struct QueuedTarget {
     /// Whose aliases or `.forward` file named it: it runs with that user's rights.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub controller: Option<String>,
+    /// What it is routed by once more, while it waits.
+    #[serde(skip_serializing_if = "RoutedBy::is_user", default)]
+    pub routed_by: RoutedBy,
     /// How far it has come.
     #[serde(default)]
     pub progress: Progress,
@@ -173,6 +176,24 @@ pub struct QueuedTarget {
     /// The host that the last try got to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub remote: Option<Box<Remote>>,
+}
+
+/// The address that tells where a copy for another host goes by the tables of another day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoutedBy {
+    /// Its user: what several addresses came to moves with none of them.
+    #[default]
+    User,
+    /// Its recipient, of whom nothing else came.
+    Recipient,
+    /// This, as an alias, a list or a `.forward` file gave it.
+    Address(Octets),
+}
+
+impl RoutedBy {
+    fn is_user(&self) -> bool {
+        *self == RoutedBy::User
+    }
 }
 
 /// Where a message came from.
