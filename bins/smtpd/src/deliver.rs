@@ -22,7 +22,7 @@ pub(crate) mod left;
 mod lmtp;
 mod onward;
 pub mod outcome;
-mod process;
+pub(crate) mod process;
 pub(crate) mod program;
 pub(crate) mod run_in;
 mod text;
