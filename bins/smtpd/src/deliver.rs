@@ -23,7 +23,7 @@ pub(crate) mod left;
 mod lmtp;
 mod onward;
 pub mod outcome;
-mod process;
+pub(crate) mod process;
 pub(crate) mod program;
 mod reroute;
 pub(crate) mod run_in;

@@ -11,7 +11,7 @@ use super::expand::{
 };
 use super::forward_file::{Unread, forward_list_in_time};
 use super::known::Known;
-use super::onward::{Onward, To};
+use super::onward::{Local, Onward, To, copy_of};
 use crate::log::Level;
 use crate::maps::Snapshot;
 use crate::queue::{Envelope, Progress};
@@ -42,7 +42,7 @@ pub(super) async fn forward(
     } = Forwarded::default();
     // With their details: `.forward+detail` may be another file, and a second copy of a user who
     // forwards his mail is not for his mailbox either.
-    let mut seen: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
+    let mut seen: HashSet<Local> = HashSet::new();
     let mut onward = Onward::of(envelope, &world.site.mailers.local);
     let mut at = 0;
     while at < envelope.targets.len() {
@@ -61,7 +61,8 @@ pub(super) async fn forward(
         if !local || target.progress != Progress::Waiting || kept {
             continue;
         }
-        if !seen.insert((target.user.0.clone(), target.host.0.clone())) {
+        let copy = copy_of(target);
+        if !seen.insert(copy.clone()) {
             continue;
         }
         if seen.len() > MAX_FORWARDS {
@@ -114,9 +115,8 @@ pub(super) async fn forward(
         let to: Vec<To> = deliver.iter().map(|triple| way(world, triple)).collect();
         // `\name` or the user himself means: the mailbox too. And where all others pass it on
         // to him, a loop ends here.
-        let himself = To::User(name.as_bytes().to_vec());
-        let keeps =
-            to.contains(&himself) || (!to.is_empty() && !onward.arrives(name.as_bytes(), &to));
+        let is_himself = |to: &To| matches!(to, To::User((user, _)) if user == name.as_bytes());
+        let keeps = to.iter().any(is_himself) || (!to.is_empty() && !onward.arrives(&copy, &to));
         let mut failures = failures(&expansion);
         if let Some(error) = expansion.errors.first() {
             // No list is used in part.
@@ -148,7 +148,7 @@ pub(super) async fn forward(
             if keeps {
                 target.controller = Some(name.clone());
             } else {
-                onward.pass_on(&target.user.0, to);
+                onward.pass_on(copy, to);
                 target.progress = Progress::Forwarded;
             }
         }
@@ -163,7 +163,7 @@ pub(super) async fn forward(
 /// Where a list sends a copy.
 fn way(world: &World, triple: &MailerTriple) -> To {
     match triple.mailer == world.site.mailers.local {
-        true => To::User(plain_user(&triple.user)),
+        true => To::User((plain_user(&triple.user), triple.host.clone())),
         false => To::Elsewhere,
     }
 }

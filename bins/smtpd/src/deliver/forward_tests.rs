@@ -120,6 +120,30 @@ async fn a_loop_of_several_ends_in_one_mailbox() {
 }
 
 #[tokio::test]
+async fn each_detail_of_a_user_has_ways_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+    let mc = "define(`confFORWARD_PATH', `$z/.forward+$h:$z/.forward')dnl\n\
+              define(`ALIAS_FILE', `/etc/mail/aliases')dnl\nMAILER(`local')dnl\n";
+    fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+    let users = [("ann", "bob+ann\n"), ("bob", "carl\n"), ("carl", "")];
+    let world = world(root.path(), &users, "");
+    fs::write(root.path().join("home/bob/.forward+ann"), "ann\n").unwrap();
+    let mut envelope = to("bob");
+    envelope.recipients.extend(to("ann").recipients);
+    expand(&world, &mut envelope).await;
+    // What goes to ann comes back to her, whatever bob does with the rest.
+    let waiting = [&Progress::Waiting];
+    assert_eq!(progress(&envelope, "carl"), waiting);
+    let kept: Vec<_> = ["ann", "bob"]
+        .iter()
+        .flat_map(|user| progress(&envelope, user))
+        .filter(|progress| **progress == Progress::Waiting)
+        .collect();
+    assert_eq!(kept, waiting);
+}
+
+#[tokio::test]
 async fn each_copy_of_a_user_is_forwarded_whatever_its_detail() {
     let root = tempfile::tempdir().unwrap();
     let world = world(root.path(), &[("bob", "joe@far.example\n")], "");

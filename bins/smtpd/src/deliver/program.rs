@@ -10,7 +10,7 @@ use std::time::Duration;
 use libmaps::sysexits::SysExit;
 
 use super::outcome::Outcome;
-use super::process::{Ended, MAX_SAID, Patience, Process};
+use super::process::{Ended, Output, Patience, Process};
 use crate::agent::{self, Agent, Name, Reply, Request};
 use crate::own_program;
 
@@ -19,6 +19,9 @@ pub(crate) const PATIENCE: Patience = Patience {
     whole: Duration::from_secs(3600),
     left_behind: Duration::from_secs(60),
 };
+
+/// Most octets of what a program says that are told, of each output.
+const MAX_SAID: usize = 400;
 
 /// As whom a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +66,25 @@ fn run_within(
     program: Program,
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
-    let started =
-        command(&program).and_then(|command| Process::start(command, program.about(), patience));
+    let started = command(&program).and_then(|command| {
+        let outputs = [Output::Kept(MAX_SAID), Output::Kept(MAX_SAID)];
+        Process::start(command, program.about(), patience, outputs)
+    });
     let mut process = match started {
         Ok(process) => process,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{}: {error}", program.path.display());
             return Outcome::deferred(text).with_status("4.3.5");
         }
-        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
+        Err(error) => {
+            let text = match program.about() {
+                Some(about) if error.kind() == io::ErrorKind::TimedOut => {
+                    format!("{}: {error}", about.display())
+                }
+                _ => error.to_string(),
+            };
+            return Outcome::deferred(text).with_status("4.3.0");
+        }
     };
     let fed = feed(&mut process);
     match broken_off(&fed) {
@@ -85,7 +98,9 @@ fn run_within(
     if let Some(error) = broken_off(&fed) {
         return Outcome::deferred(error.to_string()).with_status("4.3.0");
     }
-    let Ended { status, out, err } = match ended {
+    let Ended {
+        status, out, err, ..
+    } = match ended {
         Ok(ended) => ended,
         Err(error) => {
             let text = format!("{}: {error}", program.path.display());
@@ -197,7 +212,7 @@ pub(super) fn by_exit(code: i32, complaint: String) -> Outcome {
 
 fn complaint(out: &[u8], err: &[u8]) -> String {
     let text = if err.is_empty() { out } else { err };
-    let text = String::from_utf8_lossy(text.get(..MAX_SAID.min(text.len())).unwrap_or_default());
+    let text = String::from_utf8_lossy(text);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
