@@ -23,6 +23,7 @@ use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
 use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
+use crate::store::sniff::{Format, sniff_file};
 use crate::store::{CdbWriter, Opened, Sink, open_any, open_file};
 use draft::{Draft, beside, keep_berkeley, sync_folder};
 
@@ -81,13 +82,14 @@ impl Publisher {
         Publisher::begin(target, options)
     }
 
-    /// Begins an edit of the map at `target`; of a missing map, a new one.
+    /// Begins an edit of the map at `target`; of a missing map or an empty file, a new one.
     ///
     /// # Errors
     /// As [`Publisher::create`], and whatever keeps the old map from being read.
     pub fn edit(target: &Path, options: Options) -> Result<Self, StoreError> {
         let mut publisher = Publisher::begin(target, options)?;
-        if publisher.old.is_none() {
+        // Only now, under the lock, is it known what stands there.
+        if publisher.holds_nothing()? {
             return Ok(publisher);
         }
         let opened = publisher.old_map(target)?;
@@ -144,6 +146,16 @@ impl Publisher {
     /// The old map, open for a rewriting edit, which reads every entry once.
     fn to_scan(&self, name: &MapName) -> Result<RedbMap, StoreError> {
         RedbMap::open_to_scan(self.old_file()?, &self.target, name.clone())
+    }
+
+    /// Whether there is no old map: no file, or one without an octet.
+    fn holds_nothing(&self) -> Result<bool, StoreError> {
+        match (&self.old, &self.old_file) {
+            (Some(old), Some(file)) if old.is_file() => {
+                Ok(sniff_file(file, &self.target)? == Format::Empty)
+            }
+            (old, _) => Ok(old.is_none()),
+        }
     }
 
     fn old_file(&self) -> Result<File, StoreError> {
@@ -206,6 +218,12 @@ impl Publisher {
     #[must_use]
     pub fn other_names(&self) -> Option<String> {
         other_names(&self.target, self.old.as_ref())
+    }
+
+    /// Whether a file stands where the map will, be it an empty one.
+    #[must_use]
+    pub fn replaces_a_file(&self) -> bool {
+        self.old.is_some()
     }
 
     /// The map that is edited, as it was before any change; `None` when a new one is made.
