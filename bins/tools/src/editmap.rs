@@ -209,7 +209,7 @@ impl Job<'_> {
         for warning in publisher.warnings() {
             complain(&[warning.as_bytes()]);
         }
-        if self.action == Action::Delete && !publisher.replaces_a_file() {
+        if self.action == Action::Delete && publisher.old_metadata().is_none() {
             let path = target.path.clone();
             return Err(self.opening(&StoreError::Missing { path }));
         }

@@ -1,17 +1,18 @@
 //! Programs that write one map at the same time, and what stands there before they come.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::Write;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use libmaps::map::MapClass;
+use libmaps::map::{Entry, MapClass};
 use libmaps::store::publish::{OnDuplicate, Options, Publisher};
 
 const EDITMAP: &str = env!("CARGO_BIN_EXE_editmap");
+const MAPCTL: &str = env!("CARGO_BIN_EXE_mapctl");
 const MAKEMAP: &str = env!("CARGO_BIN_EXE_makemap");
 const SASLPASSWD: &str = env!("CARGO_BIN_EXE_saslpasswd2");
 const LISTUSERS: &str = env!("CARGO_BIN_EXE_sasldblistusers2");
@@ -68,6 +69,14 @@ fn publisher(path: &Path) -> Publisher {
     Publisher::edit(path, options).unwrap()
 }
 
+fn build(path: &Path, entries: &[(&str, &str)]) {
+    let mut publisher = publisher(path);
+    for (lhs, rhs) in entries {
+        publisher.put(Entry::new(*lhs, *rhs)).unwrap();
+    }
+    publisher.publish().unwrap();
+}
+
 #[test]
 fn accounts_that_are_made_at_once_in_an_empty_file_are_all_there() {
     let dir = tempfile::tempdir().unwrap();
@@ -111,4 +120,50 @@ fn editmap_takes_an_empty_file_for_a_map_without_entries() {
         run(dir.path(), MAKEMAP, &["-o", "hash", "e"], "k v\n").0,
         73
     );
+}
+
+#[test]
+fn what_is_changed_before_a_conversion_in_place_has_the_lock_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().canonicalize().unwrap();
+    let at = |name: &str| path.join(name);
+    build(&at("m.db"), &[("gone", "1"), ("old", "2")]);
+    build(&at("n.db"), &[("evil", "REJECT"), ("old", "3")]);
+    // Another writer holds the lock, and publishes while the conversion waits.
+    let lock = File::create(at(".m.db.lock")).unwrap();
+    lock.lock().unwrap();
+    let mut convert = start(&path, MAPCTL, &["convert", "hash:m", "hash:m"], "");
+    wait_until_it_waits(&mut convert, &at(".m.db.lock"));
+    fs::rename(at("n.db"), at("m.db")).unwrap();
+    drop(lock);
+    let said = "m.db: 2 entries, compared with m.db\n".to_owned();
+    assert_eq!(ended(convert), (0, said));
+    let dumped = run(&path, MAPCTL, &["dump", "hash:m"], "");
+    assert_eq!(dumped, (0, "evil\tREJECT\nold\t3\n".into()));
+}
+
+#[test]
+fn a_conversion_in_place_of_what_others_write_without_a_lock_is_put_off() {
+    let dir = tempfile::tempdir().unwrap();
+    let keys: Vec<String> = (0..2_000).map(|n| format!("k{n}")).collect();
+    let entries: Vec<(&str, &str)> = keys.iter().map(|key| (key.as_str(), "v")).collect();
+    let map = dir.path().join("m.db");
+    build(&map, &entries);
+    let held = "mapctl: m.db: in use by another program\n".to_owned();
+    // The writer may be too slow for one conversion, but not for all.
+    let put_off = (0..100).any(|_| {
+        let mut convert = start(dir.path(), MAPCTL, &["convert", "hash:m", "hash:m"], "");
+        while convert.try_wait().unwrap().is_none() {
+            let file = File::open(&map).unwrap();
+            file.set_modified(SystemTime::now()).unwrap();
+        }
+        match ended(convert) {
+            (0, _) => false,
+            other => {
+                assert_eq!(other, (75, held.clone()));
+                true
+            }
+        }
+    });
+    assert!(put_off);
 }

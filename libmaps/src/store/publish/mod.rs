@@ -197,10 +197,7 @@ impl Publisher {
             base: None,
             base_class: None,
             changes: BTreeMap::new(),
-            duplicates: match options.on_duplicate {
-                OnDuplicate::KeepAll => Duplicates::Kept,
-                _ => Duplicates::None,
-            },
+            duplicates: kept_of(options.on_duplicate),
             options,
             warnings,
             _lock: lock,
@@ -220,16 +217,22 @@ impl Publisher {
         other_names(&self.target, self.old.as_ref())
     }
 
-    /// Whether a file stands where the map will, be it an empty one.
+    /// What is known of the file that is replaced, be it an empty one.
     #[must_use]
-    pub fn replaces_a_file(&self) -> bool {
-        self.old.is_some()
+    pub fn old_metadata(&self) -> Option<&fs::Metadata> {
+        self.old.as_ref()
     }
 
     /// The map that is edited, as it was before any change; `None` when a new one is made.
     #[must_use]
     pub fn base(&self) -> Option<&dyn Map> {
         self.base.as_ref().map(Base::map)
+    }
+
+    /// What becomes of a second value, where only the old map tells; before anything was put.
+    pub fn keep(&mut self, on_duplicate: OnDuplicate) {
+        self.options.on_duplicate = on_duplicate;
+        self.duplicates = kept_of(on_duplicate);
     }
 
     /// What the new map says it was built with, in the place of what the old one said.
@@ -512,6 +515,13 @@ fn refuse_replica(file: &File, target: &Path) -> Result<(), StoreError> {
                 .into(),
         }),
         _ => Ok(()),
+    }
+}
+
+fn kept_of(on_duplicate: OnDuplicate) -> Duplicates {
+    match on_duplicate {
+        OnDuplicate::KeepAll => Duplicates::Kept,
+        _ => Duplicates::None,
     }
 }
 
