@@ -414,6 +414,14 @@ fn testsaslauthd_reads_its_password_from_a_descriptor() {
     );
     let no = "0: NO \"authentication failed\"\n".to_owned();
     assert_eq!(asked("Secret\n"), (Some(255), no));
+    // The exit code is the answer, whether or not it could be written.
+    for (password, want) in [("secret", 0), ("Secret", 255)] {
+        let mut command = program("testsaslauthd");
+        command.args(["-u", "alice", "-r", "r", "-p", password, "-f"]);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let ended = command.arg(site.socket()).stdout(full.unwrap()).status();
+        assert_eq!(ended.unwrap().code(), Some(want), "{password}");
+    }
     drop(daemon);
     assert!(Path::new(&site.socket()).exists());
 }
