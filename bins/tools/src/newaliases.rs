@@ -324,6 +324,9 @@ fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome:
             return;
         }
     };
+    for warning in builder.file_warnings() {
+        outcome.say(format_args!("{warning}"));
+    }
     let built = from_aliases(
         builder,
         source,

@@ -3,6 +3,8 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::thread::sleep;
@@ -18,8 +20,11 @@ const SASLPASSWD: &str = env!("CARGO_BIN_EXE_saslpasswd2");
 const LISTUSERS: &str = env!("CARGO_BIN_EXE_sasldblistusers2");
 
 fn start(dir: &Path, program: &str, args: &[&str], input: &str) -> Child {
-    let mut child = Command::new(program)
-        .args(args)
+    spawn(Command::new(program).args(args), dir, input)
+}
+
+fn spawn(command: &mut Command, dir: &Path, input: &str) -> Child {
+    let mut child = command
         .current_dir(dir)
         .env("SASL_CONF_PATH", dir)
         .stdin(Stdio::piped())
@@ -166,4 +171,84 @@ fn a_conversion_in_place_of_what_others_write_without_a_lock_is_put_off() {
         }
     });
     assert!(put_off);
+}
+
+/// An ordinary user, who is in no group of root's.
+const NOBODY: u32 = 65_534;
+
+/// A folder of NOBODY's with a map that is his, but of root's group; none where only root can
+/// make it.
+fn of_another_group(mode: u32) -> Option<tempfile::TempDir> {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        eprintln!("skipped: only root can give a file another group");
+        return None;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("m.db");
+    build(&map, &[("old", "1")]);
+    chown(dir.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    chown(&map, Some(NOBODY), Some(0)).unwrap();
+    fs::set_permissions(&map, fs::Permissions::from_mode(mode)).unwrap();
+    Some(dir)
+}
+
+fn as_nobody(dir: &Path, program: &str, args: &[&str], input: &str) -> (i32, String) {
+    let mut command = Command::new(program);
+    command.args(args).uid(NOBODY).gid(NOBODY);
+    ended(spawn(&mut command, dir, input))
+}
+
+#[test]
+fn who_owns_a_map_and_is_not_in_its_group_can_write_it() {
+    // The mode of the old map, and of the new one, which lets nobody in who was out.
+    for (had, has) in [
+        (0o640, 0o600),
+        (0o644, 0o644),
+        (0o604, 0o600),
+        (0o662, 0o622),
+    ] {
+        let programs: [(&str, &[&str], &str); 3] = [
+            (EDITMAP, &["-u", "hash", "m", "k", "v"], ""),
+            (MAKEMAP, &["hash", "m"], "k v\n"),
+            (
+                SASLPASSWD,
+                &["-p", "-c", "-f", "m.db", "-u", "r", "u"],
+                "pw\n",
+            ),
+        ];
+        for (program, args, input) in programs {
+            let Some(dir) = of_another_group(had) else {
+                return;
+            };
+            let told = as_nobody(dir.path(), program, args, input);
+            let warning = format!(
+                "m.db: only its group's members can keep its group: mode {has:04o} instead of {had:04o}\n"
+            );
+            assert_eq!(told.0, 0, "{told:?}");
+            assert!(told.1.ends_with(&warning), "{told:?}");
+            let map = fs::metadata(dir.path().join("m.db")).unwrap();
+            let got = (map.uid(), map.gid(), map.mode() & 0o7777);
+            assert_eq!(got, (NOBODY, NOBODY, has), "{program}");
+        }
+    }
+}
+
+#[test]
+fn a_run_that_fails_leaves_no_copy_of_a_berkeley_map() {
+    let Some(dir) = of_another_group(0o600) else {
+        return;
+    };
+    let map = dir.path().join("m.db");
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/berkeley");
+    fs::copy(samples.join("makemap-hash-dup.db"), &map).unwrap();
+    // Of somebody else, and of a group of his: neither can be kept.
+    chown(&map, Some(NOBODY + 1), Some(0)).unwrap();
+    fs::set_permissions(&map, fs::Permissions::from_mode(0o666)).unwrap();
+    for _ in 0..2 {
+        let told = as_nobody(dir.path(), MAKEMAP, &["hash", "m"], "k v\n");
+        assert_eq!(told.0, 78, "{told:?}");
+    }
+    let names = fs::read_dir(dir.path()).unwrap().flatten();
+    let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
+    assert_eq!(names, ["m.db"]);
 }

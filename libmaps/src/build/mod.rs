@@ -145,10 +145,15 @@ impl Builder {
         self.publisher.describe(described);
     }
 
-    /// Warnings about the path, for the administrator.
-    #[must_use]
-    pub fn warnings(&self) -> &[String] {
+    /// Warnings for the administrator, as [`Publisher::warnings`] has them.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.publisher.warnings()
+    }
+
+    /// Those about the old map, as [`Publisher::file_warnings`] has them.
+    #[must_use]
+    pub fn file_warnings(&self) -> &[String] {
+        self.publisher.file_warnings()
     }
 
     /// Takes an entry from `line` of the source; an entry of the old map has line 0.

@@ -111,10 +111,10 @@ impl SaslDbEdit {
         Ok(SaslDbEdit { publisher, made_by })
     }
 
-    /// A line for the administrator where the old store has other names, which keep its content.
+    /// Lines for the administrator about the old store, as [`Publisher::file_warnings`] has them.
     #[must_use]
-    pub fn other_names(&self) -> Option<String> {
-        self.publisher.other_names()
+    pub fn file_warnings(&self) -> &[String] {
+        self.publisher.file_warnings()
     }
 
     /// Gives an account these secrets in the place of all it had.
