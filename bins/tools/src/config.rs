@@ -67,7 +67,7 @@ impl Config {
     #[must_use]
     pub fn trusted_uid(&self) -> Option<u32> {
         let user = self.0.option_verbatim("TrustedUser")?.trim_ascii();
-        let uid = uid_of(user);
+        let uid = uid_of(user, None);
         if uid.is_none() {
             complain(&[b"TrustedUser: unknown user ", user]);
         }

@@ -247,15 +247,38 @@ fn site(settings: &Settings, outcome: &mut Outcome) -> Option<AliasSite> {
         complain(&[format!("{shown}: WARNING: dangerous write permissions").as_bytes()]);
     }
     for (line, text) in &site.warnings {
-        outcome
-            .text
-            .push_str(&format!("{shown}: line {line}: {text}\n"));
+        outcome.say(format_args!("{shown}: line {line}: {text}"));
     }
-    if let Err(SpecFault(text)) = apply(&settings.options, &mut site) {
+    let mut faults = std::mem::take(&mut site.faults);
+    let nobody = unknown_owner(&site, root);
+    faults.extend(nobody.map(|text| (site.trusted_user_line, text)));
+    faults.sort();
+    if let Some(((line, text), before)) = faults.split_last() {
+        for (line, text) in before {
+            outcome.say(format_args!("{shown}: line {line}: {text}"));
+        }
+        let line = format_args!("{shown}: line {line}: {text}");
+        outcome.refuse(&path, line, SysExit::Software);
+        return None;
+    }
+    let applied = apply(&settings.options, &mut site);
+    let applied = applied.and_then(|()| match unknown_owner(&site, root) {
+        Some(text) => Err(SpecFault(text)),
+        None => Ok(()),
+    });
+    if let Err(SpecFault(text)) = applied {
         outcome.refuse(&path, format_args!("{text}"), SysExit::Software);
         return None;
     }
     Some(site)
+}
+
+/// What there is to say where nobody has the name of TrustedUser, who is to own new maps.
+fn unknown_owner(site: &AliasSite, root: Option<&Path>) -> Option<String> {
+    let user = site.trusted_user.as_deref()?;
+    let name = String::from_utf8_lossy(user);
+    let unknown = alias_config::uid_of(user, root).is_none();
+    unknown.then(|| format!("readcf: option TrustedUser: unknown user {name}"))
 }
 
 /// Options of the command line; an AliasFile takes the place of the configuration's.
@@ -264,9 +287,10 @@ fn apply(options: &[Setting], site: &mut AliasSite) -> Result<(), SpecFault> {
         site.files.clear();
     }
     for option in options {
-        if options::known(&option.name).is_none() && !option.name.is_empty() {
-            let name = String::from_utf8_lossy(&option.name);
-            return Err(SpecFault(format!("readcf: unknown option name {name}")));
+        if let Some(text) = options::fault(&option.name)
+            && !option.name.is_empty()
+        {
+            return Err(SpecFault(text));
         }
         site.set(&option.name, &option.value)?;
     }
@@ -431,7 +455,10 @@ fn open_map(
             true => Safety::LinksAllowed,
             false => Safety::Strict,
         },
-        owner: site.trusted_user.as_deref().and_then(alias_config::uid_of),
+        owner: site
+            .trusted_user
+            .as_deref()
+            .and_then(|user| alias_config::uid_of(user, settings.root.as_deref())),
         ..Options::new(class, &format!("{NAME} {VERSION}"))
     };
     let Some(connection) = connection else {
