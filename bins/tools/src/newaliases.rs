@@ -390,6 +390,11 @@ fn open_source(path: &Path, site: &AliasSite) -> Result<File, StoreError> {
         })
     };
     match metadata.mode() {
+        // Root could read it all the same; a file that its owner may not read is not meant to be.
+        mode if mode & 0o400 == 0 && is_root() => {
+            let denied = io::Error::from_raw_os_error(libc::EACCES);
+            Err(StoreError::io(path, "open", denied))
+        }
         mode if mode & 0o002 != 0 && !site.allows("WorldWritableAliasFile") => {
             refuse("World writable file")
         }
@@ -403,8 +408,7 @@ fn open_source(path: &Path, site: &AliasSite) -> Result<File, StoreError> {
 /// Root does not write maps into folders where others could put something else in their place.
 fn check_folders(path: &Path, site: &AliasSite, outcome: &mut Outcome) -> Result<(), StoreError> {
     let here = PathBuf::from(".");
-    let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    if !root || site.allows("MapInUnsafeDirPath") {
+    if !is_root() || site.allows("MapInUnsafeDirPath") {
         return Ok(());
     }
     let sticky_is_safe = site.allows("TrustStickyBit") || site.grammar.limits == Limits::Own;
@@ -433,6 +437,10 @@ fn check_folders(path: &Path, site: &AliasSite, outcome: &mut Outcome) -> Result
         });
     }
     Ok(())
+}
+
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
 }
 
 fn is_shared(file: &AliasFile) -> bool {

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing)]
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::process::Command;
 
 const NEWALIASES: &str = env!("CARGO_BIN_EXE_newaliases");
@@ -121,4 +122,29 @@ fn with_a_root_its_users_are_the_owners() {
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+#[test]
+fn an_alias_file_that_its_owner_may_not_read_is_closed_to_root_too() {
+    let site = Site::new("");
+    for (mode, exit) in [
+        (0o000, 66),
+        (0o200, 66),
+        (0o044, 66),
+        (0o400, 0),
+        (0o644, 0),
+    ] {
+        set_mode(&site.at("aliases"), mode);
+        let ran = site.run(NEWALIASES, &[]);
+        assert_eq!(ran.0, exit, "{mode:o}: {}", ran.1);
+        if exit != 0 {
+            let denied = "newaliases: cannot open aliases: Permission denied\n";
+            assert_eq!(ran.1, denied, "{mode:o}");
+            assert!(!site.at("aliases.db").exists());
+        }
+    }
 }
