@@ -148,3 +148,14 @@ fn an_alias_file_that_its_owner_may_not_read_is_closed_to_root_too() {
         }
     }
 }
+
+#[test]
+fn a_folder_in_the_place_of_a_map_counts_only_when_asked_for() {
+    let site = Site::new("");
+    fs::create_dir(site.at("aliases.db")).unwrap();
+    for (args, exit) in [(&[][..], 0), (&["--strict"], 73)] {
+        let ran = site.run(PRALIASES, args);
+        let said = "praliases: aliases: open: Regular files only\n".to_owned();
+        assert_eq!(ran, (exit, said));
+    }
+}
