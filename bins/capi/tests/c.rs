@@ -17,6 +17,8 @@ use std::sync::mpsc::{Sender, channel};
 use std::thread;
 
 // The static library is built with this test; without a word of it cargo would not.
+use libmaps::map::{Entry, MapClass};
+use libmaps::store::publish::{Options, Publisher};
 use maps as _;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
@@ -93,12 +95,16 @@ fn site() -> tempfile::TempDir {
     fs::write(mail.join("service.switch"), "hosts files\n").unwrap();
     build(&mail.join("access.db"), ACCESS);
     build(&mail.join("virtusertable.db"), "info@shop.example\talice\n");
+    // As `makemap -f` builds it.
+    let mut options = Options::new(MapClass::Hash, "test");
+    options.described = "-f".into();
+    let mut publisher = Publisher::create(&mail.join("capitals.db"), options).unwrap();
+    publisher.put(Entry::new("Key", "v")).unwrap();
+    publisher.publish().unwrap();
     root
 }
 
 fn build(path: &Path, source: &str) {
-    use libmaps::map::{Entry, MapClass};
-    use libmaps::store::publish::{Options, Publisher};
     let mut publisher = Publisher::create(path, Options::new(MapClass::Hash, "test")).unwrap();
     for line in source.lines() {
         let (lhs, rhs) = line.split_once('\t').unwrap();
