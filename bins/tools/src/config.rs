@@ -11,7 +11,8 @@ use libmaps::site::cf::Cf;
 use crate::alias_config::{reason, uid_of};
 use crate::report::{complain, octets};
 
-const DEFAULT_FILE: &str = "/etc/mail/sendmail.cf";
+/// The configuration where none is named.
+pub(crate) const DEFAULT_FILE: &str = "/etc/mail/sendmail.cf";
 
 /// What matters here of a `sendmail.cf`.
 #[derive(Debug)]

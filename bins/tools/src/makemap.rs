@@ -254,7 +254,7 @@ fn word_from_config(
         b"makemap: mapfile ",
         octets(name),
         b": not found in ",
-        octets(&file),
+        octets(file.unwrap_or(OsStr::new(config::DEFAULT_FILE))),
     ]);
     Err(SysExit::DataErr)
 }
