@@ -252,3 +252,49 @@ fn a_run_that_fails_leaves_no_copy_of_a_berkeley_map() {
     let names: Vec<_> = names.map(|entry| entry.file_name()).collect();
     assert_eq!(names, ["m.db"]);
 }
+
+#[test]
+fn a_path_that_is_refused_is_warned_of_all_the_same() {
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return eprintln!("skipped: only root is warned");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let map = dir.path().join("m.db");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    build(&map, &[("k", "v")]);
+    fs::set_permissions(&map, fs::Permissions::from_mode(0o000)).unwrap();
+    let name = dir.path().join("m").display().to_string();
+    let warning = format!(
+        "WARNING: World writable directory {}\n",
+        dir.path().display()
+    );
+    let programs: [(&str, &str, &[&str]); 3] = [
+        (MAKEMAP, "makemap", &["hash", &name]),
+        (MAKEMAP, "makemap", &["-u", "hash", &name]),
+        (EDITMAP, "editmap", &["-u", "hash", &name, "k", "v"]),
+    ];
+    for (program, called, args) in programs {
+        let (exit, text) = run(dir.path(), program, args, "");
+        let error = format!("{called}: error opening type hash map {name}: Permission denied\n");
+        assert_eq!(exit, 73, "{text}");
+        assert!(text.ends_with(&(warning.clone() + &error)), "{text}");
+    }
+}
+
+#[test]
+fn the_configuration_that_lacks_a_map_is_named_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let cf = dir.path().join("x.cf");
+    fs::write(&cf, "").unwrap();
+    let cf = cf.to_str().unwrap();
+    let mut cases = vec![(vec!["-C", cf, "cf", "nope"], cf)];
+    let default = "/etc/mail/sendmail.cf";
+    if File::open(default).is_ok() {
+        cases.push((vec!["cf", "nope"], default));
+    }
+    for (args, file) in cases {
+        let (exit, text) = run(dir.path(), MAKEMAP, &args, "");
+        let error = format!("makemap: mapfile nope: not found in {file}\n");
+        assert_eq!((exit, text.ends_with(&error)), (65, true), "{text}");
+    }
+}
