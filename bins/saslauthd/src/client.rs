@@ -198,12 +198,12 @@ fn ask_all(request: &Request, plan: &Plan) -> u8 {
             }
         };
         let mut stdout = io::stdout();
-        if stdout
+        let told = stdout
             .write_all(line.as_bytes())
-            .and_then(|()| stdout.flush())
-            .is_err()
-        {
-            return FAILED;
+            .and_then(|()| stdout.flush());
+        // The exit code is the answer, whether or not anybody could read it.
+        if told.is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return code;
         }
     }
     code

@@ -230,11 +230,14 @@ impl Job<'_> {
         if let Some(writer) = &writer {
             writer.enter(&mut options);
         }
-        let mut publisher = Publisher::edit(&target.path, options).map_err(|e| self.opening(&e))?;
+        let mut publisher = Publisher::edit(&target.path, options).map_err(|e| {
+            target.warn_of_path(Safety::Strict, trusted);
+            self.opening(&e)
+        })?;
         for warning in publisher.warnings() {
             complain(&[warning.as_bytes()]);
         }
-        if self.action == Action::Delete && publisher.base().is_none() {
+        if self.action == Action::Delete && publisher.old_metadata().is_none() {
             let path = target.path.clone();
             return Err(self.opening(&StoreError::Missing { path }));
         }

@@ -323,9 +323,9 @@ fn the_old_berkeley_file_is_safe_before_the_map_is_replaced() {
         *order.0.lock().unwrap(),
         [
             "sync",
+            "sync",
             "rename to m.bdb",
             "sync the folder",
-            "sync",
             "rename to m.db",
             "sync the folder",
         ]
@@ -560,7 +560,7 @@ fn names_that_keep_the_old_content_are_told() {
         ..options()
     };
     let mut publisher = Publisher::edit(&target, options).unwrap();
-    let told = publisher.warnings().join("\n");
+    let told = publisher.file_warnings().join("\n");
     assert!(
         told.contains("m.db has 1 more names (hard links)"),
         "{told}"
