@@ -4,6 +4,7 @@ pub mod alias_files;
 pub mod cf;
 pub mod check;
 mod class_file;
+pub mod class_map;
 pub mod diagnostic;
 pub mod hosts;
 pub mod ldap;

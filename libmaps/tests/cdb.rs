@@ -216,12 +216,15 @@ proptest! {
         for (key, value) in stored {
             by_key.entry(key).or_default().push(Rhs::from(value));
         }
-        for (key, values) in &by_key {
-            let first = map.get(key).unwrap();
-            prop_assert_eq!(first.as_ref(), values.first());
-            prop_assert_eq!(&map.get_all(key).unwrap(), values);
+        for _ in 0..2 {
+            for (key, values) in &by_key {
+                let first = map.get(key).unwrap();
+                prop_assert_eq!(first.as_ref(), values.first());
+                prop_assert_eq!(&map.get_all(key).unwrap(), values);
+            }
+            prop_assert_eq!(map.get(&absent).unwrap().is_some(), by_key.contains_key(&absent));
+            ask_often(&map, &absent);
         }
-        prop_assert_eq!(map.get(&absent).unwrap().is_some(), by_key.contains_key(&absent));
     }
 
     #[test]
@@ -235,10 +238,53 @@ proptest! {
         if let (Ok(map), _folder) = open_octets(&octets) {
             let most = octets.len() / 8;
             prop_assert!(map.iter().take(most + 1).count() <= most);
-            for number in 0..100 {
-                let _ = map.get_all(format!("key{number}").as_bytes());
-            }
+            let all = |map: &CdbMap| -> Vec<_> {
+                let keys = (0..100).map(|number| format!("key{number}"));
+                keys.map(|key| map.get_all(key.as_bytes()).map_err(|e| e.to_string())).collect()
+            };
+            let from_the_file = all(&map);
+            ask_often(&map, b"key0");
+            prop_assert_eq!(from_the_file, all(&map));
         }
+    }
+}
+
+/// Asks until the map is in memory, if it ever is.
+fn ask_often(map: &CdbMap, key: &[u8]) {
+    for _ in 0..300 {
+        let _ = map.get(key);
+    }
+    map.settle();
+}
+
+#[test]
+fn a_map_that_is_asked_often_answers_from_memory() {
+    let of = |octets: usize| {
+        vec![
+            (b"key0".to_vec(), vec![b'v'; octets]),
+            (b"k".to_vec(), vec![]),
+        ]
+    };
+    let small = of(9);
+    let large = [of(41 << 20), of(41 << 20)].concat();
+    for (stored, is_in_memory) in [(&small, true), (&large, false)] {
+        let (path, _folder) = write(stored);
+        let map = open(&path).unwrap();
+        let asked = [map.get(b"k").unwrap(), map.get(b"x").unwrap()];
+        assert_eq!(asked, [Some(Rhs::from("")), None]);
+        ask_often(&map, b"k");
+        // Nobody changes a map in place; what is told of it now can't be from the file.
+        File::options()
+            .write(true)
+            .open(&path)
+            .unwrap()
+            .set_len(0)
+            .unwrap();
+        let asked = map.get(b"k");
+        assert_eq!(
+            asked.is_ok_and(|rhs| rhs == Some(Rhs::from(""))),
+            is_in_memory
+        );
     }
 }
 

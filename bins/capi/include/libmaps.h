@@ -53,8 +53,9 @@ const char *maps_error(void);
 enum maps_status maps_open(const char *name, maps_map **map);
 void maps_close(maps_map *map);
 
-/* The value of a key, which is folded to lower case first, as maps are built. The value ends
- * in a NUL that is not counted; maps_free() frees it. value_octets may be null. */
+/* The value of a key, which is folded to lower case first, as maps are built; not in a map that
+ * says it was built with makemap -f. The value ends in a NUL that is not counted; maps_free()
+ * frees it. value_octets may be null. */
 enum maps_status maps_lookup(maps_map *map, const void *key, size_t key_octets,
                              char **value, size_t *value_octets);
 void maps_free(char *value);

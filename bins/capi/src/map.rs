@@ -26,7 +26,7 @@ pub(crate) fn open(name: &str) -> Result<SiteMaps, Failure> {
         Some((class, path)) if !class.contains('/') => (class, path),
         _ => ("implicit", name),
     };
-    let spec = MapSpec::new(class, path);
+    let spec = MapSpec::new(class, path).as_built();
     if path.is_empty() || spec.stored().is_none() && !spec.is_remote() {
         let text = format!("{name}: expected class:path, such as hash:/etc/mail/access");
         return Err(usage(&text));

@@ -8,12 +8,17 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::LazyLock;
+use std::sync::mpsc::{Sender, channel};
+use std::thread;
 
 // The static library is built with this test; without a word of it cargo would not.
+use libmaps::map::{Entry, MapClass};
+use libmaps::store::publish::{Options, Publisher};
 use maps as _;
 
 const HERE: &str = env!("CARGO_MANIFEST_DIR");
@@ -90,12 +95,16 @@ fn site() -> tempfile::TempDir {
     fs::write(mail.join("service.switch"), "hosts files\n").unwrap();
     build(&mail.join("access.db"), ACCESS);
     build(&mail.join("virtusertable.db"), "info@shop.example\talice\n");
+    // As `makemap -f` builds it.
+    let mut options = Options::new(MapClass::Hash, "test");
+    options.described = "-f".into();
+    let mut publisher = Publisher::create(&mail.join("capitals.db"), options).unwrap();
+    publisher.put(Entry::new("Key", "v")).unwrap();
+    publisher.publish().unwrap();
     root
 }
 
 fn build(path: &Path, source: &str) {
-    use libmaps::map::{Entry, MapClass};
-    use libmaps::store::publish::{Options, Publisher};
     let mut publisher = Publisher::create(path, Options::new(MapClass::Hash, "test")).unwrap();
     for line in source.lines() {
         let (lhs, rhs) = line.split_once('\t').unwrap();
@@ -217,6 +226,55 @@ fn no_call_touches_what_is_not_its_own() {
         "--errors-for-leak-kinds=definite",
     ];
     let output = run(&program, &under, &[root.path().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+}
+
+/// The children of forked.c.
+const CHILDREN: usize = 20;
+
+/// Hands on the number in each request `LENGTH:m kNUMBER,` with where the answer goes.
+fn read_requests(mut stream: UnixStream, asked: &Sender<(String, UnixStream)>) {
+    let (mut octet, mut request) = ([0], String::new());
+    while stream.read_exact(&mut octet).is_ok() {
+        if octet != *b"," {
+            request.push(octet[0].into());
+            continue;
+        }
+        let number = request.split_off(request.find('k').unwrap() + 1);
+        request.clear();
+        asked.send((number, stream.try_clone().unwrap())).unwrap();
+    }
+}
+
+#[test]
+fn after_fork_each_child_gets_the_value_of_its_own_key() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("tests/forked.c", folder.path());
+    let socket = folder.path().join("s");
+    let listener = UnixListener::bind(&socket).unwrap();
+    let (asked, questions) = channel();
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            let asked = asked.clone();
+            thread::spawn(move || read_requests(stream.unwrap(), &asked));
+        }
+    });
+    thread::spawn(move || {
+        let answer = |(number, mut to): (String, UnixStream)| {
+            let text = format!("OK v{number}");
+            // Who has given up reads no answer.
+            let _ = to.write_all(format!("{}:{text},", text.len()).as_bytes());
+        };
+        answer(questions.recv().unwrap());
+        // All children wait at once, and the last to ask is the first to be answered.
+        let mut waiting: Vec<_> = questions.iter().take(CHILDREN).collect();
+        waiting.reverse();
+        waiting.into_iter().for_each(answer);
+        questions.iter().for_each(answer);
+    });
+    let map = format!("socketmap:unix:{}:m", socket.display());
+    let output = run(&program, &[], &[&map]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
 }

@@ -131,6 +131,14 @@ int main(int argc, char **argv)
     maps_close(NULL);
     maps_free(NULL);
 
+    /* A map that says it was built with makemap -f is asked for what is asked. */
+    snprintf(name, sizeof name, "hash:%s/etc/mail/capitals", argv[1]);
+    CHECK(maps_open(name, &map) == MAPS_OK);
+    CHECK(maps_lookup(map, "Key", 3, &value, NULL) == MAPS_OK && strcmp(value, "v") == 0);
+    maps_free(value);
+    CHECK(maps_lookup(map, "key", 3, &value, NULL) == MAPS_NOTFOUND && value == NULL);
+    maps_close(map);
+
     /* Maps that are none. */
     map = shared;
     CHECK(maps_open(NULL, &map) == MAPS_USAGE && map == NULL);

@@ -1,13 +1,14 @@
 //! mapremote(8): what the other programs ask it to do.
 
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Parser, Subcommand};
 use libmaps::map::{MapClass, StoreError};
+use libmaps::store::shared::frame::{Frame, MAX_ENTRY_OCTETS};
 use libmaps::store::shared::{Connection, Wish};
 use libmaps::sysexits::SysExit;
 
@@ -16,6 +17,7 @@ use crate::engine::Engine;
 use crate::fault::Fault;
 use crate::follow::{Until, follow};
 use crate::generations;
+use crate::ldap::entry::{self, Changed};
 use crate::ldap::{self, Directory};
 use crate::log::{Log, Style};
 use crate::pgsql::{Pgsql, schema};
@@ -81,6 +83,11 @@ enum Command {
         /// Connection file.
         file: PathBuf,
     },
+    /// Change one entry of a map in a directory: for editmap.
+    Entry {
+        /// Connection file, of class ldap.
+        file: PathBuf,
+    },
     /// Count connections together with other hosts, for the server at standard input.
     Count {
         /// Start again what ends before standard input does.
@@ -120,6 +127,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let root = cli.root.as_deref();
     let done = match &cli.command {
         Command::Write { wish, file } => return write_command(wish, file, root),
+        Command::Entry { file } => return entry_command(file, root),
         Command::Schema => io::stdout()
             .write_all(schema::DDL.as_bytes())
             .map_err(Fault::from),
@@ -252,7 +260,10 @@ fn about(file: &Path, root: Option<&Path>, what: About) -> Result<(), Fault> {
         match connection.class {
             MapClass::Pgsql => ask::<Pgsql>(&connection, what).await,
             MapClass::Redis => ask::<Redis>(&connection, what).await,
-            MapClass::Ldap => ask::<Directory>(&connection, what).await,
+            MapClass::Ldap => match what {
+                About::Print(_) => ask::<Directory>(&connection, what).await,
+                About::Rollback(number) => ldap::believe(&connection, number).await,
+            },
             class => Err(no_generations(class)),
         }
         .map_err(named)
@@ -300,6 +311,36 @@ fn write_command(wish: &str, file: &Path, root: Option<&Path>) -> ExitCode {
             fault.exit.into()
         }
     }
+}
+
+/// As [`write_command`], of one entry: a frame on standard input, without a value to delete it.
+fn entry_command(file: &Path, root: Option<&Path>) -> ExitCode {
+    let change = || {
+        let class = Connection::class_of(file);
+        let Some(class @ MapClass::Ldap) = class else {
+            return Err(Fault::new(SysExit::Usage, "expected a map of class ldap"));
+        };
+        let connection = Connection::read(class, file, root)
+            .map_err(|e: StoreError| Fault::new(e.exit(), e.reason()))?;
+        let mut octets = Vec::new();
+        let input = io::stdin().lock();
+        input.take(MAX_ENTRY_OCTETS).read_to_end(&mut octets)?;
+        let Some((frame, [])) = Frame::split(&octets)? else {
+            return Err(Fault::new(SysExit::Usage, "expected one entry"));
+        };
+        let changed = entry::change(&connection, frame.lhs, frame.rhs);
+        runtime()?.block_on(changed)
+    };
+    let (line, exit) = match change() {
+        Ok(Changed::Done) => ("done\n".to_owned(), SysExit::Ok),
+        Ok(Changed::Absent) => ("absent\n".to_owned(), SysExit::Ok),
+        Err(fault) => {
+            let line = format!("error {} {fault}\n", fault.exit.code());
+            (line, fault.exit)
+        }
+    };
+    let _ = io::stdout().write_all(line.as_bytes());
+    exit.into()
 }
 
 async fn write_to(connection: &Connection, wish: Wish) -> Result<(), Fault> {

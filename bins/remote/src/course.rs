@@ -8,8 +8,13 @@
 //! old primary came back. Following it would make passwords good that were
 //! taken away and let in what was refused; so the replica stays, until a
 //! writer that knows the replica's switch has made a higher one.
+//!
+//! A directory has no switches. It tells the newest change that it has of
+//! each of its providers, and each replica says after which changes it was
+//! read; a directory that lacks one of them is behind.
 
 use libmaps::store::shared::Origin;
+use libmaps::sysexits::SysExit;
 
 use crate::engine::{Generation, Generations};
 use crate::fault::Fault;
@@ -46,11 +51,32 @@ impl Course {
                  on this host says which counts"
             )));
         }
+        if let Some(change) = missing_change(here, &wanted.origin) {
+            return Err(Fault::new(
+                SysExit::TempFail,
+                format!(
+                    "the directory is behind: it lacks the change {change}, which generation \
+                     {number} here was read after; mapctl rollback says that it counts all the \
+                     same"
+                ),
+            ));
+        }
         let other = |g: &Generation| g.origin.generation == number && g.origin != *here;
         match all.whole.iter().any(other) {
             true => Ok(Course::Parted),
             false => Ok(Course::Onward),
         }
+    }
+}
+
+/// A change that what is here was read after, and that the directory lacks which has other content:
+/// it would take the replica back, as a consumer does that is no longer told of changes.
+#[must_use]
+pub fn missing_change<'a>(here: &'a Origin, there: &Origin) -> Option<&'a str> {
+    let (had, has) = (here.standing.as_ref()?, there.standing.as_ref()?);
+    match here == there {
+        true => None,
+        false => has.lacks(had),
     }
 }
 
@@ -65,6 +91,7 @@ pub fn next_serial(engine: u64, here: Option<&Origin>) -> u64 {
 mod tests {
     use super::*;
     use crate::engine::tests::generation;
+    use libmaps::store::shared::Standing;
 
     fn at(number: u64, mark: char, serial: Option<u64>) -> Generation {
         let mut generation = generation(number, None);
@@ -72,6 +99,7 @@ mod tests {
             generation: number,
             mark: mark.to_string().repeat(32),
             serial,
+            standing: None,
         };
         generation
     }
@@ -97,6 +125,36 @@ mod tests {
             Course::of(None, &at(1, 'b', Some(1)), &Generations::default()),
             Ok(Course::Onward)
         );
+    }
+
+    #[test]
+    fn a_directory_that_lacks_a_change_is_behind() {
+        let stood = |number, mark, changes: &str| {
+            let mut generation = at(number, mark, None);
+            generation.origin.standing = Standing::parse(changes);
+            generation
+        };
+        let here = stood(7, 'a', "2.0Z#0#001#0,5.0Z#0#002#0").origin;
+        let course = |wanted: Generation| {
+            let all = [wanted.clone()].into_iter().collect();
+            Course::of(Some(&here), &wanted, &all)
+        };
+        for changes in ["2.0Z#0#001#0,5.0Z#0#002#0", "3.0Z#0#001#0,5.0Z#0#002#0"] {
+            // The newest entry may have gone, and the number with it.
+            assert_eq!(
+                course(stood(6, 'b', changes)),
+                Ok(Course::Onward),
+                "{changes}"
+            );
+        }
+        for changes in ["1.0Z#0#001#0,6.0Z#0#002#0", "3.0Z#0#001#0"] {
+            let fault = course(stood(8, 'b', changes)).unwrap_err();
+            assert!(
+                fault.why.contains("is behind: it lacks the change"),
+                "{fault}"
+            );
+            assert_eq!(fault.exit, SysExit::TempFail);
+        }
     }
 
     #[test]

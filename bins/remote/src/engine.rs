@@ -146,6 +146,11 @@ pub trait Engine: Sized {
     /// Where a map stands, in a moment that lasts until [`Engine::leave`]; `None`: no such map.
     async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault>;
 
+    /// What was noticed that is no fault of the map's, for the log.
+    fn notes(&mut self) -> Vec<String> {
+        Vec::new()
+    }
+
     /// Ends the moment, and a lock that is held.
     async fn leave(&mut self) -> Result<(), Fault>;
 
@@ -279,6 +284,7 @@ pub(crate) mod tests {
             origin: Origin {
                 generation: number,
                 serial: None,
+                standing: None,
                 mark: format!("{number:032x}"),
             },
             base,

@@ -300,6 +300,9 @@ impl<'a, E: Engine> Follower<'a, E> {
         let done = bring(engine, connection, &mut current).await;
         // Whether it is the first word of this map since the connection was made.
         let is_new = done.is_ok() && self.told.insert(&connection.map);
+        for note in engine.notes() {
+            self.log.trouble(&note);
+        }
         match done {
             Ok(Look::Empty) => {
                 if is_new {

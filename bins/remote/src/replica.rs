@@ -96,6 +96,18 @@ pub async fn update(
     Ok((update, course))
 }
 
+/// Makes `wanted`, which is whole in the engine, the replica, whatever is here.
+///
+/// # Errors
+/// Any of them leaves the replica as it was.
+pub async fn replace(
+    engine: &mut impl Engine,
+    connection: &Connection,
+    wanted: &Generation,
+) -> Result<Update, Fault> {
+    write_anew(engine, connection, wanted, std::slice::from_ref(wanted)).await
+}
+
 /// How much it may cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum How {

@@ -46,7 +46,7 @@ impl Followed {
             Followed::Files(files) => return Ok(files.clone()),
             Followed::Site(file) => file.as_deref(),
         };
-        let loaded = site::load(root, file).map_err(|e| e.to_string())?;
+        let loaded = site::load::load_unfilled(root, file).map_err(|e| e.to_string())?;
         match loaded.errors().next() {
             Some(error) => Err(error.to_string()),
             None => {

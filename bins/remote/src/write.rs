@@ -51,6 +51,7 @@ pub async fn write<E: Engine>(
             generation: head.last.max(last).saturating_add(1),
             mark: mark()?,
             serial: Some(next_serial(head.serial, here.as_ref())),
+            standing: None,
         },
         base: current.as_ref().map(|(g, _)| g.origin.mark.clone()),
         difference: match &current {

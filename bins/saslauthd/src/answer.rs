@@ -4,7 +4,19 @@ use std::borrow::Cow;
 
 /// The answer to a request. Clients look at its first two octets only.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer(Cow<'static, [u8]>);
+pub struct Answer {
+    text: Cow<'static, [u8]>,
+    holds: Holds,
+}
+
+/// How long an answer is true.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// As long as what it was told from does not change.
+    UntilAChange,
+    /// For this request alone.
+    Once,
+}
 
 /// The longest text after `NO `, in octets; a remote server's words may be longer.
 const TEXT_LIMIT_OCTETS: usize = 1000;
@@ -13,19 +25,41 @@ impl Answer {
     /// Let in.
     #[must_use]
     pub const fn ok() -> Self {
-        Answer(Cow::Borrowed(b"OK"))
+        Answer::of(Cow::Borrowed(b"OK"))
+    }
+
+    const fn of(text: Cow<'static, [u8]>) -> Self {
+        Answer {
+            text,
+            holds: Holds::UntilAChange,
+        }
+    }
+
+    /// The same, told from what may be out of date: it is not to be remembered.
+    #[must_use]
+    pub fn once(self) -> Self {
+        Answer {
+            holds: Holds::Once,
+            ..self
+        }
+    }
+
+    /// True where the cache may remember it.
+    #[must_use]
+    pub fn may_be_kept(&self) -> bool {
+        self.holds == Holds::UntilAChange
     }
 
     /// Let in, with words that no client reads.
     #[must_use]
     pub fn ok_with(text: &str) -> Self {
-        Answer(Cow::Owned(format!("OK {text}").into_bytes()))
+        Answer::of(Cow::Owned(format!("OK {text}").into_bytes()))
     }
 
     /// Not let in, without a reason.
     #[must_use]
     pub const fn no() -> Self {
-        Answer(Cow::Borrowed(b"NO"))
+        Answer::of(Cow::Borrowed(b"NO"))
     }
 
     /// Not let in, and why.
@@ -33,31 +67,31 @@ impl Answer {
     pub fn refused(why: &str) -> Self {
         let mut text = format!("NO {why}").into_bytes();
         text.truncate(TEXT_LIMIT_OCTETS);
-        Answer(Cow::Owned(text))
+        Answer::of(Cow::Owned(text))
     }
 
     /// The answer in a reply's text, whatever it says.
     #[must_use]
     pub fn from_reply(text: &[u8]) -> Self {
-        Answer(Cow::Owned(text.to_vec()))
+        Answer::of(Cow::Owned(text.to_vec()))
     }
 
     /// True where the reply starts with `OK`, in capitals.
     #[must_use]
     pub fn is_ok(&self) -> bool {
-        self.0.starts_with(b"OK")
+        self.text.starts_with(b"OK")
     }
 
     /// The whole text.
     #[must_use]
     pub fn text(&self) -> &[u8] {
-        &self.0
+        &self.text
     }
 
     /// The words after `NO `, for the log; `Unknown` where there are none.
     #[must_use]
     pub fn reason(&self) -> &[u8] {
-        match self.0.get(3..) {
+        match self.text.get(3..) {
             Some(words) if !words.is_empty() => words,
             _ => b"Unknown",
         }
@@ -67,9 +101,9 @@ impl Answer {
     #[must_use]
     pub fn to_frame(&self) -> Vec<u8> {
         let text = self
-            .0
+            .text
             .get(..usize::from(u16::MAX))
-            .unwrap_or(self.0.as_ref());
+            .unwrap_or(self.text.as_ref());
         let count = u16::try_from(text.len()).unwrap_or(u16::MAX);
         let mut frame = Vec::with_capacity(text.len().saturating_add(2));
         frame.extend_from_slice(&count.to_be_bytes());

@@ -9,7 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use tools::getopt::{self, Given, Opt, long_value, value};
+use tools::getopt::{self, Given, Opt, long, long_value, value};
+use tools::report::{asked_about_itself, help};
 use zeroize::Zeroizing;
 
 use crate::frame::{BadReply, ReplyReader, Request};
@@ -18,7 +19,7 @@ use crate::prompt;
 use crate::run_dir::strerror;
 
 /// The options that testsaslauthd knows.
-pub const OPTIONS: [Opt; 7] = [
+pub const OPTIONS: [Opt; 9] = [
     value(b'u', "username", "login"),
     value(b'p', "password", "password, for all to see"),
     value(b'r', "realm", "realm"),
@@ -26,6 +27,8 @@ pub const OPTIONS: [Opt; 7] = [
     value(b'f', "socket path", "the server's socket"),
     value(b'R', "repeatnum", "how often to ask"),
     long_value("password-fd", "N", "read the password from descriptor N"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
 ];
 
 /// A server that says nothing for so long is given up.
@@ -41,6 +44,10 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let program = args.next().unwrap_or_else(|| "testsaslauthd".into());
     let program = program.to_string_lossy();
+    let args: Vec<OsString> = args.collect();
+    if let Some(exit) = asked_about_itself("testsaslauthd", &args, about) {
+        return exit;
+    }
     match read(args) {
         Ok(Some(asked)) => match asked.with_password() {
             Ok(Some((request, plan))) => ExitCode::from(ask_all(&request, &plan)),
@@ -56,6 +63,18 @@ pub fn main(args: Vec<OsString>) -> ExitCode {
             usage(&program)
         }
     }
+}
+
+fn about() -> String {
+    let usage = "\
+Usage: testsaslauthd -u username [-p password | --password-fd N] [-r realm]
+                     [-s servicename] [-f socket path] [-R repeatnum]
+";
+    help(
+        "Asks saslauthd about a login; the password is asked for.",
+        usage,
+        &OPTIONS,
+    )
 }
 
 fn usage(program: &str) -> ExitCode {
@@ -179,12 +198,12 @@ fn ask_all(request: &Request, plan: &Plan) -> u8 {
             }
         };
         let mut stdout = io::stdout();
-        if stdout
+        let told = stdout
             .write_all(line.as_bytes())
-            .and_then(|()| stdout.flush())
-            .is_err()
-        {
-            return FAILED;
+            .and_then(|()| stdout.flush());
+        // The exit code is the answer, whether or not anybody could read it.
+        if told.is_err_and(|e| e.kind() == io::ErrorKind::BrokenPipe) {
+            return code;
         }
     }
     code

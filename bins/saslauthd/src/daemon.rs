@@ -1,7 +1,8 @@
 //! saslauthd from its command line to its end.
 
 use std::ffi::{OsStr, OsString};
-use std::io;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,6 +13,7 @@ use confine::Reach;
 use libmaps::sasl::password::SecretBytes;
 use libmaps::store::shared::Connection;
 use rustix::process::Signal;
+use tools::report::asked_about_itself;
 use tools::serve::{Access, ListenAddress, Offer, Server as Bound};
 
 use crate::cache::CredentialCache;
@@ -32,8 +34,8 @@ use crate::process::{
     DETACHED, THREADS_LIMIT, catch_signals, detach, leave_terminal, raise_descriptors, random_key,
 };
 use crate::run_dir::{self, PidFile, RunDir, RunDirError};
-use crate::server::Server;
 use crate::server::service::{Service, WatchedCache};
+use crate::server::{Ended, Server};
 use crate::starter::{self, STARTER, Starter, Stderr};
 use crate::worker::{self, By, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
 
@@ -79,6 +81,9 @@ enum Stage {
 }
 
 fn start(program: &OsStr, args: Vec<OsString>, stage: Stage) -> ExitCode {
+    if let Some(exit) = asked_about_itself("saslauthd", &args, options::about) {
+        return exit;
+    }
     let options = match options::read(program, args.clone()) {
         Command::Run(options) => *options,
         Command::Version => {
@@ -159,7 +164,7 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     run_dir::make(&options.run_dir)?;
     let mechanism = find_mechanism(&options.mechanism)?;
     let store = store(mechanism, options)?;
-    let make = prepare(mechanism, options, &store, log).map_err(|why| {
+    let (make, starter) = prepare(mechanism, options, &store, log).map_err(|why| {
         let name = mechanism.name();
         Failure::Lines(vec![format!("failed to initialize mechanism {name}"), why])
     })?;
@@ -220,14 +225,24 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     if let Some(notifier) = &notifier {
         notifier.ready();
     }
-    let served = server.with_notifier(notifier).run();
+    let served = server.with_notifier(notifier).with_starter(starter);
+    let served = served.and_then(|mut server| server.run());
     if let Some(dovecot) = dovecot {
-        // It has been told by the same signal.
+        // If it was a signal, it has been told, too.
+        let _ = (&stop_signal).write(b"e");
         let _ = dovecot.join();
     }
     dir.remove(log);
     log.info(format!("master exited: {pid}"));
-    served.map_err(|error| Failure::line(format!("could not wait for clients: {error}")))
+    match served {
+        Ok(Ended::AsTold) => Ok(()),
+        Ok(Ended::WithoutStarter) => Err(Failure::line(
+            "the process that starts worker processes has died, so nobody can log in",
+        )),
+        Err(error) => Err(Failure::line(format!(
+            "could not wait for clients: {error}"
+        ))),
+    }
 }
 
 /// The file that `-a sasldb` reads: what `-O` names, else the accounts that hosts share, where
@@ -339,13 +354,14 @@ fn find_mechanism(name: &str) -> Result<Mechanism, Failure> {
     }
 }
 
-/// A maker of checkers, after trying that one can be made.
+/// A maker of checkers, after trying that one can be made, and what closes if it can make no
+/// good ones any more.
 fn prepare(
     mechanism: Mechanism,
     options: &Options,
     store: &Path,
     log: &Arc<Log>,
-) -> Result<Arc<MakeChecker>, String> {
+) -> Result<(Arc<MakeChecker>, Option<OwnedFd>), String> {
     if mechanism.wants_process() {
         // Tried here, so that a missing library is known at the start.
         checker_in_process(mechanism, options.root.as_deref())?;
@@ -358,12 +374,14 @@ fn prepare(
             (Mode::Debug | Mode::Foreground, true) => Stderr::Shown,
             _ => Stderr::Lost,
         };
-        let by = match options.confinement {
+        let (by, watched) = match options.confinement {
             Confinement::Confined => {
                 let starter = Starter::launch(&program, &arguments, stderr);
-                By::Starter(Arc::new(starter.map_err(|e| e.to_string())?))
+                let starter = starter.map_err(|e| e.to_string())?;
+                let watched = starter.watched().map_err(|e| e.to_string())?;
+                (By::Starter(Arc::new(starter)), Some(watched))
             }
-            Confinement::Unconfined => By::Ourselves,
+            Confinement::Unconfined => (By::Ourselves, None),
         };
         let recipe = Recipe {
             by,
@@ -377,23 +395,23 @@ fn prepare(
             },
         };
         let log = Arc::clone(log);
-        return Ok(Arc::new(move || {
-            Box::new(WorkerChecker::new(recipe.clone(), Arc::clone(&log)))
-        }));
+        let make: Arc<MakeChecker> =
+            Arc::new(move || Box::new(WorkerChecker::new(recipe.clone(), Arc::clone(&log))));
+        return Ok((make, watched));
     }
     if mechanism == Mechanism::Rimap {
         let option = options.mechanism_option.as_deref().unwrap_or_default();
         let rimap = Remote::parse(option)
             .and_then(Rimap::new)
             .map_err(|e| e.to_string())?;
-        return Ok(Arc::new(move || Box::new(rimap.clone())));
+        return Ok((Arc::new(move || Box::new(rimap.clone())), None));
     }
     let path = store.to_owned();
     let host = rustix::system::uname().nodename().to_bytes().to_vec();
     let log = Arc::clone(log);
-    Ok(Arc::new(move || {
-        Box::new(SasldbChecker::new(&path, &host, Arc::clone(&log)))
-    }))
+    let make: Arc<MakeChecker> =
+        Arc::new(move || Box::new(SasldbChecker::new(&path, &host, Arc::clone(&log))));
+    Ok((make, None))
 }
 
 /// A checker that runs in this process, for workers.

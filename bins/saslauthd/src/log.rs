@@ -7,8 +7,9 @@
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// How important a line is; the numbers are those of syslog, facility `auth`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,7 +48,12 @@ pub struct Log {
     verbosity: Verbosity,
     to_stderr: AtomicBool,
     syslog: Mutex<Option<UnixDatagram>>,
+    /// What was told at times, last, and when.
+    repeated: Mutex<Option<(String, Instant)>>,
 }
+
+/// So long an error that each request may meet is not told again.
+const SILENCE: Duration = Duration::from_secs(60);
 
 impl Log {
     /// A log that writes to standard error and syslog.
@@ -57,6 +63,7 @@ impl Log {
             verbosity,
             to_stderr: AtomicBool::new(true),
             syslog: Mutex::new(None),
+            repeated: Mutex::new(None),
         }
     }
 
@@ -73,6 +80,23 @@ impl Log {
     /// Something that an administrator should mend.
     pub fn error(&self, text: impl AsRef<[u8]>) {
         self.line(Level::Error, text.as_ref());
+    }
+
+    /// As [`Log::error`], for one that each request may meet: the same words once a minute.
+    pub fn error_at_times(&self, text: &str) {
+        if self.is_due(text, Instant::now()) {
+            self.error(text);
+        }
+    }
+
+    fn is_due(&self, text: &str, now: Instant) -> bool {
+        let mut last = self.repeated.lock().unwrap_or_else(PoisonError::into_inner);
+        let told = matches!(&*last, Some((said, when))
+            if said == text && now.saturating_duration_since(*when) < SILENCE);
+        if !told {
+            *last = Some((text.to_owned(), now));
+        }
+        !told
     }
 
     /// Start, stop and failed logins.
@@ -160,6 +184,22 @@ mod tests {
         ];
         for (text, want) in cases {
             assert_eq!(shown(text), want);
+        }
+    }
+
+    #[test]
+    fn what_each_request_meets_is_told_once_a_minute() {
+        let log = Log::new(Verbosity::Normal);
+        let start = Instant::now();
+        for (text, seconds, want) in [
+            ("a", 0, true),
+            ("a", 59, false),
+            ("a", 60, true),
+            ("a", 61, false),
+            ("b", 61, true),
+        ] {
+            let now = start + Duration::from_secs(seconds);
+            assert_eq!(log.is_due(text, now), want, "{text} {seconds}");
         }
     }
 

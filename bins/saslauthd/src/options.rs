@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tools::getopt::{self, Complaint, Given, Opt, flag, long, long_value, value};
+use tools::report::help;
 
 use libmaps::sasl::mechanism::Mechanism;
 
 use crate::cache::CacheOptions;
 use crate::dovecot;
-use crate::mech::NAMES;
+use crate::mech::{NAMES, Named};
 use crate::server::service::Logins;
 
 /// Where the socket is, unless `-m` says otherwise.
@@ -24,7 +25,7 @@ const VERSION: &str = "2.1.28";
 const DEFAULT_PROCESSES: usize = 5;
 
 /// The options that saslauthd knows.
-pub const OPTIONS: [Opt; 20] = [
+pub const OPTIONS: [Opt; 22] = [
     value(b'a', "authmech", "mechanism"),
     flag(b'c', "cache credentials"),
     flag(b'd', "stay in the foreground and tell everything"),
@@ -48,7 +49,19 @@ pub const OPTIONS: [Opt; 20] = [
         "stay in the foreground, as service managers like it",
     ),
     long("unconfined", "keep all rights of the start"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
 ];
+
+/// The text of `--help`.
+#[must_use]
+pub fn about() -> String {
+    let usage = "Usage: saslauthd -a MECHANISM [options]\n";
+    let text = help("Checks passwords for other programs.", usage, &OPTIONS);
+    let here = |(name, named)| matches!(named, Named::Here(_)).then_some(name);
+    let names: Vec<&str> = NAMES.into_iter().filter_map(here).collect();
+    format!("{text}\nMechanisms: {}\n", names.join(" "))
+}
 
 /// How to run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -198,9 +211,15 @@ impl Reading {
                     _ => Some(Command::Fail("--mechs names no mechanism of the library")),
                 };
             }
-            Given::Long(..) => {
+            Given::Long("foreground", _) => {
                 self.foreground = Some(());
                 return None;
+            }
+            Given::Long(..) => {
+                return Some(Command::Usage {
+                    complaint: None,
+                    logged: None,
+                });
             }
         };
         let text = || argument.to_string_lossy().into_owned();

@@ -216,7 +216,8 @@ impl RunDir {
         self.path.join("mux")
     }
 
-    /// Removes the files, in the original's order, and says so.
+    /// Removes the files, and says so in the original's order. The pid file is the last that goes:
+    /// a daemon that starts meanwhile finds it locked, and loses no socket that it has just made.
     pub fn remove(self, log: &Log) {
         let mut files = vec![match self.kind {
             PidFile::Daemon => ("pid file removed", "saslauthd.pid"),
@@ -227,9 +228,14 @@ impl RunDir {
             files.push(("cache mmap file removed", "cache.mmap"));
         }
         files.push(("socket removed", "mux"));
-        for (what, name) in files {
+        let remove = |(what, name)| {
             let path = self.path.join(name);
-            match fs::remove_file(&path) {
+            let removed = fs::remove_file(&path);
+            (what, path, removed)
+        };
+        let removed: Vec<_> = files.into_iter().rev().map(remove).collect();
+        for (what, path, removed) in removed.into_iter().rev() {
+            match removed {
                 Ok(()) => log.debug(format!("{what}: {}", path.display())),
                 Err(error) => log.error(format!("can't remove {}: {error}", path.display())),
             }
@@ -245,5 +251,42 @@ impl PidFile {
             PidFile::Daemon => "saslauthd.pid",
             PidFile::Foreground => "saslauthd.pid.lock",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Verbosity;
+    use rustix::fs::inotify;
+    use std::mem::MaybeUninit;
+
+    #[test]
+    fn the_pid_file_is_removed_when_nothing_else_is_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().to_owned();
+        let pid = File::create(path.join("saslauthd.pid")).unwrap();
+        for name in ["cache.flock", "cache.mmap", "mux"] {
+            File::create(path.join(name)).unwrap();
+        }
+        let watch = inotify::init(inotify::CreateFlags::NONBLOCK).unwrap();
+        inotify::add_watch(&watch, &path, inotify::WatchFlags::DELETE).unwrap();
+        let run_dir = RunDir {
+            path,
+            kind: PidFile::Daemon,
+            pid,
+            cache_files: true,
+        };
+        let log = Log::new(Verbosity::Normal);
+        log.detach();
+        run_dir.remove(&log);
+        let mut room = [const { MaybeUninit::uninit() }; 4096];
+        let mut events = inotify::Reader::new(watch, &mut room);
+        let mut gone = Vec::new();
+        while let Ok(event) = events.next() {
+            let name = event.file_name().unwrap();
+            gone.push(name.to_str().unwrap().to_owned());
+        }
+        assert_eq!(gone, ["mux", "cache.mmap", "cache.flock", "saslauthd.pid"]);
     }
 }

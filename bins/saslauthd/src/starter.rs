@@ -110,6 +110,15 @@ impl Starter {
         })
     }
 
+    /// Another descriptor of the channel, by which it is seen that the starter has gone.
+    ///
+    /// # Errors
+    /// No descriptor to be had.
+    pub fn watched(&self) -> io::Result<OwnedFd> {
+        let channel = self.channel.lock().map_err(|_| io::ErrorKind::BrokenPipe)?;
+        channel.try_clone()
+    }
+
     /// Starts a worker on this socket; its process number.
     ///
     /// # Errors

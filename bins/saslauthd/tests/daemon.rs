@@ -201,6 +201,23 @@ fn the_server_is_confined_and_its_workers_are_not() {
 }
 
 #[test]
+fn a_server_that_has_lost_its_starter_ends() {
+    let site = Site::new();
+    let daemon = site.start(&["--foreground", "-a", "getpwent", "-n", "1"]);
+    let dave = frame("dave", "secret", "smtp", "");
+    assert_eq!(ask(&site.socket(), &dave), b"\0\x02OK");
+    let starter = first_child(daemon.pid()).expect("a starter").cast_signed();
+    let starter = rustix::process::Pid::from_raw(starter).unwrap();
+    rustix::process::kill_process(starter, rustix::process::Signal::KILL).unwrap();
+    assert!(eventually(|| !site.socket().exists()), "it goes on");
+    let ended = daemon.stop();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    let why = "the process that starts worker processes has died, so nobody can log in\n";
+    assert!(told.ends_with(why), "{told}");
+    assert_eq!(ended.code, Some(1));
+}
+
+#[test]
 fn worker_processes_that_are_killed_are_replaced() {
     let site = Site::new();
     let daemon = site.start(&["--foreground", "-a", "getpwent", "-n", "1"]);
@@ -397,6 +414,14 @@ fn testsaslauthd_reads_its_password_from_a_descriptor() {
     );
     let no = "0: NO \"authentication failed\"\n".to_owned();
     assert_eq!(asked("Secret\n"), (Some(255), no));
+    // The exit code is the answer, whether or not it could be written.
+    for (password, want) in [("secret", 0), ("Secret", 255)] {
+        let mut command = program("testsaslauthd");
+        command.args(["-u", "alice", "-r", "r", "-p", password, "-f"]);
+        let full = fs::OpenOptions::new().write(true).open("/dev/full");
+        let ended = command.arg(site.socket()).stdout(full.unwrap()).status();
+        assert_eq!(ended.unwrap().code(), Some(want), "{password}");
+    }
     drop(daemon);
     assert!(Path::new(&site.socket()).exists());
 }

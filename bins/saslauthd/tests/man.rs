@@ -38,3 +38,31 @@ fn pages_and_options_agree() {
         known(&saslauth::client::OPTIONS)
     );
 }
+
+#[test]
+fn help_names_every_option_and_is_no_error() {
+    let programs = [
+        (
+            env!("CARGO_BIN_EXE_saslauthd"),
+            &saslauth::options::OPTIONS[..],
+        ),
+        (
+            env!("CARGO_BIN_EXE_testsaslauthd"),
+            &saslauth::client::OPTIONS[..],
+        ),
+    ];
+    for (program, options) in programs {
+        let asked = |word| std::process::Command::new(program).arg(word).output();
+        let help = asked("--help").unwrap();
+        assert_eq!((help.status.code(), help.stderr.len()), (Some(0), 0));
+        let text = String::from_utf8(help.stdout).unwrap();
+        for option in options {
+            let name = match (option.short, option.long) {
+                (Some(letter), _) => format!("  -{}", char::from(letter)),
+                (None, long) => format!("  --{}", long.unwrap()),
+            };
+            assert!(text.contains(&name), "{program}{name}: {text}");
+        }
+        assert_eq!(asked("--version").unwrap().status.code(), Some(0));
+    }
+}

@@ -19,6 +19,7 @@
 mod allowed;
 mod brief;
 mod files;
+mod name;
 mod serve;
 
 use std::fs::File;
@@ -26,7 +27,7 @@ use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -47,6 +48,7 @@ use crate::deliver::outcome::{Fate, Outcome};
 use crate::deliver::program;
 
 pub(crate) use files::read_include;
+pub(crate) use name::Name;
 pub use serve::serve;
 
 /// Longest request or reply: a `.forward` file of its greatest length, and room.
@@ -60,11 +62,11 @@ pub(crate) enum Request {
     /// Run a program as a user; the text that follows is its input.
     Run {
         /// The program.
-        path: PathBuf,
+        path: Name,
         /// Its arguments.
-        args: Vec<String>,
+        args: Vec<Name>,
         /// Where it runs; the root folder if nowhere else.
-        folder: Option<PathBuf>,
+        folder: Option<Name>,
         /// As whom.
         uid: u32,
         /// With which group.
@@ -73,7 +75,7 @@ pub(crate) enum Request {
     /// Read the `.forward` file of a user.
     Forward {
         /// The file.
-        path: PathBuf,
+        path: Name,
         /// Whose it is.
         uid: u32,
         /// His group.
@@ -82,19 +84,19 @@ pub(crate) enum Request {
     /// Read an `:include:` file.
     Include {
         /// The file.
-        path: PathBuf,
+        path: Name,
         /// The user in whose list it stands, where that is a user's.
         list_owner: Option<u32>,
     },
     /// Open a file or a folder that the configuration names.
     Open {
         /// The file.
-        path: PathBuf,
+        path: Name,
     },
     /// Connect to a socket that the configuration names.
     Connect {
         /// The socket.
-        path: PathBuf,
+        path: Name,
     },
     /// Read the configuration anew.
     Reload,
@@ -209,11 +211,15 @@ pub fn start(root: Option<&Path>, file: Option<&Path>) -> io::Result<()> {
     started.map_err(|_| io::Error::other("there is an agent already"))?;
     opening::ask_when_denied(Opener {
         file: |path| {
-            let (_, opened) = asked(&Request::Open { path: path.into() })?;
+            let (_, opened) = asked(&Request::Open {
+                path: Name::of(path),
+            })?;
             Ok(File::from(opened))
         },
         socket: |path| {
-            let (_, connected) = asked(&Request::Connect { path: path.into() })?;
+            let (_, connected) = asked(&Request::Connect {
+                path: Name::of(path),
+            })?;
             Ok(UnixStream::from(connected))
         },
     });
@@ -236,8 +242,6 @@ impl Agent {
         feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> io::Result<Reply> {
         let mut stream = self.begin(request)?;
-        // A program may end without reading all of it: its exit counts. What breaks off is
-        // not finished, and the agent ends the program.
         let fed = match request {
             Request::Run { .. } => {
                 let mut text = FrameWriter::new(&mut stream);
@@ -250,11 +254,16 @@ impl Agent {
             | Request::Reload => feed(&mut stream),
         };
         let _ = stream.shutdown(Shutdown::Write);
+        // The agent has the last word, for it knows by the frames what breaks off: where it says
+        // that mail is sent, the program had all of it or wanted no more. The agent then hangs
+        // up on what nobody reads, which is an error here of one kind or another.
         match (read_frame(&mut stream)?, fed) {
+            // Why it broke off is known here.
             (Reply::Ended(outcome), Err(error))
-                if outcome.fate == Fate::Sent && error.kind() != io::ErrorKind::BrokenPipe =>
+                if outcome.fate == Fate::Deferred && !is_hang_up(&error) =>
             {
-                Ok(Reply::Ended(Outcome::deferred(error.to_string())))
+                let outcome = Outcome::deferred(error.to_string());
+                Ok(Reply::Ended(outcome.with_status("4.3.0")))
             }
             (reply, _) => Ok(reply),
         }
@@ -272,7 +281,7 @@ impl Agent {
         list_owner: Option<u32>,
     ) -> io::Result<(Found, File)> {
         let request = Request::Include {
-            path: path.into(),
+            path: Name::of(path),
             list_owner,
         };
         match self.fetch(&request)? {
@@ -328,6 +337,15 @@ impl Agent {
     }
 }
 
+/// Whether an error says that the other end reads no more. It is `ConnectionReset` for a writer
+/// who waits while the other end is closed with octets in it.
+fn is_hang_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset | io::ErrorKind::WouldBlock
+    )
+}
+
 fn unknown(why: String) -> io::Error {
     io::Error::new(io::ErrorKind::WouldBlock, why)
 }
@@ -363,13 +381,16 @@ fn read_frame<T: for<'a> Deserialize<'a>>(input: &mut impl Read) -> io::Result<T
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsStr;
+    use std::os::unix::ffi::OsStrExt;
+
     use super::*;
     use crate::deliver::forward_file::MAX_FORWARD_OCTETS;
 
     #[test]
     fn frames_come_back_and_long_ones_are_refused() {
         let request = Request::Forward {
-            path: "/home/bob/.forward".into(),
+            path: Name::of(OsStr::from_bytes(b"/home/b\xf6b/.forward")),
             uid: 1000,
             gid: 100,
         };
@@ -381,6 +402,74 @@ mod tests {
             assert!(read_frame::<Request>(&mut &octets[..cut]).is_err());
         }
         assert!(read_frame::<Request>(&mut &[0xff; 8][..]).is_err());
+    }
+
+    /// An agent that reads nothing of the text, says this when the server can write no more, and
+    /// hangs up.
+    fn hangs_up(outcome: Outcome) -> Agent {
+        let (ours, theirs) = rustix::net::socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        std::thread::spawn(move || {
+            let passed = next_passed(theirs.as_fd()).unwrap().unwrap();
+            let mut stream = UnixStream::from(passed);
+            let _: Request = read_frame(&mut stream).unwrap();
+            // Until no more comes: all that there is room for lies here unread.
+            let mut waiting = 0;
+            loop {
+                std::thread::sleep(Duration::from_millis(50));
+                match rustix::io::ioctl_fionread(&stream).unwrap() {
+                    now if now > 0 && now == waiting => break,
+                    now => waiting = now,
+                }
+            }
+            write_frame(&mut stream, &Reply::Ended(outcome)).unwrap();
+        });
+        Agent { channel: ours }
+    }
+
+    fn run() -> Request {
+        Request::Run {
+            path: Name::of("/bin/true"),
+            args: Vec::new(),
+            folder: None,
+            uid: 1000,
+            gid: 100,
+        }
+    }
+
+    #[test]
+    fn what_a_program_leaves_unread_is_no_reason_to_run_it_again() {
+        // Octet by octet, so that the writer that waits has written nothing when it hears.
+        let feed = |out: &mut dyn Write| -> io::Result<()> {
+            loop {
+                out.write_all(b"x")?;
+                out.flush()?;
+            }
+        };
+        for outcome in [Outcome::sent(), Outcome::deferred("temporary failure")] {
+            let agent = hangs_up(outcome.clone());
+            let reply = agent.run(&run(), feed).unwrap();
+            assert_eq!(reply, Reply::Ended(outcome));
+        }
+    }
+
+    #[test]
+    fn why_a_text_broke_off_is_said() {
+        let agent = hangs_up(Outcome::deferred("unexpected end of file"));
+        let feed = |out: &mut dyn Write| {
+            out.write_all(b"half")?;
+            out.flush()?;
+            Err(io::Error::other("the disk is on fire"))
+        };
+        let Reply::Ended(outcome) = agent.run(&run(), feed).unwrap() else {
+            panic!("another reply");
+        };
+        assert_eq!(outcome.text, "the disk is on fire");
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libmaps::sasl::password::SecretBytes;
 use libmaps::site::Site;
@@ -28,7 +29,7 @@ pub fn check(start: &Start) -> ExitCode {
         }
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = print(&site, &findings, &mut out).and_then(|exit| {
+    let printed = print(&Arc::new(site), &findings, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
@@ -39,7 +40,7 @@ pub fn check(start: &Start) -> ExitCode {
 }
 
 /// Prints what was found, and what each part of the server makes of the site.
-fn print(site: &Site, findings: &Findings, out: &mut impl Write) -> io::Result<SysExit> {
+fn print(site: &Arc<Site>, findings: &Findings, out: &mut impl Write) -> io::Result<SysExit> {
     for finding in &findings.0 {
         writeln!(out, "{finding}")?;
     }

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
-use tools::report::{complain, print_and_end, version};
+use tools::getopt::{Opt, long, long_value, value};
+use tools::report::{asked_about_itself, complain, help};
 
 use crate::deliver::copy::{exit_of_file, write_framed_file};
+use crate::deliver::run_in::run_in;
 use crate::log::{Log, Target};
 use crate::notify::notify;
 use crate::server::{self, Confinement, ServerError, Start};
@@ -19,23 +21,42 @@ const USAGE: &str = "\
 usage: smtpd [--root DIR] [-C FILE] [-q TIME] [--log stderr|syslog|journal|json] [--unconfined]
        smtpd check [--root DIR] [-C FILE]
        smtpd demo [--once]";
-const HELP: &str = "
-  check             test the configuration, and print what the server would do
-  demo              show a sample site at work in a folder of its own
-  --once            the demo ends by itself
-  --root DIR        take the site's paths below this folder
-  -C FILE           the configuration, instead of /etc/mail/sendmail.mc
-  -q TIME           time between two runs of the queue: 30m, 1h
-  --log WHERE       stderr, syslog, journal or json
-  --unconfined      keep all rights
-  -h, --help        this text
-  --version         the version";
+
+const OPTIONS: &[Opt] = &[
+    long_value(
+        "root",
+        "DIR",
+        "take all paths of the configuration below DIR",
+    ),
+    value(b'C', "FILE", "read FILE instead of /etc/mail/sendmail.mc"),
+    value(
+        b'q',
+        "TIME",
+        "try a message that waits again after TIME, such as 10m",
+    ),
+    long_value("log", "WHERE", "stderr, syslog, journal or json"),
+    long("unconfined", "keep all rights of the start"),
+    long("once", "of demo: end by itself"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
+];
+
+fn about() -> String {
+    let purpose = "Receives, delivers and passes on mail, as the site's sendmail.mc wants it. `check` says how it would\n\
+        start, `demo` shows it on a sample site.";
+    help(
+        purpose,
+        &format!("{}\n", USAGE.replacen('u', "U", 1)),
+        OPTIONS,
+    )
+}
 
 /// Runs smtpd with these arguments (without the program's name).
 pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match args.first().and_then(|a| a.to_str()) {
         Some("deliver-file") => return deliver_file(args.get(1..).unwrap_or_default()),
+        Some("run-in") => return run_in(args.get(1..).unwrap_or_default()),
         Some("read-include") => return read_include(args.get(1..).unwrap_or_default()),
         Some("read-forward") => return read_forward(args.get(1..).unwrap_or_default()),
         Some("deliver-agent") => {
@@ -49,12 +70,11 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some("run-queue") => {
             return crate::sendmail::run_once(args.get(1..).unwrap_or_default());
         }
-        Some("-h" | "--help") => {
-            return print_and_end("smtpd", &format!("{USAGE}\n{HELP}\n"));
-        }
-        Some("--version") => return print_and_end("smtpd", &version("smtpd")),
         Some("demo") => return crate::demo::demo(args.get(1..).unwrap_or_default()),
         _ => {}
+    }
+    if let Some(exit) = asked_about_itself("smtpd", &args, about) {
+        return exit;
     }
     let options = match Options::parse(&args) {
         Ok(options) => options,

@@ -402,7 +402,7 @@ impl Consultant {
         let mut asked = 0;
         loop {
             let policy = Policy {
-                site: &self.world.site,
+                site: &self.maps.snapshot.site,
                 maps: &self.maps.snapshot.policy,
             };
             let need = match ruleset(policy, &self.client, &self.facts) {

@@ -17,11 +17,17 @@ pub(crate) mod forward_file;
 pub(crate) mod frame;
 mod homes;
 pub(crate) mod include_file;
+mod known;
 pub(crate) mod lanes;
+pub(crate) mod left;
 mod lmtp;
+mod onward;
 pub mod outcome;
-mod process;
+pub(crate) mod process;
 pub(crate) mod program;
+mod reroute;
+pub(crate) mod run_in;
+mod senders;
 mod text;
 
 use std::sync::{Arc, RwLock};
@@ -31,6 +37,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinHandle;
 
 use batch::{Account, Targets};
+use expand::Ready;
 use lanes::{ComeAgain, Lanes};
 
 use crate::aside::aside;
@@ -171,7 +178,8 @@ fn lane(world: &World, envelope: &Envelope) -> String {
         (None, Some(copy)) => (String::new(), copy.host.shown()),
         (None, None) => Default::default(),
     };
-    let here = &world.site.classes.local_hosts;
+    let site = world.site_now();
+    let here = &site.classes.local_hosts;
     if domain.is_empty() || here.contains(domain.as_bytes()) {
         let user = local.split('+').next().unwrap_or_default();
         return format!("user {}", user.to_lowercase());
@@ -222,13 +230,7 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
             world.log.about(Level::Notice, id, &text);
             ending::fail_all(&mut envelope, "5.4.6", &text);
         } else {
-            let stored = known(&envelope);
-            let held = expand::expand(world, &mut envelope).await;
-            let targets = if stored == known(&envelope) {
-                Targets::AsStored
-            } else {
-                Targets::New
-            };
+            let Ready { held, targets } = expand::expand(world, &mut envelope).await;
             drop(place);
             match batch::deliver_copies(world, &mut envelope, targets, &held).await {
                 Ok(done) => account = done,
@@ -253,13 +255,6 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
     }
     ending::end(world, envelope, account).await;
     trying.ended = true;
-}
-
-/// How many targets are known, and how many recipients have theirs still to be found.
-fn known(envelope: &Envelope) -> (usize, usize) {
-    let open = envelope.recipients.iter();
-    let open = open.filter(|r| r.expanded == Expanded::No);
-    (envelope.targets.len(), open.count())
 }
 
 /// MaxHopCount: whether the message goes round in circles, in sendmail's words.

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::thread;
 
 use libmaps::site::Site;
+use libmaps::site::model::ClassMap;
 use libmaps::store::shared::Connection;
 use serde_json::Value;
 use tools::shared::{files_of, make_connection_files, spawn};
@@ -133,6 +134,23 @@ fn start(more: &[&OsStr], root: Option<&PathBuf>) -> Result<(Child, ChildStdout)
         Some(out) => Ok((child, out)),
         None => Err("no pipe from it".into()),
     }
+}
+
+/// Fetches the words of classes that this host never had, so that the configuration can be read
+/// whole on a new host. A server that has given up its rights can't, and is told so by what is
+/// missing then.
+pub fn fetch_classes(site: &Site, log: &Log) {
+    let missing = |class: &&ClassMap| !class.replica(site).is_ok_and(|replica| replica.exists());
+    let missing: Vec<&ClassMap> = site.shared_classes.maps().filter(missing).collect();
+    if missing.is_empty() {
+        return;
+    }
+    if let Err((file, why)) = make_connection_files(site) {
+        let text = format!("{ABOUT}: {}: {why}", file.display());
+        log.say(Level::Error, &text);
+    }
+    let files = missing.iter().map(|class| class.connection_file(site));
+    fetch_missing(site, &files.collect::<Vec<PathBuf>>(), log);
 }
 
 /// Looks once at the maps that have no replica yet.

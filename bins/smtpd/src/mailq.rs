@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use libmaps::site::load;
 use libmaps::sysexits::SysExit;
 use tools::alias_config::reason;
-use tools::report::{complain, print_and_end, version};
+use tools::getopt::{Opt, flag, long, long_value, value};
+use tools::report::{asked_about_itself, complain, help};
 
 use crate::addressee::Addressee;
 use crate::clock::Civil;
@@ -28,28 +29,34 @@ usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
        mailq [--root DIR] [-C FILE] hold|release|remove ID...
        mailq [--root DIR] [-C FILE] run
        mailq [--root DIR] [-C FILE] export DIR";
-const HELP: &str = "
-  list              all messages, oldest first, and who waits for them; the same without a word
-  show ID...        envelope and text of messages
-  hold ID...        do not try to deliver them
-  release ID...     deliver what was held or quarantined
-  remove ID...      throw messages away
-  run               try every message now
-  export DIR        write what waits into files, for another mail program; no server may run
-  -v                also when they were and will be tried, and the state of each copy
-  --json            a JSON object a message
-  --root DIR        take the site's paths below this folder
-  -C FILE           the configuration, instead of /etc/mail/sendmail.mc
-  -h, --help        this text
-  --version         the version";
+
+const OPTIONS: &[Opt] = &[
+    flag(b'v', "show each copy, and when it is tried next"),
+    long("json", "a JSON object a message"),
+    long_value(
+        "root",
+        "DIR",
+        "take all paths of the configuration below DIR",
+    ),
+    value(b'C', "FILE", "read FILE instead of /etc/mail/sendmail.mc"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
+];
+
+fn about() -> String {
+    let purpose = "Shows what waits in the queue, and acts on it.";
+    help(
+        purpose,
+        &format!("{}\n", USAGE.replacen('u', "U", 1)),
+        OPTIONS,
+    )
+}
 
 /// Runs mailq with these arguments (without the program's name).
 pub fn mailq(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
-    match args.first().and_then(|word| word.to_str()) {
-        Some("-h" | "--help") => return print_and_end("mailq", &format!("{USAGE}\n{HELP}\n")),
-        Some("--version") => return print_and_end("mailq", &version("mailq")),
-        _ => {}
+    if let Some(exit) = asked_about_itself("mailq", &args, about) {
+        return exit;
     }
     let options = match Options::parse(args) {
         Ok(options) => options,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use libmaps::decision::Traced;
 use libmaps::map::{Entries, Map, MapName, StoreError};
+use libmaps::policy::live_classes::LiveClasses;
 use libmaps::policy::live_maps;
 use libmaps::policy::maps::Maps;
 use libmaps::policy::route::canonify::{Addressing, HostNames};
@@ -20,6 +21,8 @@ pub type AnyMap = Traced<Arc<dyn Map>>;
 
 /// All maps of one moment.
 pub struct Snapshot {
+    /// The configuration, with the words that classes have from shared maps at this moment.
+    pub site: Arc<Site>,
     /// For the rulesets.
     pub policy: Maps,
     /// For routing.
@@ -32,12 +35,11 @@ impl Snapshot {
     /// How addresses are read and routed by the maps of this moment.
     pub fn addressing<'a>(
         &'a self,
-        site: &'a Site,
         names: &'a dyn HostNames,
         daemon_flags: &'a str,
     ) -> Addressing<'a, Arc<dyn Map>> {
         Addressing {
-            site,
+            site: &self.site,
             tables: &self.routes,
             names,
             daemon_flags,
@@ -51,27 +53,39 @@ impl Snapshot {
 }
 
 /// The maps of a site.
-pub struct LiveMaps(live_maps::LiveMaps);
+pub struct LiveMaps {
+    maps: live_maps::LiveMaps,
+    classes: LiveClasses,
+}
 
 impl LiveMaps {
     /// Opens every map of the site.
     ///
     /// # Errors
     /// When a map that is not optional can't be opened.
-    pub fn open(site: &Site) -> Result<Self, StoreError> {
+    pub fn open(site: &Arc<Site>) -> Result<Self, StoreError> {
         let aside = |map: SocketMap| -> Arc<dyn Map> { Arc::new(Aside(map)) };
-        live_maps::LiveMaps::open(site, &aside).map(LiveMaps)
+        Ok(LiveMaps {
+            maps: live_maps::LiveMaps::open(site, &aside)?,
+            classes: LiveClasses::of(site),
+        })
     }
 
     /// Looks for newer maps, and takes a snapshot. A map that can't be read keeps its
     /// last good content; each such error is handed to `report`.
-    pub fn snapshot(&self, report: impl FnMut(&StoreError)) -> Arc<Snapshot> {
-        let policy = self.0.snapshot(report);
+    pub fn snapshot(&self, mut report: impl FnMut(&StoreError)) -> Arc<Snapshot> {
+        let policy = self.maps.snapshot(&mut report);
         Arc::new(Snapshot {
+            site: self.classes.site(report),
             routes: policy.route_tables(),
             aliases: policy.aliases.clone(),
             policy,
         })
+    }
+
+    /// The configuration with its classes as they are now; errors as in [`LiveMaps::snapshot`].
+    pub fn site(&self, report: impl FnMut(&StoreError)) -> Arc<Site> {
+        self.classes.site(report)
     }
 }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use confine::{Reach, confine};
 use libmaps::site::Site;
+use libmaps::site::class_map;
 use libmaps::site::load;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
@@ -17,14 +18,14 @@ use crate::connection::Phase;
 use crate::counter::Counter;
 use crate::deliver::Delivery;
 use crate::drop;
-use crate::follower::Follower;
+use crate::follower::{self, Follower};
 use crate::listener::{self, Bound};
 use crate::log::{Level, Log};
 use crate::notify::{self, notify, reloading};
 use crate::privilege::{Becoming, raise_open_files};
 use crate::queue::{self, Queue, QueueError};
 use crate::reach;
-use crate::sound::{Findings, SoundSite, Unsound};
+use crate::sound::{Findings, SoundSite};
 use crate::throttle::Throttle;
 use crate::tls::Tls;
 use crate::world::{self, World, WorldError};
@@ -108,16 +109,18 @@ pub fn configure(start: &Start, log: &Log) -> Result<SoundSite, ServerError> {
         let lines = findings.0.iter();
         lines.for_each(|finding| log.say(Level::Warning, &finding.to_string()));
     };
-    match SoundSite::read(start.root.as_deref(), start.file.as_deref()) {
+    let mut loaded = load::load_unfilled(start.root.as_deref(), start.file.as_deref())?;
+    follower::fetch_classes(&loaded.site, log);
+    class_map::fill(&mut loaded);
+    match SoundSite::of(loaded) {
         Ok((site, findings)) => {
             log_all(&findings);
             Ok(site.with_queue_interval(start.queue_interval))
         }
-        Err(Unsound::Faulty(findings)) => {
+        Err(findings) => {
             log_all(&findings);
             Err(ServerError::Faulty(findings.errors()))
         }
-        Err(Unsound::Unread(error)) => Err(error.into()),
     }
 }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use libmaps::lint::undone;
 use libmaps::site::Site;
 use libmaps::site::diagnostic::{Diagnostic, Severity};
-use libmaps::site::load::{self, SiteError};
+use libmaps::site::load::{self, Loaded, SiteError};
 
 /// A site without errors. Warnings there may be.
 #[derive(Clone, Debug)]
@@ -58,10 +58,13 @@ impl fmt::Display for Findings {
 /// # Errors
 /// When it can't be read.
 pub fn look(root: Option<&Path>, file: Option<&Path>) -> Result<(Site, Findings), SiteError> {
-    let loaded = load::load(root, file)?;
+    Ok(judge(load::load(root, file)?))
+}
+
+fn judge(loaded: Loaded) -> (Site, Findings) {
     let mut findings = loaded.diagnostics;
     findings.extend(undone::findings(&loaded.site));
-    Ok((loaded.site, Findings(findings)))
+    (loaded.site, Findings(findings))
 }
 
 impl SoundSite {
@@ -70,10 +73,18 @@ impl SoundSite {
     /// # Errors
     /// When it can't be read or has errors; all findings come with that.
     pub fn read(root: Option<&Path>, file: Option<&Path>) -> Result<(Self, Findings), Unsound> {
-        let (site, findings) = look(root, file)?;
+        SoundSite::of(load::load(root, file)?).map_err(Unsound::Faulty)
+    }
+
+    /// Checks a configuration that was read; warnings come with it.
+    ///
+    /// # Errors
+    /// When it has errors; all findings come with that.
+    pub fn of(loaded: Loaded) -> Result<(Self, Findings), Findings> {
+        let (site, findings) = judge(loaded);
         match findings.errors().0.is_empty() {
             true => Ok((SoundSite(site), findings)),
-            false => Err(Unsound::Faulty(findings)),
+            false => Err(findings),
         }
     }
 

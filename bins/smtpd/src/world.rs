@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use libmaps::map::StoreError;
 use libmaps::reply::Reply;
 use libmaps::sasl::conf::ConfError;
 use libmaps::site::Site;
@@ -108,6 +109,9 @@ impl World {
             log.say(Level::Warning, &warning.to_string());
         }
         queue.limit_runs(run_size(site.options.queue.max_run_size));
+        let schedule = Schedule::of(&site);
+        queue.limit_waits(schedule.longest_wait());
+        let site = Arc::new(site.into_site());
         Ok(Arc::new(World {
             maps: LiveMaps::open(&site)?,
             resolver: Resolver::of(&site)?,
@@ -117,21 +121,29 @@ impl World {
             client_tls,
             relay: Arc::default(),
             daemons,
-            schedule: Schedule::of(&site),
+            schedule,
             queue,
             log,
             throttle,
-            site: Arc::new(site.into_site()),
+            site,
         }))
+    }
+
+    /// The configuration, with its classes as they are now.
+    #[must_use]
+    pub fn site_now(&self) -> Arc<Site> {
+        self.maps.site(|error| self.tell_kept(error))
+    }
+
+    fn tell_kept(&self, error: &StoreError) {
+        self.log
+            .say(Level::Error, &format!("map kept as it was: {error}"));
     }
 
     /// The maps as they are now; one that can't be read is logged and stays as it was.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.maps.snapshot(|error| {
-            self.log
-                .say(Level::Error, &format!("map kept as it was: {error}"))
-        })
+        self.maps.snapshot(|error| self.tell_kept(error))
     }
 
     /// Whether STARTTLS can be offered.

@@ -149,6 +149,45 @@ fn a_notice_that_fails_goes_to_the_postmaster_and_then_nowhere() {
 }
 
 #[test]
+fn the_last_copy_stays_while_it_can_not_be_saved() {
+    let mut machine = machine(
+        "refuses: \"|exit 69\"\npostmaster: refuses\n",
+        "define(`confDEAD_LETTER_DROP', `/open/dead.letter')dnl\n",
+    );
+    std::fs::create_dir(machine.path("open/dead.letter")).unwrap();
+    machine.start(&[]);
+    machine.send("", &["refuses@test.example"], "Subject: last\n\nx");
+    let stays = "the message stays in the queue";
+    machine.wait("line about it", || {
+        machine.log().contains(stays).then_some(())
+    });
+    let listed = machine.wait("message in the queue", || {
+        let listed = machine.mailq(&[]);
+        listed.contains("Total requests: 1").then_some(listed)
+    });
+    assert!(!machine.log().contains("savemail"), "{listed}");
+    // Over a restart too.
+    machine.kill();
+    machine.start(&[]);
+    std::fs::remove_dir(machine.path("open/dead.letter")).unwrap();
+    machine.wait("dead letter", || {
+        machine.mailq(&["run"]);
+        machine
+            .text("open/dead.letter")
+            .contains("Subject: last")
+            .then_some(())
+    });
+    machine.wait_for_empty_queue();
+    assert_eq!(
+        machine
+            .text("open/dead.letter")
+            .matches("Subject: last")
+            .count(),
+        1
+    );
+}
+
+#[test]
 fn notices_do_not_go_round_between_lists() {
     let mut machine = machine(
         "refuses: \"|exit 69\"\none: refuses\nowner-one: two\ntwo: refuses\nowner-two: one\n",

@@ -1,12 +1,12 @@
 //! What newaliases and praliases share: where the configuration is, and options as words.
 
-use std::ffi::CString;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use libmaps::site::alias_files::DEFAULT_CONFIGS;
 use libmaps::site::cf::below;
 use libmaps::site::options;
+use libmaps::site::users::Users;
 
 /// An option of the command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,21 +64,16 @@ pub fn reason(error: &io::Error) -> String {
         .to_owned()
 }
 
-/// The uid of a user given by name or number; `None` for one that does not exist.
+/// The uid of a user given by name or number; `None` for one that does not exist. With a root
+/// the names are those of the passwd file below it, where there is one.
 #[must_use]
-#[allow(unsafe_code)] // getpwnam has no safe form in std
-pub fn uid_of(user: &[u8]) -> Option<u32> {
-    let text = String::from_utf8_lossy(user);
+pub fn uid_of(user: &[u8], root: Option<&Path>) -> Option<u32> {
+    let text = std::str::from_utf8(user).ok()?;
     if let Ok(uid) = text.parse() {
         return Some(uid);
     }
-    let name = CString::new(user).ok()?;
-    // SAFETY: the name is a C string; the result is read at once, by the one thread there is.
-    unsafe {
-        libc::getpwnam(name.as_ptr())
-            .as_ref()
-            .map(|entry| entry.pw_uid)
-    }
+    let users = Users::below(root).ok()?;
+    users.get(text).ok()?.map(|user| user.uid)
 }
 
 /// Octets as a word of a command line.

@@ -11,7 +11,8 @@ use libmaps::site::cf::Cf;
 use crate::alias_config::{reason, uid_of};
 use crate::report::{complain, octets};
 
-const DEFAULT_FILE: &str = "/etc/mail/sendmail.cf";
+/// The configuration where none is named.
+pub(crate) const DEFAULT_FILE: &str = "/etc/mail/sendmail.cf";
 
 /// What matters here of a `sendmail.cf`.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl Config {
     #[must_use]
     pub fn trusted_uid(&self) -> Option<u32> {
         let user = self.0.option_verbatim("TrustedUser")?.trim_ascii();
-        let uid = uid_of(user);
+        let uid = uid_of(user, None);
         if uid.is_none() {
             complain(&[b"TrustedUser: unknown user ", user]);
         }

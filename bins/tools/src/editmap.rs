@@ -6,12 +6,12 @@ use std::process::ExitCode;
 
 use libmaps::build::Ending;
 use libmaps::lhs::Lhs;
-use libmaps::map::{Entry, StoreError};
+use libmaps::map::{Entry, MapClass, StoreError};
 use libmaps::rhs::Rhs;
 use libmaps::store::class::Reads;
 use libmaps::store::path::Safety;
 use libmaps::store::publish::{EditBy, OnDuplicate, Options, Publisher};
-use libmaps::store::shared::Wish;
+use libmaps::store::shared::{Connection, Wish};
 use libmaps::sysexits::SysExit;
 
 use crate::config::{self, Config};
@@ -19,6 +19,7 @@ use crate::getopt::{self, Given, Opt, flag, long, value};
 use crate::makemap::open_exit;
 use crate::report::{VERSION, complain, finish, help, octets, print_and_end, version};
 use crate::serve::site_maps::is_secret;
+use crate::shared::{Changed, change_entry};
 use crate::target::{Target, complain_of_opening, reason_of, split_shared, unknown_type};
 
 const NAME: &str = "editmap";
@@ -190,7 +191,31 @@ impl Job<'_> {
         Ok(finish(NAME, written, SysExit::Ok))
     }
 
+    /// Changes an entry in a directory, which has no change of a whole map.
+    fn change_there(&self, connection: &Connection) -> Result<ExitCode, SysExit> {
+        let (key, value) = (self.stored(&self.key), &self.value);
+        let value = value.as_ref().map(|value| self.stored(value));
+        let changed = change_entry(connection, &key, value.as_deref());
+        if changed.map_err(|e| self.opening(&e))? == Changed::Absent {
+            self.complain_of_absence();
+        }
+        Ok(SysExit::Ok.into())
+    }
+
+    fn complain_of_absence(&self) {
+        complain(&[
+            b"editmap: key ",
+            &self.key,
+            b" doesn't exist in map ",
+            octets(self.name),
+        ]);
+    }
+
     fn change(&self, target: &Target, trusted: Option<u32>) -> Result<ExitCode, SysExit> {
+        let there = target.shared.as_ref();
+        if let Some(connection) = there.filter(|shared| shared.class == MapClass::Ldap) {
+            return self.change_there(connection);
+        }
         let writer = target.writer(Wish::Edit).map_err(|e| self.opening(&e))?;
         let mut options = Options {
             on_duplicate: OnDuplicate::Replace,
@@ -205,11 +230,14 @@ impl Job<'_> {
         if let Some(writer) = &writer {
             writer.enter(&mut options);
         }
-        let mut publisher = Publisher::edit(&target.path, options).map_err(|e| self.opening(&e))?;
+        let mut publisher = Publisher::edit(&target.path, options).map_err(|e| {
+            target.warn_of_path(Safety::Strict, trusted);
+            self.opening(&e)
+        })?;
         for warning in publisher.warnings() {
             complain(&[warning.as_bytes()]);
         }
-        if self.action == Action::Delete && publisher.base().is_none() {
+        if self.action == Action::Delete && publisher.old_metadata().is_none() {
             let path = target.path.clone();
             return Err(self.opening(&StoreError::Missing { path }));
         }
@@ -234,12 +262,7 @@ impl Job<'_> {
             publisher.publish().map_err(failed)?;
             drop(writer);
         } else {
-            complain(&[
-                b"editmap: key ",
-                &self.key,
-                b" doesn't exist in map ",
-                octets(self.name),
-            ]);
+            self.complain_of_absence();
         }
         Ok(SysExit::Ok.into())
     }

@@ -246,15 +246,12 @@ fn word_from_config(
     if let Some(word) = &settings.fallback {
         return Ok(word.clone());
     }
-    let file = settings
-        .config
-        .clone()
-        .unwrap_or_else(|| "sendmail.cf".into());
+    let file = settings.config.as_deref();
     complain(&[
         b"makemap: mapfile ",
         octets(name),
         b": not found in ",
-        octets(&file),
+        octets(file.unwrap_or(OsStr::new(config::DEFAULT_FILE))),
     ]);
     Err(SysExit::DataErr)
 }
@@ -345,8 +342,10 @@ fn build(settings: &Settings, target: Target, trusted: Option<u32>) -> Result<Ex
     if let Some(writer) = &writer {
         writer.enter(&mut options);
     }
-    let builder =
-        Builder::open(&target.path, settings.start, options).map_err(|e| opening(&target, &e))?;
+    let builder = Builder::open(&target.path, settings.start, options).map_err(|e| {
+        target.warn_of_path(settings.safety, trusted);
+        opening(&target, &e)
+    })?;
     for warning in builder.warnings() {
         complain(&[warning.as_bytes()]);
     }

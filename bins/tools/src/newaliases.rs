@@ -247,15 +247,38 @@ fn site(settings: &Settings, outcome: &mut Outcome) -> Option<AliasSite> {
         complain(&[format!("{shown}: WARNING: dangerous write permissions").as_bytes()]);
     }
     for (line, text) in &site.warnings {
-        outcome
-            .text
-            .push_str(&format!("{shown}: line {line}: {text}\n"));
+        outcome.say(format_args!("{shown}: line {line}: {text}"));
     }
-    if let Err(SpecFault(text)) = apply(&settings.options, &mut site) {
+    let mut faults = std::mem::take(&mut site.faults);
+    let nobody = unknown_owner(&site, root);
+    faults.extend(nobody.map(|text| (site.trusted_user_line, text)));
+    faults.sort();
+    if let Some(((line, text), before)) = faults.split_last() {
+        for (line, text) in before {
+            outcome.say(format_args!("{shown}: line {line}: {text}"));
+        }
+        let line = format_args!("{shown}: line {line}: {text}");
+        outcome.refuse(&path, line, SysExit::Software);
+        return None;
+    }
+    let applied = apply(&settings.options, &mut site);
+    let applied = applied.and_then(|()| match unknown_owner(&site, root) {
+        Some(text) => Err(SpecFault(text)),
+        None => Ok(()),
+    });
+    if let Err(SpecFault(text)) = applied {
         outcome.refuse(&path, format_args!("{text}"), SysExit::Software);
         return None;
     }
     Some(site)
+}
+
+/// What there is to say where nobody has the name of TrustedUser, who is to own new maps.
+fn unknown_owner(site: &AliasSite, root: Option<&Path>) -> Option<String> {
+    let user = site.trusted_user.as_deref()?;
+    let name = String::from_utf8_lossy(user);
+    let unknown = alias_config::uid_of(user, root).is_none();
+    unknown.then(|| format!("readcf: option TrustedUser: unknown user {name}"))
 }
 
 /// Options of the command line; an AliasFile takes the place of the configuration's.
@@ -264,9 +287,10 @@ fn apply(options: &[Setting], site: &mut AliasSite) -> Result<(), SpecFault> {
         site.files.clear();
     }
     for option in options {
-        if options::known(&option.name).is_none() && !option.name.is_empty() {
-            let name = String::from_utf8_lossy(&option.name);
-            return Err(SpecFault(format!("readcf: unknown option name {name}")));
+        if let Some(text) = options::fault(&option.name)
+            && !option.name.is_empty()
+        {
+            return Err(SpecFault(text));
         }
         site.set(&option.name, &option.value)?;
     }
@@ -324,6 +348,9 @@ fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome:
             return;
         }
     };
+    for warning in builder.file_warnings() {
+        outcome.say(format_args!("{warning}"));
+    }
     let built = from_aliases(
         builder,
         source,
@@ -363,6 +390,11 @@ fn open_source(path: &Path, site: &AliasSite) -> Result<File, StoreError> {
         })
     };
     match metadata.mode() {
+        // Root could read it all the same; a file that its owner may not read is not meant to be.
+        mode if mode & 0o400 == 0 && is_root() => {
+            let denied = io::Error::from_raw_os_error(libc::EACCES);
+            Err(StoreError::io(path, "open", denied))
+        }
         mode if mode & 0o002 != 0 && !site.allows("WorldWritableAliasFile") => {
             refuse("World writable file")
         }
@@ -376,8 +408,7 @@ fn open_source(path: &Path, site: &AliasSite) -> Result<File, StoreError> {
 /// Root does not write maps into folders where others could put something else in their place.
 fn check_folders(path: &Path, site: &AliasSite, outcome: &mut Outcome) -> Result<(), StoreError> {
     let here = PathBuf::from(".");
-    let root = fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0);
-    if !root || site.allows("MapInUnsafeDirPath") {
+    if !is_root() || site.allows("MapInUnsafeDirPath") {
         return Ok(());
     }
     let sticky_is_safe = site.allows("TrustStickyBit") || site.grammar.limits == Limits::Own;
@@ -408,6 +439,10 @@ fn check_folders(path: &Path, site: &AliasSite, outcome: &mut Outcome) -> Result
     Ok(())
 }
 
+fn is_root() -> bool {
+    fs::metadata("/proc/self").is_ok_and(|m| m.uid() == 0)
+}
+
 fn is_shared(file: &AliasFile) -> bool {
     file.row().is_some_and(|row| row.holds == Holds::Connection)
 }
@@ -428,7 +463,10 @@ fn open_map(
             true => Safety::LinksAllowed,
             false => Safety::Strict,
         },
-        owner: site.trusted_user.as_deref().and_then(alias_config::uid_of),
+        owner: site
+            .trusted_user
+            .as_deref()
+            .and_then(|user| alias_config::uid_of(user, settings.root.as_deref())),
         ..Options::new(class, &format!("{NAME} {VERSION}"))
     };
     let Some(connection) = connection else {

@@ -135,7 +135,9 @@ fn note(exit: &mut SysExit, code: SysExit) {
 fn is_damage(e: &StoreError) -> bool {
     let closed = |e: &io::Error| e.kind() == io::ErrorKind::PermissionDenied;
     match e {
-        StoreError::Missing { .. } | StoreError::Foreign { .. } => false,
+        StoreError::Missing { .. } | StoreError::Foreign { .. } | StoreError::Unsafe { .. } => {
+            false
+        }
         StoreError::Io { source, .. } => !closed(source),
         _ => true,
     }

@@ -1,6 +1,6 @@
 //! What the programs say: version, help, errors, and the end of a run.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::process::ExitCode;
 
@@ -66,6 +66,21 @@ pub fn help(about: &str, usage: &str, opts: &[Opt]) -> String {
         text.push_str(&format!("  {name:<18}  {}\n", opt.help));
     }
     text
+}
+
+/// What a program prints that is asked about itself: `--help` or `--version` as its only argument. The originals
+/// that know no long options take these for wrong letters.
+#[must_use]
+pub fn asked_about_itself(
+    program: &str,
+    args: &[OsString],
+    help: impl FnOnce() -> String,
+) -> Option<ExitCode> {
+    match args {
+        [word] if word == "--help" => Some(print_and_end(program, &help())),
+        [word] if word == "--version" => Some(print_and_end(program, &version(program))),
+        _ => None,
+    }
 }
 
 /// The octets of an argument.

@@ -16,7 +16,7 @@ use serde_json::json;
 
 use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
-use crate::report::complain;
+use crate::report::{asked_about_itself, complain, help};
 use crate::sasl_site::{BANNER, VERSIONS, below, configuration, program_name, shared_store, tell};
 
 /// Every option.
@@ -32,6 +32,8 @@ pub const OPTIONS: &[Opt] = &[
     long("json", "a JSON array for each line"),
     long("csv", "CSV with a heading"),
     long_value("root", "DIR", "take the site's paths below DIR"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
 ];
 
 /// The usage text, as the original prints it after the program's name.
@@ -40,6 +42,11 @@ pub const USAGE: &str = "\
 \t-f sasldb\tuse given file as sasldb
 \t-v\tprint version numbers and exit
 ";
+
+fn about() -> String {
+    let usage = "Usage: sasldblistusers2 [--mechs] [--json | --csv] [[-f] sasldb]\n";
+    help("Lists the accounts of sasldb2.", usage, OPTIONS)
+}
 
 /// What a line says about a user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,7 +75,11 @@ struct Typed {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let program = program_name(args.next(), "sasldblistusers2");
-    let typed = match read_options(&program, args.collect()) {
+    let args: Vec<OsString> = args.collect();
+    if let Some(exit) = asked_about_itself("sasldblistusers2", &args, about) {
+        return exit;
+    }
+    let typed = match read_options(&program, args) {
         Ok(typed) => typed,
         Err(exit) => return exit,
     };
@@ -149,7 +160,7 @@ fn read_options(program: &str, args: Vec<OsString>) -> Result<Typed, ExitCode> {
                     ("json", _) => typed.format = Format::Json,
                     ("csv", _) => typed.format = Format::Csv,
                     (_, Some(root)) => typed.root = root.into(),
-                    _ => {}
+                    _ => wrong = Some(Wrong::Usage),
                 }
             }
         }

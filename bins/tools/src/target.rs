@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use libmaps::map::{Map, MapClass, MapName, StoreError};
 use libmaps::store::class::{ClassWord, Holds, Reads};
 use libmaps::store::lock::wait_for_writers;
-use libmaps::store::path::{Access, Safety, Shape, open_checked};
+use libmaps::store::path::{Access, Safety, Shape, folder_warnings, open_checked};
 use libmaps::store::shared::{Connection, Wish};
 use libmaps::store::{self, Opened};
 
@@ -76,6 +76,13 @@ impl Target {
         MapName::new(self.row.class, &self.path)
     }
 
+    /// Says what there is to say of the folders on the way to a map that could not be opened.
+    pub fn warn_of_path(&self, safety: Safety, trusted: Option<u32>) {
+        for warning in folder_warnings(&self.path, safety, trusted) {
+            complain(&[warning.as_bytes()]);
+        }
+    }
+
     /// Opens the map for reading, after sendmail's checks of the path and after any other
     /// program that holds a lock on it.
     ///
@@ -91,7 +98,8 @@ impl Target {
     /// As [`Target::open`].
     pub fn opened(&self, safety: Safety, trusted: Option<u32>) -> Result<Opened, StoreError> {
         let shape = Shape::of(self.row.class);
-        let (checked, file) = open_checked(&self.path, shape, Access::Read, safety, trusted)?;
+        let opened = open_checked(&self.path, shape, Access::Read, safety, trusted);
+        let (checked, file) = opened.inspect_err(|_| self.warn_of_path(safety, trusted))?;
         for warning in &checked.warnings {
             complain(&[warning.as_bytes()]);
         }

@@ -52,6 +52,15 @@ fn explain(root: &Path, args: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+#[test]
+fn an_ipv4_client_of_a_listener_for_both_families_is_that_client() {
+    let root = site();
+    let plain = explain(root.path(), &["--client-addr", "203.0.113.66"]);
+    let mapped = explain(root.path(), &["--client-addr", "::ffff:203.0.113.66"]);
+    assert!(plain.contains("203.0.113.66"), "{plain}");
+    assert_eq!(mapped, plain);
+}
+
 fn ask(root: &Path, requests: &[u8]) -> Vec<serde_json::Value> {
     let mut child = Command::new(env!("CARGO_BIN_EXE_mapctl"))
         .args(["ask", "--root"])

@@ -153,3 +153,51 @@ fn every_page_has_the_sections() {
         }
     }
 }
+
+/// Pages of the system and of other programs that ours refer to.
+const OTHERS: &[&str] = &[
+    "acl.5",
+    "capabilities.7",
+    "cp.1",
+    "crypt.3",
+    "flock.2",
+    "getrlimit.2",
+    "landlock.7",
+    "ldapmodify.1",
+    "m4.1",
+    "mv.1",
+    "pam.7",
+    "pam_time.8",
+    "passwd.5",
+    "seccomp.2",
+    "shadow.5",
+    "socketmap_table.5",
+    "syslog.3",
+    "systemd.1",
+];
+
+#[test]
+fn every_page_that_is_referred_to_exists() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../man");
+    let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap());
+    let pages: Vec<_> = files
+        .map(|file| {
+            let text = fs::read_to_string(file.path()).unwrap();
+            (file.file_name().into_string().unwrap(), text)
+        })
+        .collect();
+    let ours: BTreeSet<&str> = pages.iter().map(|(name, _)| name.as_str()).collect();
+    let mut unknown = Vec::new();
+    for (name, text) in &pages {
+        for line in text.lines() {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let at = words.iter().position(|word| matches!(*word, ".Xr" | "Xr"));
+            let Some(at) = at else { continue };
+            let page = format!("{}.{}", words[at + 1], words[at + 2]);
+            if !ours.contains(page.as_str()) && !OTHERS.contains(&page.as_str()) {
+                unknown.push(format!("{name}: {line}"));
+            }
+        }
+    }
+    assert_eq!(unknown, [""; 0]);
+}

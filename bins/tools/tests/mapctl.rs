@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -219,6 +220,36 @@ fn the_demo_ends_by_itself_and_leaves_nothing() {
         assert!(text.contains(want), "{want:?} is not in\n{text}");
     }
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_demo_that_is_cut_short_leaves_nothing_either() {
+    let folder = Folder::new();
+    let start = |folder: &Folder| {
+        Command::new(env!("CARGO_BIN_EXE_mapctl"))
+            .arg("demo")
+            .env("TMPDIR", folder.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+    };
+    let nothing_left = |folder: &Folder| fs::read_dir(folder.path()).unwrap().count() == 0;
+    // Its reader goes away.
+    let mut child = start(&folder);
+    drop(child.stdout.take());
+    assert!(child.wait().unwrap().success());
+    assert!(nothing_left(&folder));
+    // A signal comes, and ends it as it ends any other program.
+    let mut child = start(&folder);
+    let mut line = [0; 20];
+    let mut output = child.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut output, &mut line).unwrap();
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    std::io::copy(&mut output, &mut std::io::sink()).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(2));
+    assert!(nothing_left(&folder));
 }
 
 #[test]

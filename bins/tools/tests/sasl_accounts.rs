@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -305,6 +305,54 @@ fn mapctl_convert_hashes_a_store_of_cyrus_sasl() {
 }
 
 #[test]
+fn an_export_goes_to_nobody_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let set = ["-p", "-c", "-f", "db", "-u", "r", "u"];
+    assert_eq!(run(dir.path(), "saslpasswd2", &set, "pw\n").0, 0);
+    let export = |to: &str| run(dir.path(), "saslpasswd2", &["--export", to, "-f", "db"], "");
+    // One's own links are followed.
+    fs::write(at("target"), "old").unwrap();
+    std::os::unix::fs::symlink("target", at("link")).unwrap();
+    assert_eq!(export("link"), (0, String::new(), String::new()));
+    assert!(fs::read_to_string(at("target")).unwrap().contains("u,r,"));
+    assert!(fs::symlink_metadata(at("link")).unwrap().is_symlink());
+    // A reader that went away has what it wanted.
+    let mut child = Command::new(env!("CARGO_BIN_EXE_saslpasswd2"))
+        .args(["--export", "-", "-f", "db"])
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr.len()), (Some(0), 0));
+    if fs::metadata("/proc/self").unwrap().uid() != 0 {
+        return eprintln!("skipped: only root can make what is another user's");
+    }
+    // What another user has put there gets nothing.
+    std::os::unix::fs::lchown(at("link"), Some(61_234), None).unwrap();
+    fs::write(at("target"), "old").unwrap();
+    let made = Command::new("mkfifo").arg(at("fifo")).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::chown(at("fifo"), Some(61_234), None).unwrap();
+    // Open for both, so that nobody waits for a reader.
+    let mut fifo = fs::OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(at("fifo"))
+        .unwrap();
+    for name in ["link", "fifo"] {
+        let why = format!("saslpasswd2: {name}: what stands there is another user's\n");
+        assert_eq!(export(name), (73, String::new(), why));
+    }
+    assert_eq!(fs::read(at("target")).unwrap(), b"old");
+    assert!(fifo.read(&mut [0; 16]).is_err(), "it holds something");
+}
+
+#[test]
 fn other_names_of_the_store_are_told() {
     let dir = tempfile::tempdir().unwrap();
     let args = ["-f", "db", "-u", "r", "alice"];
@@ -379,5 +427,25 @@ fn man_pages_name_every_option() {
             };
             assert!(text.contains(&item), "{page} lacks {item}");
         }
+    }
+}
+
+#[test]
+fn help_names_every_option_and_is_no_error() {
+    let dir = tempfile::tempdir().unwrap();
+    for (program, options) in [
+        ("saslpasswd2", tools::saslpasswd2::OPTIONS),
+        ("sasldblistusers2", tools::sasldblistusers2::OPTIONS),
+    ] {
+        let (exit, help, errors) = run(dir.path(), program, &["--help"], "");
+        assert_eq!((exit, errors.as_str()), (0, ""), "{program}");
+        for name in options.iter().filter_map(|option| option.long) {
+            assert!(help.contains(&format!("--{name}")), "{program} --{name}");
+        }
+        let (exit, version, _) = run(dir.path(), program, &["--version"], "");
+        assert_eq!(exit, 0, "{program}");
+        assert!(version.starts_with(&format!("{program} ")), "{version}");
+        // Among other arguments it is a mistake.
+        assert_ne!(run(dir.path(), program, &["--help", "a", "b"], "").0, 0);
     }
 }

@@ -90,6 +90,7 @@ pub fn from_aliases(
         for fault in parsed.faults {
             report.note_fault(parsed.line, fault);
         }
+        report.note_count += parsed.unlisted;
         if let Some(alias) = parsed.alias {
             builder.put(alias.lhs, alias.rhs, parsed.line)?;
             let rhs_octets = alias.rhs.len() as u64;

@@ -12,7 +12,7 @@ mod record;
 mod runs;
 mod spill;
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -21,11 +21,11 @@ use std::time::{Duration, Instant};
 use crate::map::{MapClass, StoreError};
 use crate::source::map::{Grammar, Line, Lines, SourceLine};
 use crate::source::{ParseError, ParseErrorKind};
-use crate::store::CdbWriter;
 use crate::store::disk::{DiskFile, patiently};
 use crate::store::duplicate::{Keep, OLD_ENTRY, REMEMBERED};
 use crate::store::path::folder_of;
 use crate::store::publish::{Check, Filled, OnDuplicate, Options, Published, Publisher};
+use crate::store::{CdbWriter, Opened};
 use record::Record;
 use runs::Runs;
 
@@ -123,10 +123,37 @@ impl Builder {
         Ok(builder)
     }
 
-    /// Warnings about the path, for the administrator.
+    /// The map that is to be replaced, which nobody else can write now.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`] where there is none, and whatever keeps it from being read.
+    pub fn old_map(&self) -> Result<Opened, StoreError> {
+        self.publisher.old_map(&self.path)
+    }
+
+    /// What was known of its file when it was opened.
     #[must_use]
-    pub fn warnings(&self) -> &[String] {
+    pub fn old_metadata(&self) -> Option<&Metadata> {
+        self.publisher.old_metadata()
+    }
+
+    /// What becomes of a second value and what the map says it was built with, where this is
+    /// known no sooner than from [`Builder::old_map`]; before anything is put.
+    pub fn adopt(&mut self, on_duplicate: OnDuplicate, described: &str) {
+        self.on_duplicate = on_duplicate;
+        self.publisher.keep(on_duplicate);
+        self.publisher.describe(described);
+    }
+
+    /// Warnings for the administrator, as [`Publisher::warnings`] has them.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
         self.publisher.warnings()
+    }
+
+    /// Those about the old map, as [`Publisher::file_warnings`] has them.
+    #[must_use]
+    pub fn file_warnings(&self) -> &[String] {
+        self.publisher.file_warnings()
     }
 
     /// Takes an entry from `line` of the source; an entry of the old map has line 0.

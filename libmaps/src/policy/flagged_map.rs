@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::map::{Entries, Entry, KeyCase, Map, MapName, StoreError};
 use crate::rhs::Rhs;
-use crate::site::model::{MapSpec, NulSuffix};
+use crate::site::model::{MapCase, MapSpec, NulSuffix};
 use crate::store::Opened;
 
 /// The entry that newaliases adds to each alias map: all other keys end as it does.
@@ -18,6 +18,7 @@ const NEWALIASES_KEY: &[u8] = b"@\0";
 pub(super) struct MapFlags {
     nul: NulSuffix,
     case: KeyCase,
+    asked: MapCase,
     answer: Answer,
     append: Box<[u8]>,
 }
@@ -47,6 +48,7 @@ impl MapFlags {
         MapFlags {
             nul: spec.nul,
             case: spec.key_case(),
+            asked: spec.case,
             answer: match spec.match_only {
                 true => Answer::Lhs,
                 false => Answer::Rhs,
@@ -57,14 +59,18 @@ impl MapFlags {
 
     /// The map in a file.
     pub(super) fn over_file(&self, opened: Opened) -> Arc<dyn Map> {
-        let says_nul = opened.says_nul();
+        let mut flags = self.clone();
+        if self.asked == MapCase::AsBuilt {
+            flags.case = opened.key_case();
+        }
+        let says_nul = opened.says("-N");
         let map = Arc::from(opened.into_map());
         let ending = match self.nul {
             NulSuffix::Always => Ending::Nul,
             NulSuffix::Never => Ending::Bare,
             NulSuffix::AsFound => ending_of(&map, says_nul),
         };
-        self.over(map, ending)
+        flags.over(map, ending)
     }
 
     /// A map behind a socket, whose keys are the server's affair.
@@ -250,6 +256,36 @@ mod tests {
         let ending = ending_of(&map, false);
         let same = flags.over(Arc::clone(&map), ending);
         assert!(Arc::ptr_eq(&map, &same));
+    }
+
+    #[test]
+    fn capitals_count_as_the_site_says_or_as_the_map_does() {
+        use crate::map::MapClass;
+        use crate::store::publish::{Options, Publisher};
+        use KeyCase::{AsGiven, Folded};
+        let plain = MapSpec::new("hash", "/m");
+        let flagged = MapSpec::parse("hash -f /m").unwrap();
+        // What the map was built with, and in which letters each is asked.
+        for (described, want) in [
+            ("", [Folded, AsGiven, Folded]),
+            ("-d -f", [Folded, AsGiven, AsGiven]),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("m.db");
+            let mut options = Options::new(MapClass::Hash, "test");
+            options.described = described.into();
+            Publisher::create(&path, options)
+                .unwrap()
+                .publish()
+                .unwrap();
+            let specs = [plain.clone(), flagged.clone(), plain.clone().as_built()];
+            let got = specs.map(|spec| {
+                let name = MapName::new(MapClass::Hash, &path);
+                let opened = crate::store::open_any(&path, name).unwrap();
+                MapFlags::of(&spec).over_file(opened).key_case()
+            });
+            assert_eq!(got, want, "{described}");
+        }
     }
 
     #[test]

@@ -25,6 +25,7 @@ pub mod dns_lists;
 pub mod expand;
 pub mod facts;
 mod flagged_map;
+pub mod live_classes;
 pub mod live_maps;
 pub mod maps;
 pub mod relay_ok;

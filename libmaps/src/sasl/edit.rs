@@ -18,7 +18,6 @@ use crate::rhs::Rhs;
 use crate::store::path::Safety;
 use crate::store::publish::{Before, EditBy, OnDuplicate, Options, Published, Publisher};
 use crate::store::shared::Origin;
-use crate::store::sniff::{Format, sniff_file};
 
 /// The mode of a new sasldb2, before the umask: its group may use it.
 pub const NEW_MODE: u32 = 0o660;
@@ -102,15 +101,7 @@ impl SaslDbEdit {
             edit: EditBy::Rewriting,
             ..Options::new(MapClass::Hash, program)
         };
-        let format = match crate::store::open_for_reading(path) {
-            Ok(file) => Some(sniff_file(&file, path)?),
-            Err(_) => None,
-        };
-        let mut publisher = match format {
-            // The original takes an empty file for a new store.
-            Some(Format::Empty) => Publisher::create(path, options)?,
-            _ => Publisher::edit(path, options)?,
-        };
+        let mut publisher = Publisher::edit(path, options)?;
         let made_by = match publisher.base_described() {
             Some(DESCRIBED) => MadeBy::Us,
             _ => MadeBy::Others,
@@ -120,10 +111,10 @@ impl SaslDbEdit {
         Ok(SaslDbEdit { publisher, made_by })
     }
 
-    /// A line for the administrator where the old store has other names, which keep its content.
+    /// Lines for the administrator about the old store, as [`Publisher::file_warnings`] has them.
     #[must_use]
-    pub fn other_names(&self) -> Option<String> {
-        self.publisher.other_names()
+    pub fn file_warnings(&self) -> &[String] {
+        self.publisher.file_warnings()
     }
 
     /// Gives an account these secrets in the place of all it had.

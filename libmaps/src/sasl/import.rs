@@ -2,7 +2,9 @@
 //!
 //! The third field is a password, or hashes: `{ARGON2ID}...`, `{SCRAM-SHA-256}...`,
 //! `{SCRAM-SHA-1}...`, `{CRAM-MD5}...`, `{DIGEST-MD5}...`, several with a blank
-//! between. An empty realm is the default one, unless the user is `user@realm`.
+//! between. `{PLAIN}` may stand before a password, and must where it would look
+//! like a hash: one of a scheme that is not known is an error, for taken as a
+//! password it would open the account to whoever has the hash. An empty realm is the default one, unless the user is `user@realm`.
 //! A first row `user,realm,password` is a heading.
 
 use std::collections::HashMap;
@@ -134,15 +136,70 @@ fn read_row(row: Row, default_realm: &[u8]) -> Result<Imported, RowError> {
         false => UserId::new(&name, &realm),
     };
     let user = user.map_err(|e| wrong(None, e.to_string()))?;
-    let given = if Secrets::is_text(password.expose()) {
-        let secrets = Secrets::parse(password.expose());
-        let secrets = secrets.map_err(|e| wrong(Some(user.clone()), e.to_string()))?;
-        Given::Secrets(Box::new(secrets))
-    } else {
-        let password = Password::new(password.expose().to_vec());
-        Given::Password(password.map_err(|e| wrong(Some(user.clone()), e.to_string()))?)
+    let given = match Third::of(password.expose()) {
+        Third::Hashes(text) => Secrets::parse(text)
+            .map(|secrets| Given::Secrets(Box::new(secrets)))
+            .map_err(|e| e.to_string()),
+        Third::Password(text) => Password::new(text.to_vec())
+            .map(Given::Password)
+            .map_err(|e| e.to_string()),
+        Third::Foreign => Err("a hash of a scheme that can't be imported \
+             (before a password that looks like one write {PLAIN})"
+            .to_owned()),
     };
-    Ok(Imported { user, given })
+    match given {
+        Ok(given) => Ok(Imported { user, given }),
+        Err(why) => Err(wrong(Some(user), why)),
+    }
+}
+
+/// What a third field is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Third<'a> {
+    /// Words `{SCHEME}text` that begin with a scheme that is known.
+    Hashes(&'a [u8]),
+    /// A password, without the `{PLAIN}` before it.
+    Password(&'a [u8]),
+    /// A hash of another scheme, by its look.
+    Foreign,
+}
+
+impl<'a> Third<'a> {
+    fn of(text: &'a [u8]) -> Self {
+        if Secrets::is_text(text) {
+            return Third::Hashes(text);
+        }
+        match scheme(text) {
+            Some((word, rest)) if PLAIN.iter().any(|p| word.eq_ignore_ascii_case(p)) => {
+                Third::Password(rest)
+            }
+            Some(_) => Third::Foreign,
+            None if is_modular_crypt(text) => Third::Foreign,
+            None => Third::Password(text),
+        }
+    }
+}
+
+/// The schemes of a password in clear text, as Dovecot calls them; we write the first.
+const PLAIN: [&[u8]; 3] = [b"PLAIN", b"CLEAR", b"CLEARTEXT"];
+
+/// Takes `{SCHEME}text` apart, the form of RFC 2307 section 5.3.
+fn scheme(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = text.strip_prefix(b"{")?;
+    let end = text.iter().position(|c| *c == b'}')?;
+    let word = text.get(..end).filter(|word| is_word(word))?;
+    Some((word, text.get(end + 1..)?))
+}
+
+/// Whether text is `$id$...$...`, as crypt(5) writes its hashes.
+fn is_modular_crypt(text: &[u8]) -> bool {
+    let mut parts = text.split(|c| *c == b'$');
+    parts.next() == Some(b"") && parts.next().is_some_and(is_word) && parts.count() >= 2
+}
+
+fn is_word(text: &[u8]) -> bool {
+    let of_word = |c: &u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'-' | b'_');
+    !text.is_empty() && text.iter().all(of_word)
 }
 
 /// Writes every account, the heading first: its hashes, or its password where
@@ -170,17 +227,27 @@ pub fn write<M: Map>(
         };
         let hashes = secrets.to_text();
         let third = match &secrets.clear {
-            Some(password) if hashes.expose().is_empty() => password.expose(),
-            _ => hashes.expose(),
+            Some(password) if hashes.expose().is_empty() => third_of(password),
+            _ => hashes,
         };
-        if third.is_empty() {
+        if third.expose().is_empty() {
             left_out.push(user);
             continue;
         }
-        let row = SecretBytes::new(write_row(&[user.authid(), user.realm(), third]));
+        let row = write_row(&[user.authid(), user.realm(), third.expose()]);
+        let row = SecretBytes::new(row);
         out(row.expose()).map_err(ExportError::Write)?;
     }
     Ok(left_out)
+}
+
+/// A password as it is read back.
+fn third_of(password: &Password) -> SecretBytes {
+    let text = password.expose();
+    SecretBytes::new(match Third::of(text) == Third::Password(text) {
+        true => text.to_vec(),
+        false => [b"{PLAIN}", text].concat(),
+    })
 }
 
 /// Why accounts could not be written as CSV.
@@ -195,81 +262,5 @@ pub enum ExportError {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::map::Entry;
-    use crate::sasl::key::{HASHED_PASSWORD, USER_PASSWORD};
-    use crate::store::MemoryMap;
-
-    #[test]
-    fn good_and_bad_rows() {
-        let text = "User,Realm,Password\n\
-            alice,example.org,secret\n\
-            bob@example.net,,\"a,b\"\n\
-            carol,,x\n\
-            dave,r,{CRAM-MD5}00\n\
-            erin,r\n\
-            alice,example.org,other\n\
-            ,r,x\n\
-            frank,r,\n\
-            g@h,r,x\n\
-            ivan,r,{PLAIN}x\n";
-        let (good, bad) = read(text.as_bytes(), b"host");
-        let names: Vec<_> = good.iter().map(|g| g.user.to_string()).collect();
-        assert_eq!(
-            names,
-            [
-                "alice@example.org",
-                "bob@example.net",
-                "carol@host",
-                "ivan@r"
-            ]
-        );
-        let told: Vec<_> = bad.iter().map(ToString::to_string).collect();
-        assert_eq!(
-            told,
-            [
-                "line 5: dave@r: expected 64 hexadecimal digits",
-                "line 6: expected user,realm,password, found 2 fields \
-                 (a field that holds commas must be in quotes)",
-                "line 7: alice@example.org: given on line 2 already",
-                "line 8: the user is empty",
-                "line 9: frank@r: the password is empty",
-                "line 10: the user holds an @ and a realm is given too",
-            ]
-        );
-    }
-
-    #[test]
-    fn what_is_exported_is_imported() {
-        let user = |name: &[u8]| UserId::new(name, b"r").unwrap();
-        let hashes = format!("{{CRAM-MD5}}{}", "0f".repeat(32));
-        let db = SaslDb::new(MemoryMap::new(
-            "s",
-            [
-                Entry::new(user(b"a,b").lhs(HASHED_PASSWORD), hashes.as_str()),
-                Entry::new(user(b"a,b").lhs(USER_PASSWORD), "kept"),
-                Entry::new(user(b"c").lhs(USER_PASSWORD), "cle\"ar"),
-                Entry::new(user(b"d").lhs(b"cmusaslsecretOTP"), "x"),
-            ],
-        ));
-        let mut text = Vec::new();
-        let left_out = write(&db, &mut |row| {
-            text.extend_from_slice(row);
-            Ok(())
-        })
-        .unwrap();
-        assert_eq!(left_out, [user(b"d")]);
-        let (good, bad) = read(&text, b"");
-        assert_eq!(bad, []);
-        assert_eq!(good[0].user, user(b"a,b"));
-        assert_eq!(
-            good[0].given,
-            Given::Secrets(Box::new(Secrets::parse(hashes.as_bytes()).unwrap()))
-        );
-        assert_eq!(
-            good[1].given,
-            Given::Password(Password::new(b"cle\"ar".to_vec()).unwrap())
-        );
-    }
-}
+#[path = "import_tests.rs"]
+mod tests;

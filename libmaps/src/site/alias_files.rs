@@ -156,10 +156,15 @@ pub struct AliasSite {
     pub grammar: Grammar,
     /// TrustedUser: a user's name or number.
     pub trusted_user: Option<Vec<u8>>,
+    /// The line that says so; 0 of one that is not from a `sendmail.cf`.
+    pub trusted_user_line: u64,
     /// The words of DontBlameSendmail, in lower case.
     pub dont_blame: Vec<String>,
     /// What could not be read on the way: line and text.
     pub warnings: Vec<(u64, String)>,
+    /// `O` lines of options that there are not, and what sendmail says of them, which builds
+    /// nothing then.
+    pub faults: Vec<(u64, String)>,
 }
 
 /// Why a configuration is of no use.
@@ -182,8 +187,10 @@ impl AliasSite {
                 ..Grammar::default()
             },
             trusted_user: None,
+            trusted_user_line: 0,
             dont_blame: Vec::new(),
             warnings: Vec::new(),
+            faults: Vec::new(),
         }
     }
 
@@ -219,6 +226,16 @@ impl AliasSite {
             site.warnings.push((warning.line, warning.text.clone()));
         }
         for option in &cf.options {
+            match options::known(&option.name) {
+                Some("TrustedUser") => site.trusted_user_line = option.line,
+                Some(_) => {}
+                // A letter that means another option has no name.
+                None if option.name.is_empty() => {}
+                None => {
+                    let fault = options::fault(&option.name);
+                    site.faults.extend(fault.map(|text| (option.line, text)));
+                }
+            }
             site.set(&option.name, &option.value)
                 .map_err(|SpecFault(text)| ConfigFault::Line(option.line, text))?;
         }

@@ -5,14 +5,20 @@
 //! entries, so the filter must be one that finds them all when the LHS is any: one attribute is
 //! the LHS, and that is demanded. What can't be made so is an error.
 
+pub mod attributes;
+mod filter;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+
+use attributes::Attributes;
+use filter::{enumerable, whole};
 
 /// The word for sendmail's own schema.
 pub const DEFAULT_SCHEMA: &str = "LDAP";
 
 /// Deepest nesting of a filter that is read.
-const MAX_DEPTH: u32 = 32;
+pub const MAX_DEPTH: u32 = 32;
 
 /// The arguments of an LDAP map, by letter; one without a value has an empty one.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +58,23 @@ impl Arguments {
         self
     }
 
+    /// With the key of a class in the place of `%0` and `%s` in the filter.
+    #[must_use]
+    pub fn with_key(mut self, key: &str) -> Self {
+        if let Some(filter) = self.0.get_mut(&'k') {
+            let key = escaped(key);
+            *filter = filter.replace("%0", &key).replace("%s", &key);
+        }
+        self
+    }
+
+    /// As with `-o`.
+    #[must_use]
+    pub fn optional(mut self) -> Self {
+        self.0.insert('o', String::new());
+        self
+    }
+
     fn get(&self, letter: char) -> Option<&str> {
         self.0.get(&letter).map(String::as_str)
     }
@@ -66,6 +89,20 @@ impl Arguments {
         any.map(|(letter, value)| format!("-{letter}{value}"))
             .collect()
     }
+}
+
+/// A value as a filter has it (RFC 4515 section 3).
+fn escaped(value: &str) -> String {
+    let mut text = String::new();
+    for c in value.chars() {
+        match c {
+            '*' | '(' | ')' | '\\' | '\0' => {
+                let _ = write!(text, "\\{:02x}", u32::from(c));
+            }
+            c => text.push(c),
+        }
+    }
+    text
 }
 
 /// The words of a text, without the double quotes that hold blanks and commas.
@@ -102,6 +139,8 @@ pub enum Purpose<'a> {
     Map(&'a str),
     /// Aliases.
     Aliases,
+    /// The words of a class of this name.
+    Class(&'a str),
 }
 
 /// Who asks: what sendmail's schema says entries are for.
@@ -154,16 +193,21 @@ pub fn connection_text(
         match purpose {
             Purpose::Map(_) => "map",
             Purpose::Aliases => "aliases",
+            Purpose::Class(_) => "class",
         },
     );
-    match arguments.get('k') {
-        Some(filter) => {
+    match (arguments.get('k'), purpose) {
+        (Some(filter), Purpose::Class(_)) => {
+            line("filter", &whole(filter)?);
+            line("value-attribute", value_attributes(arguments)?);
+        }
+        (Some(filter), _) => {
             let (key, filter) = enumerable(filter)?;
             line("filter", &filter);
             line("key-attribute", &key);
-            line("value-attribute", &value_attribute(arguments)?);
+            line("value-attribute", value_attributes(arguments)?);
         }
-        None => {
+        (None, _) => {
             line("host-name", asker.host);
             if !asker.cluster.is_empty() {
                 line("cluster-name", asker.cluster);
@@ -171,11 +215,14 @@ pub fn connection_text(
             line(
                 "map",
                 match purpose {
-                    Purpose::Map(name) => name,
+                    Purpose::Map(name) | Purpose::Class(name) => name,
                     Purpose::Aliases => "aliases",
                 },
             );
         }
+    }
+    if let (Purpose::Class(_), Some(_)) = (purpose, arguments.get('o')) {
+        line("empty", "yes");
     }
     for (letter, why) in [
         ('n', "-n: only names of attributes would be found"),
@@ -254,119 +301,14 @@ fn of_uris(text: &str) -> Result<(&'static str, Vec<String>), String> {
     Ok((kind.unwrap_or("off"), hosts))
 }
 
-/// The one attribute that is the value; sendmail's own lists name searches as well, which are
-/// not made.
-fn value_attribute(arguments: &Arguments) -> Result<String, String> {
+/// The attributes that give the values: one, or a list as sendmail has it.
+fn value_attributes(arguments: &Arguments) -> Result<&str, String> {
     let Some(list) = arguments.get('v') else {
         return Err("-v is missing: the attribute that is the value".into());
     };
-    let mut names = list.split(',').map(|item| {
-        let mut parts = item.split(':');
-        let name = parts.next().unwrap_or_default();
-        let kind = parts.next().unwrap_or("NORMAL");
-        (name, kind.eq_ignore_ascii_case("NORMAL"))
-    });
-    match (names.next(), names.next()) {
-        (Some((name, true)), None) if !name.is_empty() => Ok(name.to_owned()),
-        _ => Err(format!(
-            "-v {list}: one attribute is the value, of type NORMAL"
-        )),
-    }
-}
-
-/// The attribute that is the LHS in a filter with `%0`, and the filter that finds all entries.
-fn enumerable(filter: &str) -> Result<(String, String), String> {
-    let trimmed = filter.trim();
-    let whole = match trimmed.starts_with('(') {
-        true => trimmed.to_owned(),
-        false => format!("({trimmed})"),
-    };
-    let mut reader = Filter {
-        rest: &whole,
-        key: None,
-        all: String::new(),
-    };
-    let fault = |why: &str| format!("-k {filter}: {why}");
-    reader
-        .item(Place::Demanded, MAX_DEPTH)
-        .map_err(|why| fault(&why))?;
-    match (reader.rest.trim(), reader.key) {
-        ("", Some(key)) => Ok((key, reader.all)),
-        ("", None) => Err(fault(
-            "no (attribute=%0) in it, so no replica can hold its entries",
-        )),
-        _ => Err(fault("something stands behind the filter")),
-    }
-}
-
-/// Whether what is read must be true of each entry.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Place {
-    Demanded,
-    Optional,
-}
-
-/// A filter (RFC 4515) that is being read.
-struct Filter<'a> {
-    rest: &'a str,
-    key: Option<String>,
-    /// The same with any LHS.
-    all: String,
-}
-
-impl Filter<'_> {
-    fn item(&mut self, place: Place, depth: u32) -> Result<(), String> {
-        let inner = self.rest.trim_start().strip_prefix('(');
-        self.rest = inner.ok_or("expected a parenthesis")?;
-        self.all.push('(');
-        if depth == 0 {
-            return Err("it is nested too deeply".into());
-        }
-        let operator = self.rest.chars().next().filter(|c| "&|!".contains(*c));
-        match operator {
-            Some(operator) => {
-                self.rest = self.rest.get(1..).unwrap_or_default();
-                self.all.push(operator);
-                let place = match operator {
-                    '&' => place,
-                    _ => Place::Optional,
-                };
-                while self.rest.trim_start().starts_with('(') {
-                    self.item(place, depth - 1)?;
-                }
-            }
-            None => self.leaf(place)?,
-        }
-        let after = self.rest.trim_start().strip_prefix(')');
-        self.rest = after.ok_or("a parenthesis is open")?;
-        self.all.push(')');
-        Ok(())
-    }
-
-    fn leaf(&mut self, place: Place) -> Result<(), String> {
-        let end = self.rest.find(['(', ')']).ok_or("a parenthesis is open")?;
-        let (leaf, rest) = self.rest.split_at(end);
-        self.rest = rest;
-        if !leaf.contains('%') {
-            self.all.push_str(leaf);
-            return Ok(());
-        }
-        let key = match leaf.split_once('=') {
-            Some((key, "%0" | "%s")) => key.trim(),
-            _ => return Err(format!("({leaf}): only (attribute=%0) can be the LHS")),
-        };
-        let is_name = |c: char| c.is_ascii_alphanumeric() || "-.;".contains(c);
-        if key.is_empty() || !key.chars().all(is_name) {
-            return Err(format!("({leaf}): only (attribute=%0) can be the LHS"));
-        }
-        if place == Place::Optional {
-            return Err(format!("({leaf}): it must not stand below | or !"));
-        }
-        if self.key.replace(key.to_owned()).is_some() {
-            return Err("%0 stands there twice".into());
-        }
-        let _ = write!(self.all, "{key}=*");
-        Ok(())
+    match Attributes::parse(list) {
+        Ok(_) => Ok(list),
+        Err(why) => Err(format!("-v {list}: {why}")),
     }
 }
 
@@ -425,6 +367,31 @@ mod tests {
     }
 
     #[test]
+    fn a_class_has_a_filter_of_its_own_or_sendmails() {
+        let base = "host h\ntls off\nbase x\nkind class\n";
+        for (arguments, key, text) in [
+            (
+                "-h h -b x",
+                "",
+                "host-name mail1.example.org\ncluster-name mail\nmap R\n",
+            ),
+            (
+                "-h h -b x -k (&(ou=%0)(host=*)) -v host",
+                "a(b",
+                "filter (&(ou=a\\28b)(host=*))\nvalue-attribute host\n",
+            ),
+        ] {
+            let arguments = Arguments::parse(arguments).unwrap().with_key(key);
+            let made = connection_text(&arguments, Purpose::Class("R"), HOST).unwrap();
+            assert_eq!(made.text, format!("{base}{text}"));
+            let made = connection_text(&arguments.optional(), Purpose::Class("R"), HOST);
+            assert_eq!(made.unwrap().text, format!("{base}{text}empty yes\n"));
+        }
+        assert!(made("-h a -b x -k (a=b", Purpose::Class("R")).is_err());
+        assert!(made("-h a -b x -k (a=b)", Purpose::Class("R")).is_err());
+    }
+
+    #[test]
     fn what_no_replica_can_hold_is_refused() {
         for (arguments, why) in [
             ("-b x", "-h and -H are missing"),
@@ -436,8 +403,11 @@ mod tests {
             ("-H http://a -b x", "expected ldap, ldaps or ldapi"),
             ("-H \"ldap://a ldaps://b\" -b x", "all with TLS, or none"),
             ("-h a -b x -k (a=%0)", "-v is missing"),
-            ("-h a -b x -k (a=%0) -v b,c", "one attribute is the value"),
-            ("-h a -b x -k (a=%0) -v b:DN", "one attribute is the value"),
+            (
+                "-h a -b x -k (a=%0) -v b,,c",
+                "expected NAME:TYPE:OBJECTCLASS",
+            ),
+            ("-h a -b x -k (a=%0) -v b:DN", "-v b:DN: no attribute in it"),
             ("-h a -b x -k (a=b) -v v", "no (attribute=%0) in it"),
             (
                 "-h a -b x -k (a=%0@x) -v v",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::opening;
 use crate::sysexits::SysExit;
 
+use super::class_map;
 use super::diagnostic::{Diagnostic, Severity};
 use super::machine::Machine;
 use super::mc;
@@ -81,6 +82,17 @@ impl SiteError {
 /// below the root. Faults of the configuration are diagnostics, with which [`Loaded::has_errors`] is to be asked before
 /// acting on the model; an error is only that a file can't be read.
 pub fn load(root: Option<&Path>, file: Option<&Path>) -> Result<Loaded, SiteError> {
+    let mut loaded = load_unfilled(root, file)?;
+    class_map::fill(&mut loaded);
+    Ok(loaded)
+}
+
+/// As [`load`], without the words that classes have from shared maps: for whoever is about to
+/// fetch them.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_unfilled(root: Option<&Path>, file: Option<&Path>) -> Result<Loaded, SiteError> {
     let path = file.map_or_else(|| below(root, Path::new(DEFAULT_FILE)), Path::to_path_buf);
     let failed = |path: &Path| {
         let path = path.to_path_buf();

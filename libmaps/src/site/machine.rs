@@ -105,9 +105,10 @@ fn interface_addresses() -> io::Result<Vec<IpAddr>> {
 }
 
 /// An address as a domain literal of class w, with IPv6 as sendmail writes it (`UseCompressedIPv6Addresses`).
+/// An IPv4 address in the form of IPv6 (RFC 4291 section 2.5.5.2) is the IPv4 address, to sendmail too.
 #[must_use]
 pub fn domain_literal(address: IpAddr, compressed_ipv6: bool) -> String {
-    match address {
+    match address.to_canonical() {
         IpAddr::V4(address) => format!("[{address}]"),
         IpAddr::V6(address) if compressed_ipv6 => format!("[IPv6:{address}]"),
         IpAddr::V6(address) => {
@@ -162,5 +163,9 @@ mod tests {
             "[IPv6:0:0:0:0:0:0:0:1]"
         );
         assert_eq!(domain_literal("::1".parse().unwrap(), true), "[IPv6:::1]");
+        let mapped = "::ffff:192.0.2.1".parse().unwrap();
+        for compressed in [false, true] {
+            assert_eq!(domain_literal(mapped, compressed), "[192.0.2.1]");
+        }
     }
 }

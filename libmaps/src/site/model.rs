@@ -11,6 +11,7 @@ pub mod mailer;
 pub mod maps;
 pub mod options;
 pub mod regex_map;
+pub mod shared_class;
 
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
@@ -24,9 +25,10 @@ pub use features::{
     GreetPause, LocalDelivery, NoCanonify, RelayMailFrom, ReplyPiece, ReplyText,
 };
 pub use mailer::{Mailer, Mailers, Rewriting};
-pub use maps::{MapSpec, NulSuffix};
+pub use maps::{MapCase, MapSpec, NulSuffix};
 pub use options::Options;
 pub use regex_map::RegexMap;
+pub use shared_class::{ClassMap, SharedClasses};
 
 /// A site: the effective configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -47,6 +49,8 @@ pub struct Site {
     pub precedences: BTreeMap<String, i32>,
     /// Classes.
     pub classes: Classes,
+    /// Which of them have words from maps that hosts share.
+    pub shared_classes: SharedClasses,
     /// FEATUREs.
     pub features: Features,
     /// Where mail is passed on to.
@@ -199,12 +203,13 @@ impl Site {
             .collect()
     }
 
-    /// The maps that decisions ask: tables and alias files.
+    /// The maps that decisions ask: tables, alias files, and those that classes have words from.
     #[must_use]
     pub fn asked_maps(&self) -> Vec<MapSpec> {
         let tables = self.features.tables().map(|(_, map)| map.clone());
         let aliases = self.alias_files().into_iter().map(|file| file.map);
-        tables.chain(aliases).collect()
+        let classes = self.shared_classes.maps().map(|class| class.map.clone());
+        tables.chain(aliases).chain(classes).collect()
     }
 
     /// The queue's folder, as written. Of a group of folders it is the one above them.

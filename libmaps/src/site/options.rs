@@ -14,6 +14,8 @@ const NAMES: &[&str] = &[
     "AuthMechanisms",
     "AuthOptions",
     "AuthRealm",
+    "BadRcptShutdown",
+    "BadRcptShutdownGood",
     "BadRcptThrottle",
     "BadRcptThrottleDelay",
     "BindTo",
@@ -21,6 +23,7 @@ const NAMES: &[&str] = &[
     "BounceAddrSelection",
     "CACertFile",
     "CACertPath",
+    "CertFingerprintAlgorithm",
     "CheckAliases",
     "CheckpointInterval",
     "CipherList",
@@ -125,6 +128,7 @@ const NAMES: &[&str] = &[
     "ServerKeyFile",
     "ServerSSLOptions",
     "ServiceSwitchFile",
+    "SetCertAltnames",
     "SevenBitInput",
     "SharedMemoryKey",
     "SharedMemoryKeyFile",
@@ -136,6 +140,7 @@ const NAMES: &[&str] = &[
     "SSLEngine",
     "SSLEnginePath",
     "StatusFile",
+    "StrictTransportSecurity",
     "SuperSafe",
     "TLSFallbacktoClear",
     "TLSSrvOptions",
@@ -170,6 +175,21 @@ const LETTERS: &[(u8, &str)] = &[
 pub fn of_letter(letter: u8) -> &'static str {
     let found = LETTERS.iter().find(|(l, _)| *l == letter);
     found.map_or("", |(_, name)| name)
+}
+
+/// What sendmail says of a name that means no option, or could mean several.
+#[must_use]
+pub fn fault(written: &[u8]) -> Option<String> {
+    if known(written).is_some() {
+        return None;
+    }
+    let name = String::from_utf8_lossy(written);
+    Some(match ambiguous(written) {
+        Some((first, second)) => {
+            format!("readcf: ambiguous option name {name} (matches {first} and {second})")
+        }
+        None => format!("readcf: unknown option name {name}"),
+    })
 }
 
 /// The full name of what may be cut short; an unknown name as it is.

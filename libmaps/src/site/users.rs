@@ -47,7 +47,14 @@ impl Users {
 
     /// The users of a site: those of `/etc/passwd` below its root where that stands there, else the system's.
     pub fn of(site: &Site) -> io::Result<Self> {
-        let root = site.root.as_deref();
+        Users::below(site.root.as_deref())
+    }
+
+    /// As [`Users::of`], of a site with this root.
+    ///
+    /// # Errors
+    /// The passwd file there can't be read.
+    pub fn below(root: Option<&Path>) -> io::Result<Self> {
         if root.is_none() {
             return Ok(Users::System);
         }

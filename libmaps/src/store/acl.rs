@@ -43,6 +43,11 @@ impl Attributes {
         })
     }
 
+    /// Whether there is an access list.
+    pub(super) fn has_list(&self) -> bool {
+        self.acl.is_some()
+    }
+
     /// The mode that allows nobody more than the file did, where the list itself can't be given on.
     pub(super) fn narrowed(&self, mode: u32) -> u32 {
         match &self.acl {

@@ -13,6 +13,7 @@ mod merge;
 pub mod path;
 pub mod publish;
 pub mod redb;
+mod residence;
 pub mod shared;
 #[cfg(feature = "sled")]
 pub mod sled;
@@ -32,7 +33,7 @@ use std::fs::File;
 use std::path::Path;
 
 pub use crate::map::Sink;
-use crate::map::{Map, MapClass, MapName, StoreError};
+use crate::map::{KeyCase, Map, MapClass, MapName, StoreError};
 use crate::opening;
 
 /// An open map of a known kind.
@@ -94,12 +95,23 @@ impl Opened {
         }
     }
 
-    /// Whether the map says that it was built with `-N`; no more than redb maps say such things.
+    /// Whether the map says that it was built with this option of makemap(8), such as `-N`; no
+    /// more than redb maps say such things.
     #[must_use]
-    pub fn says_nul(&self) -> bool {
+    pub fn says(&self, option: &str) -> bool {
         match self {
-            Opened::Redb(map) => map.meta().options.split(' ').any(|option| option == "-N"),
+            Opened::Redb(map) => map.meta().options.split(' ').any(|said| said == option),
             _ => false,
+        }
+    }
+
+    /// In which letters its keys are asked for where nobody has said so: as it was built, folded
+    /// unless it says that capitals were kept (`-f`).
+    #[must_use]
+    pub fn key_case(&self) -> KeyCase {
+        match self.says("-f") {
+            true => KeyCase::AsGiven,
+            false => KeyCase::Folded,
         }
     }
 

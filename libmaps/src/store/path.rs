@@ -105,7 +105,8 @@ pub fn check_shape(
     trusted: Option<u32>,
 ) -> Result<Checked, StoreError> {
     let who = Identity::effective(safety, trusted);
-    let warnings = check_folders(path, &who)?;
+    let mut warnings = Vec::new();
+    check_folders(path, &who, &mut warnings)?;
     let link = match patiently(|| fs::symlink_metadata(path)) {
         Ok(metadata) => metadata,
         Err(e) if e.kind() == io::ErrorKind::NotFound && access == Access::Write => {
@@ -281,9 +282,22 @@ fn check_folder_writable(path: &Path, who: &Identity) -> Result<(), StoreError> 
     Ok(())
 }
 
-/// Walks the folders above `path`; warns root, and only root, of those that others can write to.
-fn check_folders(path: &Path, who: &Identity) -> Result<Vec<String>, StoreError> {
+/// The warnings that a check of `path` would have, also where it refuses the path.
+#[must_use]
+pub fn folder_warnings(path: &Path, safety: Safety, trusted: Option<u32>) -> Vec<String> {
     let mut warnings = Vec::new();
+    let who = Identity::effective(safety, trusted);
+    // What refuses the path is told by whoever checked it.
+    let _ = check_folders(path, &who, &mut warnings);
+    warnings
+}
+
+/// Walks the folders above `path`; warns root, and only root, of those that others can write to.
+fn check_folders(
+    path: &Path,
+    who: &Identity,
+    warnings: &mut Vec<String>,
+) -> Result<(), StoreError> {
     let mut prefix = PathBuf::new();
     let folder = folder_of(path);
     for component in folder.components() {
@@ -317,7 +331,7 @@ fn check_folders(path: &Path, who: &Identity) -> Result<Vec<String>, StoreError>
             prefix.display()
         ));
     }
-    Ok(warnings)
+    Ok(())
 }
 
 /// The folder that a path's last component stands in; `.` for a bare name.

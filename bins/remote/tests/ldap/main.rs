@@ -6,6 +6,10 @@
     missing_docs
 )]
 
+mod behind;
+mod classes;
+mod edit;
+mod searches;
 mod server;
 mod site;
 #[path = "../stage/mod.rs"]
@@ -136,7 +140,7 @@ fn what_goes_wrong_is_told_and_the_last_good_map_stays() {
     assert_ne!(ran.code, 0, "{ran:?}");
     assert_eq!(host.replica("access.ldap").unwrap(), ["a OK"]);
     // Nobody writes there, and the reason is told.
-    for line in ["makemap ldap access", "editmap -u ldap access a b"] {
+    for line in ["makemap ldap access", "makemap -o ldap:access"] {
         let ran = host.run(line, "a b\n");
         assert_eq!(ran.code, 78);
         assert!(ran.err.contains("maps on LDAP are read alone"), "{ran:?}");
@@ -249,4 +253,29 @@ fn a_faulty_map_holds_up_no_other_of_its_server() {
     let ran = other.run("mapremote follow --once access.ldap mailertable.ldap", "");
     assert_eq!(ran.code, 65, "{ran:?}");
     assert_eq!(other.replica("mailertable.ldap").unwrap().len(), 2);
+}
+
+#[test]
+fn a_server_that_never_answers_is_left() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    // It takes connections and says nothing.
+    let held = std::thread::spawn(move || {
+        let taken = listener.incoming().take(3);
+        taken.map(Result::unwrap).collect::<Vec<_>>()
+    });
+    let host = host(
+        &format!("host 127.0.0.1:{port}\ntls off\nbase {BASE}\ncluster-name mail\ntimeout 1\n"),
+        &["access"],
+    );
+    for line in [
+        "mapctl follow --once ldap:access",
+        "mapctl generations ldap:access",
+        "editmap -u ldap access a OK",
+    ] {
+        let ran = host.run(line, "");
+        assert_eq!(ran.code, 75, "{line}: {ran:?}");
+        assert!(ran.err.contains("no answer within 1 s"), "{line}: {ran:?}");
+    }
+    drop(held.join());
 }

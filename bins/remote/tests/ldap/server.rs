@@ -16,8 +16,17 @@ attributetype ( 1.1.2.1.4 NAME 'sendmailMTAMapName' EQUALITY caseIgnoreMatch SYN
 attributetype ( 1.1.2.1.5 NAME 'sendmailMTAMapValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
 attributetype ( 1.1.2.1.6 NAME 'sendmailMTAAliasGrouping' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
 attributetype ( 1.1.2.1.7 NAME 'sendmailMTAAliasValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
-objectclass ( 1.1.2.2.1 NAME 'sendmailMTAMapObject' STRUCTURAL MUST ( sendmailMTAMapName $ sendmailMTAKey ) MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAMapValue ) )
-objectclass ( 1.1.2.2.2 NAME 'sendmailMTAAliasObject' STRUCTURAL MUST sendmailMTAKey MAY ( sendmailMTAAliasGrouping $ sendmailMTACluster $ sendmailMTAHost $ sendmailMTAAliasValue ) )
+attributetype ( 1.1.2.1.8 NAME 'sendmailMTAClassName' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.9 NAME 'sendmailMTAClassValue' EQUALITY caseIgnoreMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 )
+attributetype ( 1.1.2.1.10 NAME 'sendmailMTAMapSearch' EQUALITY caseExactMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.11 NAME 'sendmailMTAMapURL' EQUALITY caseExactMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.12 NAME 'sendmailMTAAliasSearch' EQUALITY caseExactMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.13 NAME 'sendmailMTAAliasURL' EQUALITY caseExactMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.14 NAME 'sendmailMTAClassSearch' EQUALITY caseExactMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+attributetype ( 1.1.2.1.15 NAME 'sendmailMTAClassURL' EQUALITY caseExactMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
+objectclass ( 1.1.2.2.1 NAME 'sendmailMTAMapObject' STRUCTURAL MUST ( sendmailMTAMapName $ sendmailMTAKey ) MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAMapValue $ sendmailMTAMapSearch $ sendmailMTAMapURL ) )
+objectclass ( 1.1.2.2.2 NAME 'sendmailMTAAliasObject' STRUCTURAL MUST sendmailMTAKey MAY ( sendmailMTAAliasGrouping $ sendmailMTACluster $ sendmailMTAHost $ sendmailMTAAliasValue $ sendmailMTAAliasSearch $ sendmailMTAAliasURL ) )
+objectclass ( 1.1.2.2.3 NAME 'sendmailMTAClass' STRUCTURAL MUST sendmailMTAClassName MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAClassValue $ sendmailMTAClassSearch $ sendmailMTAClassURL ) )
 ";
 
 pub(crate) const BASE: &str = "dc=example,dc=org";
@@ -60,20 +69,28 @@ impl Server {
         let mut both = [Server::new(), Server::new()];
         let ports = [both[0].port, both[1].port];
         for (n, server) in both.iter_mut().enumerate() {
-            let other = ports[1 - n];
-            let more = format!(
-                "syncrepl rid=00{} provider=ldap://127.0.0.1:{other} type=refreshAndPersist \
-                 retry=\"1 +\" searchbase=\"{BASE}\" bindmethod=simple \
-                 binddn=\"cn=admin,{BASE}\" credentials=right\nmultiprovider on\n",
-                n + 1
-            );
-            server.configure(n + 1, &more);
+            server.consume(n + 1, ports[1 - n]);
             server.run();
         }
         both[0].add(&format!(
             "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: x\ndc: example\n"
         ));
         Some(both)
+    }
+
+    /// Has it take the changes of the provider at this port, from its next start on.
+    pub(crate) fn consume(&self, id: usize, provider: u16) {
+        let more = format!(
+            "syncrepl rid=00{id} provider=ldap://127.0.0.1:{provider} type=refreshAndPersist \
+             retry=\"1 +\" searchbase=\"{BASE}\" bindmethod=simple \
+             binddn=\"cn=admin,{BASE}\" credentials=right\nmultiprovider on\n"
+        );
+        self.configure(id, &more);
+    }
+
+    /// Has it take nobody's changes any more, from its next start on.
+    pub(crate) fn consume_nothing(&self, id: usize) {
+        self.configure(id, "");
     }
 
     fn new() -> Self {
@@ -86,7 +103,7 @@ impl Server {
 
     fn configure(&self, id: usize, more: &str) {
         let path = |name: &str| self.dir.path().join(name);
-        fs::create_dir(path("data")).unwrap();
+        fs::create_dir_all(path("data")).unwrap();
         fs::write(path("sendmail.schema"), SCHEMA).unwrap();
         let configuration = format!(
             "include /etc/ldap/schema/core.schema\ninclude {schema}\n\
@@ -157,6 +174,26 @@ impl Server {
             "dn: sendmailMTAKey={key},{BASE}\nobjectClass: sendmailMTAMapObject\n\
              sendmailMTACluster: mail\nsendmailMTAMapName: {map}\nsendmailMTAKey: {key}\n\
              sendmailMTAMapValue: {value}\n"
+        ));
+    }
+
+    /// A class of the cluster `mail`.
+    pub(crate) fn add_class(&self, name: &str, words: &[&str]) {
+        let values = words
+            .iter()
+            .map(|word| format!("sendmailMTAClassValue: {word}\n"));
+        self.add(&format!(
+            "dn: sendmailMTAClassName={name},{BASE}\nobjectClass: sendmailMTAClass\n\
+             sendmailMTACluster: mail\nsendmailMTAClassName: {name}\n{}",
+            values.collect::<String>()
+        ));
+    }
+
+    /// Changes the words of a class.
+    pub(crate) fn change_class(&self, name: &str, change: &str, word: &str) {
+        self.modify(&format!(
+            "dn: sendmailMTAClassName={name},{BASE}\nchangetype: modify\n\
+             {change}: sendmailMTAClassValue\nsendmailMTAClassValue: {word}\n"
         ));
     }
 

@@ -115,6 +115,25 @@ impl Running {
         (stream, greeting)
     }
 
+    /// A connection from this address that is welcome: 127.0.0.1 may relay anywhere.
+    pub fn from(&self, address: &str) -> TcpStream {
+        let mut runtime = tokio::runtime::Builder::new_current_thread();
+        let connected = async {
+            let socket = tokio::net::TcpSocket::new_v4().unwrap();
+            socket.bind(address.parse().unwrap()).unwrap();
+            let to = std::net::SocketAddr::from(([127, 0, 0, 1], self.port));
+            socket.connect(to).await.unwrap().into_std().unwrap()
+        };
+        let stream = runtime.enable_all().build().unwrap().block_on(connected);
+        stream.set_nonblocking(false).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut greeting = String::new();
+        let mut input = BufReader::new(stream.try_clone().unwrap());
+        input.read_line(&mut greeting).unwrap();
+        assert!(greeting.starts_with("220"), "{greeting}");
+        stream
+    }
+
     /// A connection that is welcome.
     pub fn welcome(&self) -> TcpStream {
         let (stream, greeting) = self.connect();

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::answer::Answer;
 use crate::backoff::Accounts;
@@ -108,12 +108,16 @@ pub fn named(name: &str) -> Option<Named> {
         .map(|(_, named)| *named)
 }
 
-/// Tells whether a file is the same as before, to the nanosecond.
+/// Tells whether a file is the same as before, to the nanosecond. A new mode or owner is a change
+/// too: it may decide whether the file can be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     path: PathBuf,
-    seen: Option<(u64, u64, u64, i64, i64)>,
+    seen: Sight,
 }
+
+/// What was seen of a file, if it was there.
+pub type Sight = Option<([u64; 3], [i64; 4])>;
 
 impl Watch {
     /// Watches a file that may be missing.
@@ -125,21 +129,38 @@ impl Watch {
 
     /// True where the file is another one, or changed, since the last look.
     pub fn changed(&mut self) -> bool {
-        let now = Self::look(&self.path);
-        let changed = now != self.seen;
-        self.seen = now;
-        changed
+        match self.unseen() {
+            Some(now) => {
+                self.see(now);
+                true
+            }
+            None => false,
+        }
     }
 
-    fn look(path: &PathBuf) -> Option<(u64, u64, u64, i64, i64)> {
+    /// What there is to see, where that is not what was seen last.
+    #[must_use]
+    pub fn unseen(&self) -> Option<Sight> {
+        let now = Self::look(&self.path);
+        (now != self.seen).then_some(now)
+    }
+
+    /// From here on this is what was seen.
+    pub fn see(&mut self, sight: Sight) {
+        self.seen = sight;
+    }
+
+    fn look(path: &Path) -> Sight {
         let m = fs::metadata(path).ok()?;
-        Some((m.dev(), m.ino(), m.size(), m.mtime(), m.mtime_nsec()))
+        let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
+        Some(([m.dev(), m.ino(), m.size()], times))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
 
     #[test]
     fn names_in_any_case() {
@@ -161,5 +182,9 @@ mod tests {
         fs::write(dir.path().join("g"), "b").unwrap();
         fs::rename(dir.path().join("g"), &path).unwrap();
         assert!(watch.changed());
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o400)).unwrap();
+        assert!(watch.unseen().is_some());
+        assert!(watch.changed());
+        assert!(watch.unseen().is_none());
     }
 }

@@ -50,25 +50,34 @@ impl SasldbChecker {
         }
     }
 
-    fn accounts(&mut self) -> Option<&SaslDb<Box<dyn Map>>> {
-        let changed = self.watch.changed();
-        if changed || self.accounts.is_none() {
-            match SaslDb::open(&self.path) {
-                Ok(accounts) => {
-                    accounts.survey(&self.toll);
-                    self.accounts = Some(accounts);
+    /// Opens a store that is another one, or changed. Until that has been done it is tried at
+    /// each request.
+    fn refresh(&mut self) -> Freshness {
+        let unseen = self.watch.unseen();
+        if unseen.is_none() && self.accounts.is_some() {
+            return Freshness::Newest;
+        }
+        match SaslDb::open(&self.path) {
+            Ok(accounts) => {
+                accounts.survey(&self.toll);
+                self.accounts = Some(accounts);
+                if let Some(sight) = unseen {
+                    self.watch.see(sight);
                 }
-                Err(error) => self.log.error(format!("sasldb: {error}")),
+                Freshness::Newest
+            }
+            Err(error) => {
+                self.log.error_at_times(&format!("sasldb: {error}"));
+                Freshness::LastGood
             }
         }
-        self.accounts.as_ref()
     }
 
-    fn verify(&mut self, request: &Request) -> Result<bool, Broken> {
+    fn verify(&self, request: &Request) -> Result<bool, Broken> {
         let realms = self.realms(&request.realm);
         let password = Password::new(request.password.to_vec()).map_err(|_| Broken::Password)?;
         let toll = Arc::clone(&self.toll);
-        let Some(accounts) = self.accounts() else {
+        let Some(accounts) = &self.accounts else {
             return Ok(false);
         };
         let mut user = None;
@@ -100,6 +109,15 @@ impl SasldbChecker {
     }
 }
 
+/// Which accounts there are to ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Freshness {
+    /// Those of the file as it is now.
+    Newest,
+    /// Those of a file that could be read; the one that stands there can't.
+    LastGood,
+}
+
 /// Why nobody can tell.
 #[derive(Debug, thiserror::Error)]
 enum Broken {
@@ -113,7 +131,9 @@ enum Broken {
 
 impl PasswordChecker for SasldbChecker {
     fn check(&mut self, request: &Request) -> Answer {
+        let freshness = self.refresh();
         match self.verify(request) {
+            Ok(true) if freshness == Freshness::LastGood => Answer::ok().once(),
             Ok(true) => Answer::ok(),
             Ok(false) => Answer::no(),
             Err(error) => {

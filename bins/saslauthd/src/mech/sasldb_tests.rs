@@ -2,6 +2,8 @@ use super::*;
 use crate::log::Verbosity;
 use libmaps::sasl::edit::{AuthPassword, Keep, SaslDbEdit, derive_all};
 use libmaps::sasl::secret::Recipe;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use zeroize::Zeroizing;
 
 fn set(path: &Path, user: &str, realm: &str, password: &str) {
@@ -77,5 +79,38 @@ fn a_store_that_comes_late_changes_or_breaks() {
     std::fs::write(&path, "no store at all").unwrap();
     assert!(ask(&mut checker, "alice", "new", "r"));
     std::fs::remove_file(&path).unwrap();
+    assert!(ask(&mut checker, "alice", "new", "r"));
+}
+
+#[test]
+fn a_store_that_could_not_be_read_for_a_moment_is_read_when_it_can_be() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    set(&at("sasldb2"), "alice", "r", "old");
+    set(&at("new"), "alice", "r", "new");
+    let mut checker = checker(&at("sasldb2"));
+    assert!(ask(&mut checker, "alice", "old", "r"));
+    let request = Request {
+        login: b"alice".to_vec(),
+        password: Zeroizing::new(b"old".to_vec()),
+        service: b"smtp".to_vec(),
+        realm: b"r".to_vec(),
+    };
+    assert!(checker.check(&request).may_be_kept());
+    // Whatever kept it from being read may pass without a trace at the file.
+    std::fs::create_dir(at("folder")).unwrap();
+    std::fs::rename(at("sasldb2"), at("before")).unwrap();
+    std::fs::rename(at("folder"), at("sasldb2")).unwrap();
+    let answer = checker.check(&request);
+    assert!(answer.is_ok() && !answer.may_be_kept(), "{answer:?}");
+    assert!(checker.watch.unseen().is_some(), "it is tried again");
+    std::fs::remove_dir(at("sasldb2")).unwrap();
+    // To who is not root it is unreadable now.
+    let mode = |mode| std::fs::set_permissions(at("sasldb2"), Permissions::from_mode(mode));
+    std::fs::rename(at("new"), at("sasldb2")).unwrap();
+    mode(0o000).unwrap();
+    ask(&mut checker, "alice", "old", "r");
+    mode(0o600).unwrap();
+    assert!(!ask(&mut checker, "alice", "old", "r"));
     assert!(ask(&mut checker, "alice", "new", "r"));
 }

@@ -6,7 +6,7 @@
 //! waiting for longest makes room for the next.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -43,6 +43,16 @@ const ACCEPT_BATCH: usize = 64;
 const LISTENER: u64 = u64::MAX;
 const WAKE: u64 = u64::MAX - 1;
 const STOP: u64 = u64::MAX - 2;
+const STARTER: u64 = u64::MAX - 3;
+
+/// Why a server ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was told to.
+    AsTold,
+    /// Who starts worker processes is gone, so that nobody could be let in any more.
+    WithoutStarter,
+}
 
 /// The running server.
 #[derive(Debug)]
@@ -54,6 +64,7 @@ pub struct Server {
     service: Service,
     pool: Pool,
     stop: UnixStream,
+    starter: Option<OwnedFd>,
     log: Arc<Log>,
     notifier: Option<Notifier>,
 }
@@ -90,6 +101,7 @@ impl Server {
             service,
             pool,
             stop,
+            starter: None,
             log,
             notifier: None,
         })
@@ -102,16 +114,30 @@ impl Server {
         self
     }
 
-    /// Serves until it is told to stop; then answers what it has begun, for two
-    /// seconds at most.
+    /// Ends, too, when the other end of this socket is closed.
+    ///
+    /// # Errors
+    /// epoll doesn't take it.
+    pub fn with_starter(mut self, starter: Option<OwnedFd>) -> io::Result<Self> {
+        if let Some(starter) = &starter {
+            // That the other end is gone is always told.
+            let data = epoll::EventData::new_u64(STARTER);
+            epoll::add(&self.epoll, starter, data, epoll::EventFlags::empty())?;
+        }
+        self.starter = starter;
+        Ok(self)
+    }
+
+    /// Serves until it is told to stop, or has lost its starter; then answers what it has begun,
+    /// for two seconds at most.
     ///
     /// # Errors
     /// epoll itself fails.
-    pub fn run(&mut self) -> io::Result<()> {
+    pub fn run(&mut self) -> io::Result<Ended> {
         let mut events = Vec::with_capacity(256);
         let mut next_tick = after(Instant::now(), TICK);
         let mut next_status = Instant::now();
-        let mut end: Option<Instant> = None;
+        let mut end: Option<(Instant, Ended)> = None;
         loop {
             self.wait(&mut events)?;
             for event in events.drain(..) {
@@ -119,9 +145,13 @@ impl Server {
                 match event.data.u64() {
                     LISTENER => self.accept(),
                     WAKE => self.collect(),
-                    STOP => {
+                    STOP | STARTER => {
                         self.leave();
-                        end = Some(after(Instant::now(), DRAIN_LIMIT));
+                        let why = match event.data.u64() {
+                            STARTER => Ended::WithoutStarter,
+                            _ => Ended::AsTold,
+                        };
+                        end.get_or_insert((after(Instant::now(), DRAIN_LIMIT), why));
                     }
                     token => self.on_event(token),
                 }
@@ -134,8 +164,10 @@ impl Server {
             if now >= next_status {
                 next_status = after(now, self.report());
             }
-            if end.is_some_and(|end| now >= end || self.all_idle()) {
-                return Ok(());
+            if let Some((end, why)) = end
+                && (now >= end || self.all_idle())
+            {
+                return Ok(why);
             }
         }
     }
@@ -221,6 +253,9 @@ impl Server {
         self.accepting = true;
         self.listener = None;
         let _ = epoll::delete(&self.epoll, &self.stop);
+        if let Some(starter) = self.starter.take() {
+            let _ = epoll::delete(&self.epoll, &starter);
+        }
         if let Some(notifier) = &self.notifier {
             notifier.stopping();
         }

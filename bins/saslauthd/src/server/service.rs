@@ -154,7 +154,9 @@ impl Service {
         if answer.is_ok() {
             self.figures.accepted = self.figures.accepted.saturating_add(1);
             self.backoff.succeeded(request);
-            self.keep(key, now);
+            if answer.may_be_kept() {
+                self.keep(key, now);
+            }
             let mechanism = format!(" [mech={}]", self.mechanism.name());
             self.log_success(request, "auth success", mechanism.as_bytes());
         } else {

@@ -72,6 +72,11 @@ fn a_changed_file_empties_the_cache() {
     fs::write(&path, "a newer one").unwrap();
     service.on_answer(&late.request, late.key, &Answer::ok(), now);
     assert_eq!(service.cached_entries(), 0);
+    // And one that was told from what is out of date.
+    let old = Answer::ok().once();
+    check(&mut service, request("alice", "old"), &old, now);
+    assert_eq!(service.cached_entries(), 0);
+    assert_eq!(service.figures().accepted, 3);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use libmaps::policy::maps::file_of;
 use libmaps::site::Site;
 use libmaps::site::users::Users;
 
-use super::Request;
+use super::{Name, Request};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::own_program;
 use crate::privilege::{Becoming, ids_of};
@@ -87,7 +87,7 @@ impl Allowed {
             },
             Request::Forward { path, .. } => {
                 let user = self.users.by_uid(0).ok().flatten();
-                user.is_some_and(|user| *path == self.site.below(&user.home).join(".forward"))
+                user.is_some_and(|user| path.path() == self.site.below(&user.home).join(".forward"))
             }
             _ => false,
         }
@@ -109,6 +109,11 @@ impl Allowed {
             && self.kept_in(request).is_none()
     }
 
+    /// Whether a mailbox of this site, or the file for dead letters, is to be written.
+    pub(super) fn is_kept_here(&self, request: &Request) -> bool {
+        self.kept_in(request).is_some()
+    }
+
     /// Where our own program is to put mail, if that is a mailbox or the file for dead letters.
     fn kept_in<'a>(&self, request: &'a Request) -> Option<Kept<'a>> {
         let Request::Run { path, args, .. } = request else {
@@ -117,10 +122,11 @@ impl Allowed {
         let [verb, how, lock, file] = args.as_slice() else {
             return None;
         };
-        let file = Path::new(file);
+        let [verb, how, lock] = [verb, how, lock].map(|word| word.word().to_str());
+        let file = file.path();
         let dead_letters = self.site.options.delivery.dead_letter_drop.as_ref();
-        match (verb.as_str(), how.as_str(), lock.as_str()) {
-            _ if !own_program::is(path) => None,
+        match (verb?, how?, lock?) {
+            _ if !own_program::is(path.path()) => None,
             ("deliver-file", "append", "dotlock") if file.parent() == Some(&self.mail_folder) => {
                 Some(Kept::Mailbox(file.file_name()?.to_str()?))
             }
@@ -173,9 +179,11 @@ impl Allowed {
             || group_of_mailboxes(&self.mail_folder) == Some(gid)
     }
 
-    pub(super) fn program(&self, path: &Path, args: &[String]) -> bool {
+    pub(super) fn program(&self, path: &Path, args: &[Name]) -> bool {
         if own_program::is(path) {
-            return args.first().is_some_and(|word| word == "deliver-file");
+            return args
+                .first()
+                .is_some_and(|word| word.word() == "deliver-file");
         }
         self.mailers.iter().any(|mailer| mailer == path)
     }

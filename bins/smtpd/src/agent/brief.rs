@@ -1,173 +1,63 @@
 //! Programs that must be done soon.
 
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use crate::deliver::process::{Ended, Output, Patience, Process};
 
 /// Most octets of what it says, on either output.
-const MAX_SAID: u64 = 1024 * 1024;
-/// How long one that was killed is waited for: it may hang in the kernel.
-const GRACE: Duration = Duration::from_secs(2);
-/// How often it is looked whether it has ended, where the kernel has no descriptor that tells.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
-
-/// A program that has ended.
-#[derive(Debug)]
-pub(super) struct Ended {
-    /// Its exit, where no signal ended it.
-    pub(super) code: Option<i32>,
-    /// What it said.
-    pub(super) out: Vec<u8>,
-    /// Its complaints.
-    pub(super) err: Vec<u8>,
-}
-
-/// Where its standard output goes.
-#[derive(Debug)]
-pub(super) enum Said {
-    /// It is kept.
-    Kept,
-    /// Into this file.
-    Into(OwnedFd),
-}
-
-/// Programs that did not end when they were killed, which hang in the kernel, and what each is
-/// about: nobody else hangs there for the same thing, and each is waited for at last.
-static LEFT: Mutex<Vec<(PathBuf, Child)>> = Mutex::new(Vec::new());
+const MAX_SAID: usize = 1024 * 1024;
+/// An output that is kept.
+pub(super) const KEPT: Output = Output::Kept(MAX_SAID);
 
 /// Runs it without input. It is about this path.
 ///
 /// # Errors
-/// When it can't be run, and [`io::ErrorKind::TimedOut`] when it is not done in time, or one
-/// before it still hangs there; then it is killed.
+/// When it can't be run, or says too much, and [`io::ErrorKind::TimedOut`] when it is not done in
+/// time, or one before it still hangs there; then it is killed.
 pub(super) fn run(
-    mut command: Command,
+    command: Command,
     about: &Path,
     patience: Duration,
-    said: Said,
+    out: Output,
 ) -> io::Result<Ended> {
-    if still_hangs(about) {
-        return Err(silent());
-    }
     let until = Instant::now() + patience;
-    // Sockets, because they have a time-out.
-    let (err, its_err) = UnixStream::pair()?;
-    command.stdin(Stdio::null()).stderr(OwnedFd::from(its_err));
-    let out = match said {
-        Said::Kept => {
-            let (out, its_out) = UnixStream::pair()?;
-            command.stdout(OwnedFd::from(its_out));
-            Some(out)
-        }
-        Said::Into(file) => {
-            command.stdout(file);
-            None
-        }
+    let patience = Patience {
+        whole: patience,
+        left_behind: Duration::ZERO,
     };
-    let mut child = command.spawn()?;
-    // It holds our copies of the other ends.
-    drop(command);
-    let done = || -> io::Result<Ended> {
-        let out = out.map_or(Ok(Vec::new()), |out| read(&out, until))?;
-        let err = read(&err, until)?;
-        let code = ending(&mut child, until)?;
-        Ok(Ended { code, out, err })
-    };
-    let done = done();
-    if done.is_err() {
-        let _ = child.kill();
-        if ending(&mut child, Instant::now() + GRACE).is_err() {
-            left().push((about.into(), child));
+    let ended = Process::start(command, Some(about), patience, [out, KEPT])?.finish()?;
+    match ended.status.code() {
+        None if Instant::now() >= until => {
+            let text = "it did not answer in time";
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
         }
+        None => Err(io::Error::other(format!("{}", ended.status))),
+        Some(_) if !ended.said_all => Err(io::Error::other("it said more than was heard")),
+        Some(_) => Ok(ended),
     }
-    done
-}
-
-/// Whether one that is about this path has not ended yet. Those that have are forgotten.
-fn still_hangs(about: &Path) -> bool {
-    let mut left = left();
-    left.retain_mut(|(_, child)| !matches!(child.try_wait(), Ok(Some(_))));
-    left.iter().any(|(path, _)| path == about)
-}
-
-fn left() -> MutexGuard<'static, Vec<(PathBuf, Child)>> {
-    LEFT.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// All of it, to its end.
-fn read(mut from: &UnixStream, until: Instant) -> io::Result<Vec<u8>> {
-    let mut said = Vec::new();
-    let mut block = [0; 8192];
-    loop {
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(silent());
-        }
-        from.set_read_timeout(Some(left))?;
-        match from.read(&mut block) {
-            Ok(0) => return Ok(said),
-            Ok(got) => said.extend_from_slice(block.get(..got).unwrap_or_default()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Err(silent()),
-            Err(error) => return Err(error),
-        }
-        if said.len() as u64 > MAX_SAID {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-    }
-}
-
-/// Its exit.
-fn ending(child: &mut Child, until: Instant) -> io::Result<Option<i32>> {
-    let pidfd = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).ok();
-    loop {
-        if let Some(status) = child.try_wait()? {
-            return Ok(status.code());
-        }
-        let left = until.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(silent());
-        }
-        match &pidfd {
-            Some(pidfd) => {
-                let left = Timespec::try_from(left).ok();
-                match poll(&mut [PollFd::new(pidfd, PollFlags::IN)], left.as_ref()) {
-                    Ok(_) | Err(Errno::INTR) => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            None => std::thread::sleep(LOOK_EVERY),
-        }
-    }
-}
-
-fn silent() -> io::Error {
-    io::Error::new(io::ErrorKind::TimedOut, "it did not answer in time")
 }
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
+    use crate::deliver::left;
 
     fn sh(script: &str, patience: Duration) -> io::Result<Ended> {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", script]);
-        run(command, Path::new(script), patience, Said::Kept)
+        run(command, Path::new(script), patience, KEPT)
     }
 
     #[test]
     fn what_it_says_comes_back_with_its_exit() {
         let long = Duration::from_secs(60);
         let ended = sh("head -c 300000 /dev/zero; echo no >&2; exit 66", long).unwrap();
-        assert_eq!(ended.code, Some(66));
+        assert_eq!(ended.status.code(), Some(66));
         assert_eq!(
             (ended.out.len(), ended.err.as_slice()),
             (300_000, &b"no\n"[..])
@@ -187,18 +77,18 @@ mod tests {
         let about = Path::new("/a/home/that/hangs");
         let child = Command::new("/bin/sleep").arg("3000").spawn().unwrap();
         let id = rustix::process::Pid::from_child(&child);
-        left().push((about.into(), child));
+        left::behind(Some(about), child);
         let run = || {
             let patience = Duration::from_secs(60);
-            run(Command::new("/bin/true"), about, patience, Said::Kept)
+            run(Command::new("/bin/true"), about, patience, KEPT)
         };
         assert_eq!(run().unwrap_err().kind(), io::ErrorKind::TimedOut);
         rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
         // It has ended as soon as it is gone.
-        while still_hangs(about) {
+        while left::still_hangs(about) {
             std::thread::yield_now();
         }
-        assert_eq!(run().unwrap().code, Some(0));
+        assert_eq!(run().unwrap().status.code(), Some(0));
     }
 
     #[test]
@@ -207,7 +97,13 @@ mod tests {
         let mut command = Command::new("/bin/sh");
         command.args(["-c", "echo said; echo told >&2"]);
         let patience = Duration::from_secs(60);
-        let ended = run(command, Path::new("x"), patience, Said::Into(write.into())).unwrap();
+        let ended = run(
+            command,
+            Path::new("x"),
+            patience,
+            Output::Into(write.into()),
+        )
+        .unwrap();
         let mut text = String::new();
         read.read_to_string(&mut text).unwrap();
         assert_eq!(

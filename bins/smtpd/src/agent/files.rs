@@ -16,10 +16,11 @@ use libmaps::sysexits::SysExit;
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 
 use super::allowed::{Allowed, Rights};
-use super::brief::{self, Said};
+use super::brief::{self, KEPT};
 use super::{Found, Reply, Text};
 use crate::deliver::forward_file::{Unread, read_trusted};
 use crate::deliver::include_file::{self, Read};
+use crate::deliver::process::Output;
 use crate::own_program;
 use crate::reach::Need;
 
@@ -42,10 +43,10 @@ pub(super) fn forward(path: &Path, uid: u32, gid: u32, allowed: &Allowed) -> Rep
     }
     let ended = ourselves(&["read-forward", &uid.to_string()], path).and_then(|mut command| {
         command.uid(uid).gid(gid);
-        brief::run(command, path, PATIENCE, Said::Kept)
+        brief::run(command, path, PATIENCE, KEPT)
     });
     match ended {
-        Ok(ended) => match ended.code {
+        Ok(ended) => match ended.status.code() {
             Some(0) => Reply::File(Some(Text(ended.out))),
             Some(code) if code == i32::from(SysExit::NoInput.code()) => Reply::File(None),
             Some(code) if code == i32::from(SysExit::NoPerm.code()) => {
@@ -77,7 +78,7 @@ pub(super) fn include(
                 .uid(uid)
                 .gid(allowed.group_of(uid).unwrap_or(NO_GROUP));
         }
-        let said = Said::Into(text.try_clone()?);
+        let said = Output::Into(text.try_clone()?);
         let ended = brief::run(command, path, PATIENCE, said)?;
         seek(&text, SeekFrom::Start(0))?;
         let told = ended.err;

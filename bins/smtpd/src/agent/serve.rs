@@ -9,11 +9,12 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use libmaps::sysexits::SysExit;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tools::report::complain;
 
 use super::allowed::{Allowed, Rights};
 use super::files;
-use super::{Reply, Request, next_passed, passing, read_frame, write_frame};
+use super::{Name, Reply, Request, next_passed, passing, read_frame, write_frame};
 use crate::deliver::frame::FrameReader;
 use crate::deliver::program::{self, Program, RunAs};
 use crate::places::{Place, Places};
@@ -23,6 +24,10 @@ use crate::reach::Needs;
 const MAX_JOBS: usize = 256;
 /// Most programs at one time.
 const MAX_PROGRAMS: usize = 64;
+/// Most mailboxes that are written at one time: programs, and files in homes, may hang.
+const MAX_MAILBOXES: usize = 32;
+/// How long a program or a mailbox waits for a place. The server waits longer.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Most files that are read at one time: homes that hang leave the programs their places.
 const MAX_READS: usize = 48;
 /// How long a read waits for a place.
@@ -48,6 +53,7 @@ pub fn serve(root: Option<&Path>, file: Option<&Path>) -> ExitCode {
         allowed: RwLock::new(Arc::new(allowed)),
         needs: RwLock::default(),
         programs: Places::new(MAX_PROGRAMS),
+        mailboxes: Places::new(MAX_MAILBOXES),
         reads: Places::new(MAX_READS),
     });
     let jobs = Places::new(MAX_JOBS);
@@ -87,6 +93,7 @@ struct Desk {
     allowed: RwLock<Arc<Allowed>>,
     needs: RwLock<Arc<Needs>>,
     programs: Arc<Places>,
+    mailboxes: Arc<Places>,
     reads: Arc<Places>,
 }
 
@@ -98,6 +105,8 @@ impl Desk {
     fn reload(&self) -> Result<(), String> {
         let fresh = Allowed::read(self.root.as_deref(), self.file.as_deref())?;
         *self.allowed.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(fresh);
+        // What it needs no more is not opened for it either.
+        *self.needs.write().unwrap_or_else(PoisonError::into_inner) = Arc::default();
         Ok(())
     }
 
@@ -124,6 +133,10 @@ impl Desk {
 fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
     let request: Request = read_frame(&mut stream)?;
     let allowed = desk.allowed();
+    let place = match allowed.is_kept_here(&request) {
+        true => &desk.mailboxes,
+        false => &desk.programs,
+    };
     let reply = match request {
         Request::Reload => match desk.reload() {
             Ok(()) => Reply::Done,
@@ -132,21 +145,21 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         Request::Include { path, list_owner } => {
             let read = desk
                 .place()
-                .and_then(|_place| files::include(&path, list_owner, &allowed));
+                .and_then(|_place| files::include(path.path(), list_owner, &allowed));
             return pass(stream, read);
         }
         Request::Open { path } => {
             let opened = desk
-                .needs(|needs| needs.of_file(&path))
+                .needs(|needs| needs.of_file(path.path()))
                 .and_then(|need| Ok((need, desk.place()?)))
-                .and_then(|(need, _place)| files::needed(&path, need));
+                .and_then(|(need, _place)| files::needed(path.path(), need));
             return pass(stream, opened);
         }
         Request::Connect { path } => {
             let connected = desk
-                .needs(|needs| needs.sockets.get(&path).map(drop))
+                .needs(|needs| needs.sockets.get(path.path()).map(drop))
                 .and_then(|()| desk.place())
-                .and_then(|_place| files::connected(&path));
+                .and_then(|_place| files::connected(path.path()));
             return pass(stream, connected);
         }
         Request::Run { uid, .. } | Request::Forward { uid, .. }
@@ -164,8 +177,8 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         }
         Request::Run {
             ref path, ref args, ..
-        } if !allowed.program(path, args) => {
-            Reply::Refused(format!("{}: no mailer of this site", path.display()))
+        } if !allowed.program(path.path(), args) => {
+            Reply::Refused(format!("{}: no mailer of this site", path.path().display()))
         }
         Request::Run {
             path,
@@ -174,13 +187,19 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             uid,
             gid,
         } => {
-            let _place = desk.programs.take();
+            let Some(_place) = place.take_within(PATIENCE) else {
+                return write_frame(&mut stream, &Reply::Later("too many programs run".into()));
+            };
+            // It has given up and will ask again: to run the program now would be once too often.
+            if has_gone(&stream) {
+                return Ok(());
+            }
             stream.set_read_timeout(Some(program::PATIENCE.whole))?;
             let mut text = FrameReader::new(stream.try_clone()?);
             let program = Program {
-                path,
-                args,
-                folder,
+                path: path.into_word().into(),
+                args: args.into_iter().map(Name::into_word).collect(),
+                folder: folder.map(|folder| folder.into_word().into()),
                 run_as: (allowed.rights == Rights::Root).then_some(RunAs { uid, gid }),
             };
             Reply::Ended(program::run(program, |input| {
@@ -188,11 +207,25 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             }))
         }
         Request::Forward { path, uid, gid } => match desk.place() {
-            Ok(_place) => files::forward(&path, uid, gid, &allowed),
+            Ok(_place) => files::forward(path.path(), uid, gid, &allowed),
             Err(reply) => reply,
         },
     };
     write_frame(&mut stream, &reply)
+}
+
+/// Whether the server has closed its end.
+fn has_gone(stream: &UnixStream) -> bool {
+    let mut watched = [PollFd::new(stream, PollFlags::empty())];
+    let at_once = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let polled = poll(&mut watched, Some(&at_once));
+    polled.is_ok()
+        && watched
+            .iter()
+            .any(|fd| fd.revents().contains(PollFlags::HUP))
 }
 
 /// Answers with a descriptor, or says why not.
@@ -215,5 +248,44 @@ fn stay_through_signals() {
         let handler: extern "C" fn(libc::c_int) = nothing;
         // SAFETY: the handler does nothing, which is safe at any moment.
         unsafe { libc::signal(signal, handler as libc::sighandler_t) };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_configuration_names_no_more_is_not_needed() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |mc: &str| {
+            let mc = format!(
+                "define(`confDOMAIN_NAME', `mx.test.example')dnl\n{mc}\
+                 MAILER(`local')dnl\nMAILER(`smtp')dnl\n"
+            );
+            std::fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+            std::fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+        };
+        std::fs::create_dir_all(root.path().join("etc")).unwrap();
+        std::fs::write(root.path().join("etc/passwd"), "").unwrap();
+        write("FEATURE(`access_db', `hash /etc/mail/access')dnl\n");
+        let desk = Desk {
+            root: Some(root.path().to_path_buf()),
+            file: None,
+            server: None,
+            allowed: RwLock::new(Arc::new(Allowed::read(Some(root.path()), None).unwrap())),
+            needs: RwLock::default(),
+            programs: Places::new(1),
+            mailboxes: Places::new(1),
+            reads: Places::new(1),
+        };
+        let map = root.path().join("etc/mail/access.db");
+        let is_needed = || desk.needs(|needs| needs.of_file(&map)).is_ok();
+        assert!(is_needed());
+        write("");
+        // The server goes on with what it has read until it reads anew.
+        assert!(is_needed());
+        desk.reload().unwrap();
+        assert!(!is_needed());
     }
 }

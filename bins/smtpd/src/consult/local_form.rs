@@ -17,7 +17,7 @@ pub(crate) async fn local_form(
 ) -> Vec<u8> {
     let mut facts = Facts::new();
     let (rewritten, _) = with_names(world, &mut facts, |names| {
-        let addressing = snapshot.addressing(&world.site, names, "");
+        let addressing = snapshot.addressing(names, "");
         let mailer = world.site.mailers.get(&world.site.mailers.local)?;
         addressing.rewrite(role, mailer, address).ok()
     })

@@ -166,7 +166,7 @@ impl Consultant {
         } = self;
         let (routed, names) = with_names(world, facts, |names| {
             let flags = &client.daemon_flags;
-            let addressing = maps.snapshot.addressing(&world.site, names, flags);
+            let addressing = maps.snapshot.addressing(names, flags);
             addressing.routed(path.asked())
         })
         .await;
@@ -198,7 +198,7 @@ impl Consultant {
         let (expanded, more) = with_names(world, facts, |names| {
             let flags = &client.daemon_flags;
             let expander = Expander {
-                addressing: maps.snapshot.addressing(&world.site, names, flags),
+                addressing: maps.snapshot.addressing(names, flags),
                 aliases,
                 users: &maps.users,
                 includes: &ServerIncludes { site: &world.site },
@@ -245,7 +245,7 @@ impl Consultant {
         let (expanded, _) = with_names(world, facts, |names| {
             let flags = &client.daemon_flags;
             let expander = Expander {
-                addressing: maps.snapshot.addressing(&world.site, names, flags),
+                addressing: maps.snapshot.addressing(names, flags),
                 aliases: &aliases,
                 users: &maps.users,
                 includes: &ServerIncludes { site: &world.site },
@@ -269,7 +269,7 @@ impl Consultant {
         match self.user_check(reading, Fate::Deliver).await.0 {
             Answer::Accepted(_) | Answer::AcceptedForLater(_) => {
                 let bare = shown(path.bare());
-                let site = &self.world.site;
+                let site = &self.maps.snapshot.site;
                 match bare.rsplit_once('@') {
                     Some((_, domain)) if !site.classes.local_hosts.contains(domain.as_bytes()) => {
                         reply(252, (2, 1, 5), format!("<{bare}>"))

@@ -36,7 +36,7 @@ impl Consultant {
     /// How long to wait before the greeting, in milliseconds.
     pub fn greet_pause(&self) -> u64 {
         let policy = Policy {
-            site: &self.world.site,
+            site: &self.maps.snapshot.site,
             maps: &self.maps.snapshot.policy,
         };
         greet_pause(policy, &self.client, &self.facts).map_or(0, |decision| decision.outcome)

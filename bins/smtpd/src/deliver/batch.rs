@@ -11,6 +11,7 @@ use super::copy::{self, Kind};
 use super::expand::Held;
 use super::lanes::ComeAgain;
 use super::outcome::{Fate, Notifies, Outcome};
+use super::senders::Senders;
 use crate::addressee::Addressee;
 use crate::clock::now_unix;
 use crate::log::Level;
@@ -81,6 +82,7 @@ pub(super) async fn deliver_copies(
     }
     let is_alone = left.len() == 1;
     let shared = Arc::new(envelope.clone());
+    let senders = Arc::new(Senders::default());
     let (mut account, mut running, mut failed) = (Account::default(), JoinSet::new(), None);
     loop {
         while running.len() < TOGETHER
@@ -94,7 +96,8 @@ pub(super) async fn deliver_copies(
                 Some(_) => HARDLY,
             };
             let (world, shared) = (Arc::clone(world), Arc::clone(&shared));
-            running.spawn(try_batch(world, shared, batch, patience));
+            let senders = Arc::clone(&senders);
+            running.spawn(try_batch(world, shared, batch, senders, patience));
         }
         let Some(first) = running.join_next().await else {
             break;
@@ -160,13 +163,16 @@ async fn try_batch(
     world: Arc<World>,
     envelope: Arc<Envelope>,
     batch: Batch,
+    senders: Arc<Senders>,
     patience: Duration,
 ) -> Tried {
     let start = Instant::now();
     let (copies, outcomes) = match batch {
         Batch::Here(at, kind) => {
             let outcome = match envelope.targets.get(at) {
-                Some(target) => copy::deliver(&world, &envelope, target, kind, patience).await,
+                Some(copy) => {
+                    copy::deliver(&world, &envelope, copy, kind, &senders, patience).await
+                }
                 None => Ok(Outcome::sent()),
             };
             (vec![at], outcome.map(|outcome| vec![outcome]))

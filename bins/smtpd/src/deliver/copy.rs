@@ -1,20 +1,18 @@
 //! One copy: which mailer, as which user, with what in front of the message.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use libmaps::policy::rewrite::AddressRole;
 use libmaps::site::Site;
 use libmaps::site::model::{LocalDelivery, Mailer};
 use libmaps::site::users::User;
 use libmaps::sysexits::SysExit;
 
 use crate::clock::now_unix;
-use crate::consult::local_form;
 use crate::macros;
 use crate::own_program;
 use crate::privilege::ids_of;
@@ -27,6 +25,7 @@ use super::lanes::{ComeAgain, Lanes};
 use super::lmtp::{self, Letter};
 use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
+use super::senders::{self, Senders};
 use super::text::{self, Front};
 
 /// Folder of mailboxes.
@@ -34,7 +33,8 @@ pub(crate) const MAIL_FOLDER: &str = "/var/mail";
 
 /// Files that are written at one time, by a process each, and handed to LMTP servers.
 static FILES: Lanes = Lanes::new(16, PER_USER, ROOM);
-/// Programs that run at one time: they may take an hour, and keep nobody from his mailbox.
+/// Programs that run at one time, and files of users that are written: they may take an hour, and
+/// keep nobody from his mailbox.
 static PROGRAMS: Lanes = Lanes::new(32, PER_USER, ROOM);
 /// Copies of one user, or of one file or program that an alias names, at one time.
 const PER_USER: usize = 4;
@@ -43,6 +43,7 @@ const ROOM: usize = 1000;
 
 /// Sends away what waits for a place: the server ends.
 pub(super) fn send_away() {
+    senders::send_away();
     FILES.send_away();
     PROGRAMS.send_away();
 }
@@ -52,7 +53,7 @@ pub(super) fn send_away() {
 pub(super) enum Kind {
     /// A moment.
     File,
-    /// As long as somebody else likes.
+    /// As long as somebody else likes: a program, or a file in a home.
     Program,
 }
 
@@ -65,19 +66,22 @@ pub(super) async fn deliver(
     envelope: &Envelope,
     target: &QueuedTarget,
     kind: Kind,
+    senders: &Senders,
     patience: Duration,
 ) -> Result<Outcome, ComeAgain> {
+    let sender = target.owner.as_ref().unwrap_or(&envelope.sender);
+    let sender = senders.form(world, sender, patience).await?;
     let lanes = match kind {
         Kind::File => &FILES,
         Kind::Program => &PROGRAMS,
     };
     let lane = lane(world, target);
     let _place = lanes.enter(&lane, envelope.weight(), patience).await?;
-    let job = match job(world, envelope, target).await {
+    let job = match job(world, target, sender) {
         Ok(job) => job,
         Err(outcome) => return Ok(outcome),
     };
-    let text = match world.queue.text(&envelope.id) {
+    let text = match world.queue.text(envelope) {
         Ok(text) => text,
         Err(error) => return Ok(Outcome::deferred(error.to_string()).with_status("4.3.0")),
     };
@@ -102,6 +106,7 @@ pub(super) fn local_kind(world: &World) -> Kind {
 pub(super) fn kind(world: &World, target: &QueuedTarget, local: Kind) -> Kind {
     match target.mailer.as_str() {
         "prog" => Kind::Program,
+        "*file*" if target.controller.is_some() => Kind::Program,
         mailer if mailer == world.site.mailers.local => local,
         _ => Kind::File,
     }
@@ -144,13 +149,9 @@ enum Job {
     Discard,
 }
 
-async fn job(
-    world: &Arc<World>,
-    envelope: &Envelope,
-    target: &QueuedTarget,
-) -> Result<Job, Outcome> {
+/// The job of a copy; `sender` is the envelope sender as a local mailer sees it.
+fn job(world: &Arc<World>, target: &QueuedTarget, sender: String) -> Result<Job, Outcome> {
     let site = &world.site;
-    let sender = sender_for(world, target.owner.as_ref().unwrap_or(&envelope.sender)).await;
     let front = Front::mailbox(&sender, now_unix());
     if target.mailer == "*file*" {
         return file_job(world, target, front);
@@ -256,12 +257,12 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
 /// A command: by smrsh where the site wants it, else by sh.
 fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
     let site = &world.site;
-    let command = target.user.shown();
-    let command = command.trim_start_matches('|').trim().to_owned();
+    let command = target.user.0.as_slice();
+    let command = command.strip_prefix(b"|").unwrap_or(command).trim_ascii();
     Ok(Job::Run {
         program: Program {
             path: shell_of(site),
-            args: vec!["-c".into(), command],
+            args: vec!["-c".into(), OsStr::from_bytes(command).into()],
             folder: home_of(world, target),
             run_as: Some(run_as(world, target)?),
         },
@@ -279,10 +280,11 @@ pub(crate) fn shell_of(site: &Site) -> PathBuf {
 }
 
 fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
-    let (detail, name) = (target.host.shown(), target.user.shown());
+    // Octets as characters, so that a word has those of its values.
+    let (detail, name) = (target.host.as_chars(), target.user.as_chars());
     let sender = match front.return_path.as_deref() {
         None | Some("") => "MAILER-DAEMON".to_owned(),
-        Some(sender) => sender.to_owned(),
+        Some(sender) => Octets::from(sender).as_chars(),
     };
     let value = |word: &str| match word {
         "h" => Some(detail.as_str()),
@@ -291,10 +293,15 @@ fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Fron
         _ => None,
     };
     let words = mailer.arguments.split_whitespace().skip(1);
+    let expand = |word: &str| {
+        let word = macros::expand(&Octets::from(word).as_chars(), &value);
+        let word = Octets::of_chars(&word).unwrap_or_default();
+        OsString::from_vec(word.0)
+    };
     Job::Run {
         program: Program {
             path: PathBuf::from(&mailer.path),
-            args: words.map(|word| macros::expand(word, &value)).collect(),
+            args: words.map(expand).collect(),
             folder: None,
             run_as: Some(RunAs {
                 uid: user.uid,
@@ -354,17 +361,6 @@ fn home_of(world: &World, target: &QueuedTarget) -> Option<PathBuf> {
     let name = target.controller.as_ref()?;
     let user = world.users.get(name).ok()??;
     Some(world.site.below(&user.home))
-}
-
-/// The envelope sender as a local mailer sees it.
-async fn sender_for(world: &Arc<World>, sender: &Octets) -> String {
-    if sender.0.is_empty() {
-        return String::new();
-    }
-    let snapshot = world.snapshot();
-    let role = AddressRole::EnvelopeSender;
-    let address = local_form(world, &snapshot, role, &sender.0).await;
-    String::from_utf8_lossy(&address).into_owned()
 }
 
 impl Job {
@@ -427,9 +423,9 @@ pub(super) fn by_helper(
     let Ok(this) = own_program::path() else {
         return Outcome::deferred("cannot find my own program file").with_status("4.3.0");
     };
-    let mut args: Vec<String> = vec!["deliver-file".into()];
-    args.extend(words.iter().map(|w| (*w).to_owned()));
-    args.push(path.to_string_lossy().into_owned());
+    let mut args: Vec<OsString> = vec!["deliver-file".into()];
+    args.extend(words.iter().map(OsString::from));
+    args.push(path.into());
     let program = Program {
         path: this,
         args,

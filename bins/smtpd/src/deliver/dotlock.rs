@@ -1,14 +1,15 @@
 //! `.lock` files, as mailboxes in /var/mail have them.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::file::{LOCK_PATIENCE, is_same};
 
-/// A dotlock older than this was left behind.
+/// A dotlock older than this was left behind; one that is as much younger than now, by a clock that
+/// was ahead.
 const STALE: Duration = Duration::from_secs(300);
 
 /// `FILE.lock`, removed at the end.
@@ -22,8 +23,12 @@ impl Dotlock {
     /// Takes the lock of a mailbox; waits with patience.
     ///
     /// # Errors
-    /// What the system says, or that another has it.
+    /// What the system says, or who has it.
     pub(super) fn take(path: &Path) -> io::Result<Self> {
+        Dotlock::take_within(path, LOCK_PATIENCE)
+    }
+
+    fn take_within(path: &Path, patience: Duration) -> io::Result<Self> {
         let mut name = path.as_os_str().to_owned();
         name.push(".lock");
         let path = PathBuf::from(name);
@@ -44,7 +49,7 @@ impl Dotlock {
                     });
                 }
                 Err(e) if e.kind() != io::ErrorKind::AlreadyExists => return Err(e),
-                Err(e) if start.elapsed() > LOCK_PATIENCE => return Err(e),
+                Err(_) if start.elapsed() >= patience => return Err(held(&path)),
                 Err(_) => {}
             }
             remove_stale(&path);
@@ -72,12 +77,33 @@ impl Drop for Dotlock {
     }
 }
 
+/// Who has the lock: its file is his, and has the number of his process in it, as a rule.
+fn held(path: &Path) -> io::Error {
+    let mut who = String::new();
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+    if let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        let mut text = String::new();
+        let read = file.take(20).read_to_string(&mut text);
+        if let Some(process) = read.ok().and_then(|_| text.trim().parse::<u32>().ok()) {
+            who = format!(" process {process} of");
+        }
+    }
+    let text = match fs::symlink_metadata(path) {
+        Ok(metadata) => format!("{} is held by{who} user {}", path.display(), metadata.uid()),
+        Err(_) => format!("{} is held by others again and again", path.display()),
+    };
+    io::Error::new(io::ErrorKind::WouldBlock, text)
+}
+
 /// Removes a dotlock that was left behind. Of several who see the same old one, only one may:
 /// the others would remove the new one of him who was first.
 fn remove_stale(path: &Path) {
     let is_stale = |metadata: &fs::Metadata| {
-        let age = metadata.modified().map(|at| at.elapsed());
-        matches!(age, Ok(Ok(age)) if age > STALE)
+        let age = metadata.modified().map(|at| match at.elapsed() {
+            Ok(age) => age,
+            Err(ahead) => ahead.duration(),
+        });
+        age.is_ok_and(|age| age > STALE)
     };
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else {
@@ -119,6 +145,14 @@ mod tests {
         drop(other);
         drop(Dotlock::take(&path).unwrap());
         assert!(!name.exists());
+        // The clock was a year ahead when it was made.
+        let left = File::create(&name).unwrap();
+        left.set_modified(SystemTime::now() + STALE / 2).unwrap();
+        remove_stale(&name);
+        assert!(name.exists());
+        left.set_modified(SystemTime::now() + STALE * 2).unwrap();
+        remove_stale(&name);
+        assert!(!name.exists());
         // One's own, once it is old, may be another's by its name.
         let lock = Dotlock::take(&path).unwrap();
         fs::remove_file(&name).unwrap();
@@ -127,6 +161,25 @@ mod tests {
         assert!(name.exists());
         drop(next);
         assert!(!name.exists());
+    }
+
+    #[test]
+    fn who_holds_a_lock_is_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("box");
+        let said = || {
+            let taken = Dotlock::take_within(&path, Duration::ZERO);
+            taken.err().map(|error| error.to_string())
+        };
+        let lock = Dotlock::take(&path).unwrap();
+        let (name, user) = (lock.path.display(), rustix::process::geteuid());
+        let (process, user) = (std::process::id(), user.as_raw());
+        let want = format!("{name} is held by process {process} of user {user}");
+        assert_eq!(said(), Some(want));
+        // Some only lie there.
+        fs::remove_file(&lock.path).unwrap();
+        fs::write(&lock.path, "").unwrap();
+        assert_eq!(said(), Some(format!("{name} is held by user {user}")));
     }
 
     #[test]

@@ -74,8 +74,9 @@ pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope, account: Acc
     envelope.due_unix = next(schedule, &envelope, account);
     envelope.rank = schedule.rank(&envelope);
     let plan = dsn::plan(&world.site, &envelope, remarks.late);
-    if envelope.origin == Origin::LastResort && !plan.silent.is_empty() {
-        drop_dead_letter(world, &envelope).await;
+    let is_last = envelope.origin == Origin::LastResort && !plan.silent.is_empty();
+    if is_last && drop_dead_letter(world, &envelope).await == DeadLetter::Kept {
+        return keep(world, &envelope).await;
     }
     let told = told(&envelope);
     let (envelope, remarks) = (Arc::new(envelope), Arc::new(remarks));
@@ -102,16 +103,36 @@ pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope, account: Acc
     }
 }
 
+/// What becomes of a message that nobody takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum DeadLetter {
+    /// Nothing more: it is saved, or the site wants no such thing.
+    Done,
+    /// It could not be saved, and stays in the queue.
+    Kept,
+}
+
+/// Leaves a message in the queue as it is, for its next try.
+async fn keep(world: &World, envelope: &Envelope) {
+    for wait in PATIENCE.iter().chain(std::iter::repeat(&PATIENCE[3])) {
+        match world.queue.settle(envelope, Vec::new()).await {
+            Ok(()) => return,
+            Err(error) => complain(world, &envelope.id, &error),
+        }
+        tokio::time::sleep(*wait).await;
+    }
+}
+
 /// DeadLetterDrop: the file for what nobody takes, if the site names one.
-async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) {
+async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) -> DeadLetter {
     let Some(path) = &world.site.options.delivery.dead_letter_drop else {
-        return;
+        return DeadLetter::Done;
     };
     let (path, front) = (
         world.site.below(path),
         Front::mailbox(&envelope.sender.shown(), now_unix()),
     );
-    let text = world.queue.text(&envelope.id);
+    let text = world.queue.text(envelope);
     // Root's file, unless the site says as whom we run.
     let run_as = match world.site.options.files.run_as_user.trim() {
         "" => RunAs { uid: 0, gid: 0 },
@@ -128,12 +149,15 @@ async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) {
         Err(error) => Err(error),
     };
     match saved {
-        Ok(()) => world
-            .log
-            .about(Level::Notice, &envelope.id, "saved in DeadLetterDrop"),
+        Ok(()) => {
+            let text = "saved in DeadLetterDrop";
+            world.log.about(Level::Notice, &envelope.id, text);
+            DeadLetter::Done
+        }
         Err(error) => {
-            let text = format!("DeadLetterDrop: {error}");
+            let text = format!("DeadLetterDrop: {error}; the message stays in the queue");
             world.log.about(Level::Error, &envelope.id, &text);
+            DeadLetter::Kept
         }
     }
 }
@@ -398,7 +422,7 @@ fn write_with(
         if original == Original::Unreadable {
             return Err(io::Error::other("unreadable"));
         }
-        let text = world.queue.text(&about.id).map_err(io::Error::other)?;
+        let text = world.queue.text(about).map_err(io::Error::other)?;
         Ok(Box::new(Watched {
             text: Box::new(text.into_reader()),
             failed: Arc::clone(failed),

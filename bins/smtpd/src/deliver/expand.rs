@@ -7,6 +7,8 @@ use std::sync::Arc;
 use libmaps::address::in_brackets;
 use libmaps::decision::LookupError;
 use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
+use libmaps::policy::facts::Facts;
+use libmaps::policy::route::MailerTriple;
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
 
@@ -14,11 +16,14 @@ use crate::aside::aside;
 use crate::consult::{Certainty, facts_of, with_names};
 use crate::log::Level;
 use crate::maps::Snapshot;
-use crate::queue::{Envelope, Expanded, KeptName, Octets, Progress, QueuedTarget};
+use crate::queue::{Envelope, Expanded, KeptName, Octets, Progress, QueuedTarget, RoutedBy};
 use crate::world::World;
 
+use super::batch::Targets;
 use super::forward::forward;
 use super::include_file::ServerIncludes;
+use super::known::{Known, runs_as};
+use super::reroute::{Rerouted, reroute};
 
 /// After so many recipients others get their turn.
 pub(super) const YIELD_EVERY: usize = 200;
@@ -26,11 +31,31 @@ pub(super) const YIELD_EVERY: usize = 200;
 /// Targets that are not tried this time: whether they forward can't be told now.
 pub(super) type Held = HashSet<usize>;
 
-/// Expands every recipient that was not. One whose tables can't be read waits.
-pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held {
+/// What an attempt has before it.
+pub(super) struct Ready {
+    /// Targets that are not tried this time.
+    pub(super) held: Held,
+    pub(super) targets: Targets,
+}
+
+/// How many targets are known, and how many recipients have theirs still to be found.
+fn counts(envelope: &Envelope) -> (usize, usize) {
+    let open = envelope.recipients.iter();
+    let open = open.filter(|r| r.expanded == Expanded::No);
+    (envelope.targets.len(), open.count())
+}
+
+/// Routes anew what waits for other hosts since an earlier attempt, and expands every recipient
+/// that was not. One whose tables can't be read waits.
+pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready {
     let snapshot = world.snapshot();
-    let mut several = Vec::new();
-    let mut known = known(envelope);
+    let before = counts(envelope);
+    let Rerouted {
+        mut several,
+        mut held,
+        mut targets,
+    } = reroute(world, &snapshot, envelope).await;
+    let mut known = Known::of(world, envelope);
     for at in 0..envelope.recipients.len() {
         if at % YIELD_EVERY == YIELD_EVERY - 1 {
             tokio::task::yield_now().await;
@@ -108,12 +133,16 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Held 
     let forwarded = forward(world, &snapshot, envelope, &mut known).await;
     several.extend(forwarded.several);
     mark_lists(world, envelope, &several);
-    forwarded.held
+    held.extend(forwarded.held);
+    if before != counts(envelope) {
+        targets = Targets::New;
+    }
+    Ready { held, targets }
 }
 
 /// Whether an address became nobody, not even one who can't be reached. A list may be so for
 /// the moment in which it is written anew.
-fn is_nobody(expansion: &Expansion) -> bool {
+pub(super) fn is_nobody(expansion: &Expansion) -> bool {
     let is_somebody = |r: &Recipient| {
         let state = &r.state;
         matches!(state, State::Deliver | State::Unknown | State::Refused(_))
@@ -133,7 +162,7 @@ enum Becomes {
 fn take(
     world: &World,
     envelope: &mut Envelope,
-    known: &mut HashSet<Key>,
+    known: &mut Known,
     at: usize,
     expansion: &Expansion,
 ) -> Option<(Expanded, Becomes)> {
@@ -198,6 +227,8 @@ pub(super) enum What<'a> {
     Recipient(&'a [u8], &'a [KeptName]),
     /// The list of a user.
     List(&'a [u8], &'a User),
+    /// An address, as it was written.
+    Address(&'a [u8]),
 }
 
 /// Why it can't be expanded now.
@@ -220,33 +251,18 @@ impl Display for Unexpanded {
 pub(super) async fn expansion(
     world: &Arc<World>,
     snapshot: &Snapshot,
-    Asked { what, daemon_flags }: Asked<'_>,
+    asked: Asked<'_>,
 ) -> Result<Expansion, Unexpanded> {
-    let aliases = snapshot.alias_table();
-    let mut facts = match what {
+    let mut facts = match asked.what {
         What::Recipient(_, names) => facts_of(names),
-        What::List(..) => facts_of(&[]),
+        What::List(..) | What::Address(_) => facts_of(&[]),
     };
-    let (expanded, used) = with_names(world, &mut facts, |names| {
-        let expander = Expander {
-            addressing: snapshot.addressing(&world.site, names, daemon_flags),
-            aliases: &aliases,
-            users: &world.users,
-            includes: &ServerIncludes { site: &world.site },
-        };
-        // A list of 100,000 takes a while, and sessions are not to wait for it.
-        aside(|| match what {
-            // As one address, which is how RCPT took it.
-            What::Recipient(address, _) => expander.expand_one(&in_brackets(address)),
-            What::List(list, user) => expander.expand_for(user, list),
-        })
-    })
-    .await;
+    let (expanded, certainty) = expansion_by(world, snapshot, &asked, &mut facts).await;
     // Members of a list don't wait for one whose name servers are down, and FallbackMXhost is
     // there for just this.
-    if let (Certainty::NameServerDown, What::Recipient(address, _)) = (used.certainty, what) {
+    if let (Certainty::NameServerDown, What::Recipient(address, _)) = (certainty, asked.what) {
         let (_, own) = with_names(world, &mut facts, |names| {
-            let addressing = snapshot.addressing(&world.site, names, daemon_flags);
+            let addressing = snapshot.addressing(names, asked.daemon_flags);
             addressing.route(&in_brackets(address)).is_ok()
         })
         .await;
@@ -256,6 +272,33 @@ pub(super) async fn expansion(
         }
     }
     expanded.map_err(Unexpanded::Lookup)
+}
+
+/// Expands with the names of hosts that are known, and adds those that it took.
+pub(super) async fn expansion_by(
+    world: &Arc<World>,
+    snapshot: &Snapshot,
+    Asked { what, daemon_flags }: &Asked<'_>,
+    facts: &mut Facts,
+) -> (Result<Expansion, LookupError>, Certainty) {
+    let aliases = snapshot.alias_table();
+    let (expanded, used) = with_names(world, facts, |names| {
+        let expander = Expander {
+            addressing: snapshot.addressing(names, daemon_flags),
+            aliases: &aliases,
+            users: &world.users,
+            includes: &ServerIncludes { site: &world.site },
+        };
+        // A list of 100,000 takes a while, and sessions are not to wait for it.
+        aside(|| match what {
+            // As one address, which is how RCPT took it.
+            What::Recipient(address, _) => expander.expand_one(&in_brackets(address)),
+            What::List(list, user) => expander.expand_for(user, list),
+            What::Address(address) => expander.expand_one(address),
+        })
+    })
+    .await;
+    (expanded, used.certainty)
 }
 
 /// An address of an expansion that comes to nothing.
@@ -364,38 +407,16 @@ pub(super) fn add_failures(
     }
 }
 
-/// What makes two copies the same: the triple, and for programs and files the user with
-/// whose rights they run.
-pub(super) type Key = (String, Octets, Octets, Option<String>);
-
-fn key(target: &QueuedTarget) -> Key {
-    let controller = target.controller.clone();
-    (
-        target.mailer.clone(),
-        target.host.clone(),
-        target.user.clone(),
-        controller.filter(|_| runs_as(&target.mailer)),
-    )
-}
-
-/// Whether a mailer runs with the rights of whoever named the program or file.
-fn runs_as(mailer: &str) -> bool {
-    matches!(mailer, "prog" | "*file*")
-}
-
-/// The copies of a message.
-fn known(envelope: &Envelope) -> HashSet<Key> {
-    envelope.targets.iter().map(key).collect()
-}
-
 /// Adds the copies of an expansion, each once in a message.
 pub(super) fn add_targets(
     envelope: &mut Envelope,
-    known: &mut HashSet<Key>,
+    known: &mut Known,
     recipient: usize,
     expansion: &Expansion,
     via: &Via,
 ) {
+    let is_lone = via.controller.is_none() && !is_list(expansion, &failures(expansion));
+    let shared = shared_triples(expansion);
     for found in expansion
         .recipients
         .iter()
@@ -403,22 +424,34 @@ pub(super) fn add_targets(
     {
         let triple = &found.triple;
         let lists = found.controller.as_deref().map(str::to_owned);
+        let user = Octets(plain_user(&triple.user));
+        let routed_by = match () {
+            () if is_lone => RoutedBy::Recipient,
+            () if user.0 == found.address || shared.contains(triple) => RoutedBy::User,
+            () => RoutedBy::Address(Octets::from(found.address.as_slice())),
+        };
         let target = QueuedTarget {
             recipient,
             mailer: triple.mailer.clone(),
             host: Octets::from(triple.host.as_slice()),
-            user: Octets(plain_user(&triple.user)),
+            user,
             owner: owner_for(envelope, expansion, found.from).or_else(|| via.owner.clone()),
             controller: match runs_as(&triple.mailer) {
                 true => lists,
                 false => via.controller.clone(),
             },
+            routed_by,
             ..QueuedTarget::default()
         };
-        if known.insert(key(&target)) {
-            envelope.targets.push(target);
-        }
+        known.add(envelope, target);
     }
+}
+
+/// The triples that several addresses of an expansion came to.
+fn shared_triples(expansion: &Expansion) -> HashSet<&MailerTriple> {
+    let duplicates = expansion.recipients.iter();
+    let duplicates = duplicates.filter(|r| r.state == State::Duplicate);
+    duplicates.map(|r| &r.triple).collect()
 }
 
 /// The user, file or command of a triple without what only keeps the rules off it: quotes

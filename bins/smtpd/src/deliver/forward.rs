@@ -6,13 +6,15 @@ use std::sync::Arc;
 use libmaps::policy::route::MailerTriple;
 
 use super::expand::{
-    Asked, Failure, Held, Key, Via, What, YIELD_EVERY, add_failures, add_targets, expansion,
-    failures, is_list, plain_user,
+    Asked, Failure, Held, Via, What, YIELD_EVERY, add_failures, add_targets, expansion, failures,
+    is_list, plain_user,
 };
 use super::forward_file::{Unread, forward_list_in_time};
+use super::known::Known;
+use super::onward::{Local, Onward, To, copy_of};
 use crate::log::Level;
 use crate::maps::Snapshot;
-use crate::queue::{Envelope, Progress, QueuedTarget};
+use crate::queue::{Envelope, Progress};
 use crate::world::World;
 
 /// Most users whose `.forward` files one attempt looks for; the others wait for the next.
@@ -32,7 +34,7 @@ pub(super) async fn forward(
     world: &Arc<World>,
     snapshot: &Snapshot,
     envelope: &mut Envelope,
-    known: &mut HashSet<Key>,
+    known: &mut Known,
 ) -> Forwarded {
     let Forwarded {
         mut several,
@@ -40,14 +42,8 @@ pub(super) async fn forward(
     } = Forwarded::default();
     // With their details: `.forward+detail` may be another file, and a second copy of a user who
     // forwards his mail is not for his mailbox either.
-    let mut seen: HashSet<(Vec<u8>, Vec<u8>)> = HashSet::new();
-    // Users whose copies went on to others, now or at an earlier attempt: they get nothing
-    // themselves, and nobody can count on theirs.
-    let gone = |t: &&QueuedTarget| {
-        t.progress == Progress::Forwarded && t.mailer == world.site.mailers.local
-    };
-    let gone = envelope.targets.iter().filter(gone);
-    let mut passed_on: HashSet<Vec<u8>> = gone.map(|t| t.user.0.clone()).collect();
+    let mut seen: HashSet<Local> = HashSet::new();
+    let mut onward = Onward::of(envelope, &world.site.mailers.local);
     let mut at = 0;
     while at < envelope.targets.len() {
         let this = at;
@@ -65,7 +61,8 @@ pub(super) async fn forward(
         if !local || target.progress != Progress::Waiting || kept {
             continue;
         }
-        if !seen.insert((target.user.0.clone(), target.host.0.clone())) {
+        let copy = copy_of(target);
+        if !seen.insert(copy.clone()) {
             continue;
         }
         if seen.len() > MAX_FORWARDS {
@@ -114,17 +111,12 @@ pub(super) async fn forward(
                 continue;
             }
         };
-        let is_local = |triple: &MailerTriple| triple.mailer == world.site.mailers.local;
         let deliver = expansion.deliver();
-        // `\name` or the user himself means: the mailbox too. And where all others have
-        // passed it on already, a loop ends here.
-        let keeps = deliver
-            .iter()
-            .any(|t| is_local(t) && plain_user(&t.user) == name.as_bytes())
-            || (!deliver.is_empty()
-                && deliver
-                    .iter()
-                    .all(|t| is_local(t) && passed_on.contains(&plain_user(&t.user))));
+        let to: Vec<To> = deliver.iter().map(|triple| way(world, triple)).collect();
+        // `\name` or the user himself means: the mailbox too. And where all others pass it on
+        // to him, a loop ends here.
+        let is_himself = |to: &To| matches!(to, To::User((user, _)) if user == name.as_bytes());
+        let keeps = to.iter().any(is_himself) || (!to.is_empty() && !onward.arrives(&copy, &to));
         let mut failures = failures(&expansion);
         if let Some(error) = expansion.errors.first() {
             // No list is used in part.
@@ -156,7 +148,7 @@ pub(super) async fn forward(
             if keeps {
                 target.controller = Some(name.clone());
             } else {
-                passed_on.insert(target.user.0.clone());
+                onward.pass_on(copy, to);
                 target.progress = Progress::Forwarded;
             }
         }
@@ -166,6 +158,14 @@ pub(super) async fn forward(
         add_targets(envelope, known, recipient, &expansion, &via);
     }
     Forwarded { several, held }
+}
+
+/// Where a list sends a copy.
+fn way(world: &World, triple: &MailerTriple) -> To {
+    match triple.mailer == world.site.mailers.local {
+        true => To::User((plain_user(&triple.user), triple.host.clone())),
+        false => To::Elsewhere,
+    }
 }
 
 /// Leaves a user's copy for the next attempt: neither his mailbox nor a failure is right.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use libmaps::site::users::User;
 
 use super::homes::{self, Way};
-use crate::agent::{self, Reply, Request, Text};
+use crate::agent::{self, Name, Reply, Request, Text};
 use crate::world::World;
 
 /// Largest `.forward` file.
@@ -84,7 +84,7 @@ fn read_forward(path: &Path, user: &User, way: Way) -> Result<Option<Vec<u8>>, U
         }
     }
     let request = Request::Forward {
-        path: path.into(),
+        path: Name::of(path),
         uid: user.uid,
         gid: user.gid,
     };

@@ -6,7 +6,7 @@ use libmaps::store::disk::System;
 
 use super::super::expand::expand;
 use super::*;
-use crate::queue::{Expanded, Octets, QueuedRecipient};
+use crate::queue::{Expanded, Octets, QueuedRecipient, QueuedTarget};
 
 /// A world of these users, with what stands in their `.forward` files.
 fn world(root: &Path, users: &[(&str, &str)], aliases: &str) -> Arc<World> {
@@ -69,10 +69,78 @@ async fn a_loop_that_was_begun_at_an_earlier_attempt_ends_in_a_mailbox() {
         copy_to(&world, "ann", Progress::Forwarded),
         copy_to(&world, "bob", Progress::Waiting),
     ];
-    let held = expand(&world, &mut envelope).await;
-    assert!(held.is_empty());
+    let ready = expand(&world, &mut envelope).await;
+    assert!(ready.held.is_empty());
     assert_eq!(progress(&envelope, "bob"), [&Progress::Waiting]);
     assert!(envelope.is_waiting());
+}
+
+/// Who has a copy in his mailbox of a message to these users.
+async fn mailboxes(users: &[(&str, &str)], to: &[&str]) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    let world = world(root.path(), users, "");
+    let mut envelope = Envelope {
+        recipients: to.iter().flat_map(|to| self::to(to).recipients).collect(),
+        ..self::to("")
+    };
+    expand(&world, &mut envelope).await;
+    let waiting = envelope.targets.iter();
+    let waiting = waiting.filter(|t| t.progress == Progress::Waiting);
+    let mut users: Vec<_> = waiting.map(|t| t.user.shown()).collect();
+    users.sort();
+    users
+}
+
+#[tokio::test]
+async fn who_forwards_everything_has_nothing_in_whatever_order_he_is_named() {
+    let users = [("ann", "carl\n"), ("bob", "ann\n"), ("carl", "")];
+    for to in [
+        &["ann", "bob"][..],
+        &["bob", "ann"],
+        &["carl", "ann", "bob"],
+        &["ann", "bob", "carl"],
+    ] {
+        assert_eq!(mailboxes(&users, to).await, ["carl"], "{to:?}");
+    }
+    let away = [("ann", "carl@far.example\n"), ("bob", "ann\n")];
+    assert_eq!(
+        mailboxes(&away, &["ann", "bob"]).await,
+        ["carl@far.example"]
+    );
+}
+
+#[tokio::test]
+async fn a_loop_of_several_ends_in_one_mailbox() {
+    let users = [("ann", "bob\n"), ("bob", "carl\n"), ("carl", "ann\n")];
+    assert_eq!(mailboxes(&users, &["ann"]).await, ["carl"]);
+    assert_eq!(mailboxes(&users, &["carl", "bob", "ann"]).await, ["ann"]);
+    // Who leads into it has no part in it.
+    let users = [("ann", "bob\n"), ("bob", "ann\n"), ("carl", "ann\n")];
+    assert_eq!(mailboxes(&users, &["ann", "carl"]).await, ["bob"]);
+}
+
+#[tokio::test]
+async fn each_detail_of_a_user_has_ways_of_its_own() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+    let mc = "define(`confFORWARD_PATH', `$z/.forward+$h:$z/.forward')dnl\n\
+              define(`ALIAS_FILE', `/etc/mail/aliases')dnl\nMAILER(`local')dnl\n";
+    fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+    let users = [("ann", "bob+ann\n"), ("bob", "carl\n"), ("carl", "")];
+    let world = world(root.path(), &users, "");
+    fs::write(root.path().join("home/bob/.forward+ann"), "ann\n").unwrap();
+    let mut envelope = to("bob");
+    envelope.recipients.extend(to("ann").recipients);
+    expand(&world, &mut envelope).await;
+    // What goes to ann comes back to her, whatever bob does with the rest.
+    let waiting = [&Progress::Waiting];
+    assert_eq!(progress(&envelope, "carl"), waiting);
+    let kept: Vec<_> = ["ann", "bob"]
+        .iter()
+        .flat_map(|user| progress(&envelope, user))
+        .filter(|progress| **progress == Progress::Waiting)
+        .collect();
+    assert_eq!(kept, waiting);
 }
 
 #[tokio::test]

@@ -73,6 +73,8 @@ struct Lane {
 struct Waiting {
     number: u64,
     weight: usize,
+    /// What it would weigh if it had not been let in as the only one of its kind.
+    asked: usize,
     place: oneshot::Sender<Place>,
 }
 
@@ -109,7 +111,7 @@ impl Lanes {
     }
 
     /// A place of this lane, perhaps after a wait of so long; `weight` is how much of the room
-    /// that takes.
+    /// that takes, a quarter of it at the most.
     ///
     /// # Errors
     /// When there is no room to wait in, or that is over.
@@ -119,7 +121,7 @@ impl Lanes {
         weight: usize,
         patience: Duration,
     ) -> Result<Place, ComeAgain> {
-        let answer = self.state().ask(lane, weight.max(1), Instant::now());
+        let answer = self.state().ask(lane, weight, Instant::now());
         let (number, place) = match answer {
             Answer::Place => return Ok(self.place(lane.into())),
             Answer::Later(wait) => return Err(ComeAgain(wait)),
@@ -188,6 +190,8 @@ impl Drop for InRoom<'_> {
 
 impl State {
     fn ask(&mut self, name: &str, weight: usize, now: Instant) -> Answer {
+        // However large a list is, others can wait beside it.
+        let asked = weight.min(self.room / (2 * SHARE)).max(1);
         let (limit, places_left) = (self.limit(), self.taken < self.places);
         let room = self.room.saturating_sub(self.waiting);
         let lane = self.lanes.get(name);
@@ -198,10 +202,15 @@ impl State {
             self.take(&name, now);
             return Answer::Place;
         }
-        let fits = weight <= room && (waits == 0 || waits + weight <= room / SHARE);
-        if !fits {
-            return Answer::Later(self.appointment(&name, now));
-        }
+        let fits = |weight| weight <= room && (waits == 0 || waits + weight <= room / SHARE);
+        // Among many small ones a large one would find no room for ever: one of a lane is let in
+        // as if it were small.
+        let has_large = || lane.is_some_and(|lane| lane.queue.iter().any(|w| w.weight < w.asked));
+        let weight = match () {
+            () if fits(asked) => asked,
+            () if fits(1) && !has_large() => 1,
+            () => return Answer::Later(self.appointment(&name, now)),
+        };
         self.number += 1;
         self.waiting += weight;
         let (sender, receiver) = oneshot::channel();
@@ -210,6 +219,7 @@ impl State {
         lane.queue.push_back(Waiting {
             number: self.number,
             weight,
+            asked,
             place: sender,
         });
         Answer::Wait(self.number, receiver)

@@ -56,6 +56,40 @@ fn one_lane_leaves_places_and_many_leave_some() {
 }
 
 #[test]
+fn a_list_of_any_size_waits_for_its_turn() {
+    let all = lanes(2, 2, 1000);
+    let held = [take(all, "hub").unwrap(), take(all, "x").unwrap()];
+    let ask = |lane, weight| -> Entering { Box::pin(all.enter(lane, weight, HOUR)) };
+    // All the room that small ones of its lane can have is theirs.
+    let mut small = Vec::new();
+    loop {
+        let mut one = ask("hub", 1);
+        if poll(&mut one).is_ready() {
+            break;
+        }
+        small.push(one);
+    }
+    assert!(small.len() > 300, "{}", small.len());
+    drop(small.pop());
+    let mut list = ask("hub", 5_000);
+    assert!(poll(&mut list).is_pending());
+    drop(small.pop());
+    assert!(poll(&mut ask("hub", 5_000)).is_ready(), "one is enough");
+    assert!(poll(&mut ask("hub", 1)).is_pending());
+    // Others have room beside them.
+    let mut other = ask("other", 5_000);
+    assert!(poll(&mut other).is_pending());
+    drop(held);
+    assert!(matches!(poll(&mut other), Poll::Ready(Ok(_))));
+    let mut came = 0;
+    for one in &mut small {
+        came += usize::from(matches!(poll(one), Poll::Ready(Ok(_))));
+    }
+    assert_eq!(came, small.len());
+    assert!(matches!(poll(&mut list), Poll::Ready(Ok(_))));
+}
+
+#[test]
 fn a_few_places_are_enough_for_somebody() {
     let all = lanes(1, 20, 10);
     let place = take(all, "a");

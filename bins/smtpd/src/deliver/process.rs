@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -16,15 +17,18 @@ use rustix::process::{
     Pid, PidfdFlags, Signal, WaitId, WaitIdOptions, kill_process_group, pidfd_open, waitid,
 };
 
+use super::left;
+
 /// How long the output of a program that has ended is waited for: what it left behind may
 /// hold it open.
 const GRACE: Duration = Duration::from_millis(500);
+/// How long one of our own, whose input broke off, is waited for before it is killed: it takes
+/// back what it has written.
+const UNDOING: Duration = Duration::from_secs(30);
 /// How long a program that was killed is waited for: it may hang in the kernel.
-const LAST_GRACE: Duration = Duration::from_secs(10);
+const LAST_GRACE: Duration = Duration::from_secs(5);
 /// How often it is looked whether a program has ended, where the system can't tell.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-/// Most octets of what a program says that are kept, of each output.
-pub(super) const MAX_SAID: usize = 400;
 
 /// How long a program may take.
 #[derive(Clone, Copy, Debug)]
@@ -35,8 +39,26 @@ pub(crate) struct Patience {
     pub(crate) left_behind: Duration,
 }
 
+/// Where an output of a program goes.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// All of it is taken, and so many octets of its beginning are kept.
+    Kept(usize),
+    /// Into this file.
+    Into(OwnedFd),
+}
+
+impl Output {
+    fn split(self) -> (Stdio, usize) {
+        match self {
+            Output::Kept(most) => (Stdio::piped(), most),
+            Output::Into(file) => (Stdio::from(file), 0),
+        }
+    }
+}
+
 /// A program that runs; written to, it gets its input.
-pub(super) struct Process {
+pub(crate) struct Process {
     /// It leads a group of its own, which has its number.
     child: Child,
     /// Tells of its end; not every kernel has them.
@@ -46,6 +68,7 @@ pub(super) struct Process {
     stage: Stage,
     until: Instant,
     left_behind: Duration,
+    about: Option<PathBuf>,
 }
 
 /// How far it has come.
@@ -58,27 +81,42 @@ enum Stage {
 }
 
 /// A program that has ended.
-pub(super) struct Ended {
-    pub(super) status: ExitStatus,
-    /// The beginning of what it said.
-    pub(super) out: Vec<u8>,
-    /// The beginning of its complaints.
-    pub(super) err: Vec<u8>,
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    /// What is kept of what it said.
+    pub(crate) out: Vec<u8>,
+    /// And of its complaints.
+    pub(crate) err: Vec<u8>,
+    /// Whether that is all that it said.
+    pub(crate) said_all: bool,
 }
 
 impl Process {
-    /// Starts it, with a process group of its own.
+    /// Starts it, with a process group of its own. It is about this path, where
+    /// that is known.
     ///
     /// # Errors
-    /// When it can't be run; then it has read nothing.
-    pub(super) fn start(mut command: Command, patience: Patience) -> io::Result<Self> {
+    /// When it can't be run; then it has read nothing. [`io::ErrorKind::TimedOut`] when one
+    /// before it still hangs there, although it was killed.
+    pub(crate) fn start(
+        mut command: Command,
+        about: Option<&Path>,
+        patience: Patience,
+        [out, err]: [Output; 2],
+    ) -> io::Result<Self> {
+        if about.is_some_and(left::still_hangs) {
+            let text = "it does not answer";
+            return Err(io::Error::new(io::ErrorKind::TimedOut, text));
+        }
         let until = Instant::now() + patience.whole;
+        let ((out, most_out), (err, most_err)) = (out.split(), err.split());
         let mut child = std::os::unix::process::CommandExt::process_group(&mut command, 0)
             .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
+            .stdout(out)
+            .stderr(err)
             .spawn()?;
-        match pipes(&mut child) {
+        match pipes(&mut child, [most_out, most_err]) {
             Ok((input, said)) => Ok(Process {
                 pidfd: pidfd_open(Pid::from_child(&child), PidfdFlags::empty()).ok(),
                 child,
@@ -87,6 +125,7 @@ impl Process {
                 stage: Stage::Runs,
                 until,
                 left_behind: patience.left_behind,
+                about: about.map(Path::to_path_buf),
             }),
             Err(error) => {
                 let _ = child.kill();
@@ -106,11 +145,19 @@ impl Process {
         let _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
     }
 
+    /// Ends its input, of which there is no more, and leaves it the time to make that undone.
+    pub(super) fn break_off(&mut self) {
+        self.input = None;
+        if self.stage == Stage::Runs {
+            self.until = Instant::now() + UNDOING;
+        }
+    }
+
     /// Ends its input and waits for its end.
     ///
     /// # Errors
     /// [`io::ErrorKind::TimedOut`] when it can't be killed.
-    pub(super) fn finish(mut self) -> io::Result<Ended> {
+    pub(crate) fn finish(mut self) -> io::Result<Ended> {
         self.input = None;
         let ended = loop {
             if let Stage::Ended(at) = self.stage {
@@ -122,9 +169,7 @@ impl Process {
                 self.until = Instant::now() + LAST_GRACE;
                 self.kill();
             } else {
-                let Process { mut child, .. } = self;
-                // Whenever the kernel lets it go, somebody has to wait for it.
-                let _ = std::thread::Builder::new().spawn(move || child.wait());
+                left::behind(self.about.as_deref(), self.child);
                 let text = "killed, and does not end";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, text));
             }
@@ -133,9 +178,15 @@ impl Process {
         while self.said.iter().any(|said| said.from.is_some()) && Instant::now() < until {
             self.attend(until)?;
         }
+        let all = |said: &Said| said.from.is_none() && !said.cut;
+        let said_all = self.said.iter().all(all);
         let [out, err] = self.said.map(|said| said.kept);
-        let status = self.child.wait()?;
-        Ok(Ended { status, out, err })
+        Ok(Ended {
+            status: self.child.wait()?,
+            out,
+            err,
+            said_all,
+        })
     }
 
     /// Waits until there may be something to do, and takes what it says meanwhile.
@@ -160,7 +211,8 @@ impl Process {
         };
         match poll(&mut watched, Some(&timeout)) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            // It runs all the same, and is not to run again: it is looked at now and then.
+            Err(_) => std::thread::sleep(left.min(LOOK_EVERY)),
         }
         self.said.iter_mut().for_each(Said::take);
         if runs && self.has_ended()? {
@@ -213,14 +265,17 @@ impl Write for Process {
 }
 
 /// Our ends of its pipes, none of which blocks.
-fn pipes(child: &mut Child) -> io::Result<(Option<ChildStdin>, [Said; 2])> {
+fn pipes(
+    child: &mut Child,
+    [most_out, most_err]: [usize; 2],
+) -> io::Result<(Option<ChildStdin>, [Said; 2])> {
     let input = child.stdin.take();
     if let Some(input) = &input {
         set_nonblocking(input)?;
     }
     let out = child.stdout.take().map(OwnedFd::from);
     let err = child.stderr.take().map(OwnedFd::from);
-    Ok((input, [Said::of(out)?, Said::of(err)?]))
+    Ok((input, [Said::of(out, most_out)?, Said::of(err, most_err)?]))
 }
 
 fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
@@ -232,16 +287,21 @@ fn set_nonblocking(fd: impl AsFd) -> io::Result<()> {
 struct Said {
     from: Option<File>,
     kept: Vec<u8>,
+    most: usize,
+    /// Whether there was more than is kept.
+    cut: bool,
 }
 
 impl Said {
-    fn of(from: Option<OwnedFd>) -> io::Result<Self> {
+    fn of(from: Option<OwnedFd>, most: usize) -> io::Result<Self> {
         if let Some(from) = &from {
             set_nonblocking(from)?;
         }
         Ok(Said {
             from: from.map(File::from),
             kept: Vec::new(),
+            most,
+            cut: false,
         })
     }
 
@@ -253,16 +313,59 @@ impl Said {
         };
         match from.read(&mut buffer) {
             Ok(octets @ 1..) => {
-                let room = MAX_SAID.saturating_sub(self.kept.len()).min(octets);
+                let room = self.most.saturating_sub(self.kept.len()).min(octets);
                 self.kept
                     .extend_from_slice(buffer.get(..room).unwrap_or_default());
+                self.cut |= room < octets;
             }
             Err(error)
                 if matches!(
                     error.kind(),
                     io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
                 ) => {}
-            Ok(_) | Err(_) => self.from = None,
+            read => {
+                self.cut |= read.is_err();
+                self.from = None;
+            }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+
+    use super::*;
+
+    #[test]
+    fn a_program_is_stayed_with_where_the_system_cannot_wait_for_it() {
+        // The limit is that of a whole process.
+        let test = "deliver::process::tests::in_a_process_of_its_own";
+        let mut alone = Command::new(std::env::current_exe().unwrap());
+        alone.args(["--ignored", "--exact", test]);
+        let ended = alone.output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+    }
+
+    #[test]
+    #[ignore = "the test above runs it"]
+    fn in_a_process_of_its_own() {
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "sleep 0.1; echo no; exit 7"]);
+        let patience = Patience {
+            whole: Duration::from_secs(60),
+            left_behind: Duration::ZERO,
+        };
+        let outputs = [Output::Kept(10), Output::Kept(10)];
+        let process = Process::start(command, None, patience, outputs).unwrap();
+        // poll(2) takes no more descriptors than a process may have.
+        let mut few = getrlimit(Resource::Nofile);
+        few.current = Some(2);
+        setrlimit(Resource::Nofile, few).unwrap();
+        let ended = process.finish().unwrap();
+        assert_eq!(
+            (ended.status.code(), ended.out),
+            (Some(7), b"no\n".to_vec())
+        );
     }
 }

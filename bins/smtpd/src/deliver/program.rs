@@ -1,5 +1,6 @@
 //! Programs that take a message on their standard input.
 
+use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -9,14 +10,18 @@ use std::time::Duration;
 use libmaps::sysexits::SysExit;
 
 use super::outcome::Outcome;
-use super::process::{Ended, MAX_SAID, Patience, Process};
-use crate::agent::{self, Agent, Reply, Request};
+use super::process::{Ended, Output, Patience, Process};
+use crate::agent::{self, Agent, Name, Reply, Request};
+use crate::own_program;
 
 /// How long a program runs at the most.
 pub(crate) const PATIENCE: Patience = Patience {
     whole: Duration::from_secs(3600),
     left_behind: Duration::from_secs(60),
 };
+
+/// Most octets of what a program says that are told, of each output.
+const MAX_SAID: usize = 400;
 
 /// As whom a program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,7 @@ impl RunAs {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
-    pub(crate) args: Vec<String>,
+    pub(crate) args: Vec<OsString>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) run_as: Option<RunAs>,
 }
@@ -61,33 +66,41 @@ fn run_within(
     program: Program,
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
-    let root = Path::new("/");
-    let mut started = Process::start(
-        command(&program, program.folder.as_deref().unwrap_or(root)),
-        patience,
-    );
-    // A home that is not there, or closed, is no reason not to run it.
-    if program.folder.is_some() && started.as_ref().is_err_and(is_no_folder) {
-        started = Process::start(command(&program, root), patience);
-    }
+    let started = command(&program).and_then(|command| {
+        let outputs = [Output::Kept(MAX_SAID), Output::Kept(MAX_SAID)];
+        Process::start(command, program.about(), patience, outputs)
+    });
     let mut process = match started {
         Ok(process) => process,
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let text = format!("{}: {error}", program.path.display());
             return Outcome::deferred(text).with_status("4.3.5");
         }
-        Err(error) => return Outcome::deferred(error.to_string()).with_status("4.3.0"),
+        Err(error) => {
+            let text = match program.about() {
+                Some(about) if error.kind() == io::ErrorKind::TimedOut => {
+                    format!("{}: {error}", about.display())
+                }
+                _ => error.to_string(),
+            };
+            return Outcome::deferred(text).with_status("4.3.0");
+        }
     };
     let fed = feed(&mut process);
-    // Before it sees the end of its input: half a message is none.
-    if broken_off(&fed).is_some() {
-        process.kill();
+    match broken_off(&fed) {
+        None => {}
+        // It knows half a message by its frames, and takes back what it has written of it.
+        Some(_) if own_program::is(&program.path) => process.break_off(),
+        // Before it sees the end of its input: half a message is none.
+        Some(_) => process.kill(),
     }
     let ended = process.finish();
     if let Some(error) = broken_off(&fed) {
         return Outcome::deferred(error.to_string()).with_status("4.3.0");
     }
-    let Ended { status, out, err } = match ended {
+    let Ended {
+        status, out, err, ..
+    } = match ended {
         Ok(ended) => ended,
         Err(error) => {
             let text = format!("{}: {error}", program.path.display());
@@ -105,27 +118,35 @@ fn run_within(
     }
 }
 
-/// The program in this folder, with the rights that it has.
-fn command(program: &Program, folder: &Path) -> Command {
-    let mut command = Command::new(&program.path);
+impl Program {
+    /// Where it may hang: in the folder in which it runs, or at the file that it writes.
+    fn about(&self) -> Option<&Path> {
+        let file = || self.args.last().filter(|_| own_program::is(&self.path));
+        self.folder.as_deref().or_else(|| file().map(Path::new))
+    }
+}
+
+/// The program, with the rights that it has.
+fn command(program: &Program) -> io::Result<Command> {
+    let mut command = match &program.folder {
+        None => Command::new(&program.path),
+        Some(folder) => {
+            let mut command = Command::new(own_program::path()?);
+            command.arg("run-in").arg(folder).arg(&program.path);
+            command
+        }
+    };
     command
         .args(&program.args)
         .env_clear()
         .env("PATH", "/usr/bin:/bin")
         .env("AGENT", "smtpd")
-        .current_dir(folder);
+        .current_dir("/");
     if let Some(RunAs { uid, gid }) = program.run_as {
         // std drops the supplementary groups when root becomes somebody else.
         command.uid(uid).gid(gid);
     }
-    command
-}
-
-fn is_no_folder(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied | io::ErrorKind::NotADirectory
-    )
+    Ok(command)
 }
 
 /// Why the input of a program ends before its end; that it read no more is no such thing.
@@ -142,9 +163,9 @@ fn by_agent(
     feed: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
     let request = Request::Run {
-        path: program.path,
-        args: program.args,
-        folder: program.folder,
+        path: Name::of(program.path),
+        args: program.args.into_iter().map(Name::of).collect(),
+        folder: program.folder.map(Name::of),
         uid,
         gid,
     };
@@ -191,7 +212,7 @@ pub(super) fn by_exit(code: i32, complaint: String) -> Outcome {
 
 fn complaint(out: &[u8], err: &[u8]) -> String {
     let text = if err.is_empty() { out } else { err };
-    let text = String::from_utf8_lossy(text.get(..MAX_SAID.min(text.len())).unwrap_or_default());
+    let text = String::from_utf8_lossy(text);
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
@@ -236,7 +257,7 @@ mod tests {
         let script = "text=$(cat); echo \"$text\" > \"$0\"";
         let program = Program {
             path: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into(), mailbox.display().to_string()],
+            args: vec!["-c".into(), script.into(), mailbox.clone().into()],
             folder: None,
             run_as: None,
         };
@@ -246,21 +267,6 @@ mod tests {
         });
         assert_eq!(outcome.status, "4.3.0");
         assert!(!mailbox.exists());
-    }
-
-    #[test]
-    fn a_program_runs_though_its_folder_is_missing() {
-        let program = |folder: &Path| Program {
-            path: "/bin/sh".into(),
-            args: vec!["-c".into(), "pwd >&2; exit 69".into()],
-            folder: Some(folder.into()),
-            run_as: None,
-        };
-        let dir = tempfile::tempdir().unwrap();
-        let said = |folder: &Path| run(program(folder), |_| Ok(())).text;
-        let here = dir.path().canonicalize().unwrap();
-        assert!(said(&here).ends_with(here.to_str().unwrap()));
-        assert_eq!(said(&here.join("gone")), "Service unavailable: /");
     }
 
     #[test]
@@ -277,7 +283,7 @@ mod tests {
         let number = dir.path().join("number");
         let program = Program {
             path: "/bin/sh".into(),
-            args: vec!["-c".into(), script.into(), number.display().to_string()],
+            args: vec!["-c".into(), script.into(), number.clone().into()],
             folder: None,
             run_as: None,
         };
@@ -323,7 +329,7 @@ mod tests {
                 "-c".into(),
                 "exec 3<&0; (sleep 0.2; cat <&3 > \"$0.new\"; mv \"$0.new\" \"$0\") & exit 0"
                     .into(),
-                file.display().to_string(),
+                file.clone().into(),
             ],
             folder: None,
             run_as: None,

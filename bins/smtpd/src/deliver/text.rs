@@ -47,11 +47,12 @@ pub(super) fn write(message: impl Read, front: &Front, out: &mut dyn Write) -> i
     // A long line comes in pieces; only the first can begin with `From `.
     let mut at_start = true;
     loop {
-        line.clear();
+        // What is in it already is a CR that may have its LF in this piece.
         let octets = (&mut message)
             .take(64 * 1024)
             .read_until(b'\n', &mut line)?;
         if octets == 0 {
+            out.write_all(&line)?;
             break;
         }
         if at_start && front.separator.is_some() && line.starts_with(b"From ") {
@@ -63,8 +64,11 @@ pub(super) fn write(message: impl Read, front: &Front, out: &mut dyn Write) -> i
                 out.write_all(text)?;
                 out.write_all(b"\n")?;
             }
-            None => out.write_all(&line)?,
+            None => out.write_all(line.strip_suffix(b"\r").unwrap_or(&line))?,
         }
+        let ends_in_cr = line.ends_with(b"\r");
+        line.clear();
+        line.extend(ends_in_cr.then_some(b'\r'));
     }
     if front.separator.is_some() {
         out.write_all(b"\n")?;
@@ -75,6 +79,24 @@ pub(super) fn write(message: impl Read, front: &Front, out: &mut dyn Write) -> i
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_end_is_one_wherever_the_pieces_end() {
+        let plain = Front::default();
+        for octets in 65_530..65_540 {
+            let line = "x".repeat(octets);
+            for (text, want) in [
+                (format!("{line}\r\nb\r\n"), format!("{line}\nb\n")),
+                (format!("{line}\rb\r\n"), format!("{line}\rb\n")),
+                (format!("{line}\r"), format!("{line}\r")),
+                (format!("{line}\r\r\n"), format!("{line}\r\n")),
+            ] {
+                let mut out = Vec::new();
+                write(text.as_bytes(), &plain, &mut out).unwrap();
+                assert!(out == want.as_bytes(), "{octets}");
+            }
+        }
+    }
 
     #[test]
     fn mailbox_text() {

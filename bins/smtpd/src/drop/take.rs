@@ -244,7 +244,7 @@ fn warning(
     let Sender::Set { address, by } = &submission.sender else {
         return None;
     };
-    if submitter.is_trusted(&world.site, submit) || submitter.owns(&world.site, &address.0) {
+    if submitter.is_trusted(&world.site_now(), submit) || submitter.owns(&world.site, &address.0) {
         return None;
     }
     let letter = if *by == SetBy::R { 'r' } else { 'f' };

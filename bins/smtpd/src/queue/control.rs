@@ -139,13 +139,15 @@ const MAX_SHOWN_OCTETS: u64 = 1024 * 1024;
 fn show(queue: &Queue, id: &str) -> Result<(Envelope, Vec<u8>), QueueError> {
     let envelope = queue.envelope(id)?;
     let mut text = Vec::new();
-    let reader = queue.text(id)?.into_reader();
-    let read = reader.take(MAX_SHOWN_OCTETS).read_to_end(&mut text);
-    read.map_err(|source| QueueError::Io {
-        path: id.into(),
-        action: "read",
-        source,
-    })?;
+    let reader = queue.text(&envelope)?.into_reader();
+    match reader.take(MAX_SHOWN_OCTETS).read_to_end(&mut text) {
+        // What is left of one that was cut short is shown.
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {}
+        read => {
+            let failed = QueueError::io(PathBuf::from(id), "read");
+            read.map_err(failed)?;
+        }
+    }
     Ok((envelope, text))
 }
 

@@ -18,6 +18,19 @@ impl Octets {
     pub fn shown(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
+
+    /// Each octet as a character.
+    #[must_use]
+    pub(crate) fn as_chars(&self) -> String {
+        self.0.iter().map(|octet| char::from(*octet)).collect()
+    }
+
+    /// The octets that these characters stand for; `None` where one stands for none.
+    #[must_use]
+    pub(crate) fn of_chars(chars: &str) -> Option<Self> {
+        let octets: Result<Vec<u8>, _> = chars.chars().map(u8::try_from).collect();
+        octets.ok().map(Octets)
+    }
 }
 
 impl From<&[u8]> for Octets {
@@ -34,18 +47,15 @@ impl From<&str> for Octets {
 
 impl Serialize for Octets {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text: String = self.0.iter().map(|o| char::from(*o)).collect();
-        serializer.serialize_str(&text)
+        serializer.serialize_str(&self.as_chars())
     }
 }
 
 impl<'de> Deserialize<'de> for Octets {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let octets: Result<Vec<u8>, _> = text.chars().map(u8::try_from).collect();
-        octets
-            .map(Octets)
-            .map_err(|_| serde::de::Error::custom("a character above 255 in an octet string"))
+        Octets::of_chars(&text)
+            .ok_or_else(|| serde::de::Error::custom("a character above 255 in an octet string"))
     }
 }
 
@@ -151,6 +161,9 @@ pub struct QueuedTarget {
     /// Whose aliases or `.forward` file named it: it runs with that user's rights.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub controller: Option<String>,
+    /// What it is routed by once more, while it waits.
+    #[serde(skip_serializing_if = "RoutedBy::is_user", default)]
+    pub routed_by: RoutedBy,
     /// How far it has come.
     #[serde(default)]
     pub progress: Progress,
@@ -163,6 +176,24 @@ pub struct QueuedTarget {
     /// The host that the last try got to.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub remote: Option<Box<Remote>>,
+}
+
+/// The address that tells where a copy for another host goes by the tables of another day.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RoutedBy {
+    /// Its user: what several addresses came to moves with none of them.
+    #[default]
+    User,
+    /// Its recipient, of whom nothing else came.
+    Recipient,
+    /// This, as an alias, a list or a `.forward` file gave it.
+    Address(Octets),
+}
+
+impl RoutedBy {
+    fn is_user(&self) -> bool {
+        *self == RoutedBy::User
+    }
 }
 
 /// Where a message came from.

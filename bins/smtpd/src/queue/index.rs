@@ -94,6 +94,19 @@ impl Index {
         }
     }
 
+    /// Lets nothing wait beyond this moment: what does was put off by a clock that was ahead.
+    pub(super) fn wait_no_longer(&mut self, latest_unix: u64) {
+        while let Some(&(due_unix, key)) = self.waiting.last()
+            && due_unix > latest_unix
+        {
+            self.waiting.pop_last();
+            if let Some(entry) = self.all.get_mut(&key) {
+                entry.due_unix = latest_unix;
+                self.waiting.insert((latest_unix, key));
+            }
+        }
+    }
+
     /// The message to be tried next, now busy.
     pub(super) fn take_due(&mut self, now_unix: u64) -> Option<Box<str>> {
         while let Some(&(due_unix, key)) = self.waiting.first()
@@ -237,6 +250,20 @@ mod tests {
         index.remove("a");
         assert_eq!(all_due(&mut index, 1000), ["b", "d"]);
         assert_eq!(index.ids().concat(), "bcd");
+    }
+
+    #[test]
+    fn a_clock_that_was_ahead_puts_nothing_off_for_long() {
+        let mut index = Index::default();
+        for (id, due) in [("a", 50), ("b", 1_000_000), ("c", u64::MAX)] {
+            put(&mut index, id, due, 0);
+        }
+        index.wait_no_longer(100);
+        assert_eq!(all_due(&mut index, 99), ["a"]);
+        assert_eq!(index.next_due(), Some(100));
+        assert_eq!(all_due(&mut index, 100), ["b", "c"]);
+        index.wait_no_longer(100);
+        assert_eq!(index.next_due(), None);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod segment;
 mod selection;
 mod spool;
 mod store;
+mod text;
 mod writer;
 
 #[cfg(test)]
@@ -33,10 +34,10 @@ mod journal_tests;
 mod tests;
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use libmaps::sasl::password::SecretBytes;
 use libmaps::store::disk::{Disk, System};
@@ -52,7 +53,7 @@ use writer::{Request, Writer};
 pub use change::Body;
 pub use envelope::{
     Departure, Envelope, Expanded, Hold, KeptName, NOTIFY_BY_DEFAULT, Octets, Origin, Progress,
-    QueuedRecipient, QueuedTarget,
+    QueuedRecipient, QueuedTarget, RoutedBy,
 };
 pub use error::QueueError;
 pub use etrn::Asked;
@@ -60,7 +61,9 @@ pub use id::Ids;
 pub use node::Node;
 pub use selection::{Condition, Field, Want, selects};
 pub use spool::Spool;
-pub use store::Text;
+#[cfg(test)]
+pub(crate) use text::Stored;
+pub use text::{Reader, Text};
 
 /// Makes the folder of a queue, where it is not there.
 ///
@@ -81,6 +84,8 @@ pub struct Queue {
     ids: Ids,
     wake: Wake,
     run_size: AtomicUsize,
+    /// Seconds that a message waits at the most.
+    longest_wait: AtomicU64,
     run_asked: Mutex<Option<Instant>>,
     nodes: Mutex<etrn::Nodes>,
 }
@@ -115,6 +120,7 @@ impl Queue {
             ids: Ids::new(std::process::id()),
             wake: Wake::new(),
             run_size: AtomicUsize::new(usize::MAX),
+            longest_wait: AtomicU64::new(u64::MAX),
             run_asked: Mutex::new(None),
             nodes: Mutex::default(),
         }))
@@ -298,10 +304,20 @@ impl Queue {
     }
 
     /// A message that is due, marked as being tried; [`Queue::settle`] ends that. Of
-    /// several the one with the lowest rank comes first.
+    /// several the one with the lowest rank comes first. One that is to wait for longer than
+    /// any does was put off by a clock that was ahead, and waits for that long from now.
     #[must_use]
     pub fn take_due(&self, now_unix: u64) -> Option<Box<str>> {
-        self.index().take_due(now_unix)
+        let longest = self.longest_wait.load(Ordering::Relaxed);
+        let mut index = self.index();
+        index.wait_no_longer(now_unix.saturating_add(longest));
+        index.take_due(now_unix)
+    }
+
+    /// Sets how long a message waits between two tries at the most.
+    pub fn limit_waits(&self, longest: Duration) {
+        self.longest_wait
+            .store(longest.as_secs(), Ordering::Relaxed);
     }
 
     /// When the next message is due, if one waits: 0 for at once.
@@ -410,8 +426,9 @@ impl Queue {
     ///
     /// # Errors
     /// When there is none such, or the store fails.
-    pub fn text(&self, id: &str) -> Result<Text, QueueError> {
-        self.store.text(id)
+    pub fn text(&self, envelope: &Envelope) -> Result<Text, QueueError> {
+        let stored = self.store.text(&envelope.id)?;
+        Ok(Text::new(stored, envelope.size_octets))
     }
 
     /// Why the database behind the journal took nothing in when it was last asked to. Mail is

@@ -157,6 +157,17 @@ impl Schedule {
         wait.max(self.min_age)
     }
 
+    /// The longest wait that there is.
+    #[must_use]
+    pub fn longest_wait(&self) -> Duration {
+        let times = [
+            self.interval.unwrap_or_default(),
+            self.min_age,
+            self.max_age,
+        ];
+        times.into_iter().fold(LONGEST_WAIT, Duration::max)
+    }
+
     /// When a message is tried next: after its wait, and in any case when its time is up.
     #[must_use]
     pub fn next(&self, envelope: &Envelope) -> u64 {

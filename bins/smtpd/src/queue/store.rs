@@ -31,6 +31,7 @@ use super::envelope::Envelope;
 use super::error::QueueError;
 use super::journal::Journal;
 use super::layer::{Delta, Layer};
+use super::text::Stored;
 
 /// The open store.
 #[derive(Debug)]
@@ -225,7 +226,7 @@ impl Store {
     }
 
     /// The text of this id: from memory, from the database, or from its file.
-    pub(super) fn text(&self, id: &str) -> Result<Text, QueueError> {
+    pub(super) fn text(&self, id: &str) -> Result<Stored, QueueError> {
         {
             let layers = self.layers.read().unwrap_or_else(PoisonError::into_inner);
             for layer in [Some(&layers.newest), layers.leaving.as_deref()] {
@@ -234,18 +235,18 @@ impl Store {
                     Some(Delta::Removed) => return Err(QueueError::Unknown(id.into())),
                     Some(Delta::Changed(changed)) => {
                         if let Some(text) = &changed.text {
-                            return Ok(Text::Memory(Arc::clone(text)));
+                            return Ok(Stored::Memory(Arc::clone(text)));
                         }
                     }
                 }
             }
         }
         if let Some(text) = self.base.text(id)? {
-            return Ok(Text::Memory(text.into()));
+            return Ok(Stored::Memory(text.into()));
         }
         let path = self.large(id);
         match fs::File::open(&path) {
-            Ok(file) => Ok(Text::File(file)),
+            Ok(file) => Ok(Stored::File(file)),
             Err(source) => Err(QueueError::io(path, "open")(source)),
         }
     }
@@ -285,26 +286,6 @@ fn put_notes(
         }
     }
     Ok(())
-}
-
-/// The text of a queued message.
-#[derive(Debug)]
-pub enum Text {
-    /// A small one.
-    Memory(Arc<[u8]>),
-    /// A large one.
-    File(fs::File),
-}
-
-impl Text {
-    /// A reader from the start.
-    #[must_use]
-    pub fn into_reader(self) -> Box<dyn io::Read + Send> {
-        match self {
-            Text::Memory(octets) => Box::new(io::Cursor::new(octets)),
-            Text::File(file) => Box::new(file),
-        }
-    }
 }
 
 /// Makes the folder of a queue, where it is not there.

@@ -7,7 +7,7 @@ pub(super) fn envelope(id: &str) -> Envelope {
         id: id.into(),
         created_unix: 1_795_233_730,
         sender: "joe@b.example".into(),
-        size_octets: 5,
+        size_octets: 1,
         relay: "client.example [127.0.0.2]".into(),
         protocol: "ESMTP".into(),
         recipients: vec![QueuedRecipient {
@@ -20,7 +20,9 @@ pub(super) fn envelope(id: &str) -> Envelope {
 
 pub(super) fn text_of(queue: &Queue, id: &str) -> Vec<u8> {
     let mut text = Vec::new();
-    std::io::Read::read_to_end(&mut queue.text(id).unwrap().into_reader(), &mut text).unwrap();
+    let envelope = queue.envelope(id).unwrap();
+    let mut reader = queue.text(&envelope).unwrap().into_reader();
+    std::io::Read::read_to_end(&mut reader, &mut text).unwrap();
     text
 }
 

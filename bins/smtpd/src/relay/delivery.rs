@@ -41,6 +41,8 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(5);
 const BUDGET: Duration = Duration::from_secs(20 * 60);
 /// More for each copy: some servers answer RCPT slowly, on purpose.
 const BUDGET_PER_COPY: Duration = Duration::from_secs(30);
+/// Octets of a text in a second at the least: the time of one text is given once.
+const SLOWEST_OCTETS: u64 = 4096;
 /// Why a host is not tried when that is over.
 const NO_TIME: &str = "no time for further hosts";
 
@@ -97,7 +99,7 @@ impl<'a> Delivery<'a> {
             .map_err(|why| Outcome::deferred(why).with_status("4.3.5"))?;
         let snapshot = world.snapshot();
         let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
-        let text = world.queue.text(&envelope.id);
+        let text = world.queue.text(envelope);
         let text = text.map_err(|e| unreadable(e.to_string()))?;
         let (header, body_at) = tokio::task::spawn_blocking(move || text::header(text))
             .await
@@ -109,23 +111,23 @@ impl<'a> Delivery<'a> {
             .map_err(|e| unreadable(e.to_string()))?;
         let body_octets = envelope.size_octets.saturating_sub(body_at);
         let together = world.site.options.timeouts.aconnect.0;
-        let copies = u32::try_from(targets.len()).unwrap_or(u32::MAX);
+        let size_octets = rewritten.header.len() as u64 + 2 + body_octets;
         Ok(Delivery {
             world,
             envelope,
             outcomes: targets.iter().map(|_| None).collect(),
+            until: Instant::now() + budget(targets.len(), size_octets),
             targets,
             mailer,
             snapshot,
             route,
-            size_octets: rewritten.header.len() as u64 + 2 + body_octets,
+            size_octets,
             rewritten,
             body_at,
             failure: None,
             attempts: 0,
             hops: 0,
             connect_until: (!together.is_zero()).then(|| Instant::now() + together),
-            until: Instant::now() + BUDGET + BUDGET_PER_COPY.saturating_mul(copies),
             slot_patience: SLOT_PATIENCE,
         })
     }
@@ -241,7 +243,8 @@ impl<'a> Delivery<'a> {
 
     /// Tries a host of the list; whether there is no such host.
     async fn by_list_host(&mut self, next: &Next) -> bool {
-        let hops = exchange::hops(&self.world.site, &self.world.resolver, next).await;
+        let site = self.world.site_now();
+        let hops = exchange::hops(&site, &self.world.resolver, next).await;
         let hops = match hops {
             Ok(hops) => hops,
             Err(failure) => {
@@ -503,6 +506,13 @@ enum After {
     Gone,
 }
 
+/// How long a delivery of so many copies of a text may take, over all hosts and transactions.
+fn budget(copies: usize, size_octets: u64) -> Duration {
+    let copies = u32::try_from(copies).unwrap_or(u32::MAX);
+    let text = Duration::from_secs(size_octets / SLOWEST_OCTETS);
+    (BUDGET + text).saturating_add(BUDGET_PER_COPY.saturating_mul(copies))
+}
+
 /// The failure of a host that was not tried, where the one before does not say wait already.
 fn untried(before: Option<&Failure>, why: &str) -> Option<Failure> {
     let waits = before.is_some_and(|f| f.lasting == Lasting::Temporary);
@@ -533,6 +543,14 @@ fn outcome_of(failure: Failure) -> Outcome {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_time_of_a_text_is_given_once() {
+        let octets = 25 * 1024 * 1024;
+        let most = BUDGET + 100 * BUDGET_PER_COPY + Duration::from_secs(octets / SLOWEST_OCTETS);
+        assert_eq!(budget(100, octets), most);
+        assert!(budget(usize::MAX, u64::MAX) > most);
+    }
 
     #[test]
     fn a_host_that_was_not_tried_makes_the_mail_wait() {

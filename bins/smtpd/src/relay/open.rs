@@ -353,7 +353,7 @@ impl Opener<'_> {
         let mut facts = Facts::new();
         for _ in 0..MAX_NEEDS {
             let policy = Policy {
-                site: &self.world.site,
+                site: &self.snapshot.site,
                 maps: &self.snapshot.policy,
             };
             match ruleset(policy, session, &facts) {

@@ -64,7 +64,7 @@ pub(super) async fn rewrite(
     header: &[u8],
 ) -> Result<Rewritten, LookupError> {
     let all = |names: &dyn libmaps::policy::route::canonify::HostNames| {
-        let addressing = snapshot.addressing(&world.site, names, "");
+        let addressing = snapshot.addressing(names, "");
         let sender = match sender {
             b"" => Vec::new(),
             sender => {

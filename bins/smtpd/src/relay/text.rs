@@ -57,15 +57,6 @@ pub enum Block {
     End,
 }
 
-/// Which part of the stored message is the body.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Extent {
-    /// Where it starts.
-    pub(super) body_at: u64,
-    /// Octets of the whole message, as the envelope has them: fewer are not all of it.
-    pub(super) octets: u64,
-}
-
 /// How the body goes out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Coding {
@@ -81,13 +72,13 @@ pub(super) enum Coding {
 pub(super) fn blocks(
     header: &[u8],
     text: Text,
-    extent: Extent,
+    body_at: u64,
     coding: Coding,
 ) -> mpsc::Receiver<io::Result<Block>> {
     let (sender, receiver) = mpsc::channel(AHEAD);
     let head = [header, b"\r\n"].concat();
     tokio::task::spawn_blocking(move || {
-        let result = send_all(head, text, extent, coding, &sender);
+        let result = send_all(head, text, body_at, coding, &sender);
         if let Err(error) = result {
             let _ = sender.blocking_send(Err(error));
         }
@@ -98,10 +89,7 @@ pub(super) fn blocks(
 fn send_all(
     head: Vec<u8>,
     text: Text,
-    Extent {
-        body_at,
-        octets: all,
-    }: Extent,
+    body_at: u64,
     coding: Coding,
     sender: &mpsc::Sender<io::Result<Block>>,
 ) -> io::Result<()> {
@@ -114,21 +102,16 @@ fn send_all(
         Coding::QuotedPrintable => Some(QuotedPrintable::default()),
     };
     let mut out = head;
-    let mut seen = body_at;
     loop {
         let mut block = vec![0; BLOCK_OCTETS];
         let octets = reader.read(&mut block)?;
         block.truncate(octets);
-        seen += octets as u64;
         match &mut encoder {
             Some(encoder) => encoder.push(&block, &mut out),
             None if out.is_empty() => out = block,
             None => out.extend_from_slice(&block),
         }
         if octets == 0 {
-            if seen < all {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
             if let Some(encoder) = encoder.take() {
                 encoder.finish(&mut out);
             }
@@ -171,6 +154,12 @@ pub(super) fn has_eighth_bit(text: Text, body_at: u64) -> io::Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::queue::Stored;
+
+    fn whole(text: &str) -> Text {
+        let octets = text.len() as u64;
+        Text::new(Stored::Memory(text.as_bytes().into()), octets)
+    }
 
     #[test]
     fn where_the_body_starts() {
@@ -180,14 +169,14 @@ mod tests {
             ("A: b\r\n", "A: b\r\n", 6),
             ("", "", 0),
         ] {
-            let (header, found) = header(Text::Memory(text.as_bytes().into())).unwrap();
+            let (header, found) = header(whole(text)).unwrap();
             assert_eq!(
                 (String::from_utf8(header).unwrap().as_str(), found),
                 (want, at)
             );
         }
         let long = format!("{}\r\n\r\nx", "A: b\r\n".repeat(100_000));
-        let (found, at) = header(Text::Memory(long.into_bytes().into())).unwrap();
+        let (found, at) = header(whole(&long)).unwrap();
         assert_eq!((found.len() as u64 + 2, at), (600_002, 600_002));
     }
 
@@ -196,12 +185,7 @@ mod tests {
         let body = "line\r\n".repeat(100_000);
         let text = format!("Old: x\r\n\r\n{body}");
         let mut all = Vec::new();
-        let extent = Extent {
-            body_at: 10,
-            octets: text.len() as u64,
-        };
-        let text = Text::Memory(text.into_bytes().into());
-        let mut blocks = blocks(b"New: y\r\n", text, extent, Coding::AsIs);
+        let mut blocks = blocks(b"New: y\r\n", whole(&text), 10, Coding::AsIs);
         while let Block::Text(block) = blocks.recv().await.unwrap().unwrap() {
             all.extend(block);
         }
@@ -214,12 +198,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_text_that_is_cut_off_has_no_end() {
-        let extent = Extent {
-            body_at: 2,
-            octets: 100,
-        };
-        let text = Text::Memory((*b"\r\nbody\r\n").into());
-        let mut blocks = blocks(b"", text, extent, Coding::AsIs);
+        let text = Text::new(Stored::Memory((*b"\r\nbody\r\n").into()), 100);
+        let mut blocks = blocks(b"", text, 2, Coding::AsIs);
         let mut last = None;
         while let Some(block) = blocks.recv().await {
             last = Some(block.map_err(|e| e.kind()));

@@ -26,6 +26,8 @@ use crate::log::{Level, Log};
 const DEADLINE: Duration = Duration::from_millis(100);
 /// The most questions that wait to be sent; later ones are answered by this host's counts.
 const MAX_QUESTIONS: usize = 1_024;
+/// The most clients of whom another number waits to be told, beside those who were told of.
+const MAX_CHANGED: usize = 16_384;
 /// How often it is told that this host counts alone.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
@@ -49,8 +51,20 @@ struct Outbox {
     questions: Vec<Question>,
     /// Clients of whom another number of connections is open.
     changed: HashSet<IpAddr>,
+    /// Clients of whom it was told that some are open: that they are over is told in any case.
+    told: HashSet<IpAddr>,
     /// Whether there is nobody any more to send it to.
     closed: bool,
+}
+
+impl Outbox {
+    /// Notes another number. Where too many wait, a client who was not told of is left out: the
+    /// next word of him mends it.
+    fn note(&mut self, client: IpAddr) {
+        if self.changed.len() < MAX_CHANGED || self.told.contains(&client) {
+            self.changed.insert(client);
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -184,7 +198,7 @@ impl Sharing {
     pub(super) fn changed(&self, client: IpAddr) {
         let mut outbox = lock(&self.outbox);
         if !outbox.closed {
-            outbox.changed.insert(client);
+            outbox.note(client);
             self.filled.notify_one();
         }
     }
@@ -221,7 +235,7 @@ impl Sharing {
         let has_room = outbox.questions.len() < MAX_QUESTIONS;
         match has_room {
             true => outbox.questions.push(question),
-            false => drop(outbox.changed.insert(question.client)),
+            false => outbox.note(question.client),
         }
         self.filled.notify_one();
         has_room
@@ -229,19 +243,22 @@ impl Sharing {
 
     /// What is to be sent now: questions that are too old to be waited for are words like others.
     fn take(&self, throttle: &Throttle) -> Option<Vec<Say>> {
-        let mut outbox = std::mem::take(&mut *lock(&self.outbox));
-        if outbox.closed {
-            lock(&self.outbox).closed = true;
-            return None;
-        }
+        let (questions, mut changed) = {
+            let mut outbox = lock(&self.outbox);
+            if outbox.closed {
+                return None;
+            }
+            let questions = std::mem::take(&mut outbox.questions);
+            (questions, std::mem::take(&mut outbox.changed))
+        };
         let mut said = Vec::new();
-        for question in outbox.questions {
+        for question in questions {
             let Question { id, client, asked } = question;
             if asked.elapsed() > self.deadline {
-                outbox.changed.insert(client);
+                changed.insert(client);
                 continue;
             }
-            outbox.changed.remove(&client);
+            changed.remove(&client);
             let open = throttle.open_of(client);
             said.push(Say::Enter { id, client, open });
         }
@@ -249,15 +266,24 @@ impl Sharing {
             client,
             open: throttle.open_of(client),
         };
-        said.extend(outbox.changed.into_iter().map(open));
+        said.extend(changed.into_iter().map(open));
+        let told = &mut lock(&self.outbox).told;
+        for Say::Enter { client, open, .. } | Say::Open { client, open } in &said {
+            match open {
+                0 => told.remove(client),
+                _ => told.insert(*client),
+            };
+        }
         Some(said)
     }
 
     fn heard(&self, heard: Hear, throttle: &Throttle) {
         let (id, answer) = match heard {
             Hear::Hello => {
+                let all = throttle.all_open();
                 let mut outbox = lock(&self.outbox);
-                outbox.changed.extend(throttle.all_open());
+                outbox.told.clear();
+                outbox.changed.extend(all);
                 self.filled.notify_one();
                 return;
             }

@@ -125,6 +125,29 @@ fn what_waits_to_be_sent_is_bounded() {
     };
     let sent = (0..10_000).filter(|id| sharing.put(question(*id))).count();
     assert_eq!(sent, MAX_QUESTIONS);
+    for number in 0..100_000_u32 {
+        sharing.changed(IpAddr::from(number.to_be_bytes()));
+    }
+    assert_eq!(lock(&sharing.outbox).changed.len(), MAX_CHANGED);
+    // That the connections of a client are over is told whatever waits: others count them.
+    let told = IpAddr::from([203, 0, 113, 9]);
+    lock(&sharing.outbox).told.insert(told);
+    sharing.changed(told);
+    assert!(lock(&sharing.outbox).changed.contains(&told));
+}
+
+#[test]
+fn who_was_told_of_is_known() {
+    let throttle = Throttle::new(Duration::from_secs(60), 1_024);
+    let sharing = Sharing::new(LONG, Arc::new(Log::open(Target::Json)));
+    let (held, _) = throttle.enter(client());
+    sharing.changed(client());
+    assert_eq!(sharing.take(&throttle).unwrap().len(), 1);
+    assert!(lock(&sharing.outbox).told.contains(&client()));
+    drop(held);
+    sharing.changed(client());
+    sharing.take(&throttle).unwrap();
+    assert!(lock(&sharing.outbox).told.is_empty());
 }
 
 #[tokio::test]

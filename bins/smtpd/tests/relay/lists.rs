@@ -53,6 +53,60 @@ fn a_server_that_takes_ten_at_a_time() {
 }
 
 #[test]
+fn those_beyond_the_limit_wait_where_the_server_goes_then() {
+    for at_dot in ["421 4.3.2 gone", "#CLOSE"] {
+        let sink = Sink::start(Habits {
+            keywords: vec!["PIPELINING"],
+            most_recipients: 1,
+            at_dot: Some(at_dot),
+            ..Habits::default()
+        });
+        // What the first host failed of is not their fate.
+        let site = Site::start(&Setup {
+            mailertable: format!(
+                "b.example\tesmtp:[nowhere.example]:[127.0.0.1]:{}\n",
+                sink.port()
+            ),
+            ..Setup::default()
+        });
+        site.send("joe@a.example", &["u0@b.example", "u1@b.example"], "one");
+        site.logged(&["to=<u0@b.example>", "stat=Deferred"]);
+        site.logged(&["to=<u1@b.example>", "dsn=4.5.3", "stat=Deferred: 452 4.5.3"]);
+        assert_eq!(site.queued(1), 1);
+    }
+}
+
+#[test]
+fn a_limit_that_is_told_as_if_for_good() {
+    let sink = Sink::start(Habits {
+        most_recipients: 2,
+        too_many: Some("552 5.5.3 Too many recipients"),
+        ..Habits::default()
+    });
+    let site = Site::start(&to_sink(&sink, ""));
+    let names = names(5);
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    site.send("joe@a.example", &names, "one");
+    let counts: Vec<usize> = sink.take(3).iter().map(|g| g.rcpt.len()).collect();
+    assert_eq!(counts, [2, 2, 1]);
+    // None at all is no reason to give up.
+    let sink = Sink::start(Habits {
+        replies: vec![
+            ("RCPT TO:<u0@", "552 too many recipients received this hour"),
+            (
+                "RCPT TO:<u1@",
+                "552 5.2.2 too many messages in this mailbox",
+            ),
+        ],
+        ..Habits::default()
+    });
+    let site = Site::start(&to_sink(&sink, ""));
+    site.send("joe@a.example", &["u0@b.example", "u1@b.example"], "two");
+    site.logged(&["to=<u0@b.example>", "dsn=4.", "stat=Deferred: 552 too many"]);
+    site.logged(&["to=<u1@b.example>", "dsn=5.2.2"]);
+}
+
+#[test]
 fn a_full_mailbox_is_no_limit() {
     let sink = Sink::start(Habits {
         keywords: vec!["PIPELINING"],

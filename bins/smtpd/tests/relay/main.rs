@@ -12,6 +12,7 @@ mod lists;
 mod login;
 #[path = "../live/name_server.rs"]
 mod name_server;
+mod reroute;
 mod rewriting;
 mod routes;
 #[path = "../machine/running.rs"]

@@ -19,7 +19,7 @@ fn zone(entries: &[(&str, &[&str])]) -> NameServer {
 }
 
 /// A port on which nobody listens.
-fn closed_port() -> u16 {
+pub(crate) fn closed_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

@@ -26,8 +26,9 @@ pub(crate) struct Habits {
     pub(crate) injected: &'static str,
     /// Breaks the TLS handshake.
     pub(crate) breaks_tls: bool,
-    /// Most recipients of a transaction; then 452.
+    /// Most recipients of a transaction; then 452, or this.
     pub(crate) most_recipients: usize,
+    pub(crate) too_many: Option<&'static str>,
 }
 
 /// One message that came.
@@ -216,7 +217,8 @@ fn serve(
             say(&mut wire, "250 2.1.0 ok")?;
         } else if upper.starts_with("RCPT") {
             if habits.most_recipients > 0 && accepted >= habits.most_recipients {
-                say(&mut wire, "452 4.5.3 too many recipients")?;
+                let reply = habits.too_many.unwrap_or("452 4.5.3 too many recipients");
+                say(&mut wire, reply)?;
             } else {
                 accepted += 1;
                 got.rcpt.push(line);

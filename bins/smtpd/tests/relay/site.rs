@@ -31,7 +31,7 @@ pub(crate) struct Setup {
 /// A running server; it ends when this is dropped.
 pub(crate) struct Site {
     pub(crate) root: TempDir,
-    _server: Running,
+    server: Running,
     pub(crate) port: u16,
     log: Log,
 }
@@ -52,7 +52,7 @@ impl Site {
         Site {
             root,
             port: server.port,
-            _server: server,
+            server,
             log,
         }
     }
@@ -99,6 +99,26 @@ impl Site {
             }
         }
         found
+    }
+
+    /// Makes what waits due.
+    pub(crate) fn run_queue(&self) {
+        let mut mailq = Command::new(env!("CARGO_BIN_EXE_mailq"));
+        mailq.arg("--root").arg(self.root.path()).arg("run");
+        assert!(mailq.status().unwrap().success());
+    }
+
+    /// Makes the server read its configuration anew, and waits until it has.
+    pub(crate) fn hang_up(&self) {
+        self.server.signal("-HUP");
+        self.logged(&["configuration read anew"]);
+    }
+
+    /// Kills the server; the root, for another one.
+    pub(crate) fn stop(self) -> TempDir {
+        let Site { root, server, .. } = self;
+        drop(server);
+        root
     }
 
     pub(crate) fn log(&self) -> String {

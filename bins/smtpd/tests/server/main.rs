@@ -7,6 +7,7 @@
     missing_docs
 )]
 
+mod agent;
 mod certificates;
 mod changes;
 mod client;
@@ -16,6 +17,7 @@ mod name_server;
 mod saslauthd;
 mod site;
 
+mod broken_off;
 mod departure;
 mod hanging;
 mod howto;
@@ -23,6 +25,7 @@ mod listeners;
 mod logging;
 mod long_lists;
 mod mail;
+mod octets;
 mod privilege;
 mod proxy;
 mod run_as;

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::sync::{Mutex, PoisonError};
 
 use clap::Args;
@@ -55,7 +57,25 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         let text = format!("{}: exists; --force replaces it", to.path().display());
         return Err(Failure::Other(SysExit::CantCreate, text));
     }
-    let opened = from.open()?;
+    let options = Options {
+        owner: to.path().exists().then(trusted_user).flatten(),
+        ..Options::new(row.class, &format!("mapctl {VERSION}"))
+    };
+    let begin = || Builder::open(to.path(), Start::Empty, options);
+    let (mut builder, opened) = match in_place {
+        // What is read before the lock is held may be changed by another writer meanwhile.
+        true => {
+            let builder = begin()?;
+            let opened = builder.old_map()?;
+            from.expect_class(&opened)?;
+            (builder, opened)
+        }
+        false => {
+            let opened = from.open()?;
+            (begin()?, opened)
+        }
+    };
+    let stamp = builder.old_metadata().filter(|_| in_place).map(Stamp::of);
     let duplicates = opened.keeps_duplicates();
     let described = described(&opened, duplicates);
     let old = opened.into_map();
@@ -67,16 +87,11 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         // A class that saslpasswd2 does not write keeps its passwords as they are.
         _ => (BTreeMap::new(), described),
     };
-    let options = Options {
-        on_duplicate: match duplicates {
-            true => OnDuplicate::KeepAll,
-            false => OnDuplicate::Refuse,
-        },
-        described,
-        owner: to.path().exists().then(trusted_user).flatten(),
-        ..Options::new(row.class, &format!("mapctl {VERSION}"))
+    let on_duplicate = match duplicates {
+        true => OnDuplicate::KeepAll,
+        false => OnDuplicate::Refuse,
     };
-    let mut builder = Builder::open(to.path(), Start::Empty, options)?;
+    builder.adopt(on_duplicate, &described);
     let mut progress = Progress::new("convert", None);
     let mut read = 0;
     for entry in old.iter() {
@@ -86,7 +101,17 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         let entry = hashed.get(&entry.lhs).unwrap_or(&entry);
         builder.put(entry.lhs.as_bytes(), entry.rhs.as_bytes(), read)?;
     }
-    let mut check = |new: &dyn Map| compare(old.as_ref(), &hashed, new, read);
+    let mut check = |new: &dyn Map| {
+        compare(old.as_ref(), &hashed, new, read)?;
+        let now = fs::metadata(to.path()).ok().map(|m| Stamp::of(&m));
+        match stamp.is_some() && now != stamp {
+            // By a program that takes no lock of ours, such as Cyrus SASL's own.
+            true => Err(StoreError::InUse {
+                path: to.path().into(),
+            }),
+            false => Ok(()),
+        }
+    };
     let (published, _) = builder.publish_checked(&mut check)?;
     let kept = published.kept_berkeley.map(|p| p.display().to_string());
     let mut out = io::stdout().lock();
@@ -109,6 +134,17 @@ pub(crate) fn convert(args: &ConvertArgs, style: Style) -> Outcome {
         }
     }
     Ok(SysExit::Ok)
+}
+
+/// By which it is seen that a file was changed or replaced.
+#[derive(Debug, PartialEq, Eq)]
+struct Stamp([u64; 3], [i64; 2]);
+
+impl Stamp {
+    fn of(file: &fs::Metadata) -> Self {
+        let identity = [file.dev(), file.ino(), file.size()];
+        Stamp(identity, [file.mtime(), file.mtime_nsec()])
+    }
 }
 
 /// Whose maps root may replace, as for makemap: TrustedUser of `sendmail.cf`.

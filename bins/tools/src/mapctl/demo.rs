@@ -6,10 +6,15 @@ use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use clap::Args;
 use libmaps::store;
 use libmaps::sysexits::SysExit;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::flag;
+use signal_hook::low_level::emulate_default_handler;
 
 use super::{Failure, Outcome};
 
@@ -48,29 +53,80 @@ const LINES_BEFORE_THE_KILL: u32 = 200_000;
 /// Lays the site out, builds its maps, asks and edits them, kills a rebuild half-way, and shows
 /// that the old map still answers.
 pub(crate) fn demo(args: &DemoArgs) -> Outcome {
-    let mut demo = Demo::begin()?;
+    let signal = Arc::new(AtomicUsize::new(0));
+    for number in [SIGINT, SIGTERM, SIGHUP] {
+        let told = usize::try_from(number).unwrap_or_default();
+        flag::register_usize(number, Arc::clone(&signal), told)?;
+    }
+    let shown = show(args.keep, &signal);
+    if let Ok(number @ 1..) = i32::try_from(signal.load(Ordering::Relaxed)) {
+        // The folder is gone; this ends the program.
+        emulate_default_handler(number)?;
+    }
+    shown
+}
+
+fn show(keep: bool, signal: &Arc<AtomicUsize>) -> Outcome {
+    let mut demo = Demo::begin(Folder::make(keep)?, Arc::clone(signal))?;
     demo.build()?;
     demo.ask()?;
     demo.edit()?;
     demo.kill()?;
-    demo.end(args.keep)?;
+    demo.end()?;
     Ok(SysExit::Ok)
 }
 
+/// The demo's folder, which goes when the demo ends, however it does.
+struct Folder {
+    path: PathBuf,
+    keep: bool,
+}
+
+/// As many demos that left their folders can have had one process number.
+const MOST_OF_A_NUMBER: u32 = 1000;
+
+impl Folder {
+    fn make(keep: bool) -> io::Result<Self> {
+        let name = format!("mapctl-demo-{}", std::process::id());
+        for number in 0..MOST_OF_A_NUMBER {
+            let name = match number {
+                0 => name.clone(),
+                _ => format!("{name}.{number}"),
+            };
+            let path = std::env::temp_dir().join(name);
+            match fs::create_dir(&path) {
+                Ok(()) => return Ok(Folder { path, keep }),
+                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Err(io::ErrorKind::AlreadyExists.into())
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        if !self.keep {
+            let _ = fs::remove_dir_all(&self.path);
+        }
+    }
+}
+
 struct Demo {
-    folder: PathBuf,
+    folder: Folder,
     program: PathBuf,
     out: io::Stdout,
+    /// The number of a signal that came.
+    signal: Arc<AtomicUsize>,
 }
 
 impl Demo {
-    fn begin() -> Result<Self, Failure> {
-        let folder = std::env::temp_dir().join(format!("mapctl-demo-{}", std::process::id()));
-        fs::create_dir(&folder)?;
+    fn begin(folder: Folder, signal: Arc<AtomicUsize>) -> Result<Self, Failure> {
         let mut demo = Demo {
             folder,
             program: std::env::current_exe()?,
             out: io::stdout(),
+            signal,
         };
         demo.say("A sample site:")?;
         for (name, text) in [
@@ -90,21 +146,27 @@ impl Demo {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.folder.join(name)
+        self.folder.path.join(name)
     }
 
     fn line(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "{text}")
+        match self.signal.load(Ordering::Relaxed) {
+            0 => writeln!(self.out, "{text}"),
+            _ => Err(io::ErrorKind::Interrupted.into()),
+        }
     }
 
     fn say(&mut self, text: &str) -> io::Result<()> {
-        writeln!(self.out, "\n{text}")
+        self.line(&format!("\n{text}"))
     }
 
     /// This program under another name: `makemap`, `editmap`.
     fn command(&self, program: &str, args: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
-        command.arg0(program).args(args).current_dir(&self.folder);
+        command
+            .arg0(program)
+            .args(args)
+            .current_dir(&self.folder.path);
         command
     }
 
@@ -190,7 +252,7 @@ impl Demo {
             &["query", "hash:access", "From:spam.example"],
             None,
         )?;
-        let left = left_over(&self.folder)?;
+        let left = left_over(&self.folder.path)?;
         self.line(&format!("  Hidden files left in the folder: {left}"))?;
         let map = store::open(&self.at("access.db"))?;
         let entries = map.iter().try_fold(0, |n, entry| entry.map(|_| n + 1))?;
@@ -198,12 +260,13 @@ impl Demo {
         Ok(())
     }
 
-    fn end(&mut self, keep: bool) -> Result<(), Failure> {
-        if keep {
-            let text = format!("The folder is left for you: {}", self.folder.display());
+    fn end(&mut self) -> Result<(), Failure> {
+        let path = &self.folder.path;
+        if self.folder.keep {
+            let text = format!("The folder is left for you: {}", path.display());
             self.say(&text)?;
         } else {
-            fs::remove_dir_all(&self.folder)?;
+            fs::remove_dir_all(path)?;
             self.say("The folder is removed (mapctl demo --keep leaves it).")?;
         }
         self.say("To try next:")?;

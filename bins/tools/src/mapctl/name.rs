@@ -213,12 +213,16 @@ impl Named {
         let file = store::open_for_reading(&self.path)?;
         wait_for_writers(&file, &self.path)?;
         let opened = store::open_file(file, &self.path, MapName::new(class, &self.path))?;
-        if let Some(row) = self.row
-            && row.reads == Reads::TheClass
-        {
-            opened.expect_class(row.class, &self.path)?;
-        }
+        self.expect_class(&opened)?;
         Ok(opened)
+    }
+
+    /// Refuses a map of another class than was named, if one was.
+    pub(crate) fn expect_class(&self, opened: &Opened) -> Result<(), StoreError> {
+        match self.row {
+            Some(row) if row.reads == Reads::TheClass => opened.expect_class(row.class, &self.path),
+            _ => Ok(()),
+        }
     }
 
     /// The file.

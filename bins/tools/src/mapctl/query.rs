@@ -6,7 +6,6 @@ use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
 use libmaps::map::KeyCase;
-use libmaps::store::Opened;
 use libmaps::sysexits::SysExit;
 
 use super::entry::{object, print_object, print_text, shown};
@@ -45,7 +44,8 @@ pub(crate) struct DumpArgs {
 pub(crate) fn query(args: &QueryArgs, style: Style) -> Outcome {
     let named = Named::find(&args.map, &args.site)?;
     let opened = named.open()?;
-    let fold = !args.exact && named.case == KeyCase::Folded && !keeps_capitals(&opened);
+    let cases = [named.case, opened.key_case()];
+    let fold = !args.exact && cases == [KeyCase::Folded; 2];
     let map = opened.into_map();
     let mut out = io::stdout().lock();
     let mut exit = SysExit::Ok;
@@ -71,14 +71,6 @@ pub(crate) fn query(args: &QueryArgs, style: Style) -> Outcome {
     }
     out.flush()?;
     Ok(exit)
-}
-
-/// Whether the map says that it was built with `-f`.
-fn keeps_capitals(opened: &Opened) -> bool {
-    match opened {
-        Opened::Redb(map) => map.meta().options.split(' ').any(|o| o == "-f"),
-        _ => false,
-    }
 }
 
 /// Prints every entry, in the map's order.

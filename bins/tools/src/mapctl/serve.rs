@@ -162,7 +162,7 @@ fn named_map(text: &str) -> Result<(String, MapSpec), String> {
     if !name.bytes().all(|octet| octet.is_ascii_graphic()) {
         return Err("a name without blanks".into());
     }
-    let spec = MapSpec::new(class, path).named(name);
+    let spec = MapSpec::new(class, path).named(name).as_built();
     match spec.stored().is_some() || spec.is_remote() {
         true => Ok((name.to_owned(), spec)),
         false => Err(format!("{class}: no class of maps; see makemap -l")),

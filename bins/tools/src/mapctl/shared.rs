@@ -191,7 +191,8 @@ pub(crate) fn follow(args: &FollowArgs, style: Style) -> Outcome {
         files.push(shared(map, &args.site)?.file);
     }
     if args.maps.is_empty() {
-        let loaded = site::load(args.site.root.as_deref(), args.site.config.as_deref());
+        let (root, config) = (args.site.root.as_deref(), args.site.config.as_deref());
+        let loaded = site::load::load_unfilled(root, config);
         let loaded = loaded.map_err(|e| Failure::Other(e.exit(), e.to_string()))?;
         make_connection_files(&loaded.site).map_err(|(file, error)| {
             let why = format!("{}: {error}", file.display());

@@ -21,7 +21,7 @@ use libmaps::sasl::{Password, SaslDbError, UserId};
 use crate::alias_config::reason;
 use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
-use crate::report::{VERSION, complain};
+use crate::report::{VERSION, asked_about_itself, complain, help};
 use crate::sasl_site::{
     BANNER, SaslCode, VERSIONS, below, configuration, host_realm, program_name, shared_store, tell,
 };
@@ -62,6 +62,8 @@ pub const OPTIONS: &[Opt] = &[
         "write the accounts as CSV; - is standard output",
     ),
     long_value("root", "DIR", "take the site's paths below DIR"),
+    long("help", "print this text and end"),
+    long("version", "print the version and end"),
 ];
 
 /// The usage text, as the original prints it after the program's name.
@@ -77,6 +79,16 @@ pub const USAGE: &str = "\
 \t-u DOM\tuse DOM for user domain
 \t-v\tprint version numbers and exit
 ";
+
+fn about() -> String {
+    let usage = "\
+Usage: saslpasswd2 [-c [-p] [-n]] [-d] [-a appname] [-f sasldb] [-u realm] userid
+       saslpasswd2 [-f sasldb] --import FILE [--partial]
+       saslpasswd2 [-f sasldb] --export FILE
+";
+    let purpose = "Sets, imports and removes the passwords of sasldb2.";
+    help(purpose, usage, OPTIONS)
+}
 
 /// What was typed.
 #[derive(Debug, Default)]
@@ -102,7 +114,11 @@ struct Typed {
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
     let program = program_name(args.next(), "saslpasswd2");
-    match read_options(&program, args) {
+    let args: Vec<OsString> = args.collect();
+    if let Some(exit) = asked_about_itself("saslpasswd2", &args, about) {
+        return exit;
+    }
+    match read_options(&program, args.into_iter()) {
         Ok(typed) => work(&program, &typed),
         Err(exit) => exit,
     }
@@ -151,7 +167,8 @@ fn read_options(program: &str, args: impl Iterator<Item = OsString>) -> Result<T
             Given::Long("password-fd", n) => typed.password_fd = n,
             Given::Long("import", file) => typed.import = file,
             Given::Long("export", file) => typed.export = file,
-            Given::Long(_, root) => typed.root = root,
+            Given::Long("root", root) => typed.root = root,
+            Given::Long(..) => typed.wrong = true,
         }
     }
     let transfers = usize::from(typed.import.is_some()) + usize::from(typed.export.is_some());

@@ -65,7 +65,7 @@ impl Job {
         let writer = shared.map(|c| Writer::begin(c, Wish::Edit)).transpose()?;
         let told = writer.as_ref().map(Writer::shared);
         let edit = SaslDbEdit::begin_as(&self.path, &self.writer, told)?;
-        if let Some(warning) = edit.other_names() {
+        for warning in edit.file_warnings() {
             complain(&[warning.as_bytes()]);
         }
         Ok((edit, writer))

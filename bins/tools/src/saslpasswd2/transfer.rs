@@ -1,8 +1,8 @@
 //! `--import` and `--export`: accounts as CSV, many in one publish.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -126,6 +126,10 @@ pub(super) fn export(program: &str, path: &Path, db: &Path) -> ExitCode {
             }
             SysExit::Ok.into()
         }
+        // A reader that went away has what it wanted.
+        Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+            SysExit::Ok.into()
+        }
         Err(ExportError::Write(error)) => {
             say(format!("{}: {}", path.display(), reason(&error)));
             SysExit::CantCreate.into()
@@ -137,12 +141,28 @@ pub(super) fn export(program: &str, path: &Path, db: &Path) -> ExitCode {
     }
 }
 
-/// Writes to the file at `path`: a device or pipe as it is, any other is replaced.
+/// Writes to the file at `path`: a device or pipe as it is, any other is replaced. A link or a
+/// named pipe that another user has put there gets nothing: the secrets would be his.
 fn write_file<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<UserId>, ExportError> {
-    match fs::metadata(path) {
-        Ok(metadata) if !metadata.is_file() => {
+    let found = match fs::symlink_metadata(path) {
+        Ok(found) if found.is_symlink() && !is_trusted(&found) => {
+            return Err(of_another_user());
+        }
+        // The link is ours: what it leads to counts.
+        Ok(_) => fs::metadata(path),
+        Err(_) => return replace(path, db),
+    };
+    match found {
+        Ok(found) if !found.is_file() => {
             let opened = OpenOptions::new().write(true).open(path);
-            let mut out = BufWriter::new(opened.map_err(ExportError::Write)?);
+            let file = opened.map_err(ExportError::Write)?;
+            let opened = file.metadata().map_err(ExportError::Write)?;
+            let is_pipe = opened.file_type().is_fifo();
+            // One without a name was handed to us by whoever called us.
+            if opened.is_file() || is_pipe && !is_trusted(&opened) && has_a_name(&file) {
+                return Err(of_another_user());
+            }
+            let mut out = BufWriter::new(file);
             let left = import::write(db, &mut |row| out.write_all(row))?;
             out.flush().map_err(ExportError::Write)?;
             Ok(left)
@@ -150,6 +170,23 @@ fn write_file<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<UserId>, Export
         Ok(_) => replace(&fs::canonicalize(path).map_err(ExportError::Write)?, db),
         Err(_) => replace(path, db),
     }
+}
+
+/// Whether root or we have put it there.
+fn is_trusted(found: &Metadata) -> bool {
+    found.uid() == 0 || found.uid() == rustix::process::geteuid().as_raw()
+}
+
+/// Whether a pipe stands in a folder, where anybody may have made it.
+fn has_a_name(pipe: &File) -> bool {
+    rustix::fs::fstatfs(pipe).map_or(true, |system| system.f_type != PIPEFS)
+}
+
+/// The file system of pipes without a name (PIPEFS_MAGIC, statfs(2)).
+const PIPEFS: rustix::fs::FsWord = 0x5049_5045;
+
+fn of_another_user() -> ExportError {
+    ExportError::Write(io::Error::other("what stands there is another user's"))
 }
 
 /// Writes beside `path`, readable by its owner alone, and renames: an old file

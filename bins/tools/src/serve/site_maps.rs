@@ -9,6 +9,7 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libmaps::map::{KeyCase, Map, StoreError};
+use libmaps::policy::live_classes::LiveClasses;
 use libmaps::policy::live_maps::{LiveMap, LiveMaps, at_once};
 use libmaps::rhs::Rhs;
 use libmaps::sasl::key::is_account;
@@ -37,7 +38,7 @@ pub type Report = fn(&str);
 
 /// The maps, by name.
 pub struct SiteMaps {
-    site: Arc<Site>,
+    classes: LiveClasses,
     /// The same maps once more, for whole searches.
     searched: LiveMaps,
     searches: Vec<(&'static str, Search)>,
@@ -75,7 +76,7 @@ impl SiteMaps {
     ) -> Result<Self, StoreError> {
         let searches = Search::ALL.into_iter();
         let mut maps = SiteMaps {
-            site: Arc::clone(site),
+            classes: LiveClasses::of(site),
             searched: LiveMaps::watch(site, &at_once)?,
             searches: searches
                 .filter(|(_, search)| search.is_there(site))
@@ -201,7 +202,10 @@ impl SiteMaps {
             // The same files, each of whose errors is reported once.
             self.look_over();
         }
-        match search.answer(&self.site, &maps, key) {
+        let site = self.classes.site(|error| {
+            (self.report)(&format!("class kept as it was: {error}"));
+        });
+        match search.answer(&site, &maps, key) {
             Reply::Ok(value) => self.value(Rhs::from(value)),
             reply => reply,
         }

@@ -6,9 +6,11 @@
 //! duplicates, messages and exit codes are those of the program that was called.
 
 mod changes;
+mod entry;
 mod program;
 mod writer;
 
+pub use entry::{Changed, change_entry};
 pub use libmaps::policy::shared_maps::{files_of, make_connection_files};
 pub use program::{become_mapremote, run, spawn, spawn_on};
 pub use writer::Writer;

@@ -70,6 +70,17 @@ fn what_postfix_is_told() {
             "client_address=192.0.2.77 client_name=unknown sender=a@x.example recipient=b@example.org",
             "DISCARD by the access map",
         ),
+        // What a listener for both families says of an IPv4 client is that client.
+        (
+            "RCPT",
+            "client_address=::ffff:192.0.2.77 client_name=unknown sender=a@x.example recipient=b@example.org",
+            "DISCARD by the access map",
+        ),
+        (
+            "RCPT",
+            "client_address=::FFFF:c000:258 client_name=unknown sender=a@x.example recipient=b@far.example policy_context=permit",
+            "OK",
+        ),
         (
             "RCPT",
             "client_address=192.0.2.88 client_name=unknown sender=a@x.example recipient=b@far.example policy_context=permit",

@@ -25,7 +25,19 @@ fn lookups() {
     let big = format!("big=hash:{}", root.path().join("etc/mail/big").display());
     // --root holds for maps of the command line, too.
     let big = big.replace(&root.path().display().to_string(), "");
-    let server = Server::start(root.path(), &["--map", &big, "--max-reply", "900"]);
+    // Asked in the letters that it was built with.
+    build(
+        root.path(),
+        "hash",
+        "etc/mail/capitals",
+        "Key\tv\n",
+        &["-f"],
+    );
+    let capitals = "capitals=hash:/etc/mail/capitals";
+    let server = Server::start(
+        root.path(),
+        &["--map", &big, "--map", capitals, "--max-reply", "900"],
+    );
     for (asked, want) in [
         ("access from:good.example", "OK OK"),
         ("access From:GOOD.example", "OK OK"),
@@ -52,6 +64,8 @@ fn lookups() {
         ("Alias0 staff", "OK alice, bob"),
         ("Alias1 staff", "NOTFOUND "),
         ("extra k", "OK v"),
+        ("capitals Key", "OK v"),
+        ("capitals key", "NOTFOUND "),
         // All alias files, the first that knows the name.
         ("aliases staff", "OK alice, bob"),
         ("aliases list", "OK :include:/etc/list"),

@@ -1,5 +1,7 @@
 //! One recipient after the other: the walk behind [`Expander::expand`].
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -400,15 +402,15 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             self.set(new, State::Refused(why));
             return Ok(());
         }
-        let path: Arc<str> = String::from_utf8_lossy(&triple.user).into();
+        let file = Path::new(OsStr::from_bytes(&triple.user));
+        let path: Arc<str> = file.to_string_lossy().into();
         let above = self.out.recipients.get(new).and_then(|r| r.list_owner);
-        let read = self.expander.includes.read(Path::new(&*path), above);
+        let read = self.expander.includes.read(file, above);
         let include = match (read, above) {
             (Ok(include), None) => include,
             (Ok(include), Some(uid)) if include.is_open_to(uid) => include,
             (Err(error), _) if is_transient(&error) => {
-                let path = Path::new(&*path);
-                return Err(LookupError::Store(StoreError::io(path, "read", error)));
+                return Err(LookupError::Store(StoreError::io(file, "read", error)));
             }
             // Not even whether it is there.
             (_, Some(_)) => {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::ldap::{Presence, ldap_arguments};
 use super::{Call, Place, Reader, Severity, lossy};
 use crate::site::class_file::Format;
 use crate::site::load::read_file;
@@ -73,6 +74,7 @@ impl Reader {
         for word in text.split_ascii_whitespace() {
             if let Some(other) = word.strip_prefix("$=") {
                 let other = other.trim_matches(['{', '}']);
+                self.site.shared_classes.copy(other, class);
                 let words: Vec<Vec<u8>> = self
                     .site
                     .classes
@@ -94,15 +96,18 @@ impl Reader {
     fn insert(&mut self, class: &str, word: &[u8], place: &Place) {
         match self.site.classes.named_mut(class) {
             Some(class) => class.insert(word),
-            None => {
-                let text = format!("class {class} is ignored: no rule asks it");
-                let said = format!("class {class}");
-                if !self.site.places.contains_key(&said) {
-                    self.m4.report_at(place, Severity::Warning, text);
-                }
-                self.note_place(&said, place);
-            }
+            None => self.unknown_class(class, place),
         }
+    }
+
+    /// Tells of a class that nobody asks, once.
+    pub(super) fn unknown_class(&mut self, class: &str, place: &Place) {
+        let text = format!("class {class} is ignored: no rule asks it");
+        let said = format!("class {class}");
+        if !self.site.places.contains_key(&said) {
+            self.m4.report_at(place, Severity::Warning, text);
+        }
+        self.note_place(&said, place);
     }
 
     /// Reads the file of an `F` line: each line gives the words that its format (by default the first word) matches;
@@ -110,6 +115,20 @@ impl Reader {
     fn class_file(&mut self, class: &str, text: &str, place: &Place) {
         let mut words = text.split_ascii_whitespace().peekable();
         let optional = words.next_if(|word| *word == "-o").is_some();
+        let unread = text.trim_start();
+        let unread = unread.strip_prefix("-o").unwrap_or(unread).trim_start();
+        if let Some((key, map)) = unread
+            .split_once('@')
+            .filter(|_| !unread.starts_with(['/', '|']))
+            && let Some(arguments) = ldap_arguments(map)
+        {
+            let presence = match optional {
+                true => Presence::Optional,
+                false => Presence::Needed,
+            };
+            self.ldap_class(class, key, arguments, presence, place);
+            return;
+        }
         let Some(path) = words.next() else {
             self.m4.report_at(
                 place,
@@ -121,7 +140,7 @@ impl Reader {
         let format = Format::parse(words.next());
         if !path.starts_with('/') {
             let text = format!(
-                "class {class}: {path} is not read: only files are, no programs and no maps; its words are missing"
+                "class {class}: {path} is not read: only files and LDAP are, no programs and no other maps; its words are missing"
             );
             self.m4.report_at(place, Severity::Error, text);
             return;

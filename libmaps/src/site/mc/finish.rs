@@ -56,7 +56,6 @@ impl Reader {
         self.rules();
         self.names(machine)?;
         self.ldap_cluster();
-        self.finish_ldap();
         self.relays()?;
         self.mailers()?;
         self.messages()?;
@@ -64,7 +63,9 @@ impl Reader {
         self.listeners();
         self.class_lines(machine)?;
         self.fill_classes();
+        self.finish_ldap();
         self.virtual_hosts_relay();
+        self.site.keep_own_classes();
         self.unknown_options();
         Ok(())
     }
@@ -363,6 +364,7 @@ impl Reader {
 
     /// `CR$={VirtHost}`: relaying is allowed for virtual domains.
     fn virtual_hosts_relay(&mut self) {
+        self.site.shared_classes.copy("VirtHost", "R");
         let words: Vec<Vec<u8>> = self
             .site
             .classes

@@ -1,4 +1,5 @@
-//! Maps and aliases by LDAP: `FEATURE(access_db, LDAP)`, `ldap -k ...`, `ALIAS_FILE` with `ldap:`.
+//! Maps, aliases and classes by LDAP: `FEATURE(access_db, LDAP)`, `ldap -k ...`, `ALIAS_FILE` with
+//! `ldap:`, `F{R}@LDAP`.
 //!
 //! Each becomes a shared map of class `ldap`, whose connection file is made of what the
 //! configuration says once it is read to its end.
@@ -8,7 +9,7 @@ use std::path::PathBuf;
 use super::{Place, Reader, Severity, lossy};
 use crate::map::MapClass;
 use crate::site::ldap::{Arguments, Asker, DEFAULT_SCHEMA, Purpose, connection_text};
-use crate::site::model::LdapMap;
+use crate::site::model::{ClassMap, LdapMap, MapSpec};
 use crate::store::path::with_suffix;
 use crate::store::shared::Connection;
 
@@ -16,12 +17,34 @@ use crate::store::shared::Connection;
 pub(super) struct Pending {
     /// What it is called in messages.
     about: String,
-    /// Its name in sendmail's schema; none of aliases.
-    name: Option<&'static str>,
+    kind: Kind,
     /// The map's path without the suffix.
     path: PathBuf,
     arguments: Arguments,
     place: Place,
+}
+
+/// What it is for, with its name in sendmail's schema.
+enum Kind {
+    Map(&'static str),
+    Aliases,
+    Class(String),
+}
+
+/// Whether a class may be without words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Presence {
+    Needed,
+    /// `-o`.
+    Optional,
+}
+
+/// The arguments of a class by LDAP, behind its `@`: none of sendmail's own schema.
+pub(super) fn ldap_arguments(text: &str) -> Option<&str> {
+    match text.trim() {
+        DEFAULT_SCHEMA => Some(""),
+        text => text.strip_prefix("ldap:"),
+    }
 }
 
 /// The name of a FEATURE's map in sendmail's schema (cf/README).
@@ -79,7 +102,7 @@ impl Reader {
         words.push(path.display().to_string());
         self.ldap_maps.push(Pending {
             about,
-            name: Some(name),
+            kind: Kind::Map(name),
             path,
             arguments,
             place: place.clone(),
@@ -116,7 +139,11 @@ impl Reader {
             host: &self.site.host_name,
             cluster: cluster.map(String::as_str).unwrap_or_default(),
         };
-        let purpose = map.name.map_or(Purpose::Aliases, Purpose::Map);
+        let purpose = match &map.kind {
+            Kind::Map(name) => Purpose::Map(name),
+            Kind::Aliases => Purpose::Aliases,
+            Kind::Class(name) => Purpose::Class(name),
+        };
         let arguments = map.arguments.clone().over(default);
         let file = with_suffix(map.path.as_os_str(), ".ldap");
         let made = connection_text(&arguments, purpose, asker).and_then(|made| {
@@ -143,6 +170,54 @@ impl Reader {
                 self.m4.report_at(&map.place, Severity::Error, text);
             }
         }
+    }
+
+    /// `F{class}key@ldap:-k ... -v ...`; without arguments, of sendmail's own schema.
+    pub(super) fn ldap_class(
+        &mut self,
+        class: &str,
+        key: &str,
+        arguments: &str,
+        presence: Presence,
+        place: &Place,
+    ) {
+        if self.site.classes.named_mut(class).is_none() {
+            self.unknown_class(class, place);
+            return;
+        }
+        let about = format!("class {class}");
+        let mut arguments = match Arguments::parse(arguments) {
+            Ok(arguments) => arguments.with_key(key),
+            Err(why) => {
+                let text = format!("{about}: {why}");
+                self.m4.report_at(place, Severity::Error, text);
+                return;
+            }
+        };
+        let folder = self.value("MAIL_SETTINGS_DIR").ok().flatten();
+        let others = self.site.shared_classes.maps();
+        let number = match others.filter(|other| other.class == class).count() {
+            0 => String::new(),
+            others => format!("-{}", others + 1),
+        };
+        let path = folder.unwrap_or_default() + "class-" + class + &number;
+        let mut map = MapSpec::new("ldap", &path);
+        if presence == Presence::Optional {
+            map.optional = true;
+            arguments = arguments.optional();
+        }
+        self.site.shared_classes.add(ClassMap {
+            class: class.to_owned(),
+            map,
+            place: place.clone(),
+        });
+        self.ldap_maps.push(Pending {
+            about,
+            kind: Kind::Class(class.to_owned()),
+            path: path.into(),
+            arguments,
+            place: place.clone(),
+        });
     }
 
     /// Takes `ldap:` and `ldap:-k ...` out of AliasFile, and puts the replica's map there.
@@ -178,7 +253,7 @@ impl Reader {
                     is_there = true;
                     self.ldap_maps.push(Pending {
                         about: "ALIAS_FILE".into(),
-                        name: None,
+                        kind: Kind::Aliases,
                         path: path.clone(),
                         arguments,
                         place: at.clone(),

@@ -21,8 +21,8 @@ pub struct MapSpec {
     pub temporary_mark: Option<String>,
     /// `-a`: appended to each RHS found.
     pub append: Option<String>,
-    /// `-f`: the LHS is not folded before it is asked for.
-    pub keep_case: bool,
+    /// In which letters it is asked.
+    pub case: MapCase,
     /// `-m`: only whether there is an entry matters; the LHS stays.
     pub match_only: bool,
     /// `-N` always, `-O` never: whether LHS end in NUL; neither: as found.
@@ -31,6 +31,18 @@ pub struct MapSpec {
     pub flags: Vec<String>,
     /// The path as written, so with `.db` where the site wrote that; empty for classes without a file.
     pub path: PathBuf,
+}
+
+/// In which letters a map is asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MapCase {
+    /// Folded, whatever the map says: so sendmail asks without `-f`.
+    #[default]
+    Folded,
+    /// `-f`: those that the LHS has.
+    AsGiven,
+    /// As the map says that it was built, for one that is named by class and path alone.
+    AsBuilt,
 }
 
 /// Whether the LHS of a map end in NUL.
@@ -55,7 +67,7 @@ impl MapSpec {
             optional: false,
             temporary_mark: None,
             append: None,
-            keep_case: false,
+            case: MapCase::Folded,
             match_only: false,
             nul: NulSuffix::AsFound,
             flags: Vec::new(),
@@ -92,7 +104,7 @@ impl MapSpec {
             Some('o') => self.optional = true,
             Some('T') => self.temporary_mark = Some(value.to_owned()),
             Some('a') => self.append = Some(value.to_owned()),
-            Some('f') => self.keep_case = true,
+            Some('f') => self.case = MapCase::AsGiven,
             Some('m') => self.match_only = true,
             Some('N') => self.nul = NulSuffix::Always,
             Some('O') => self.nul = NulSuffix::Never,
@@ -141,12 +153,19 @@ impl MapSpec {
         self
     }
 
-    /// In which letters the map is asked (`-f`).
+    /// The same, asked in the letters that the map was built with.
+    #[must_use]
+    pub fn as_built(mut self) -> Self {
+        self.case = MapCase::AsBuilt;
+        self
+    }
+
+    /// In which letters the map is asked, as far as that is known without it.
     #[must_use]
     pub fn key_case(&self) -> KeyCase {
-        match self.keep_case {
-            true => KeyCase::AsGiven,
-            false => KeyCase::Folded,
+        match self.case {
+            MapCase::AsGiven => KeyCase::AsGiven,
+            MapCase::Folded | MapCase::AsBuilt => KeyCase::Folded,
         }
     }
 
@@ -231,7 +250,8 @@ mod tests {
     fn specs_read_and_come_back() {
         let text = "hash -T<TMPF> -o -f -k0 /etc/mail/access.db";
         let spec = MapSpec::parse(text).unwrap();
-        assert!(spec.optional && spec.keep_case && !spec.match_only);
+        assert!(spec.optional && !spec.match_only);
+        assert_eq!(spec.case, MapCase::AsGiven);
         assert_eq!(spec.temporary_mark.as_deref(), Some("<TMPF>"));
         assert_eq!(spec.path.to_str(), Some("/etc/mail/access.db"));
         assert_eq!(spec.stored(), Some(MapClass::Hash));

@@ -26,7 +26,7 @@ pub enum AliasFault {
     },
     /// The same in a member of the RHS (option CheckAliases), which is stored as it stands.
     UnbalancedMember {
-        /// The member and what follows it.
+        /// The member and what follows it, shortened.
         shown: Box<[u8]>,
         /// The lonely character.
         what: u8,
@@ -85,7 +85,7 @@ pub enum AliasFault {
     },
     /// A member of the RHS is no address (option CheckAliases).
     BadMember {
-        /// The member and what follows it.
+        /// The member and what follows it, shortened.
         shown: Box<[u8]>,
     },
 }
@@ -226,19 +226,34 @@ impl fmt::Display for First<'_> {
     }
 }
 
+/// As many octets as are shown of either end of a long text.
+const END: usize = 100;
+/// What is shown between the two.
+const GAP: &[u8] = b"...";
+
+/// As much of a text as [`Shortened`] shows: a fault of each member of a long line must not hold
+/// the line each time.
+pub(super) fn shortened(text: &[u8]) -> Box<[u8]> {
+    match ends(text) {
+        Some((head, tail)) => [head, GAP, tail].concat().into(),
+        None => text.into(),
+    }
+}
+
+fn ends(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    let long = text.len() >= 2 * END + GAP.len();
+    long.then_some((text.get(..END)?, text.get(text.len() - END..)?))
+}
+
 /// Both ends of a long text, 203 octets in all.
 #[derive(Clone, Copy)]
 struct Shortened<'a>(&'a [u8]);
 
 impl fmt::Display for Shortened<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const END: usize = 100;
-        let text = self.0;
-        if text.len() < 2 * END + 3 {
-            return Printable(text).fmt(f);
+        match ends(self.0) {
+            Some((head, tail)) => write!(f, "{}...{}", Printable(head), Printable(tail)),
+            None => Printable(self.0).fmt(f),
         }
-        let head = text.get(..END).unwrap_or_default();
-        let tail = text.get(text.len() - END..).unwrap_or_default();
-        write!(f, "{}...{}", Printable(head), Printable(tail))
     }
 }

@@ -73,6 +73,8 @@ pub struct Parsed<'a> {
     pub alias: Option<Alias<'a>>,
     /// What is wrong with the line, in the order found.
     pub faults: &'a [AliasFault],
+    /// How many faults more there are, of members of a long line.
+    pub unlisted: u64,
 }
 
 /// Reads an alias file.
@@ -81,6 +83,7 @@ pub struct Aliases<'g, R> {
     grammar: &'g Grammar,
     lhs: Vec<u8>,
     faults: Vec<AliasFault>,
+    unlisted: u64,
     /// A stray continuation was told, and nothing but empty lines and more of them came since.
     strayed: bool,
 }
@@ -93,6 +96,7 @@ impl<'g, R: Read> Aliases<'g, R> {
             grammar,
             lhs: Vec::new(),
             faults: Vec::new(),
+            unlisted: 0,
             strayed: false,
         }
     }
@@ -104,6 +108,7 @@ impl<'g, R: Read> Aliases<'g, R> {
     #[allow(clippy::should_implement_trait)] // it lends its buffers, which Iterator can't
     pub fn next(&mut self) -> io::Result<Option<Parsed<'_>>> {
         self.faults.clear();
+        self.unlisted = 0;
         let line = loop {
             match self.lines.next()? {
                 None => return Ok(None),
@@ -114,6 +119,7 @@ impl<'g, R: Read> Aliases<'g, R> {
                         line,
                         alias: None,
                         faults: &self.faults,
+                        unlisted: 0,
                     }));
                 }
                 Some(Logical::Text(line)) => {
@@ -126,7 +132,13 @@ impl<'g, R: Read> Aliases<'g, R> {
             }
         };
         let text = self.lines.text();
-        let alias = read(text, self.grammar, &mut self.lhs, &mut self.faults);
+        let alias = read(
+            text,
+            self.grammar,
+            &mut self.lhs,
+            &mut self.faults,
+            &mut self.unlisted,
+        );
         Ok(Some(Parsed {
             line,
             alias: alias.map(|(written, rhs)| Alias {
@@ -135,6 +147,7 @@ impl<'g, R: Read> Aliases<'g, R> {
                 written,
             }),
             faults: &self.faults,
+            unlisted: self.unlisted,
         }))
     }
 }
@@ -145,6 +158,7 @@ fn read<'a>(
     grammar: &Grammar,
     lhs: &mut Vec<u8>,
     faults: &mut Vec<AliasFault>,
+    unlisted: &mut u64,
 ) -> Option<(&'a [u8], &'a [u8])> {
     if matches!(text.first(), Some(b' ' | b'\t')) {
         faults.push(AliasFault::StrayContinuation);
@@ -165,7 +179,7 @@ fn read<'a>(
     let blanks = rhs.iter().position(|c| !is_space(*c)).unwrap_or(rhs.len());
     let rhs = rhs.get(blanks..).unwrap_or_default();
     if grammar.members == Members::Checked && storable {
-        name::check_members(rhs, &grammar.names, faults);
+        *unlisted = name::check_members(rhs, &grammar.names, faults);
     }
     if !storable {
         return None;

@@ -10,7 +10,8 @@
 
 use std::collections::BTreeSet;
 
-use super::AliasFault;
+use super::fault::shortened;
+use super::{AliasFault, Severity};
 use crate::prescan::{Kind, Operators, Refusal, Scan, Token, join, prescan};
 
 /// What of the site's configuration decides about names.
@@ -136,23 +137,31 @@ pub(super) fn read(
     named
 }
 
-/// Checks the members of an RHS, as option CheckAliases asks for.
-pub(super) fn check_members(rhs: &[u8], rules: &NameRules, faults: &mut Vec<AliasFault>) {
+/// As many faults of one line are listed; of a long line there may be millions.
+const LISTED: usize = 100;
+
+/// Checks the members of an RHS, as option CheckAliases asks for; says how many faults there are
+/// beyond those that are listed.
+pub(super) fn check_members(rhs: &[u8], rules: &NameRules, faults: &mut Vec<AliasFault>) -> u64 {
     let mut rest = rhs;
+    let mut unlisted = 0;
     loop {
+        unlisted += leave_out(faults);
         let skip = rest
             .iter()
             .position(|c| !(c.is_ascii_whitespace() || *c == b','))
             .unwrap_or(rest.len());
         rest = rest.get(skip..).unwrap_or_default();
         if rest.is_empty() {
-            return;
+            return unlisted;
         }
-        let bad_member = || AliasFault::BadMember { shown: rest.into() };
+        let bad_member = || AliasFault::BadMember {
+            shown: shortened(rest),
+        };
         // Beyond a member that can't be cut there is no telling where the next one begins.
         let Some(scan) = scan(rest, b',', rules, faults) else {
             faults.push(bad_member());
-            return;
+            return unlisted + leave_out(faults);
         };
         if scan.tokens.is_empty() {
             faults.push(bad_member());
@@ -161,6 +170,20 @@ pub(super) fn check_members(rhs: &[u8], rules: &NameRules, faults: &mut Vec<Alia
         }
         rest = rest.get(scan.end.max(1)..).unwrap_or_default();
     }
+}
+
+/// Takes away what is too many. The first error stays: it makes the exit code.
+fn leave_out(faults: &mut Vec<AliasFault>) -> u64 {
+    let too_many = faults.split_off(faults.len().min(LISTED));
+    let is_error = |fault: &AliasFault| fault.severity() == Severity::Error;
+    let left_out = too_many.len() as u64;
+    if let Some(error) = too_many.into_iter().find(is_error)
+        && !faults.iter().any(is_error)
+    {
+        faults.pop();
+        faults.push(error);
+    }
+    left_out
 }
 
 fn scan(
@@ -175,7 +198,7 @@ fn scan(
         Err((_, unbalanced)) => unbalanced,
     };
     for u in unbalanced {
-        let (shown, what) = (text.into(), u.0);
+        let (shown, what) = (shortened(text), u.0);
         faults.push(match delimiter {
             b':' => AliasFault::Unbalanced { shown, what },
             _ => AliasFault::UnbalancedMember { shown, what },
@@ -184,7 +207,7 @@ fn scan(
     match scanned {
         Ok(scan) => Some(scan),
         Err((why, _)) => {
-            let shown = text.into();
+            let shown = shortened(text);
             faults.push(AliasFault::Refused { shown, why });
             None
         }
@@ -233,7 +256,7 @@ enum Bad {
 
 impl Bad {
     fn fault(self, text: &[u8]) -> AliasFault {
-        let shown = text.into();
+        let shown = shortened(text);
         match self {
             Bad::HostRequired => AliasFault::HostRequired { shown },
             Bad::UserRequired => AliasFault::UserRequired { shown },

@@ -1,6 +1,7 @@
 //! Readable cases: a file, then `LHS=RHS` and faults in order, each after its line number.
 
 use super::*;
+use crate::sysexits::SysExit;
 use proptest::prelude::*;
 
 fn parsed(text: &[u8], grammar: &Grammar) -> Vec<String> {
@@ -255,6 +256,51 @@ fn members_are_checked_when_asked_for() {
         ],
         &grammar,
     );
+}
+
+#[test]
+fn faults_of_a_long_line_are_listed_up_to_a_hundred_and_hold_little() {
+    let grammar = Grammar {
+        members: Members::Checked,
+        ..Grammar::default()
+    };
+    // The bad members, how often, and what the first and the last listed fault are.
+    let cases = [
+        ("b@,", 100, 100, 0, SysExit::Usage, SysExit::Usage),
+        ("b@,", 30_000, 100, 29_900, SysExit::Usage, SysExit::Usage),
+        ("(b),", 500, 100, 400, SysExit::Ok, SysExit::Ok),
+    ];
+    for (member, times, listed, unlisted, first, last) in cases {
+        let text = format!("a: {}c\n", member.repeat(times));
+        let mut parser = Aliases::new(text.as_bytes(), &grammar);
+        let parsed = parser.next().unwrap().unwrap();
+        assert!(parsed.alias.is_some());
+        assert_eq!((parsed.faults.len(), parsed.unlisted), (listed, unlisted));
+        assert_eq!(parsed.faults[0].exit(), first);
+        assert_eq!(parsed.faults[listed - 1].exit(), last);
+        let held: usize = parsed.faults.iter().map(|f| format!("{f:?}").len()).sum();
+        assert!(held < 200_000, "{held}");
+    }
+    // An error among too many warnings still makes the exit code.
+    let text = format!("a: {}b@\n", "(b),".repeat(500));
+    let mut parser = Aliases::new(text.as_bytes(), &grammar);
+    let parsed = parser.next().unwrap().unwrap();
+    assert_eq!((parsed.faults.len(), parsed.unlisted), (100, 401));
+    assert_eq!(parsed.faults[99].exit(), SysExit::Usage);
+    // What is told of a long text is the same whether it was shortened before or not.
+    for octets in [201, 202, 203, 204, 1000] {
+        let long = "x".repeat(octets);
+        let shown = |shown: &[u8]| {
+            AliasFault::BadMember {
+                shown: shown.into(),
+            }
+            .to_string()
+        };
+        assert_eq!(
+            shown(&fault::shortened(long.as_bytes())),
+            shown(long.as_bytes())
+        );
+    }
 }
 
 proptest! {

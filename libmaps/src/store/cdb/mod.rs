@@ -6,6 +6,7 @@
 //! the record), position 0 for an empty one. Table `h % 256` serves hash `h`,
 //! and the search begins at slot `h / 256 % slots`. No file is longer than 4 GiB.
 
+mod contents;
 mod reader;
 mod unique;
 mod writer;

@@ -1,23 +1,23 @@
 //! Reading a cdb, by position; nothing in the file is believed beyond its end.
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
+use super::contents::{CHUNK_OCTETS, Contents, Window};
 use super::{HEADER_OCTETS, PAIR_OCTETS, TABLES, hash, pair};
 use crate::map::{Entries, Entry, Map, MapName, StoreError};
 use crate::rhs::Rhs;
-use crate::store::disk::patiently;
 use crate::store::open_for_reading;
 
 /// The longest key and value together that are read: a record may claim all of a file that has holes,
 /// and costs nothing to send.
 const MAX_RECORD_OCTETS: u64 = 64 << 20;
-/// What an iteration reads at once.
-const CHUNK_OCTETS: usize = 256 << 10;
-/// The slots that a lookup reads at once: most searches end within these.
-const SLOTS_AT_ONCE: usize = 8;
+/// What a lookup reads of slots at once: most searches end within these.
+const SLOTS_OCTETS: usize = 8 * PAIR_OCTETS;
+/// What a lookup reads of a record at once: few are longer.
+const RECORD_OCTETS: usize = 256;
+/// Writers make so many slots for a record.
+const SLOTS_PER_RECORD: u64 = 2;
 
 /// The positions and lengths of the 256 tables, and where the records end.
 #[derive(Debug)]
@@ -102,9 +102,9 @@ impl Header {
 #[derive(Debug)]
 pub struct CdbMap {
     name: MapName,
-    path: PathBuf,
-    file: File,
+    contents: Contents,
     header: Header,
+    slots: u64,
 }
 
 impl CdbMap {
@@ -121,26 +121,21 @@ impl CdbMap {
     /// # Errors
     /// As [`CdbMap::open`].
     pub fn from_file(file: File, path: &Path, name: MapName) -> Result<Self, StoreError> {
-        let octets = patiently(|| file.metadata())
-            .map_err(|error| StoreError::io(path, "stat", error))?
-            .len();
+        let contents = Contents::new(file, path)?;
+        let octets = contents.octets();
         let mut first = vec![0; octets.min(HEADER_OCTETS as u64) as usize];
-        read_exact_at(&file, path, &mut first, 0)?;
+        contents.read(&mut first, 0)?;
         let header = Header::parse(&first, octets).map_err(|why| corrupt(path, why))?;
         Ok(CdbMap {
             name,
-            path: path.into(),
-            file,
+            contents,
+            slots: header.slots(),
             header,
         })
     }
 
     /// Calls `found` with the value of each record of `lhs` until it says stop.
-    fn search(
-        &self,
-        lhs: &[u8],
-        mut found: impl FnMut(Vec<u8>) -> Search,
-    ) -> Result<(), StoreError> {
+    fn search(&self, lhs: &[u8], mut found: impl FnMut(&[u8]) -> Search) -> Result<(), StoreError> {
         let hash = hash(lhs);
         let Some(table) = self.header.tables.get(hash as usize % TABLES) else {
             return Ok(());
@@ -148,70 +143,53 @@ impl CdbMap {
         if table.slots == 0 {
             return Ok(());
         }
+        self.contents.note_probe(self.slots / SLOTS_PER_RECORD);
+        let end = table.position + table.slots * PAIR_OCTETS as u64;
+        let mut slots = self.contents.window(SLOTS_OCTETS, end);
+        let mut records = self.contents.window(RECORD_OCTETS, self.header.records_end);
         let start = u64::from(hash >> 8) % table.slots;
-        let mut searched = 0;
-        let mut octets = [0; SLOTS_AT_ONCE * PAIR_OCTETS];
-        while searched < table.slots {
-            let slot = (start + searched) % table.slots;
-            let count = (table.slots - slot)
-                .min(table.slots - searched)
-                .min(SLOTS_AT_ONCE as u64);
-            let part = octets
-                .get_mut(..count as usize * PAIR_OCTETS)
-                .unwrap_or_default();
-            self.read(part, table.position + slot * PAIR_OCTETS as u64)?;
-            for (slot_hash, position) in part.chunks_exact(PAIR_OCTETS).filter_map(pair) {
-                if position == 0 {
-                    return Ok(());
-                }
-                if slot_hash == hash
-                    && let Some(value) = self.value_if(position.into(), lhs)?
-                    && found(value) == Search::Stop
-                {
-                    return Ok(());
-                }
+        for slot in (start..table.slots).chain(0..start) {
+            let at = table.position + slot * PAIR_OCTETS as u64;
+            let slot = slots.octets(at, PAIR_OCTETS)?;
+            let (slot_hash, position) = pair(slot).unwrap_or_default();
+            if position == 0 {
+                return Ok(());
             }
-            searched += count;
+            if slot_hash == hash
+                && let Some(value) = self.value_if(position.into(), lhs, &mut records)?
+                && found(value) == Search::Stop
+            {
+                return Ok(());
+            }
         }
         Ok(())
     }
 
     /// The value of the record at `position`, if its key is `lhs`.
-    fn value_if(&self, position: u64, lhs: &[u8]) -> Result<Option<Vec<u8>>, StoreError> {
-        let record = self.record(position)?;
-        if record.key_octets != lhs.len() as u64 {
-            return Ok(None);
-        }
-        // The lengths were checked against the file, so this is no more than it holds.
-        let mut octets = vec![0; lhs.len()];
-        self.read(&mut octets, position + PAIR_OCTETS as u64)?;
-        if octets != lhs {
-            return Ok(None);
-        }
-        let mut value = vec![0; record.value_octets as usize];
-        self.read(&mut value, record.end - record.value_octets)?;
-        Ok(Some(value))
-    }
-
-    fn record(&self, position: u64) -> Result<Record, StoreError> {
+    fn value_if<'a>(
+        &self,
+        position: u64,
+        lhs: &[u8],
+        records: &'a mut Window<'_>,
+    ) -> Result<Option<&'a [u8]>, StoreError> {
         let outside = || self.corrupt(format!("the record at {position} lies outside the records"));
         let start = position + PAIR_OCTETS as u64;
         if position < HEADER_OCTETS as u64 || start > self.header.records_end {
             return Err(outside());
         }
-        let mut lengths = [0; PAIR_OCTETS];
-        self.read(&mut lengths, position)?;
-        let (key, value) = pair(&lengths).ok_or_else(outside)?;
-        let end = start + u64::from(key) + u64::from(value);
+        let lengths = records.octets(position, PAIR_OCTETS)?;
+        let (key, value) = pair(lengths).ok_or_else(outside)?;
+        let value_at = start + u64::from(key);
+        let end = value_at + u64::from(value);
         if end > self.header.records_end {
             return Err(outside());
         }
         self.check_size(position, end - start)?;
-        Ok(Record {
-            key_octets: key.into(),
-            value_octets: value.into(),
-            end,
-        })
+        // The lengths were checked against the file, so this is no more than it holds.
+        if key as usize != lhs.len() || records.octets(start, lhs.len())? != lhs {
+            return Ok(None);
+        }
+        records.octets(value_at, value as usize).map(Some)
     }
 
     fn check_size(&self, position: u64, octets: u64) -> Result<(), StoreError> {
@@ -223,20 +201,9 @@ impl CdbMap {
         )))
     }
 
-    fn read(&self, octets: &mut [u8], at: u64) -> Result<(), StoreError> {
-        read_exact_at(&self.file, &self.path, octets, at)
-    }
-
     fn corrupt(&self, why: String) -> StoreError {
-        corrupt(&self.path, why)
+        corrupt(self.contents.path(), why)
     }
-}
-
-#[derive(Debug)]
-struct Record {
-    key_octets: u64,
-    value_octets: u64,
-    end: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,12 +245,15 @@ impl Map for CdbMap {
     fn iter(&self) -> Entries<'_> {
         Box::new(CdbEntries {
             map: self,
+            window: self.contents.window(CHUNK_OCTETS, self.header.records_end),
             position: HEADER_OCTETS as u64,
             records: 0,
-            chunk: Vec::new(),
-            chunk_at: 0,
             ended: false,
         })
+    }
+
+    fn settle(&self) {
+        self.contents.settle();
     }
 
     fn name(&self) -> &MapName {
@@ -294,11 +264,9 @@ impl Map for CdbMap {
 #[derive(Debug)]
 struct CdbEntries<'a> {
     map: &'a CdbMap,
+    window: Window<'a>,
     position: u64,
     records: u64,
-    chunk: Vec<u8>,
-    /// Where in the file the chunk begins.
-    chunk_at: u64,
     ended: bool,
 }
 
@@ -319,7 +287,7 @@ impl CdbEntries<'_> {
         if position + PAIR_OCTETS as u64 > records_end {
             return Err(outside());
         }
-        let lengths = self.octets(position, PAIR_OCTETS)?;
+        let lengths = self.window.octets(position, PAIR_OCTETS)?;
         let (key, value) = pair(lengths).unwrap_or_default();
         let start = position + PAIR_OCTETS as u64;
         let end = start + u64::from(key) + u64::from(value);
@@ -327,7 +295,7 @@ impl CdbEntries<'_> {
             return Err(outside());
         }
         map.check_size(position, end - start)?;
-        let octets = self.octets(start, (end - start) as usize)?;
+        let octets = self.window.octets(start, (end - start) as usize)?;
         let (key, value) = octets.split_at_checked(key as usize).unwrap_or_default();
         let entry = Entry::new(key, value);
         self.position = end;
@@ -335,30 +303,15 @@ impl CdbEntries<'_> {
         Ok(Some(entry))
     }
 
-    /// `count` octets of the records, at `at`; the caller has checked that they lie there.
-    fn octets(&mut self, at: u64, count: usize) -> Result<&[u8], StoreError> {
-        let end = at + count as u64;
-        if at < self.chunk_at || end > self.chunk_at + self.chunk.len() as u64 {
-            let rest = self.map.header.records_end - at;
-            let size = rest.min(count.max(CHUNK_OCTETS) as u64) as usize;
-            self.chunk.resize(size, 0);
-            self.chunk_at = at;
-            self.map.read(&mut self.chunk, at)?;
-        }
-        let start = (at - self.chunk_at) as usize;
-        Ok(self.chunk.get(start..start + count).unwrap_or_default())
-    }
-
     fn check_slots(&self) -> Result<(), StoreError> {
         let mut used = 0;
-        let mut octets = vec![0; CHUNK_OCTETS];
         for table in &self.map.header.tables {
             let mut at = table.position;
             let end = at + table.slots * PAIR_OCTETS as u64;
+            let mut window = self.map.contents.window(CHUNK_OCTETS, end);
             while at < end {
                 let size = (end - at).min(CHUNK_OCTETS as u64);
-                let part = octets.get_mut(..size as usize).unwrap_or_default();
-                self.map.read(part, at)?;
+                let part = window.octets(at, size as usize)?;
                 used += part
                     .chunks_exact(PAIR_OCTETS)
                     .filter_map(pair)
@@ -388,16 +341,6 @@ impl Iterator for CdbEntries<'_> {
         self.ended = !matches!(next, Some(Ok(_)));
         next
     }
-}
-
-fn read_exact_at(file: &File, path: &Path, octets: &mut [u8], at: u64) -> Result<(), StoreError> {
-    file.read_exact_at(octets, at).map_err(|error| {
-        if error.kind() == io::ErrorKind::UnexpectedEof {
-            corrupt(path, "it was cut while it was read".into())
-        } else {
-            StoreError::io(path, "read", error)
-        }
-    })
 }
 
 fn corrupt(path: &Path, why: String) -> StoreError {

@@ -26,6 +26,29 @@ pub(super) struct Draft {
     renamed: bool,
 }
 
+/// Which group the new file has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Group {
+    /// The old one's.
+    AsBefore,
+    /// One of the writer's own: he owns the map, and is no member of its group.
+    Ours,
+}
+
+impl Group {
+    /// The permissions that let nobody in who was out: with a new group the old one's members are
+    /// among the others, and others are in the new group.
+    pub(super) fn mode(self, old: u32) -> u32 {
+        match self {
+            Group::AsBefore => old & 0o7777,
+            Group::Ours => {
+                let both = old >> 3 & old & 0o7;
+                old & 0o700 | both << 3 | both
+            }
+        }
+    }
+}
+
 impl Draft {
     /// Makes the draft; we hold the writers' lock, so a draft that is there is an orphan.
     pub(super) fn create(
@@ -75,11 +98,28 @@ impl Draft {
         self.disk.copy(&file, &self.file).map_err(at("copy"))
     }
 
+    /// Gives the draft the old file's group, if that can be.
+    pub(super) fn take_group(&self, old: &fs::Metadata) -> Result<Group, StoreError> {
+        let mine = patiently(|| self.file.metadata());
+        let mine = mine.map_err(|e| StoreError::io(&self.path, "stat", e))?;
+        if mine.gid() == old.gid() {
+            return Ok(Group::AsBefore);
+        }
+        match self.disk.set_owner(&self.file, None, Some(old.gid())) {
+            Err(e) if e.raw_os_error() == Some(libc::EPERM) && mine.uid() == old.uid() => {
+                Ok(Group::Ours)
+            }
+            // Anything else is told when it is done for good.
+            _ => Ok(Group::AsBefore),
+        }
+    }
+
     /// Gives the draft the owner, the mode, the access list and the label of the map that it
     /// replaces, or the owner and mode of a new one.
     pub(super) fn carry_owner_and_mode(
         &self,
         old: Option<(&fs::Metadata, Option<&File>)>,
+        group: Group,
         options: &Options,
         target: &Path,
     ) -> Result<(), StoreError> {
@@ -94,7 +134,7 @@ impl Draft {
             .map_err(at("read the access list of"))?;
         let mode = match old {
             Some((old, _)) => {
-                let mode = old.mode() & 0o7777;
+                let mode = group.mode(old.mode());
                 attributes.as_ref().map_or(mode, |had| had.narrowed(mode))
             }
             None => self.shape.mode(options.mode) & !umask(),
@@ -105,7 +145,10 @@ impl Draft {
             match old {
                 Some((old, _)) => {
                     let mine = patiently(|| file.metadata()).map_err(at("stat"))?;
-                    if (mine.uid(), mine.gid()) != (old.uid(), old.gid()) {
+                    let has = attributes.as_ref().is_some_and(Attributes::has_list);
+                    let same = (mine.uid(), mine.gid()) == (old.uid(), old.gid());
+                    // Entries of an access list can't be weighed against another group.
+                    if !same && (group == Group::AsBefore || has) {
                         give_away(disk, file, old).map_err(at("chown"))?;
                     }
                 }

@@ -23,8 +23,9 @@ use crate::store::lock::WriterLock;
 use crate::store::merge::{merge_into, merged};
 use crate::store::path::{self, Access, Shape};
 use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
+use crate::store::sniff::{Format, sniff_file};
 use crate::store::{CdbWriter, Opened, Sink, open_any, open_file};
-use draft::{Draft, beside, keep_berkeley, sync_folder};
+use draft::{Draft, Group, beside, keep_berkeley, sync_folder};
 
 pub use filled::Filled;
 pub use options::{Before, EditBy, Inserted, OnDuplicate, Options, Published};
@@ -47,7 +48,9 @@ pub struct Publisher {
     changes: BTreeMap<Lhs, Vec<Change>>,
     options: Options,
     duplicates: Duplicates,
-    warnings: Vec<String>,
+    group: Group,
+    path_warnings: Vec<String>,
+    file_warnings: Vec<String>,
     _lock: WriterLock,
 }
 
@@ -81,13 +84,14 @@ impl Publisher {
         Publisher::begin(target, options)
     }
 
-    /// Begins an edit of the map at `target`; of a missing map, a new one.
+    /// Begins an edit of the map at `target`; of a missing map or an empty file, a new one.
     ///
     /// # Errors
     /// As [`Publisher::create`], and whatever keeps the old map from being read.
     pub fn edit(target: &Path, options: Options) -> Result<Self, StoreError> {
         let mut publisher = Publisher::begin(target, options)?;
-        if publisher.old.is_none() {
+        // Only now, under the lock, is it known what stands there.
+        if publisher.holds_nothing()? {
             return Ok(publisher);
         }
         let opened = publisher.old_map(target)?;
@@ -146,6 +150,16 @@ impl Publisher {
         RedbMap::open_to_scan(self.old_file()?, &self.target, name.clone())
     }
 
+    /// Whether there is no old map: no file, or one without an octet.
+    fn holds_nothing(&self) -> Result<bool, StoreError> {
+        match (&self.old, &self.old_file) {
+            (Some(old), Some(file)) if old.is_file() => {
+                Ok(sniff_file(file, &self.target)? == Format::Empty)
+            }
+            (old, _) => Ok(old.is_none()),
+        }
+    }
+
     fn old_file(&self) -> Result<File, StoreError> {
         let path = &self.target;
         match &self.old_file {
@@ -175,8 +189,18 @@ impl Publisher {
             refuse_replica(file, &target)?;
         }
         let draft = Draft::create(&options.disk, beside(&target, ".draft"), shape)?;
-        let mut warnings = checked.warnings;
-        warnings.extend(other_names(&target, old.as_ref()));
+        let mut file_warnings = Vec::from_iter(other_names(&target, old.as_ref()));
+        let group = match &old {
+            Some(old) => draft.take_group(old)?,
+            None => Group::AsBefore,
+        };
+        if let (Group::Ours, Some(old)) = (group, &old) {
+            let (path, had, has) = (target.display(), old.mode() & 0o777, group.mode(old.mode()));
+            file_warnings.push(format!(
+                "WARNING: {path}: only its group's members can keep its group: \
+                 mode {has:04o} instead of {had:04o}"
+            ));
+        }
         Ok(Publisher {
             target,
             draft,
@@ -185,33 +209,45 @@ impl Publisher {
             base: None,
             base_class: None,
             changes: BTreeMap::new(),
-            duplicates: match options.on_duplicate {
-                OnDuplicate::KeepAll => Duplicates::Kept,
-                _ => Duplicates::None,
-            },
+            duplicates: kept_of(options.on_duplicate),
             options,
-            warnings,
+            group,
+            path_warnings: checked.warnings,
+            file_warnings,
             _lock: lock,
         })
     }
 
-    /// Lines for the administrator about the path: world-writable folders on the way.
-    #[must_use]
-    pub fn warnings(&self) -> &[String] {
-        &self.warnings
+    /// Lines for the administrator: [`Publisher::file_warnings`], and before them those about the
+    /// path, which name world-writable folders on the way.
+    pub fn warnings(&self) -> impl Iterator<Item = &str> {
+        let all = self.path_warnings.iter().chain(&self.file_warnings);
+        all.map(String::as_str)
     }
 
-    /// That alone of [`Publisher::warnings`] which says that the old map has other names (hard
-    /// links), which keep its content.
+    /// That the old map has other names (hard links), which keep its content; that the new one
+    /// can't have its group.
     #[must_use]
-    pub fn other_names(&self) -> Option<String> {
-        other_names(&self.target, self.old.as_ref())
+    pub fn file_warnings(&self) -> &[String] {
+        &self.file_warnings
+    }
+
+    /// What is known of the file that is replaced, be it an empty one.
+    #[must_use]
+    pub fn old_metadata(&self) -> Option<&fs::Metadata> {
+        self.old.as_ref()
     }
 
     /// The map that is edited, as it was before any change; `None` when a new one is made.
     #[must_use]
     pub fn base(&self) -> Option<&dyn Map> {
         self.base.as_ref().map(Base::map)
+    }
+
+    /// What becomes of a second value, where only the old map tells; before anything was put.
+    pub fn keep(&mut self, on_duplicate: OnDuplicate) {
+        self.options.on_duplicate = on_duplicate;
+        self.duplicates = kept_of(on_duplicate);
     }
 
     /// What the new map says it was built with, in the place of what the old one said.
@@ -427,9 +463,6 @@ impl Publisher {
     }
 
     fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
-        let disk = &self.options.disk;
-        let old = self.old.as_ref().zip(self.old_file.as_ref());
-        let kept_berkeley = keep_berkeley(disk, &self.target, old)?;
         let entries = match entries {
             Some(entries) => entries,
             None => {
@@ -441,19 +474,23 @@ impl Publisher {
         };
         let old = self.old.as_ref().map(|old| (old, self.old_file.as_ref()));
         self.draft
-            .carry_owner_and_mode(old, &self.options, &self.target)?;
+            .carry_owner_and_mode(old, self.group, &self.options, &self.target)?;
         self.draft.sync()?;
-        // All that can fail has been done, but for one rename: what hosts share is current on all of
-        // them once this was asked.
+        // All that can fail has been done, but for the renames: what hosts share is current on all
+        // of them once this was asked.
         if let Some(before) = &self.options.before {
             before.ask(&self.finished()?)?;
         }
-        let placed = self
-            .draft
-            .rename_to(&self.target)
-            .and_then(|()| sync_folder(self.options.disk.as_ref(), &self.target));
-        match (placed, &self.options.before) {
-            (Ok(()), _) => {}
+        // No earlier: each run that failed would leave one more copy.
+        let disk = &self.options.disk;
+        let old = self.old.as_ref().zip(self.old_file.as_ref());
+        let placed = keep_berkeley(disk, &self.target, old).and_then(|kept_berkeley| {
+            self.draft.rename_to(&self.target)?;
+            sync_folder(disk.as_ref(), &self.target)?;
+            Ok(kept_berkeley)
+        });
+        let kept_berkeley = match (placed, &self.options.before) {
+            (Ok(kept), _) => kept,
             (Err(error), None) => return Err(error),
             (Err(error), Some(_)) => {
                 return Err(StoreError::Engine {
@@ -465,7 +502,7 @@ impl Publisher {
                     exit: error.exit(),
                 });
             }
-        }
+        };
         Ok(Published {
             entries,
             kept_berkeley,
@@ -494,6 +531,13 @@ fn refuse_replica(file: &File, target: &Path) -> Result<(), StoreError> {
                 .into(),
         }),
         _ => Ok(()),
+    }
+}
+
+fn kept_of(on_duplicate: OnDuplicate) -> Duplicates {
+    match on_duplicate {
+        OnDuplicate::KeepAll => Duplicates::Kept,
+        _ => Duplicates::None,
     }
 }
 

@@ -323,9 +323,9 @@ fn the_old_berkeley_file_is_safe_before_the_map_is_replaced() {
         *order.0.lock().unwrap(),
         [
             "sync",
+            "sync",
             "rename to m.bdb",
             "sync the folder",
-            "sync",
             "rename to m.db",
             "sync the folder",
         ]
@@ -367,6 +367,7 @@ fn hosts_get_a_generation_when_a_rename_is_all_that_is_left() {
                 generation: 1,
                 mark: "0".repeat(32),
                 serial: Some(1),
+                standing: None,
             }),
             disk,
             on_duplicate: OnDuplicate::Replace,
@@ -398,6 +399,7 @@ fn a_replica_is_written_by_those_who_say_its_generation() {
         generation: number,
         mark: format!("{number:032x}"),
         serial: None,
+        standing: None,
     };
     let shared = |number: u64, before: Option<Before>| Options {
         origin: Some(origin(number)),
@@ -558,7 +560,7 @@ fn names_that_keep_the_old_content_are_told() {
         ..options()
     };
     let mut publisher = Publisher::edit(&target, options).unwrap();
-    let told = publisher.warnings().join("\n");
+    let told = publisher.file_warnings().join("\n");
     assert!(
         told.contains("m.db has 1 more names (hard links)"),
         "{told}"

@@ -8,7 +8,7 @@ use redb::{Builder, Database, ReadableTable, WriteTransaction};
 
 use super::draft_file::{DraftFile, Watch};
 use super::meta::{Duplicates, FILTER_KEY, Meta};
-use super::{FILTER, MAP, META, MULTIMAP, PLACE_OCTETS, from_redb, guarded};
+use super::{FILTER, MAP, META, MULTIMAP, PLACE_OCTETS, from_backend, from_redb, guarded};
 use crate::lhs::Lhs;
 use crate::map::StoreError;
 use crate::rhs::Rhs;
@@ -41,7 +41,7 @@ pub(crate) enum Finish {
 
 fn open(file: DiskFile, path: &Path) -> Result<(Database, Watch), StoreError> {
     let (backend, watch) =
-        DraftFile::new(file, DRAFT_MEMORY_OCTETS).map_err(|e| StoreError::io(path, "stat", e))?;
+        DraftFile::new(file, DRAFT_MEMORY_OCTETS).map_err(|e| from_backend(path, "stat", e))?;
     let db = Builder::new()
         .set_cache_size(DRAFT_CACHE_OCTETS)
         .create_with_backend(backend)

@@ -20,6 +20,8 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use redb::StorageBackend;
 
+use super::format::HEADER_OCTETS;
+use super::guard::Guard;
 use crate::map::StoreError;
 use crate::store::disk::{DiskFile, patiently};
 
@@ -33,6 +35,8 @@ pub(super) struct DraftFile {
     file: DiskFile,
     watch: Watch,
     state: Mutex<Chunks>,
+    /// Of a draft that begins as a copy of somebody's map.
+    guard: Option<Guard>,
 }
 
 /// The chunks that are new and not in the file yet.
@@ -74,7 +78,12 @@ impl DraftFile {
     pub(super) fn new(file: DiskFile, memory_octets: u64) -> io::Result<(Self, Watch)> {
         let watch = Watch::default();
         let len = patiently(|| file.file().metadata())?.len();
+        let guard = match len {
+            0 => None,
+            len => Some(guard_of(&file, len)?),
+        };
         let draft = DraftFile {
+            guard,
             file,
             watch: watch.clone(),
             state: Mutex::new(Chunks {
@@ -118,6 +127,14 @@ impl Watch {
             Some((action, e)) => Err(StoreError::io(path, action, copied(e))),
         }
     }
+}
+
+/// Judges the map that the draft of `len` octets is a copy of.
+fn guard_of(file: &DiskFile, len: u64) -> io::Result<Guard> {
+    let octets = usize::try_from(len).unwrap_or(HEADER_OCTETS);
+    let mut header = vec![0; octets.min(HEADER_OCTETS)];
+    patiently(|| file.file().read_exact_at(&mut header, 0))?;
+    Guard::new(&header, len)
 }
 
 /// The same error again: errors can't be cloned, but those of the system are numbers.
@@ -271,7 +288,11 @@ impl StorageBackend for DraftFile {
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.noted("read", self.chunks().read(&self.file, offset, out))
+        self.noted("read", self.chunks().read(&self.file, offset, out))?;
+        match &self.guard {
+            Some(guard) => self.noted("read", guard.judge(offset, out)),
+            None => Ok(()),
+        }
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
@@ -284,6 +305,9 @@ impl StorageBackend for DraftFile {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        if let Some(guard) = &self.guard {
+            guard.note_written(offset, data.len());
+        }
         let mut chunks = self.chunks();
         let result = chunks.write(&self.file, offset, data);
         let written_octets = chunks.written.len() as u64 * CHUNK;

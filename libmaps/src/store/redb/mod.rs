@@ -9,6 +9,8 @@
 
 mod draft;
 mod draft_file;
+mod format;
+mod guard;
 mod meta;
 mod resident;
 mod snapshot;
@@ -29,7 +31,8 @@ use crate::map::{Entries, Entry, Map, MapName, Sink, StoreError};
 use crate::rhs::Rhs;
 use crate::store::disk::patiently;
 use crate::store::filter::{self, Filter};
-use resident::Residence;
+use crate::store::residence::Residence;
+use resident::Resident;
 
 pub(crate) use draft::{Change, Finish, edit, write};
 pub use meta::{Duplicates, FORMAT, Meta};
@@ -61,7 +64,7 @@ pub struct RedbMap {
     meta: Meta,
     filter: OnceLock<Option<Filter>>,
     probes: AtomicU32,
-    residence: Arc<Residence>,
+    residence: Arc<Residence<Resident>>,
 }
 
 /// The open store.
@@ -113,7 +116,7 @@ impl RedbMap {
         guarded(path, || {
             let file = Arc::new(file);
             let backend = snapshot::Snapshot::new(Arc::clone(&file));
-            let backend = backend.map_err(|e| StoreError::io(path, "open", e))?;
+            let backend = backend.map_err(|e| from_backend(path, "open", e))?;
             if backend.is_cut_off() {
                 let short = std::io::Error::from(std::io::ErrorKind::UnexpectedEof);
                 return Err(from_redb(path, redb::Error::Io(short)));
@@ -171,19 +174,16 @@ impl RedbMap {
         let Table::Single(_) = &self.store.table else {
             return;
         };
-        let (residence, store) = (Arc::clone(&self.residence), Arc::clone(&self.store));
+        let store = Arc::clone(&self.store);
         let (name, count) = (self.name.clone(), self.meta.entries);
-        let reading = move || {
+        self.residence.fill(move || {
             let path = name.path.clone();
-            let file = patiently(|| store.file.try_clone());
-            if let Ok(map) = file.map(|file| RedbMap::open_to_scan(file, &path, name))
-                && let Ok(map) = map
-            {
-                residence.fill(&map, count, &store);
-            }
-        };
-        let thread = std::thread::Builder::new().name("map".into());
-        self.residence.is_filled_by(thread.spawn(reading).ok());
+            let file = patiently(|| store.file.try_clone()).ok()?;
+            let map = RedbMap::open_to_scan(file, &path, name).ok()?;
+            // Too many entries, or one that can't be read, and all are left to the store; and
+            // nobody wants them who does not hold the map any more.
+            Resident::of(&map, count, || Arc::strong_count(&store) > 1).ok()
+        });
     }
 
     /// The stored filter; `None`, and so no help, where it cannot be read.
@@ -212,8 +212,8 @@ impl Map for RedbMap {
         if self.surely_absent(hash) {
             return Ok(None);
         }
-        if let Some(found) = self.residence.get(lhs, hash) {
-            return Ok(found);
+        if let Some(entries) = self.residence.get() {
+            return Ok(entries.get(lhs, hash).map(Rhs::from));
         }
         if self.residence.is_time(self.meta.entries) {
             self.read_entries();
@@ -376,6 +376,14 @@ fn guarded<T>(path: &Path, f: impl FnOnce() -> Result<T, StoreError>) -> Result<
     })
 }
 
+/// An error of a file before redb has it: the system's, or damage that the header shows.
+fn from_backend(path: &Path, action: &'static str, error: std::io::Error) -> StoreError {
+    match error.kind() {
+        std::io::ErrorKind::InvalidData => from_redb(path, redb::Error::Io(error)),
+        _ => StoreError::io(path, action, error),
+    }
+}
+
 /// redb's errors in our words.
 fn from_redb(path: &Path, error: impl Into<redb::Error>) -> StoreError {
     let damaged = |why: String| StoreError::Corrupt {
@@ -389,6 +397,7 @@ fn from_redb(path: &Path, error: impl Into<redb::Error>) -> StoreError {
         }
         redb::Error::Io(e) if e.kind() == std::io::ErrorKind::InvalidData => damaged(e.to_string()),
         redb::Error::Io(source) => StoreError::io(path, "read or write", source),
+        redb::Error::PreviousIo => damaged("what is in it could not be read before".into()),
         redb::Error::DatabaseAlreadyOpen => StoreError::InUse { path: path.into() },
         redb::Error::RepairAborted => damaged("it was not closed cleanly".into()),
         redb::Error::TableDoesNotExist(name) => damaged(format!("there is no table {name:?}")),

@@ -1,79 +1,17 @@
-//! Entries in memory, for a map that is asked often.
-//!
-//! A published map never changes, so what was read from it once stays true for
-//! as long as the snapshot lives. After enough probes a thread reads all
-//! entries into a hash table; until it is ready, and where the map is too
-//! large, redb answers as before. A hit then costs two cache lines and not a
-//! walk down a tree of pages.
-
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::thread::JoinHandle;
+//! Entries in memory, for a map that is asked often: a hash table. A hit costs two cache lines
+//! and not a walk down a tree of pages.
 
 use crate::map::{Map, StoreError};
-use crate::rhs::Rhs;
 use crate::store::filter;
+use crate::store::residence::MAX_OCTETS;
 
-/// What the entries of one map may take in memory, in octets.
-const MAX_OCTETS: usize = 80 << 20;
-/// Entries are read once there was a probe for every so many of them.
-const ENTRIES_PER_PROBE: u64 = 64;
-/// The fewest probes for which they are read.
-const MIN_PROBES: u64 = 256;
 /// A place is looked for in so many slots at the most: who can choose LHSs can have the map
 /// left to the store, but not make lookups slow.
 const MAX_STEPS: usize = 256;
 
-/// Where the entries come to stand, and how often they were asked for before.
-#[derive(Debug, Default)]
-pub(super) struct Residence {
-    entries: OnceLock<Option<Resident>>,
-    probes: AtomicU64,
-    /// The thread that reads the entries.
-    reader: Mutex<Option<JoinHandle<()>>>,
-}
-
-impl Residence {
-    /// What stands under `lhs`, whose hash is the filter's, where the entries are in memory:
-    /// `None` while they are not.
-    pub(super) fn get(&self, lhs: &[u8], hash: u64) -> Option<Option<Rhs>> {
-        let resident = self.entries.get()?.as_ref()?;
-        Some(resident.get(lhs, hash).map(Rhs::from))
-    }
-
-    /// Counts a probe; true once, when it is time to read the entries.
-    pub(super) fn is_time(&self, entries: u64) -> bool {
-        let due = (entries / ENTRIES_PER_PROBE).max(MIN_PROBES);
-        // The common case once they are read, or never will be, writes to no shared memory.
-        self.probes.load(Ordering::Relaxed) < due
-            && self.probes.fetch_add(1, Ordering::Relaxed) + 1 == due
-    }
-
-    /// Notes the thread that reads the entries.
-    pub(super) fn is_filled_by(&self, reader: Option<JoinHandle<()>>) {
-        *self.reader.lock().unwrap_or_else(PoisonError::into_inner) = reader;
-    }
-
-    /// Waits until the entries are read, if that has begun.
-    pub(super) fn settle(&self) {
-        let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reader) = reader.take() {
-            // One that stopped leaves the entries to the store.
-            let _ = reader.join();
-        }
-    }
-
-    /// Reads the entries; they are left to the store where they are too many, where one can't
-    /// be read, and when nobody holds the map any more.
-    pub(super) fn fill<S>(&self, map: &dyn Map, count: u64, store: &Arc<S>) {
-        let resident = Resident::of(map, count, || Arc::strong_count(store) > 1);
-        let _ = self.entries.set(resident.ok());
-    }
-}
-
 /// A hash table with open addressing.
 #[derive(Debug)]
-struct Resident {
+pub(super) struct Resident {
     slots: Vec<Slot>,
     /// Entries one behind the other: length of LHS and of RHS, then both.
     octets: Vec<u8>,
@@ -90,7 +28,11 @@ struct Slot {
 impl Resident {
     /// The entries of `map`, of which there are `count`. An error: they stay in the store, since
     /// they are too large, can't be read, or are no longer wanted.
-    fn of(map: &dyn Map, count: u64, wanted: impl Fn() -> bool) -> Result<Self, StoreError> {
+    pub(super) fn of(
+        map: &dyn Map,
+        count: u64,
+        wanted: impl Fn() -> bool,
+    ) -> Result<Self, StoreError> {
         let path = &map.name().path;
         let too_large = || StoreError::TooLarge {
             path: path.clone(),
@@ -148,7 +90,8 @@ impl Resident {
         false
     }
 
-    fn get(&self, lhs: &[u8], hash: u64) -> Option<&[u8]> {
+    /// What stands under `lhs`, whose hash is the filter's.
+    pub(super) fn get(&self, lhs: &[u8], hash: u64) -> Option<&[u8]> {
         for at in self.steps(hash)? {
             let slot = self.slots.get(at)?;
             if slot.place == 0 {
@@ -218,12 +161,5 @@ mod tests {
     fn nothing_is_read_for_a_map_that_is_gone() {
         let all = (0..9000u32).map(|n| (n.to_be_bytes().into(), b"x".into()));
         assert!(Resident::of(&map(&all.collect()), 9000, || false).is_err());
-    }
-
-    #[test]
-    fn it_is_time_once() {
-        let residence = Residence::default();
-        let times = (0..10_000).filter(|_| residence.is_time(100_000)).count();
-        assert_eq!(times, 1);
     }
 }

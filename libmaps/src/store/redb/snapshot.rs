@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 use redb::{BackendError, StorageBackend};
 
+use super::format::HEADER_OCTETS;
+use super::guard::Guard;
 use crate::store::disk::patiently;
 
 /// The file, which nobody changes.
@@ -21,12 +23,10 @@ use crate::store::disk::patiently;
 pub(super) struct Snapshot {
     file: Arc<File>,
     len: u64,
-    /// What the file begins with.
+    /// What the file begins with: an opening reads parts of it several times.
     header: Vec<u8>,
+    guard: Guard,
 }
-
-/// redb's header: an opening reads parts of it several times.
-const HEADER_OCTETS: usize = 320;
 
 impl Snapshot {
     pub(super) fn new(file: Arc<File>) -> io::Result<Self> {
@@ -34,7 +34,13 @@ impl Snapshot {
         let octets = usize::try_from(len).unwrap_or(HEADER_OCTETS);
         let mut header = vec![0; octets.min(HEADER_OCTETS)];
         patiently(|| file.read_exact_at(&mut header, 0))?;
-        Ok(Snapshot { file, len, header })
+        let guard = Guard::new(&header, len)?;
+        Ok(Snapshot {
+            file,
+            len,
+            header,
+            guard,
+        })
     }
 
     /// Whether the file is shorter than its header says. redb would tell only those who ask for
@@ -76,7 +82,10 @@ impl StorageBackend for Snapshot {
                 out.copy_from_slice(held);
                 Ok(())
             }
-            None => patiently(|| self.file.read_exact_at(out, offset)),
+            None => {
+                patiently(|| self.file.read_exact_at(out, offset))?;
+                self.guard.judge(offset, out)
+            }
         }
     }
 

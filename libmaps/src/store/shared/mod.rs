@@ -14,9 +14,11 @@ mod follower;
 pub mod frame;
 mod offer;
 mod origin;
+mod standing;
 
 pub use connection::{Connection, Kind, Server, Tls, Words};
 pub use digest::Digest;
 pub use follower::{follower_file, follower_notes};
 pub use offer::{Difference, Offer, Ready, Way, Wish};
 pub use origin::Origin;
+pub use standing::Standing;

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-/// Which generation of a shared map a replica holds; a text of two or three words in its table
+use super::Standing;
+
+/// Which generation of a shared map a replica holds; a text of two to four words in its table
 /// `meta`. Two are the same when number and mark are: by which switch a generation came to be
 /// current is no part of what it is.
 #[derive(Clone, Debug, Eq)]
@@ -15,13 +17,16 @@ pub struct Origin {
     /// The number of the switch that made it current, higher with each switch of the map; none
     /// where the engine does not count them.
     pub serial: Option<u64>,
+    /// How far the directory had come that it was read from; none of other engines.
+    pub standing: Option<Standing>,
 }
 
 /// Digits of a mark.
 const MARK_DIGITS: usize = 32;
 
 impl Origin {
-    /// Reads `GENERATION MARK` or `GENERATION MARK SERIAL`.
+    /// Reads `GENERATION MARK`, `GENERATION MARK SERIAL` or `GENERATION MARK SERIAL STANDING`; a
+    /// serial that there is none of is `-` then.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let mut words = text.split(' ');
@@ -29,7 +34,11 @@ impl Origin {
         let mark = words.next()?;
         let is_mark = mark.len() == MARK_DIGITS && mark.bytes().all(|c| c.is_ascii_hexdigit());
         let serial = match words.next() {
+            Some("-") | None => None,
             Some(serial) => Some(serial.parse().ok()?),
+        };
+        let standing = match words.next() {
+            Some(standing) => Some(Standing::parse(standing)?),
             None => None,
         };
         let is_whole = is_mark && words.next().is_none();
@@ -37,6 +46,7 @@ impl Origin {
             generation,
             mark: mark.to_owned(),
             serial,
+            standing,
         })
     }
 }
@@ -50,9 +60,11 @@ impl PartialEq for Origin {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.generation, self.mark)?;
-        match self.serial {
-            Some(serial) => write!(f, " {serial}"),
-            None => Ok(()),
+        match (self.serial, &self.standing) {
+            (Some(serial), None) => write!(f, " {serial}"),
+            (Some(serial), Some(standing)) => write!(f, " {serial} {standing}"),
+            (None, Some(standing)) => write!(f, " - {standing}"),
+            (None, None) => Ok(()),
         }
     }
 }
@@ -66,6 +78,8 @@ mod tests {
         for text in [
             "42 0123456789abcdef0123456789abcdef",
             "42 0123456789abcdef0123456789abcdef 7",
+            "42 0123456789abcdef0123456789abcdef - 20261126.1Z#0#001#0,20261126.2Z#0#002#0",
+            "42 0123456789abcdef0123456789abcdef 7 20261126.1Z#0#001#0",
         ] {
             assert_eq!(Origin::parse(text).unwrap().to_string(), text);
         }

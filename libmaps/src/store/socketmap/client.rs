@@ -5,7 +5,7 @@ use std::mem::MaybeUninit;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use socket2::{Domain, Socket, Type};
@@ -24,7 +24,8 @@ const MAX_REPLY_OCTETS: usize = 1_000_000;
 const MAX_IDLE: usize = 8;
 
 /// A map of a socketmap server. Several threads may ask at once; each has a connection of
-/// its own while it waits, and a few are kept open for the next lookup.
+/// its own while it waits, and a few are kept open for the next lookup. A process that forks
+/// leaves its connections to the one that opened them.
 ///
 /// A server that closed a connection meanwhile, or said something unasked, is asked over a new one. `TEMP`,
 /// `TIMEOUT`, `PERM`, silence and nonsense are errors; only `NOTFOUND` is "not in the map".
@@ -33,8 +34,27 @@ pub struct SocketMap {
     name: MapName,
     address: Address,
     patience: Duration,
+    kept: Mutex<Kept>,
+}
+
+/// What one process keeps from lookup to lookup. After fork(2) both processes would send on the
+/// same connection, and each read what the other asked for; and a thread that was resolving a
+/// name is in one of them only.
+#[derive(Debug)]
+struct Kept {
+    process: u32,
     resolver: Resolver,
-    idle: Mutex<Vec<Socket>>,
+    idle: Vec<Socket>,
+}
+
+impl Default for Kept {
+    fn default() -> Self {
+        Kept {
+            process: std::process::id(),
+            resolver: Resolver::default(),
+            idle: Vec::new(),
+        }
+    }
 }
 
 impl SocketMap {
@@ -46,8 +66,7 @@ impl SocketMap {
             name: MapName::new(MapClass::Socket, address.to_string()),
             address,
             patience,
-            resolver: Resolver::default(),
-            idle: Mutex::default(),
+            kept: Mutex::default(),
         }
     }
 
@@ -62,11 +81,11 @@ impl SocketMap {
         let mut request = Vec::with_capacity(lhs.len() + 32);
         let map = self.address.map.as_bytes();
         Request { map, key: lhs }.append(&mut request);
-        if let Some(socket) = self.kept() {
+        if let Some(socket) = self.idle() {
             match exchange(&socket, &request, deadline) {
                 Ok(reply) => return Ok(self.keep(socket, reply)),
                 // It was closed while nobody asked: the answer of a new one counts.
-                Err(Broken::BeforeReply(_) | Broken::TurnedAway(_)) => self.lock().clear(),
+                Err(Broken::BeforeReply(_) | Broken::TurnedAway(_)) => self.lock().idle.clear(),
                 Err(Broken::InReply(error)) => return Err(error),
             }
         }
@@ -79,9 +98,9 @@ impl SocketMap {
     }
 
     /// A connection that was kept, and that has stayed silent since.
-    fn kept(&self) -> Option<Socket> {
+    fn idle(&self) -> Option<Socket> {
         loop {
-            let socket = self.lock().pop()?;
+            let socket = self.lock().idle.pop()?;
             if is_silent(&socket) {
                 return Some(socket);
             }
@@ -89,15 +108,21 @@ impl SocketMap {
     }
 
     fn keep(&self, socket: Socket, reply: Reply) -> Reply {
-        let mut idle = self.lock();
-        if idle.len() < MAX_IDLE {
-            idle.push(socket);
+        let mut kept = self.lock();
+        if kept.idle.len() < MAX_IDLE {
+            kept.idle.push(socket);
         }
         reply
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Socket>> {
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What this process keeps. What another one kept is forgotten, which closes no more than
+    /// this process's descriptors.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if kept.process != std::process::id() {
+            *kept = Kept::default();
+        }
+        kept
     }
 
     fn failed(&self, action: &'static str, source: io::Error) -> StoreError {
@@ -188,7 +213,8 @@ impl SocketMap {
                     Err(_) => {
                         let (host, port) = (host.clone(), *port);
                         let ask = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
-                        self.resolver.addresses(deadline.0, ask)?
+                        let resolver = self.lock().resolver.clone();
+                        resolver.addresses(deadline.0, ask)?
                     }
                 };
                 let mut last = io::Error::other("the host has no address");

@@ -10,8 +10,8 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Instant;
 
-/// The addresses of one host.
-#[derive(Debug, Default)]
+/// The addresses of one host; clones share the thread that asks.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Resolver {
     shared: Arc<Shared>,
 }

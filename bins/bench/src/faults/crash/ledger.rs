@@ -180,7 +180,7 @@ fn read(queue: &Queue) -> Result<State, String> {
         let broken = |what: String| format!("message {id} is broken: {what}");
         let envelope = queue.envelope(&id).map_err(|e| broken(e.to_string()))?;
         let mut text = Vec::new();
-        let opened = queue.text(&id).map_err(|e| broken(e.to_string()))?;
+        let opened = queue.text(&envelope).map_err(|e| broken(e.to_string()))?;
         let read = opened.into_reader().read_to_end(&mut text);
         read.map_err(|e| broken(e.to_string()))?;
         state.insert(id.to_string(), Message { envelope, text });

@@ -11,13 +11,11 @@ use crate::relay::exchange::Hop;
 use crate::relay::link::{Event, Link, Login};
 use crate::relay::mime::recoded_header;
 use crate::relay::reply::{Class, Reply};
-use crate::relay::text::{self, Coding, Extent};
+use crate::relay::text::{self, Coding};
 use crate::session::BodyKind;
 
 /// Recipients of one transaction.
 const MAX_RECIPIENTS: usize = 1000;
-/// Octets of a text in a second at the least.
-const SLOWEST_OCTETS: u64 = 4096;
 /// Transactions on one connection for the copies of one message.
 const MAX_TRANSACTIONS: usize = 2000;
 
@@ -47,7 +45,6 @@ impl Delivery<'_> {
                     continue;
                 }
             };
-            self.until += self.time_of_text();
             link.within(self.until.into());
             let after = self.transact(link, letter, &header, coding).await;
             let (report, after) = match after {
@@ -65,11 +62,6 @@ impl Delivery<'_> {
             }
         }
         After::Usable
-    }
-
-    /// The time of a text at the slowest pace that is borne.
-    fn time_of_text(&self) -> Duration {
-        Duration::from_secs(self.size_octets / SLOWEST_OCTETS)
     }
 
     /// The copies of the next transaction.
@@ -163,7 +155,7 @@ impl Delivery<'_> {
 
     async fn has_eighth_bit(&self) -> Result<bool, Outcome> {
         let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
-        let text = self.world.queue.text(&self.envelope.id);
+        let text = self.world.queue.text(self.envelope);
         let text = text.map_err(|e| unreadable(e.to_string()))?;
         let body_at = self.body_at;
         tokio::task::spawn_blocking(move || text::has_eighth_bit(text, body_at))
@@ -197,7 +189,7 @@ impl Delivery<'_> {
         loop {
             match link.run(timeouts).await {
                 Event::SendText => {
-                    let text = match self.world.queue.text(&self.envelope.id) {
+                    let text = match self.world.queue.text(self.envelope) {
                         Ok(text) => text,
                         Err(error) => {
                             link.client.lost("no text");
@@ -205,11 +197,7 @@ impl Delivery<'_> {
                             return Err(Outcome::deferred(error.to_string()).with_status("4.3.0"));
                         }
                     };
-                    let extent = Extent {
-                        body_at: self.body_at,
-                        octets: self.envelope.size_octets,
-                    };
-                    let blocks = text::blocks(header, text, extent, coding);
+                    let blocks = text::blocks(header, text, self.body_at, coding);
                     link.send_text(blocks, timeouts).await;
                 }
                 Event::Ready => {
@@ -244,12 +232,17 @@ impl Delivery<'_> {
             let with = |reply: Option<&Reply>| remote(hop, link.addr, reply, notifies);
             let outcome = match verdict {
                 // RFC 5321 section 4.5.3.1.10: the others go in a transaction of their own.
-                Verdict::Answered(Stage::Rcpt, reply) if reply.code == 452 && accepted > 0 => {
+                Verdict::Answered(Stage::Rcpt, reply) if is_full(&reply) && accepted > 0 => {
                     // A full disk or mailbox has the same code, and says nothing of the next time.
                     if let Some(addr) = link.addr.filter(|_| says_too_many(&reply)) {
                         self.world.relay.too_many(addr, accepted);
                     }
+                    // Should there be none, that is what kept them waiting, and no other host.
+                    self.note(not_now(&reply), Some(with(Some(&reply))));
                     continue;
+                }
+                Verdict::Answered(Stage::Rcpt, reply) if is_full(&reply) => {
+                    outcome_of(not_now(&reply)).by(with(Some(&reply)))
                 }
                 // Once a login is possible again it may be taken.
                 Verdict::Answered(_, reply)
@@ -280,9 +273,34 @@ impl Delivery<'_> {
     }
 }
 
-/// Whether a 452 is about the number of recipients (RFC 5321 section 4.5.3.1.10).
+/// Whether a server takes no more recipients in this transaction: 452, or 552 that says so, which
+/// is to be taken for that (RFC 5321 section 4.5.3.1.10).
+fn is_full(reply: &Reply) -> bool {
+    reply.code == 452 || reply.code == 552 && says_too_many(reply)
+}
+
+/// Whether 452 or 552 is about the number of recipients.
 fn says_too_many(reply: &Reply) -> bool {
-    reply.status() == "4.5.3" || reply.shown().to_ascii_lowercase().contains("too many")
+    let said = reply.shown().to_ascii_lowercase();
+    let words = match reply.code {
+        // A mailbox may have too many messages for good.
+        552 => "too many recipients",
+        _ => "too many",
+    };
+    matches!(reply.status().as_str(), "4.5.3" | "5.5.3") || said.contains(words)
+}
+
+/// It as a failure for the time being.
+fn not_now(reply: &Reply) -> Failure {
+    let status = reply.status();
+    Failure {
+        lasting: Lasting::Temporary,
+        status: match status.strip_prefix("5.") {
+            Some(rest) => format!("4.{rest}"),
+            None => status,
+        },
+        ..Failure::of(reply.clone())
+    }
 }
 
 /// Whether a refusal may be for want of a login: it says so (RFC 4954 section 6), names policy

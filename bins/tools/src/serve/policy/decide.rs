@@ -7,6 +7,7 @@ use libmaps::address::{Address, AddressError, ReversePath};
 use libmaps::decision::{Decision, Probe, Trace};
 use libmaps::map::StoreError;
 use libmaps::policy::facts::{self, Answer, Facts, Login, Need, Resolve, Session, Tls};
+use libmaps::policy::live_classes::LiveClasses;
 use libmaps::policy::live_maps::{LiveMaps, at_once};
 use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, check_relay, tls};
 use libmaps::site::Site;
@@ -31,6 +32,7 @@ pub enum Verbosity {
 /// The decisions of a site.
 pub struct PolicyService {
     site: Arc<Site>,
+    classes: LiveClasses,
     maps: LiveMaps,
     verbosity: Verbosity,
     report: fn(&str),
@@ -74,6 +76,7 @@ impl PolicyService {
     pub fn of(site: Arc<Site>, verbosity: Verbosity, report: fn(&str)) -> Result<Self, StoreError> {
         Ok(PolicyService {
             maps: LiveMaps::open(&site, &at_once)?,
+            classes: LiveClasses::of(&site),
             site,
             verbosity,
             report,
@@ -144,11 +147,12 @@ impl PolicyService {
 
     /// The rulesets that the moment asks for, in the order of a session.
     fn rulings(&self, request: &PolicyRequest) -> Vec<Ruled> {
-        let maps = self.maps.snapshot(|error| {
+        let kept = |error: &StoreError| {
             (self.report)(&format!("policy: map kept as it was: {error}"));
-        });
+        };
+        let (maps, site) = (self.maps.snapshot(kept), self.classes.site(kept));
         let policy = Policy {
-            site: &self.site,
+            site: &site,
             maps: &maps,
         };
         let sender = quoted(request.get("sender"));

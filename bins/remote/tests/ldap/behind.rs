@@ -1,0 +1,98 @@
+//! Two providers, one of which is not told of changes any more.
+
+use crate::host;
+use crate::server::Server;
+use crate::stage::until;
+
+#[test]
+fn one_that_is_behind_takes_no_map_back() {
+    let Some([one, mut two]) = Server::two() else {
+        return;
+    };
+    one.add_entry("access", "a", "REJECT");
+    let of = |servers: &[&Server]| {
+        let hosts = servers.iter().map(|s| format!(" 127.0.0.1:{}", s.port));
+        let first = format!("host 127.0.0.1:{}", one.port);
+        let hosts = format!("host{}", hosts.collect::<String>());
+        one.connection().replace(&first, &hosts)
+    };
+    let host = host(&of(&[&two]), &["access"]);
+    let follow = || host.run("mapctl follow --once ldap:access", "");
+    let replica = || host.replica("access.ldap").unwrap_or_default();
+    until("replication", || {
+        follow().code == 0 && replica() == ["a REJECT"]
+    });
+    two.kill();
+    two.consume_nothing(2);
+    two.run();
+    one.add_entry("access", "b", "REJECT");
+    host.write("access.ldap", &of(&[&one]));
+    assert_eq!(follow().code, 0);
+    assert_eq!(replica(), ["a REJECT", "b REJECT"]);
+    // What was refused since is not let in again.
+    host.write("access.ldap", &of(&[&two]));
+    let ran = follow();
+    assert_eq!(ran.code, 75, "{ran:?}");
+    let told = "the directory is behind: it lacks the change 20";
+    assert!(
+        ran.err.contains(told) && ran.err.contains("#001#"),
+        "{ran:?}"
+    );
+    assert_eq!(replica(), ["a REJECT", "b REJECT"]);
+    // A follower says so, and goes on with the one that is not behind.
+    host.write("access.ldap", &of(&[&two, &one]));
+    let follower = host.follow("access.ldap");
+    let note = follower.wait_for("trouble");
+    let why = note["error"].as_str().unwrap();
+    let named = format!("127.0.0.1:{} is behind", two.port);
+    assert!(why.starts_with(&named), "{note}");
+    one.add_entry("access", "c", "REJECT");
+    until("the change", || replica().len() == 3);
+    drop(follower);
+    // The change comes to the other one, and it is as good.
+    two.kill();
+    two.consume(2, one.port);
+    two.run();
+    host.write("access.ldap", &of(&[&two]));
+    until("replication", || follow().code == 0);
+    assert_eq!(replica().len(), 3);
+    two.add_entry("access", "d", "REJECT");
+    assert_eq!(follow().code, 0);
+    assert_eq!(replica().len(), 4);
+}
+
+#[test]
+fn an_administrator_says_that_a_restored_directory_counts() {
+    let Some([mut one, mut two]) = Server::two() else {
+        return;
+    };
+    one.add_entry("access", "a", "REJECT");
+    let other = host(&two.connection(), &["access"]);
+    let follow = |host: &crate::stage::Host| host.run("mapctl follow --once ldap:access", "").code;
+    until("replication", || {
+        follow(&other) == 0 && other.replica("access.ldap").unwrap().len() == 1
+    });
+    two.kill();
+    two.consume_nothing(2);
+    two.run();
+    one.add_entry("access", "b", "REJECT");
+    let host = host(&one.connection(), &["access"]);
+    assert_eq!(follow(&host), 0);
+    // The first is lost, and all there is is what the second had.
+    one.kill();
+    host.write("access.ldap", &two.connection());
+    assert_eq!(follow(&host), 75);
+    let list = host.good("mapctl generations ldap:access", "");
+    let number = list.split(':').next().unwrap();
+    let ran = host.run("mapctl rollback ldap:access 7", "");
+    assert_eq!(ran.code, 69, "{ran:?}");
+    assert!(
+        ran.err
+            .contains(&format!("the directory has {number} alone")),
+        "{ran:?}"
+    );
+    assert_eq!(host.replica("access.ldap").unwrap().len(), 2);
+    host.good(&format!("mapctl rollback ldap:access {number}"), "");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a REJECT"]);
+    assert_eq!(follow(&host), 0);
+}

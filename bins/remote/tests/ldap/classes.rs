@@ -1,0 +1,210 @@
+//! Classes by LDAP: who may relay, what is local, and what has virtual users.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+
+use crate::server::{BASE, Server};
+use crate::stage::running::Running;
+use crate::stage::{Host, until};
+
+fn site(port: u16) -> Host {
+    let mc = format!(
+        "OSTYPE(`linux')dnl
+define(`confDOMAIN_NAME', `mail.example.test')dnl
+define(`confLDAP_DEFAULT_SPEC', `-h \"127.0.0.1\" -p {port} -b {BASE} -d cn=admin,{BASE} -M simple -P /etc/mail/secret')dnl
+define(`confLDAP_CLUSTER', `mail')dnl
+FEATURE(`no_default_msa')dnl
+FEATURE(`accept_unresolvable_domains')dnl
+RELAY_DOMAIN_FILE(`@LDAP')dnl
+VIRTUSER_DOMAIN_FILE(`@ldap:-k (&(objectClass=organizationalUnit)(description=virtual)) -v ou')dnl
+DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl
+MAILER(`local')dnl
+MAILER(`smtp')dnl
+LOCAL_CONFIG
+F{{w}}@LDAP
+"
+    );
+    let host = Host::with_site(&mc);
+    host.write_secret("etc/mail/secret", "right\n");
+    host.write("etc/passwd", "joe:x:1000:1000::/home/joe:/bin/sh\n");
+    // Made by hand, to be asked more often than by default.
+    for (file, map) in [("class-R", "R"), ("class-w", "w")] {
+        host.write(
+            &format!("etc/mail/{file}.ldap"),
+            &format!(
+                "host 127.0.0.1:{port}\ntls off\nuser cn=admin,{BASE}\npassword-file secret\n\
+                 base {BASE}\nkind class\ncluster-name mail\nmap {map}\npoll 1\n"
+            ),
+        );
+    }
+    host
+}
+
+/// A session, in which one transaction follows another.
+struct Session {
+    stream: TcpStream,
+    input: BufReader<TcpStream>,
+}
+
+impl Session {
+    fn of(smtpd: &Running) -> Self {
+        let stream = smtpd.from("127.0.0.2:0");
+        let input = BufReader::new(stream.try_clone().unwrap());
+        let mut session = Session { stream, input };
+        session.ask("HELO client.example");
+        session
+    }
+
+    fn ask(&mut self, line: &str) -> String {
+        self.stream
+            .write_all(format!("{line}\r\n").as_bytes())
+            .unwrap();
+        let mut reply = String::new();
+        self.input.read_line(&mut reply).unwrap();
+        reply
+    }
+
+    /// The reply to RCPT in a transaction of its own.
+    fn rcpt(&mut self, to: &str) -> String {
+        self.ask("RSET");
+        self.ask("MAIL FROM:<a@client.example>");
+        self.ask(&format!("RCPT TO:<{to}>"))
+    }
+}
+
+#[test]
+fn who_may_relay_follows_the_directory_within_a_session() {
+    let Some(mut server) = Server::start("") else {
+        return;
+    };
+    server.add_class("R", &["one.example", "two.example three.example"]);
+    server.add_class("w", &["here.example"]);
+    server.add(&format!(
+        "dn: ou=shop.example,{BASE}\nobjectClass: organizationalUnit\nou: shop.example\n\
+         description: virtual\n"
+    ));
+    let host = site(server.port);
+    // The server fetches what its configuration can't be read without.
+    let smtpd = Running::start(&host);
+    let mut session = Session::of(&smtpd);
+    for (to, code) in [
+        ("a@one.example", "250"),
+        ("a@three.example", "250"),
+        ("a@host.two.example", "250"),
+        // CR$={VirtHost}.
+        ("a@shop.example", "250"),
+        ("joe@here.example", "250"),
+        ("nobody@here.example", "550"),
+        ("a@other.example", "550"),
+    ] {
+        let reply = session.rcpt(to);
+        assert!(reply.starts_with(code), "{to}: {reply}");
+    }
+    assert_eq!(
+        host.replica("etc/mail/class-R.ldap").unwrap(),
+        [
+            "one.example one.example",
+            "three.example three.example",
+            "two.example two.example"
+        ]
+    );
+    // A word comes and goes, and the next transaction of the session knows.
+    server.change_class("R", "add", "other.example");
+    until("relaying", || {
+        session.rcpt("a@other.example").starts_with("250")
+    });
+    server.change_class("R", "delete", "one.example");
+    until("no more relaying", || {
+        session.rcpt("a@one.example").starts_with("550")
+    });
+    server.change_class("w", "replace", "there.example");
+    until("another name", || {
+        session.rcpt("joe@there.example").starts_with("250")
+            && session.rcpt("joe@here.example").starts_with("550")
+    });
+    // The directory is gone, and mail goes on; so it does for programs that start now.
+    server.kill();
+    assert!(session.rcpt("a@other.example").starts_with("250"));
+    assert!(session.rcpt("a@one.example").starts_with("550"));
+    let root = host.path("").display().to_string();
+    let explain = host.run(
+        &format!(
+            "mapctl explain --root {root} --helo c.example --from a@b.example --rcpt a@other.example"
+        ),
+        "",
+    );
+    assert_eq!(explain.code, 0, "{explain:?}");
+    // An entry that is gone is no empty class: rights may be lost as well.
+    server.run();
+    server.delete(&format!("sendmailMTAClassName=R,{BASE}"));
+    smtpd.wait("class-R.ldap kept as it was: the search finds nothing");
+    assert!(session.rcpt("a@other.example").starts_with("250"));
+    // One without words is.
+    server.add_class("R", &[]);
+    until("no words", || {
+        session.rcpt("a@other.example").starts_with("550")
+    });
+}
+
+#[test]
+fn a_class_that_was_never_fetched_is_told_with_its_line() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    server.add_class("R", &["one.example"]);
+    server.add_class("w", &["here.example"]);
+    let host = site(server.port);
+    let root = host.path("").display().to_string();
+    let ran = host.run(&format!("smtpd check --root {root}"), "");
+    assert_eq!(ran.code, 78, "{ran:?}");
+    for (line, class, file) in [
+        (8, "VirtHost", "class-VirtHost.ldap"),
+        (7, "R", "class-R.ldap.db"),
+        (13, "w", "class-w.ldap.db"),
+    ] {
+        let told = format!(
+            "sendmail.mc:{line}: error: class {class}: its words were never fetched to this host \
+             ({}/etc/mail/{file} is missing): mapctl follow --once fetches them",
+            root.trim_end_matches('/')
+        );
+        assert!(ran.out.contains(&told), "{told}\n{}", ran.out);
+    }
+    // One of the three is not there: the others are fetched all the same.
+    let follow = format!("mapctl follow --once --root {root}");
+    let ran = host.run(&follow, "");
+    assert_eq!(ran.code, 65, "{ran:?}");
+    assert!(ran.err.contains("the search finds nothing"), "{ran:?}");
+    let ran = host.run(&format!("smtpd check --root {root}"), "");
+    assert_eq!(ran.out.matches("error: class ").count(), 1, "{}", ran.out);
+    server.add(&format!(
+        "dn: ou=shop.example,{BASE}\nobjectClass: organizationalUnit\nou: shop.example\n\
+         description: virtual\n"
+    ));
+    assert_eq!(host.run(&follow, "").code, 0);
+    let ran = host.run(&format!("smtpd check --root {root}"), "");
+    assert!(!ran.out.contains("error: class "), "{}", ran.out);
+}
+
+#[test]
+fn a_class_of_more_than_a_class_file_may_hold_is_refused() {
+    let Some(server) = Server::start("maxsize 1073741824") else {
+        return;
+    };
+    server.add_class("R", &["one.example"]);
+    let host = Host::new();
+    host.write_secret("secret", "right\n");
+    host.write("R.ldap", &format!("{}kind class\n", server.connection()));
+    host.good("mapctl follow --once ldap:R", "");
+    // Four entries of the class, each with a value of ten million octets.
+    for n in 0..4 {
+        let word = "x".repeat(10_000_000 - n);
+        server.add(&format!(
+            "dn: cn={n},{BASE}\nobjectClass: sendmailMTAClass\nobjectClass: extensibleObject\ncn: {n}\n\
+             sendmailMTACluster: mail\nsendmailMTAClassName: R\nsendmailMTAClassValue: {word}\n"
+        ));
+    }
+    let ran = host.run("mapctl follow --once ldap:R", "");
+    assert_eq!(ran.code, 65, "{}", ran.err);
+    assert!(ran.err.contains("is not held in memory"), "{}", ran.err);
+    assert_eq!(host.replica("R.ldap").unwrap(), ["one.example one.example"]);
+}

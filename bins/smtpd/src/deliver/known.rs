@@ -1,0 +1,129 @@
+//! The copies of a message, to tell which are there already.
+
+use std::collections::{HashMap, HashSet};
+
+use crate::queue::{Envelope, Octets, Progress, QueuedTarget, RoutedBy};
+use crate::world::World;
+
+/// What makes two copies the same: the triple, and for programs and files the user with
+/// whose rights they run.
+type Key = (String, Octets, Octets, Option<String>);
+
+/// Copies that no second one is made of.
+pub(super) struct Known {
+    /// Their places in the envelope.
+    places: HashMap<Key, usize>,
+    /// Addresses of those that were delivered: by the tables of today they may lead elsewhere.
+    delivered: HashSet<Octets>,
+}
+
+impl Known {
+    /// All copies of a message.
+    pub(super) fn of(world: &World, envelope: &Envelope) -> Self {
+        // A user who forwards his mail has no second copy. Another host may get one that it was
+        // to get before its copy became others.
+        let is_gone = |target: &QueuedTarget| {
+            target.progress == Progress::Forwarded && is_away(world, target)
+        };
+        Known::where_(envelope, |_, target| !is_gone(target))
+    }
+
+    /// Those that were delivered or still will be, but for these: what others stand for is no
+    /// reason to do without a copy, since they may be about to lead back to it.
+    pub(super) fn alive_but(envelope: &Envelope, but: &HashSet<usize>) -> Self {
+        Known::where_(envelope, |at, target| {
+            let is_alive = matches!(
+                target.progress,
+                Progress::Waiting | Progress::Done | Progress::Sent
+            );
+            is_alive && !but.contains(&at)
+        })
+    }
+
+    fn where_(envelope: &Envelope, wanted: impl Fn(usize, &QueuedTarget) -> bool) -> Self {
+        let mut known = Known {
+            places: HashMap::new(),
+            delivered: HashSet::new(),
+        };
+        for (at, target) in envelope.targets.iter().enumerate() {
+            if !wanted(at, target) {
+                continue;
+            }
+            known.places.insert(key(target), at);
+            if matches!(target.progress, Progress::Done | Progress::Sent) {
+                known.delivered.extend(addresses(envelope, target));
+            }
+        }
+        known
+    }
+
+    /// Adds a copy to the envelope if it is new.
+    pub(super) fn add(&mut self, envelope: &mut Envelope, target: QueuedTarget) {
+        if self.take(envelope, &target, envelope.targets.len()) {
+            envelope.targets.push(target);
+        }
+    }
+
+    /// Whether a copy that will stand at this place is new; it is known from then on.
+    pub(super) fn take(
+        &mut self,
+        envelope: &mut Envelope,
+        target: &QueuedTarget,
+        at: usize,
+    ) -> bool {
+        let key = key(target);
+        if let Some(there) = self.places.get(&key) {
+            if let Some(there) = envelope.targets.get_mut(*there)
+                && (there.recipient, &there.routed_by) != (target.recipient, &target.routed_by)
+            {
+                there.routed_by = RoutedBy::User;
+            }
+            return false;
+        }
+        let is_delivered = |address: &Octets| self.delivered.contains(address);
+        if !runs_as(&target.mailer) && addresses(envelope, target).iter().any(is_delivered) {
+            return false;
+        }
+        self.places.insert(key, at);
+        true
+    }
+}
+
+/// Whether a mailer runs with the rights of whoever named the program or file.
+pub(super) fn runs_as(mailer: &str) -> bool {
+    matches!(mailer, "prog" | "*file*")
+}
+
+/// Whether a copy leaves this host, or goes by a mailer that nobody knows.
+pub(super) fn is_away(world: &World, target: &QueuedTarget) -> bool {
+    let here = ["prog", "*file*", "discard", "error"];
+    !here.contains(&target.mailer.as_str()) && target.mailer != world.site.mailers.local
+}
+
+fn key(target: &QueuedTarget) -> Key {
+    let controller = target.controller.clone();
+    (
+        target.mailer.clone(),
+        target.host.clone(),
+        target.user.clone(),
+        controller.filter(|_| runs_as(&target.mailer)),
+    )
+}
+
+/// The addresses that a copy is known by: what it was written as, and its user where that is
+/// an address too.
+fn addresses(envelope: &Envelope, target: &QueuedTarget) -> Vec<Octets> {
+    let mut all = Vec::new();
+    if target.routed_by == RoutedBy::User || target.user.0.contains(&b'@') {
+        all.push(target.user.clone());
+    }
+    match &target.routed_by {
+        RoutedBy::User => {}
+        RoutedBy::Recipient => {
+            let recipient = envelope.recipients.get(target.recipient);
+            all.extend(recipient.map(|r| r.address.clone()));
+        }
+        RoutedBy::Address(address) => all.push(address.clone()),
+    }
+    all
+}

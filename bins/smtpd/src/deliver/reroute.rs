@@ -1,0 +1,314 @@
+//! Copies that wait for other hosts are routed again before they are tried again: whoever mends
+//! a table, a smart host or an alias sees the mail that waits go the new way.
+//!
+//! What is routed is the address that the copy came from: the recipient's where nothing else came
+//! of him, else its own. The names of hosts that the recipient was accepted by stand. A copy that
+//! has become several, or a user here, does so once: it is replaced in the envelope, and what was
+//! delivered before is not delivered again by another way.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use libmaps::address::in_brackets;
+use libmaps::policy::expand::{Expansion, State};
+use libmaps::policy::facts::Facts;
+
+use super::batch::Targets;
+use super::expand::{
+    Asked, Failure, Held, Via, What, YIELD_EVERY, add_failures, add_targets, expansion_by,
+    failures, is_list, is_nobody, plain_user,
+};
+use super::known::{Known, is_away, runs_as};
+use crate::consult::{Certainty, facts_of};
+use crate::log::Level;
+use crate::maps::Snapshot;
+use crate::queue::{Envelope, Octets, Progress, QueuedTarget, RoutedBy};
+use crate::world::World;
+
+/// How long the copies of one message are routed; the others keep the route they have.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What came of routing again.
+pub(super) struct Rerouted {
+    /// Recipients that became several.
+    pub(super) several: Vec<usize>,
+    /// Targets that are not tried this time.
+    pub(super) held: Held,
+    pub(super) targets: Targets,
+}
+
+/// Where a copy goes by the tables of today, where that is not what is stored.
+enum Change {
+    /// To another mailer, host or user.
+    Moves(Box<QueuedTarget>),
+    /// To several, or to a list with an owner.
+    Spreads(Expansion),
+    Fails(Failure),
+    /// It can't be told now: status and text.
+    Waits(String, String),
+}
+
+/// Routes every copy again that waits for another host.
+pub(super) async fn reroute(
+    world: &Arc<World>,
+    snapshot: &Snapshot,
+    envelope: &mut Envelope,
+) -> Rerouted {
+    let changes = changes(world, snapshot, envelope).await;
+    let mut rerouted = Rerouted {
+        several: Vec::new(),
+        held: Held::new(),
+        targets: Targets::AsStored,
+    };
+    if changes.is_empty() {
+        return rerouted;
+    }
+    // Where they went before is free for others: copies may change places.
+    let waits = |change: &Change| matches!(change, Change::Waits(..));
+    let moving = changes.iter().filter(|(_, change)| !waits(change));
+    let moving: HashSet<usize> = moving.map(|(at, _)| *at).collect();
+    let mut known = Known::alive_but(envelope, &moving);
+    for (at, change) in changes {
+        make(world, envelope, &mut known, at, change, &mut rerouted);
+    }
+    rerouted
+}
+
+/// What has changed, by the places of the copies.
+async fn changes(
+    world: &Arc<World>,
+    snapshot: &Snapshot,
+    envelope: &Envelope,
+) -> Vec<(usize, Change)> {
+    let start = Instant::now();
+    let mut changes = Vec::new();
+    // Names that were found for one copy serve the next one of the same recipient.
+    let mut names: Option<((usize, bool), Facts)> = None;
+    let mut seen = 0;
+    for (at, target) in envelope.targets.iter().enumerate() {
+        if target.progress != Progress::Waiting || !is_away(world, target) {
+            continue;
+        }
+        seen += 1;
+        if seen % YIELD_EVERY == 0 {
+            tokio::task::yield_now().await;
+        }
+        if start.elapsed() > PATIENCE {
+            let text = "no time to route all copies again; the others keep their routes";
+            world.log.about(Level::Warning, &envelope.id, text);
+            break;
+        }
+        let recipient = envelope.recipients.get(target.recipient);
+        // The lines of a user's file are his, and were judged by no names.
+        let is_judged = target.controller.is_none();
+        let of = (target.recipient, is_judged);
+        let facts = match &mut names {
+            Some((whose, facts)) if *whose == of => facts,
+            names => {
+                let kept = recipient.filter(|_| is_judged);
+                let kept = kept.map_or(&[][..], |r| r.names.as_slice());
+                &mut names.insert((of, facts_of(kept))).1
+            }
+        };
+        let address = address(envelope, target);
+        let asked = Asked {
+            what: What::Address(&address),
+            daemon_flags: &envelope.daemon_flags,
+        };
+        let change = match expansion_by(world, snapshot, &asked, facts).await {
+            // Its route may be another one only because a name server is silent.
+            (Ok(_), Certainty::NameServerDown) => None,
+            (Ok(expansion), Certainty::Certain) => judge(world, target, &address, expansion),
+            (Err(error), _) => Some(Change::Waits("4.3.0".into(), error.to_string())),
+        };
+        changes.extend(change.map(|change| (at, change)));
+    }
+    changes
+}
+
+/// The address that a copy is routed by.
+fn address(envelope: &Envelope, target: &QueuedTarget) -> Vec<u8> {
+    match &target.routed_by {
+        RoutedBy::User => in_brackets(&target.user.0),
+        RoutedBy::Address(address) => address.0.clone(),
+        RoutedBy::Recipient => {
+            let recipient = envelope.recipients.get(target.recipient);
+            in_brackets(recipient.map_or(&target.user.0, |r| &r.address.0))
+        }
+    }
+}
+
+/// What an expansion changes for a copy.
+fn judge(
+    world: &World,
+    target: &QueuedTarget,
+    address: &[u8],
+    expansion: Expansion,
+) -> Option<Change> {
+    let failures = failures(&expansion);
+    let shown = String::from_utf8_lossy(address);
+    if !expansion.errors.is_empty() {
+        return Some(Change::Fails(Failure {
+            at: 0,
+            status: "5.2.4".into(),
+            text: format!("{shown}... {}", expansion.errors.join("; ")),
+        }));
+    }
+    if let Some(failure) = failures.iter().find(|failure| failure.is_temporary()) {
+        let Failure { status, text, .. } = failure;
+        return Some(Change::Waits(status.clone(), text.clone()));
+    }
+    if is_nobody(&expansion) {
+        let text = format!("{shown}: a list without members");
+        return Some(Change::Waits("4.2.4".into(), text));
+    }
+    let mut found = expansion.recipients.iter();
+    let found = found.find(|r| r.state == State::Deliver);
+    let Some(found) = found else {
+        return failures.into_iter().next().map(Change::Fails);
+    };
+    if !keeps_its_meaning(world, target, address, &expansion) {
+        return None;
+    }
+    if is_list(&expansion, &failures) {
+        return Some(Change::Spreads(expansion));
+    }
+    let user = Octets(plain_user(&found.triple.user));
+    let moved = QueuedTarget {
+        mailer: found.triple.mailer.clone(),
+        host: Octets::from(found.triple.host.as_slice()),
+        routed_by: match &target.routed_by {
+            RoutedBy::User if user != target.user => RoutedBy::Address(Octets(address.to_vec())),
+            routed_by => routed_by.clone(),
+        },
+        user,
+        controller: match runs_as(&found.triple.mailer) {
+            true => found.controller.as_deref().map(str::to_owned),
+            false => target.controller.clone(),
+        },
+        ..target.clone()
+    };
+    let is_as_stored =
+        (&moved.mailer, &moved.host, &moved.user) == (&target.mailer, &target.host, &target.user);
+    (!is_as_stored).then(|| Change::Moves(Box::new(moved)))
+}
+
+/// Whether an address still means what it meant when policy let it in. One that names a way
+/// (`u%far.example@here.example`, `far.example!u`, `@here.example:u@far.example`) goes to other
+/// hosts as the same user only: by tables in which its host is ours it would name another.
+fn keeps_its_meaning(
+    world: &World,
+    target: &QueuedTarget,
+    address: &[u8],
+    expansion: &Expansion,
+) -> bool {
+    let inner = address.rsplit(|c| *c == b'<').next().unwrap_or(address);
+    let inner = inner.split(|c| *c == b'>').next().unwrap_or(inner);
+    let at = inner.iter().rposition(|c| *c == b'@');
+    let local = inner.get(..at.unwrap_or(inner.len())).unwrap_or_default();
+    let names_a_way = |c: &u8| matches!(c, b'%' | b'!' | b'@' | b':');
+    if !local.iter().any(names_a_way) {
+        return true;
+    }
+    let mut found = expansion.recipients.iter();
+    found.all(|r| {
+        let goes = QueuedTarget {
+            mailer: r.triple.mailer.clone(),
+            ..QueuedTarget::default()
+        };
+        let same = plain_user(&r.triple.user).eq_ignore_ascii_case(&target.user.0);
+        r.state != State::Deliver || same || !is_away(world, &goes)
+    })
+}
+
+/// Makes a change in the envelope.
+fn make(
+    world: &World,
+    envelope: &mut Envelope,
+    known: &mut Known,
+    at: usize,
+    change: Change,
+    rerouted: &mut Rerouted,
+) {
+    let Some(target) = envelope.targets.get(at).cloned() else {
+        return;
+    };
+    let recipient = envelope.recipients.get(target.recipient);
+    let to = recipient.map_or_else(String::new, |r| r.address.shown());
+    let log = |text: String| {
+        let line = format!("to=<{to}>, {text}");
+        world.log.about(Level::Info, &envelope.id, &line);
+    };
+    let before = format!("mailer={}, relay={}", target.mailer, target.host.shown());
+    rerouted.targets = Targets::New;
+    let becomes = match change {
+        Change::Moves(moved) => {
+            let QueuedTarget {
+                mailer, host, user, ..
+            } = moved.as_ref();
+            let now = format!(
+                "mailer={mailer}, relay={}, user={}",
+                host.shown(),
+                user.shown()
+            );
+            log(format!("rerouted: {now} (before: {before})"));
+            match known.take(envelope, &moved, at) {
+                true => *moved,
+                // Another copy is the same.
+                false => QueuedTarget {
+                    progress: Progress::Forwarded,
+                    ..target
+                },
+            }
+        }
+        Change::Spreads(expansion) => {
+            let failures = failures(&expansion);
+            log(format!("rerouted: to a list (before: {before})"));
+            for Failure { status, text, .. } in &failures {
+                let (who, why) = text.split_once("... ").unwrap_or((text, text));
+                let line = format!("to={who}, dsn={status}, stat={why}");
+                world.log.about(Level::Info, &envelope.id, &line);
+            }
+            let via = Via {
+                controller: target.controller.clone(),
+                owner: target.owner.clone(),
+            };
+            add_failures(envelope, target.recipient, &expansion, &failures, &via);
+            add_targets(envelope, known, target.recipient, &expansion, &via);
+            rerouted.several.push(target.recipient);
+            QueuedTarget {
+                progress: Progress::Forwarded,
+                ..target
+            }
+        }
+        Change::Fails(failure) => {
+            let Failure { status, text, .. } = &failure;
+            log(format!("dsn={status}, stat={text} (before: {before})"));
+            QueuedTarget {
+                progress: failure.progress(),
+                status: failure.status.clone(),
+                last: failure.text.clone(),
+                remote: None,
+                ..target
+            }
+        }
+        Change::Waits(status, why) => {
+            log(format!("dsn={status}, stat=Deferred: {why}"));
+            rerouted.held.insert(at);
+            QueuedTarget {
+                status,
+                last: why,
+                remote: None,
+                ..target
+            }
+        }
+    };
+    if let Some(place) = envelope.targets.get_mut(at) {
+        *place = becomes;
+    }
+}
+
+#[cfg(test)]
+#[path = "reroute_tests.rs"]
+mod tests;

@@ -1,0 +1,115 @@
+//! Filters of LDAP maps (RFC 4515): those that find all entries, whatever the LHS.
+
+use std::fmt::Write as _;
+
+use super::MAX_DEPTH;
+
+/// The attribute that is the LHS in a filter with `%0`, and the filter that finds all entries.
+pub(super) fn enumerable(filter: &str) -> Result<(String, String), String> {
+    match read(filter)? {
+        (Some(key), all) => Ok((key, all)),
+        (None, _) => Err(format!(
+            "-k {filter}: no (attribute=%0) in it, so no replica can hold its entries"
+        )),
+    }
+}
+
+/// A filter that stands for itself.
+pub(super) fn whole(filter: &str) -> Result<String, String> {
+    match read(filter)? {
+        (None, all) => Ok(all),
+        (Some(_), _) => Err(format!("-k {filter}: %0 is for maps")),
+    }
+}
+
+fn read(filter: &str) -> Result<(Option<String>, String), String> {
+    let trimmed = filter.trim();
+    let whole = match trimmed.starts_with('(') {
+        true => trimmed.to_owned(),
+        false => format!("({trimmed})"),
+    };
+    let mut reader = Filter {
+        rest: &whole,
+        key: None,
+        all: String::new(),
+    };
+    let fault = |why: &str| format!("-k {filter}: {why}");
+    reader
+        .item(Place::Demanded, MAX_DEPTH)
+        .map_err(|why| fault(&why))?;
+    match reader.rest.trim() {
+        "" => Ok((reader.key, reader.all)),
+        _ => Err(fault("something stands behind the filter")),
+    }
+}
+
+/// Whether what is read must be true of each entry.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Demanded,
+    Optional,
+}
+
+/// A filter (RFC 4515) that is being read.
+struct Filter<'a> {
+    rest: &'a str,
+    key: Option<String>,
+    /// The same with any LHS.
+    all: String,
+}
+
+impl Filter<'_> {
+    fn item(&mut self, place: Place, depth: u32) -> Result<(), String> {
+        let inner = self.rest.trim_start().strip_prefix('(');
+        self.rest = inner.ok_or("expected a parenthesis")?;
+        self.all.push('(');
+        if depth == 0 {
+            return Err("it is nested too deeply".into());
+        }
+        let operator = self.rest.chars().next().filter(|c| "&|!".contains(*c));
+        match operator {
+            Some(operator) => {
+                self.rest = self.rest.get(1..).unwrap_or_default();
+                self.all.push(operator);
+                let place = match operator {
+                    '&' => place,
+                    _ => Place::Optional,
+                };
+                while self.rest.trim_start().starts_with('(') {
+                    self.item(place, depth - 1)?;
+                }
+            }
+            None => self.leaf(place)?,
+        }
+        let after = self.rest.trim_start().strip_prefix(')');
+        self.rest = after.ok_or("a parenthesis is open")?;
+        self.all.push(')');
+        Ok(())
+    }
+
+    fn leaf(&mut self, place: Place) -> Result<(), String> {
+        let end = self.rest.find(['(', ')']).ok_or("a parenthesis is open")?;
+        let (leaf, rest) = self.rest.split_at(end);
+        self.rest = rest;
+        if !leaf.contains('%') {
+            self.all.push_str(leaf);
+            return Ok(());
+        }
+        let key = match leaf.split_once('=') {
+            Some((key, "%0" | "%s")) => key.trim(),
+            _ => return Err(format!("({leaf}): only (attribute=%0) can be the LHS")),
+        };
+        let is_name = |c: char| c.is_ascii_alphanumeric() || "-.;".contains(c);
+        if key.is_empty() || !key.chars().all(is_name) {
+            return Err(format!("({leaf}): only (attribute=%0) can be the LHS"));
+        }
+        if place == Place::Optional {
+            return Err(format!("({leaf}): it must not stand below | or !"));
+        }
+        if self.key.replace(key.to_owned()).is_some() {
+            return Err("%0 stands there twice".into());
+        }
+        let _ = write!(self.all, "{key}=*");
+        Ok(())
+    }
+}
