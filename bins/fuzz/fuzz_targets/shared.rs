@@ -1,4 +1,5 @@
-//! Any octets as what comes over a writer's pipe, out of an engine, or as a connection file.
+//! Any octets as what comes over a writer's pipe, out of an engine, or as a connection file, and as
+//! what `sendmail.mc` says of an LDAP map.
 //!
 //! `cargo fuzz run shared`
 #![no_main]
@@ -7,8 +8,10 @@ use std::path::Path;
 
 use libfuzzer_sys::fuzz_target;
 use libmaps::map::MapClass;
+use libmaps::site::ldap::attributes::Attributes;
+use libmaps::site::ldap::{Arguments, Asker, Purpose, connection_text};
 use libmaps::store::shared::frame::{Frame, Frames};
-use libmaps::store::shared::{Connection, Offer, Origin, Ready};
+use libmaps::store::shared::{Connection, Offer, Origin, Ready, Standing};
 
 fuzz_target!(|octets: &[u8]| {
     let mut rest = octets;
@@ -34,6 +37,17 @@ fuzz_target!(|octets: &[u8]| {
         }
         for class in [MapClass::Pgsql, MapClass::Redis, MapClass::Ldap] {
             let _ = Connection::parse(class, Path::new("/etc/mail/a.pgsql"), None, text);
+        }
+        let _ = Attributes::parse(text);
+        if let Some(standing) = Standing::parse(text) {
+            assert_eq!(Standing::parse(&standing.to_string()), Some(standing));
+        }
+        if let Ok(arguments) = Arguments::parse(text) {
+            let asker = Asker { host: "mail.example.org", cluster: "" };
+            let arguments = arguments.with_key("key");
+            for purpose in [Purpose::Map("access"), Purpose::Aliases, Purpose::Class("R")] {
+                let _ = connection_text(&arguments, purpose, asker);
+            }
         }
     }
 });

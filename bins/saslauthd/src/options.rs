@@ -436,7 +436,7 @@ mod tests {
                 usage(Some("saslauthd: invalid option -- 'Z'"), None),
             ),
             (
-                "--help",
+                "--nonsense",
                 usage(Some("saslauthd: invalid option -- '-'"), None),
             ),
             (

@@ -162,6 +162,7 @@ const OTHERS: &[&str] = &[
     "crypt.3",
     "flock.2",
     "getrlimit.2",
+    "kill.1",
     "landlock.7",
     "ldapmodify.1",
     "m4.1",

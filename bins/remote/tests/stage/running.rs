@@ -73,9 +73,12 @@ impl Running {
         }
     }
 
-    /// The reply to RCPT in a session of its own.
+    /// The reply to RCPT in a session of its own, or the greeting that ends it.
     pub fn rcpt(&self, from: &str, to: &str) -> String {
-        let (stream, _) = self.connect();
+        let (stream, greeting) = self.connect();
+        if !greeting.starts_with("220") {
+            return greeting;
+        }
         let mut input = BufReader::new(stream.try_clone().unwrap());
         let mut reply = || {
             let mut line = String::new();

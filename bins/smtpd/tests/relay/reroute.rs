@@ -178,7 +178,9 @@ fn a_crash_between_the_new_route_and_the_end() {
     assert_eq!(got, ["RCPT TO:<x@b.example>", "RCPT TO:<y@b.example>"]);
     site.logged(&["to=<list@moved.example>", "stat=Sent"]);
     // What became of them is written down after they are logged.
-    std::thread::sleep(std::time::Duration::from_millis(500));
+    while site.listed().matches(r#""progress":"Done""#).count() < 2 {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
     let root = site.stop();
     table(root.path(), "mailertable", &route(good.port()));
     let site = Site::run(root);

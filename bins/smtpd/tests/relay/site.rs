@@ -86,19 +86,19 @@ impl Site {
         let mut found = usize::MAX;
         for _ in 0..20 {
             std::thread::sleep(Duration::from_millis(100));
-            let output = Command::new(env!("CARGO_BIN_EXE_mailq"))
-                .arg("--root")
-                .arg(self.root.path())
-                .arg("--json")
-                .output()
-                .unwrap();
-            let text = String::from_utf8(output.stdout).unwrap();
-            found = text.lines().filter(|l| l.starts_with('{')).count();
+            found = self.listed().lines().filter(|l| l.starts_with('{')).count();
             if found == expected {
                 break;
             }
         }
         found
+    }
+
+    /// The envelopes of the queue, as JSON.
+    pub(crate) fn listed(&self) -> String {
+        let mut mailq = Command::new(env!("CARGO_BIN_EXE_mailq"));
+        mailq.arg("--root").arg(self.root.path()).arg("--json");
+        String::from_utf8(mailq.output().unwrap().stdout).unwrap()
     }
 
     /// Makes what waits due.
