@@ -135,9 +135,8 @@ fn failed(log: &Log, error: &ServerError) -> ExitCode {
 
 fn exit_of(error: &ServerError) -> SysExit {
     match error {
-        ServerError::Site(_) | ServerError::Faulty(_) | ServerError::Privilege(_) => {
-            SysExit::Config
-        }
+        ServerError::Site(error) => error.exit(),
+        ServerError::Faulty(_) | ServerError::Privilege(_) => SysExit::Config,
         ServerError::World(_) | ServerError::Reach(_) => SysExit::Config,
         ServerError::Queue(crate::queue::QueueError::InUse(_)) => SysExit::TempFail,
         ServerError::Queue(_) => SysExit::IoErr,

@@ -42,7 +42,10 @@ pub(super) fn export(queue: &Queue, folder: &Path) -> io::Result<Exported> {
         if to.is_empty() {
             continue;
         }
-        let text = queue.text(&envelope).map_err(io::Error::other)?.into_reader();
+        let text = queue
+            .text(&envelope)
+            .map_err(io::Error::other)?
+            .into_reader();
         write(folder, &envelope, &to, text)?;
         exported.written += 1;
     }
