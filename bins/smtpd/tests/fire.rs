@@ -48,16 +48,16 @@ fn judge(totals: &Totals, messages: u32) {
 fn nothing_that_was_answered_with_250_is_lost_by_kills() {
     let folder = folder();
     let pauses = Pauses {
-        least: Duration::from_millis(150),
-        most: Duration::from_millis(600),
+        least: Duration::from_millis(50),
+        most: Duration::from_millis(250),
         kills: std::env::var_os("SMTPD_FIRE_MESSAGES").map_or(12, |_| u64::MAX),
     };
     // More for a longer fire.
     let messages = std::env::var("SMTPD_FIRE_MESSAGES").ok();
-    let messages = messages.map_or(400, |number| number.parse().unwrap());
+    let messages = messages.map_or(1000, |number| number.parse().unwrap());
     let totals = under_kills(&fire(folder.path(), messages, 16), pauses).unwrap();
     judge(&totals, messages);
-    assert!(totals.kills > 1, "{totals:#?}");
+    assert!(totals.kills > 0, "{totals:#?}");
 }
 
 #[test]

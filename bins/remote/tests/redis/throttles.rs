@@ -243,7 +243,7 @@ fn a_configuration_that_asks_for_the_impossible_is_told_with_its_line() {
     assert_eq!(good.code, 0, "{}", good.out);
     assert!(
         good.out
-            .contains("counts of all hosts, by redis:/etc/mail/throttle")
+            .contains("counted by all hosts, by redis:/etc/mail/throttle")
     );
     for (map, why) in [
         ("hash:/etc/mail/throttle", "expected redis: and the path"),

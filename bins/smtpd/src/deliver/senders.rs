@@ -110,7 +110,8 @@ mod tests {
             .map(|n| tokio::spawn(copy(&format!("u{n}"), &format!("x@slow{n}.example"))))
             .collect();
         let mut packet = [0; 1500];
-        let asked = tokio::task::spawn_blocking(move || silent.recv(&mut packet));
+        let listening = silent.try_clone().unwrap();
+        let asked = tokio::task::spawn_blocking(move || listening.recv(&mut packet));
         asked.await.unwrap().unwrap();
         let user_unknown = |outcome: &Outcome| outcome.fate == Fate::Failed;
         for n in 0..20 {
@@ -119,6 +120,7 @@ mod tests {
         }
         assert!(slow.iter().all(|slow| !slow.is_finished()));
         slow.iter().for_each(tokio::task::JoinHandle::abort);
+        drop(silent);
     }
 
     #[tokio::test]
