@@ -190,6 +190,23 @@ fn a_map_that_is_older_than_its_text_is_found() {
 }
 
 #[test]
+fn a_map_that_is_in_ldap_needs_no_connection_file_of_the_site_s() {
+    let mc = "define(`confLDAP_DEFAULT_SPEC', `-h ldap.example.org -b dc=a')dnl\n\
+              FEATURE(`access_db', `LDAP')dnl\n";
+    let root = root(mc, &[("aliases", "")]);
+    let (said, exit) = check_root(root.path(), &[]);
+    let expected = "access.ldap has no replica on this host yet";
+    assert!(said.contains(expected), "{said}");
+    assert!(!said.contains("access.ldap is not there"), "{said}");
+    // One that the site names as its own has to be there.
+    let mc = "FEATURE(`access_db', `ldap -T<TMPF> /etc/mail/access')dnl\n";
+    let other = self::root(mc, &[("aliases", "")]);
+    let (said, exit_of_other) = check_root(other.path(), &[]);
+    assert!(said.contains("access.ldap is not there"), "{said}");
+    assert_eq!((exit, exit_of_other), (Some(0), Some(65)));
+}
+
+#[test]
 fn the_site_is_printed_and_its_faults_are_told_apart() {
     let sample = testdata("site");
     let output = mapctl(&["site", "--root", sample.to_str().unwrap()]);

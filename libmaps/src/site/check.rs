@@ -345,26 +345,16 @@ impl Check<'_> {
     /// A map that hosts share: the connection file has to be there, and the replica is what is read. A text is on the
     /// host that builds it, if at all.
     fn shared_map(&mut self, what: &str, map: &MapSpec) {
-        // sendmail's own way to name one has the file made at the start.
-        if self
-            .site
-            .ldap_maps
-            .iter()
-            .any(|own| own.file.starts_with(&map.path))
-        {
-            return;
-        }
         let file = with_class(&map.path, &map.class);
+        // Named in sendmail's own way: the follower makes the file.
+        let is_own = self.site.ldap_maps.iter().any(|own| own.file == file);
         let full = self.site.below(&file);
         let (severity, text) = match Connection::readable(&full, self.site.root.as_deref()) {
             Ok(replica) if replica.exists() => return,
-            Ok(_) => (
-                Severity::Warning,
-                format!(
-                    "{what}: {} has no replica on this host yet; smtpd fetches it when it starts, mapctl follow --once at once",
-                    file.display()
-                ),
-            ),
+            Ok(_) => (Severity::Warning, lacks_replica(what, &file)),
+            Err(StoreError::Missing { .. }) if is_own => {
+                (Severity::Warning, lacks_replica(what, &file))
+            }
             Err(StoreError::Missing { .. }) => (
                 Severity::Error,
                 format!(
@@ -464,6 +454,13 @@ fn with_suffix(path: &Path) -> std::path::PathBuf {
 }
 
 /// The path with a suffix behind its own.
+fn lacks_replica(what: &str, file: &Path) -> String {
+    let file = file.display();
+    format!(
+        "{what}: {file} has no replica on this host yet; smtpd fetches it when it starts, mapctl follow --once at once"
+    )
+}
+
 fn with_class(path: &Path, suffix: &str) -> std::path::PathBuf {
     let mut path = path.as_os_str().to_owned();
     path.push(".");
