@@ -10,7 +10,7 @@ use libmaps::store::shared::Connection;
 use libmaps::sysexits::SysExit;
 
 use super::reference::Scope;
-use super::search::{Found, Kind, Search};
+use super::search::{Found, Kind, Search, values};
 use super::{Directory, Engine, read_alone};
 use crate::fault::{Fault, within};
 use crate::replica::{self, How};
@@ -21,6 +21,11 @@ const MAX_ENTRIES: usize = 8;
 /// longer by as much.
 const MAX_PAUSES: u32 = 10;
 const PAUSE: Duration = Duration::from_millis(50);
+
+/// Whom an entry of sendmail's schema is valid for.
+const OWNERS: [&str; 2] = ["sendmailMTAHost", "sendmailMTACluster"];
+/// Which map it is of.
+const MAPS: [&str; 2] = ["sendmailMTAMapName", "sendmailMTAAliasGrouping"];
 
 /// What became of a change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +39,9 @@ pub enum Changed {
 /// Gives a key this value, or without one deletes it, and brings the replica up to date.
 ///
 /// # Errors
-/// Up to the change the directory is as it was; what goes wrong with the replica afterwards says
-/// that the directory has the change.
+/// Of what is refused the directory is as it was; where it does not answer in time, it may have
+/// the change all the same. What goes wrong with the replica afterwards says that the directory
+/// has the change.
 pub async fn change(
     connection: &Connection,
     key: &[u8],
@@ -60,16 +66,16 @@ pub async fn change(
     let is_new = found.is_empty();
     let done = match (found.pop(), value) {
         (Some(entry), _) if !found.is_empty() => {
-            let others: Vec<&str> = found.iter().map(|other| other.dn.as_str()).collect();
+            let others: Vec<&str> = found.iter().map(|other| other.found.dn.as_str()).collect();
             let why = format!("the key is in several entries, as in {}", others.join("; "));
-            return Err(entry.fault(&why));
+            return Err(entry.found.fault(&why));
         }
         (None, None) => return Ok(Changed::Absent),
         (None, Some(value)) => {
             let new = New::of(connection, &search, key)?;
             engine.add(new, &value_name, value).await?
         }
-        (Some(entry), Some(value)) => {
+        (Some(There { found: entry, .. }), Some(value)) => {
             check_keys(&entry)?;
             check_value(&entry)?;
             let values = HashSet::from([value.to_vec()]);
@@ -78,8 +84,9 @@ pub async fn change(
             within(engine.timeout, asked).await?
         }
         (Some(entry), None) => {
-            check_keys(&entry)?;
-            let asked = engine.ldap.delete(&entry.dn);
+            entry.check_alone(connection, &search)?;
+            check_keys(&entry.found)?;
+            let asked = engine.ldap.delete(&entry.found.dn);
             within(engine.timeout, asked).await?
         }
     };
@@ -110,6 +117,69 @@ pub async fn change(
 
 fn bad(why: &str) -> Fault {
     Fault::new(SysExit::DataErr, why)
+}
+
+/// The words of a connection file that make entries others than those of sendmail's schema.
+const OWN: [&str; 3] = ["filter", "key-attribute", "value-attribute"];
+
+/// Whether what is searched for is the site's own.
+fn is_own(connection: &Connection) -> bool {
+    OWN.iter().any(|word| connection.words.get(word).is_some())
+}
+
+/// An entry of a key, and what else it is.
+struct There {
+    found: Found,
+    classes: Vec<Vec<u8>>,
+    /// How many hosts and clusters it is valid for.
+    owners: usize,
+    /// How many maps it is of.
+    maps: usize,
+}
+
+impl There {
+    /// An entry is deleted where it is of this key of this map and nothing else: what else would go
+    /// with it may be a person.
+    fn check_alone(&self, connection: &Connection, search: &Search) -> Result<(), Fault> {
+        let of_map = [
+            "top",
+            "sendmailMTA",
+            "sendmailMTAMap",
+            "sendmailMTAMapObject",
+        ];
+        let of_aliases = [
+            "top",
+            "sendmailMTA",
+            "sendmailMTAAlias",
+            "sendmailMTAAliasObject",
+        ];
+        let ours = match search.kind {
+            Kind::Aliases => of_aliases,
+            Kind::Map | Kind::Class => of_map,
+        };
+        let is_ours = |class: &Vec<u8>| {
+            let mut ours = ours.iter();
+            ours.any(|own| class.eq_ignore_ascii_case(own.as_bytes()))
+        };
+        let why = match self {
+            _ if is_own(connection) => {
+                "the filter or the attributes are the site's own, and an entry that they find may \
+                 be more than one of this map"
+            }
+            There { classes, .. } if classes.is_empty() || !classes.iter().all(is_ours) => {
+                "it is of other object classes too"
+            }
+            There { owners, .. } if *owners > 1 => "it is valid for several hosts or clusters",
+            There { maps, .. } if *maps > 1 => "it is of several maps",
+            _ => return Ok(()),
+        };
+        let why = format!(
+            "{}: not deleted, since {why}: take the value out with ldapmodify(1), or the whole \
+             entry with ldapdelete(1)",
+            self.found.dn
+        );
+        Err(Fault::new(SysExit::Config, why))
+    }
 }
 
 /// The attribute that a value is written to.
@@ -164,8 +234,7 @@ struct New {
 impl New {
     fn of(connection: &Connection, search: &Search, key: &str) -> Result<Self, Fault> {
         let words = &connection.words;
-        let own = ["filter", "key-attribute", "value-attribute"];
-        if own.iter().any(|word| words.get(word).is_some()) {
+        if is_own(connection) {
             let why = "there is no such entry, and what else a new one needs is not known where \
                        the filter or the attributes are the site's own: ldapadd(1)";
             return Err(Fault::new(SysExit::Config, why));
@@ -202,14 +271,21 @@ impl New {
 }
 
 impl Directory {
-    async fn entries_of(&mut self, search: &Search, filter: &str) -> Result<Vec<Found>, Fault> {
+    async fn entries_of(&mut self, search: &Search, filter: &str) -> Result<Vec<There>, Fault> {
         let mut found = Vec::new();
-        let names = search.names();
+        let mut names = search.names();
+        names.extend(OWNERS.into_iter().chain(MAPS));
         self.find(&search.base, Scope::Subtree, filter, names, |entry| {
             if found.len() >= MAX_ENTRIES {
                 return Err(bad("the key is in very many entries"));
             }
-            found.push(search.read(&entry, search.attributes.iter())?);
+            let count = |name: &&str| values(&entry, name).len();
+            found.push(There {
+                found: search.read(&entry, search.attributes.iter())?,
+                classes: values(&entry, "objectClass"),
+                owners: OWNERS.iter().map(count).sum(),
+                maps: MAPS.iter().map(count).sum(),
+            });
             Ok(())
         })
         .await?;

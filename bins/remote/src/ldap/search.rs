@@ -266,7 +266,7 @@ fn filter_of(connection: &Connection, kind: Kind) -> Result<String, Fault> {
 }
 
 /// The values of an attribute, text or not.
-fn values(entry: &SearchEntry, name: &str) -> Vec<Vec<u8>> {
+pub(super) fn values(entry: &SearchEntry, name: &str) -> Vec<Vec<u8>> {
     let same = |key: &&String| key.eq_ignore_ascii_case(name);
     let text = entry.attrs.keys().find(same);
     let text = text.and_then(|key| entry.attrs.get(key));

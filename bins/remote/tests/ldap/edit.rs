@@ -177,3 +177,91 @@ fn changes_at_once_are_all_there() {
         assert_eq!(host.replica("access.ldap").unwrap().len(), 21);
     }
 }
+
+#[test]
+fn what_is_more_than_an_entry_of_the_map_is_not_deleted() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    let person = format!("uid=joe,{BASE}");
+    server.add(&format!(
+        "dn: {person}\nobjectClass: account\nobjectClass: simpleSecurityObject\nuid: joe\n\
+         userPassword: secret\ndescription: OK\nhost: one\n"
+    ));
+    server.add(&format!(
+        "dn: sendmailMTAKey=shared,{BASE}\nobjectClass: sendmailMTAMapObject\n\
+         sendmailMTACluster: mail\nsendmailMTACluster: web\nsendmailMTAMapName: access\n\
+         sendmailMTAKey: shared\nsendmailMTAMapValue: OK\n\n\
+         dn: sendmailMTAKey=more,{BASE}\nobjectClass: sendmailMTAMapObject\n\
+         objectClass: extensibleObject\nsendmailMTACluster: mail\nsendmailMTAMapName: access\n\
+         sendmailMTAKey: more\nsendmailMTAMapValue: OK\ncn: printer\n\n\
+         dn: sendmailMTAKey=sales,{BASE}\nobjectClass: sendmailMTAAliasObject\n\
+         sendmailMTACluster: mail\nsendmailMTAAliasGrouping: aliases\n\
+         sendmailMTAAliasGrouping: others\nsendmailMTAKey: sales\nsendmailMTAAliasValue: joe\n"
+    ));
+    let host = host(&server.connection(), &["access", "aliases"]);
+    let connection = server.connection();
+    let own = "filter (&(objectClass=account)(description=*))\nkey-attribute uid\n";
+    host.write(
+        "people.ldap",
+        &format!("{connection}{own}value-attribute description\n"),
+    );
+    host.good("mapctl follow --once ldap:people", "");
+    for (line, dn, why) in [
+        (
+            "editmap -x ldap people joe",
+            person.clone(),
+            "the site's own",
+        ),
+        (
+            "editmap -x ldap access shared",
+            format!("sendmailMTAKey=shared,{BASE}"),
+            "several hosts or clusters",
+        ),
+        (
+            "editmap -x ldap access more",
+            format!("sendmailMTAKey=more,{BASE}"),
+            "other object classes",
+        ),
+        (
+            "editmap -x ldap aliases sales",
+            format!("sendmailMTAKey=sales,{BASE}"),
+            "several maps",
+        ),
+    ] {
+        let before = server.read(&dn);
+        let ran = host.run(line, "");
+        assert_eq!(ran.code, 78, "{line}: {ran:?}");
+        for told in [why, dn.as_str(), "ldapmodify(1)", "ldapdelete(1)"] {
+            assert!(ran.err.contains(told), "{told}: {ran:?}");
+        }
+        assert_eq!(server.read(&dn), before, "{line}");
+        assert!(!before.is_empty());
+        // A value is changed, and nothing else.
+        let set = format!("{} NEW", line.replace("-x", "-u"));
+        host.good(&set, "");
+        let changed = |line: &String| {
+            let value = [
+                "description",
+                "sendmailMTAMapValue",
+                "sendmailMTAAliasValue",
+            ];
+            let name = line.split(':').next().unwrap_or_default().to_owned();
+            value.contains(&name.as_str())
+        };
+        let rest = |lines: Vec<String>| {
+            lines
+                .into_iter()
+                .filter(|l| !changed(l))
+                .collect::<Vec<_>>()
+        };
+        let after = server.read(&dn);
+        assert_eq!(after.iter().filter(|l| changed(l)).count(), 1, "{after:?}");
+        assert!(after.iter().any(|l| l.ends_with(": NEW")), "{after:?}");
+        assert_eq!(rest(after), rest(before), "{set}");
+    }
+    assert_eq!(host.replica("people.ldap").unwrap(), ["joe NEW"]);
+    // A key that is not there is no fault, as ever.
+    let ran = host.run("editmap -x ldap people ann", "");
+    assert_eq!(ran.code, 0, "{ran:?}");
+}

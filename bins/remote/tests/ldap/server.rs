@@ -106,7 +106,8 @@ impl Server {
         fs::create_dir_all(path("data")).unwrap();
         fs::write(path("sendmail.schema"), SCHEMA).unwrap();
         let configuration = format!(
-            "include /etc/ldap/schema/core.schema\ninclude {schema}\n\
+            "include /etc/ldap/schema/core.schema\ninclude /etc/ldap/schema/cosine.schema\n\
+             include {schema}\n\
              modulepath /usr/lib/ldap\nmoduleload back_mdb\nmoduleload syncprov\n\
              pidfile {pid}\nserverID {id}\n\
              database mdb\nmaxsize 10485760\nsuffix \"{BASE}\"\nrootdn \"cn=admin,{BASE}\"\nrootpw right\n\
@@ -166,6 +167,20 @@ impl Server {
         command.args(["-x", "-M", "-H", &format!("ldap://127.0.0.1:{}", self.port)]);
         command.args(["-D", &format!("cn=admin,{BASE}"), "-w", "right", dn]);
         assert!(command.stdin(Stdio::null()).status().unwrap().success());
+    }
+
+    /// The lines of an entry.
+    pub(crate) fn read(&self, dn: &str) -> Vec<String> {
+        let mut command = Command::new("ldapsearch");
+        command.args(["-x", "-LLL", "-o", "ldif-wrap=no"]);
+        command.args(["-H", &format!("ldap://127.0.0.1:{}", self.port)]);
+        command.args(["-D", &format!("cn=admin,{BASE}"), "-w", "right"]);
+        command.args(["-s", "base", "-b", dn]);
+        let found = command.stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8(found.stdout).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        lines.sort();
+        lines
     }
 
     /// A map entry of the cluster `mail`.
