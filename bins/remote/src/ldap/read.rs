@@ -124,10 +124,15 @@ impl Directory {
             }
         }
         read.bases = resolved.bases;
-        // What a server does not let us see is not there, for it.
-        if found == 0 && search.empty == Empty::Fault {
+        // What a server does not let us see is not there, for it: entries, or the words of a class.
+        let nothing = match search.kind {
+            _ if found == 0 => Some("nothing"),
+            Kind::Class if read.entries.is_empty() => Some("no word"),
+            _ => None,
+        };
+        if let (Some(nothing), Empty::Fault) = (nothing, search.empty) {
             let why = format!(
-                "the search finds nothing below {} for {}; `empty yes` takes that for an empty map",
+                "the search finds {nothing} below {} for {}; `empty yes` takes that for an empty map",
                 search.base, search.filter
             );
             return Err(Fault::new(SysExit::DataErr, why));

@@ -276,8 +276,7 @@ pub(super) fn values(entry: &SearchEntry, name: &str) -> Vec<Vec<u8>> {
     text.chain(binary.into_iter().flatten().cloned()).collect()
 }
 
-/// Puts the words of a class: several may stand in a value (op.me, "F"). An entry without any is
-/// a class without words.
+/// Puts the words of a class: several may stand in a value (op.me, "F").
 fn put_words(values: &[Vec<u8>], entries: &mut Entries) -> usize {
     let mut octets = 0;
     let words = values.iter().flat_map(|v| v.split(u8::is_ascii_whitespace));

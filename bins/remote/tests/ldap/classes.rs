@@ -139,8 +139,15 @@ fn who_may_relay_follows_the_directory_within_a_session() {
     server.delete(&format!("sendmailMTAClassName=R,{BASE}"));
     smtpd.wait("class-R.ldap kept as it was: the search finds nothing");
     assert!(session.rcpt("a@other.example").starts_with("250"));
-    // One without words is.
+    // Nor is one without words: the right to read them may be lost, or the attribute misspelt.
     server.add_class("R", &[]);
+    smtpd.wait("class-R.ldap kept as it was: the search finds no word");
+    assert!(session.rcpt("a@other.example").starts_with("250"));
+    // Unless the site says that it may be.
+    let file = "etc/mail/class-R.ldap";
+    let text = std::fs::read_to_string(host.path(file)).unwrap();
+    host.write(file, &format!("{text}empty yes\n"));
+    host.good("mapctl follow --once ldap:etc/mail/class-R", "");
     until("no words", || {
         session.rcpt("a@other.example").starts_with("550")
     });
@@ -207,4 +214,43 @@ fn a_class_of_more_than_a_class_file_may_hold_is_refused() {
     assert_eq!(ran.code, 65, "{}", ran.err);
     assert!(ran.err.contains("is not held in memory"), "{}", ran.err);
     assert_eq!(host.replica("R.ldap").unwrap(), ["one.example one.example"]);
+}
+
+#[test]
+fn a_class_whose_words_are_not_seen_any_more_keeps_them() {
+    let Some(mut server) = Server::start("") else {
+        return;
+    };
+    server.add_class("R", &["one.example"]);
+    server.add(&format!(
+        "dn: cn=reader,{BASE}\nobjectClass: organizationalRole\n\
+         objectClass: simpleSecurityObject\ncn: reader\nuserPassword: right\n"
+    ));
+    let host = Host::new();
+    host.write_secret("secret", "right\n");
+    let connection = format!("{}kind class\n", server.connection());
+    let connection = connection.replace("cn=admin", "cn=reader");
+    host.write("R.ldap", &connection);
+    host.good("mapctl follow --once ldap:R", "");
+    let words = ["one.example one.example"];
+    assert_eq!(host.replica("R.ldap").unwrap(), words);
+    // The attribute is misspelt.
+    let filter = "filter (sendmailMTAClassName=R)\nvalue-attribute ";
+    host.write("R.ldap", &format!("{connection}{filter}description\n"));
+    let kept = || {
+        let ran = host.run("mapctl follow --once ldap:R", "");
+        assert_eq!(ran.code, 65, "{ran:?}");
+        assert!(ran.err.contains("the search finds no word"), "{ran:?}");
+        assert_eq!(host.replica("R.ldap").unwrap(), words);
+    };
+    kept();
+    // The right to read it is lost.
+    host.write("R.ldap", &connection);
+    server.kill();
+    server.configure(
+        1,
+        "access to attrs=sendmailMTAClassValue by * none\naccess to * by * read\n",
+    );
+    server.run();
+    kept();
 }

@@ -101,7 +101,7 @@ impl Server {
         }
     }
 
-    fn configure(&self, id: usize, more: &str) {
+    pub(crate) fn configure(&self, id: usize, more: &str) {
         let path = |name: &str| self.dir.path().join(name);
         fs::create_dir_all(path("data")).unwrap();
         fs::write(path("sendmail.schema"), SCHEMA).unwrap();
