@@ -61,6 +61,10 @@ impl Course {
                 ),
             ));
         }
+        // A directory's numbers are those of its newest entries, and may come again.
+        if wanted.origin.standing.is_some() {
+            return Ok(Course::Onward);
+        }
         let other = |g: &Generation| g.origin.generation == number && g.origin != *here;
         match all.whole.iter().any(other) {
             true => Ok(Course::Parted),
