@@ -15,7 +15,7 @@ mod reference;
 mod resolve;
 mod search;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -107,9 +107,8 @@ impl Directory {
                 continue;
             }
             if self.state(&contexts).await? == state {
-                let base = self.contexts([search.base.as_str()]).await?;
                 let found = Found {
-                    generation: generation(&read.entries, &read.newest, standing(&state, &base)?)?,
+                    generation: generation(&read.entries, &read.newest, standing(&state)?)?,
                     state,
                     entries: read.entries,
                 };
@@ -147,10 +146,12 @@ impl Directory {
     }
 }
 
-/// How far the naming context of the map's base has come.
-fn standing(state: &State, base: &BTreeSet<String>) -> Result<Standing, Fault> {
-    let changes = base.iter().filter_map(|context| state.get(context));
-    let changes = changes.flatten().map(String::as_str);
+/// How far the naming contexts have come that were searched.
+fn standing(state: &State) -> Result<Standing, Fault> {
+    let changes = state.iter().flat_map(|(context, changes)| {
+        let changes = changes.iter().map(String::as_str);
+        changes.map(|change| (context.as_str(), change))
+    });
     Standing::of(changes).ok_or_else(|| {
         let why = "contextCSN: expected a change number such as 20261126.1Z#000000#001#000000";
         Fault::new(SysExit::DataErr, why)

@@ -1,7 +1,10 @@
 //! Two providers, one of which is not told of changes any more.
 
+use std::fs;
+use std::path::Path;
+
 use crate::host;
-use crate::server::Server;
+use crate::server::{BASE, Server};
 use crate::stage::until;
 
 #[test]
@@ -95,4 +98,76 @@ fn an_administrator_says_that_a_restored_directory_counts() {
     host.good(&format!("mapctl rollback ldap:access {number}"), "");
     assert_eq!(host.replica("access.ldap").unwrap(), ["a REJECT"]);
     assert_eq!(follow(&host), 0);
+}
+
+/// Puts the files of a database that does not run into another folder.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap().map(Result::unwrap) {
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[test]
+fn each_naming_context_has_changes_of_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, saved) = (folder.path().join("data"), folder.path().join("saved"));
+    fs::create_dir(&data).unwrap();
+    let Some(mut server) = Server::start(&Server::other_context(&data)) else {
+        return;
+    };
+    server.add("dn: o=other\nobjectClass: organization\no: other\n");
+    server.add(
+        "dn: sendmailMTAKey=v,o=other\nobjectClass: sendmailMTAMapObject\nsendmailMTACluster: mail\n\
+         sendmailMTAMapName: access\nsendmailMTAKey: v\nsendmailMTAMapValue: OK\n",
+    );
+    server.add(&format!(
+        "dn: sendmailMTAKey=a,{BASE}\nobjectClass: sendmailMTAMapObject\nsendmailMTACluster: mail\n\
+         sendmailMTAMapName: access\nsendmailMTAKey: a\n\
+         sendmailMTAMapURL: ldap:///o=other?sendmailMTAMapValue?sub?(sendmailMTAKey=v)\n"
+    ));
+    server.kill();
+    copy(&data, &saved);
+    server.run();
+    server.modify(
+        "dn: sendmailMTAKey=v,o=other\nchangetype: modify\nreplace: sendmailMTAMapValue\n\
+         sendmailMTAMapValue: REJECT\n",
+    );
+    let host = host(&server.connection(), &["access"]);
+    host.good("mapctl follow --once ldap:access", "");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a REJECT"]);
+    // What is restored is the context that the map refers to.
+    server.kill();
+    copy(&saved, &data);
+    server.run();
+    let ran = host.run("mapctl follow --once ldap:access", "");
+    assert_eq!(ran.code, 75, "{ran:?}");
+    assert!(ran.err.contains("the directory is behind"), "{ran:?}");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a REJECT"]);
+    // The map moves to the other context, whose changes are older.
+    let moved = server
+        .connection()
+        .replace(&format!("base {BASE}"), "base o=other");
+    let other = crate::host(&server.connection(), &["other", "access"]);
+    server.add_entry("other", "k", "v");
+    other.good("mapctl follow --once ldap:other", "");
+    other.write("other.ldap", &format!("{moved}map access\n"));
+    other.good("mapctl follow --once ldap:other", "");
+    assert_eq!(other.replica("other.ldap").unwrap(), ["v OK"]);
+}
+
+#[test]
+fn a_deleted_entry_is_no_second_writer() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    server.add_entry("access", "a", "OK");
+    server.add_entry("access", "b", "OK");
+    let host = host(&server.connection(), &["access"]);
+    host.good("mapctl follow --once ldap:access", "");
+    server.delete(&format!("sendmailMTAKey=a,{BASE}"));
+    let told = host.good("mapctl follow --once ldap:access", "");
+    assert!(told.contains("1 entries"), "{told}");
+    assert!(!told.contains("two writers"), "{told}");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["b OK"]);
 }

@@ -135,6 +135,16 @@ impl Server {
         self.process = None;
     }
 
+    /// Further lines for [`Server::start`]: a second naming context `o=other`, whose data are in
+    /// this folder.
+    pub(crate) fn other_context(data: &Path) -> String {
+        format!(
+            "overlay syncprov\ndatabase mdb\nmaxsize 10485760\nsuffix \"o=other\"\n\
+             rootdn \"cn=admin,o=other\"\naccess to * by * write\ndirectory {}\n",
+            data.display()
+        )
+    }
+
     fn tool(&self, program: &str, text: &str) {
         let mut command = Command::new(program);
         command.args(["-x", "-H", &format!("ldap://127.0.0.1:{}", self.port)]);
