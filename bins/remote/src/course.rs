@@ -52,14 +52,7 @@ impl Course {
             )));
         }
         if let Some(change) = missing_change(here, &wanted.origin) {
-            return Err(Fault::new(
-                SysExit::TempFail,
-                format!(
-                    "the directory is behind: it lacks the change {change}, which generation \
-                     {number} here was read after; mapctl rollback says that it counts all the \
-                     same"
-                ),
-            ));
+            return Err(is_behind(change, here));
         }
         // A directory's numbers are those of its newest entries, and may come again.
         if wanted.origin.standing.is_some() {
@@ -71,6 +64,17 @@ impl Course {
             false => Ok(Course::Onward),
         }
     }
+}
+
+/// That a directory is not followed.
+#[must_use]
+pub fn is_behind(change: &str, here: &Origin) -> Fault {
+    let number = here.generation;
+    let why = format!(
+        "the directory is behind: it lacks the change {change}, which generation {number} here was \
+         read after; mapctl rollback says that it counts all the same"
+    );
+    Fault::new(SysExit::TempFail, why)
 }
 
 /// A change that what is here was read after, and that the directory lacks which has other content:

@@ -146,6 +146,15 @@ pub trait Engine: Sized {
     /// Where a map stands, in a moment that lasts until [`Engine::leave`]; `None`: no such map.
     async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault>;
 
+    /// Why what was looked at last of a map is not to be followed, though it is later than what is
+    /// here.
+    ///
+    /// # Errors
+    /// That is the error.
+    fn doubt(&self, _connection: &Connection) -> Result<(), Fault> {
+        Ok(())
+    }
+
     /// What was noticed that is no fault of the map's, for the log.
     fn notes(&mut self) -> Vec<String> {
         Vec::new()

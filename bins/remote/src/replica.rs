@@ -78,6 +78,7 @@ pub async fn update(
     if here.as_ref() == Some(&wanted.origin) {
         return Ok((Update::Nothing, Course::Onward));
     }
+    engine.doubt(connection)?;
     let all = engine.generations(&connection.map).await?;
     let course = Course::of(here.as_ref(), wanted, &all)?;
     let chain = chain(&all, wanted.origin.generation)?;

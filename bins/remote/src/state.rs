@@ -30,9 +30,88 @@ fn read(replica: &Path) -> Option<Value> {
     serde_json::from_slice(&follower_notes(replica).ok()?).ok()
 }
 
+/// The most changes that are noted of a host.
+const MAX_MISSING: usize = 8;
+
+/// Changes that this host of the connection file was found to lack.
+#[must_use]
+pub fn missing(connection: &Connection, host: &str) -> Vec<String> {
+    let all = read(&connection.replica).unwrap_or_default();
+    let changes = all
+        .get("behind")
+        .and_then(|hosts| hosts.get(host)?.as_array());
+    let good = |c: char| c.is_ascii_alphanumeric() || ".#".contains(c);
+    let text = |change: &Value| {
+        change
+            .as_str()
+            .filter(|c| c.chars().all(good))
+            .map(str::to_owned)
+    };
+    changes.into_iter().flatten().filter_map(text).collect()
+}
+
+/// Notes that a host lacks a change; the first one of each provider counts.
+pub fn note_missing(connection: &Connection, host: &str, change: &str) {
+    let mut known = missing(connection, host);
+    let provider = |change: &str| change.split('#').nth(2).map(str::to_owned);
+    if known.len() >= MAX_MISSING || known.iter().any(|k| provider(k) == provider(change)) {
+        return;
+    }
+    known.push(change.to_owned());
+    let mut notes = read(&connection.replica).unwrap_or_default();
+    if let Some(hosts) = notes.get_mut("behind").and_then(Value::as_object_mut) {
+        hosts.insert(host.to_owned(), json!(known));
+    } else {
+        let behind = json!({host: known});
+        match notes.as_object_mut() {
+            Some(notes) => drop(notes.insert("behind".into(), behind)),
+            None => {
+                notes = json!({"heard": null, "current": null, "error": null, "behind": behind});
+            }
+        }
+    }
+    put(&connection.replica, &notes);
+}
+
+/// Notes that a host, or each, lacks nothing.
+pub fn forget(connection: &Connection, host: Option<&str>) {
+    let Some(mut notes) = read(&connection.replica) else {
+        return;
+    };
+    let Some(all) = notes.as_object_mut() else {
+        return;
+    };
+    let Some(mut hosts) = all.remove("behind") else {
+        return;
+    };
+    if let (Some(host), Some(hosts)) = (host, hosts.as_object_mut()) {
+        if hosts.remove(host).is_none() {
+            return;
+        }
+        if !hosts.is_empty() {
+            all.insert("behind".into(), json!(hosts));
+        }
+    }
+    put(&connection.replica, &notes);
+}
+
 fn write(connection: &Connection, heard: &Value, current: &Value, error: Option<&str>) {
-    let text = json!({"heard": heard, "current": current, "error": error}).to_string();
-    let path = follower_file(&connection.replica);
+    // More than is read again would be lost, and with it what a host lacks.
+    let error: Option<String> = error.map(|e| e.chars().take(MAX_ERROR).collect());
+    let mut notes = json!({"heard": heard, "current": current, "error": error});
+    let behind = read(&connection.replica).and_then(|before| before.get("behind").cloned());
+    if let (Some(behind), Some(notes)) = (behind, notes.as_object_mut()) {
+        notes.insert("behind".into(), behind);
+    }
+    put(&connection.replica, &notes);
+}
+
+/// The most characters of an error that are noted.
+const MAX_ERROR: usize = 4096;
+
+fn put(replica: &Path, notes: &Value) {
+    let text = notes.to_string();
+    let path = follower_file(replica);
     let mut draft = path.clone().into_os_string();
     draft.push(".draft");
     if write_new(Path::new(&draft), &text).is_ok() {

@@ -60,7 +60,8 @@ pub async fn change(
     let mut engine = Directory::connect(&connection.server).await?;
     // What can't be followed is not changed either.
     let contexts = engine.contexts([search.base.as_str()]).await?;
-    engine.state(&contexts).await?;
+    let state = engine.state(&contexts).await?;
+    engine.check_ahead(connection, &state).await?;
     let filter = format!("(&{}({key_name}={}))", search.filter, ldap_escape(key));
     let mut found = engine.entries_of(&search, &filter).await?;
     let is_new = found.is_empty();

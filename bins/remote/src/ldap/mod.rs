@@ -8,6 +8,7 @@
 //! either, which is why no program writes a whole map there; one entry is
 //! changed at once ([`entry`]).
 
+mod doubt;
 pub mod entry;
 mod open;
 mod read;
@@ -26,10 +27,9 @@ use libmaps::store::shared::frame::Frame;
 use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Standing, Way};
 use libmaps::sysexits::SysExit;
 
-use crate::course::missing_change;
 use crate::engine::{Current, Engine, Generation, Generations, Give, Head, Switch, Take};
 use crate::fault::{Fault, chain};
-use crate::replica;
+use crate::{replica, state};
 
 use open::open;
 use read::State;
@@ -53,6 +53,8 @@ pub struct Directory {
     found: HashMap<PathBuf, Found>,
     /// The one that was looked at last.
     looked: PathBuf,
+    /// Why what was found is not to be followed, by connection file.
+    doubted: HashMap<PathBuf, Fault>,
     notes: Vec<String>,
 }
 
@@ -174,9 +176,10 @@ pub(crate) async fn believe(connection: &Connection, number: u64) -> Result<(), 
         let why = format!("generation {number} is not kept; the directory has {has} alone");
         return Err(Fault::new(SysExit::Unavailable, why));
     }
-    replica::replace(&mut engine, connection, &there)
-        .await
-        .map(drop)
+    replica::replace(&mut engine, connection, &there).await?;
+    // What other hosts lacked was of what was here before.
+    state::forget(connection, None);
+    Ok(())
 }
 
 /// The generation that these entries are.
@@ -223,6 +226,7 @@ impl Engine for Directory {
                         timeout: server.timeout,
                         found: HashMap::new(),
                         looked: PathBuf::new(),
+                        doubted: HashMap::new(),
                         notes: Vec::new(),
                     });
                 }
@@ -246,11 +250,8 @@ impl Engine for Directory {
         let first = self.at;
         loop {
             let generation = self.look_here(connection).await?;
-            let missing = here.as_ref().and_then(|here| {
-                let change = missing_change(here, &generation.origin)?;
-                Some(change.to_owned())
-            });
-            let is_last = match missing {
+            let missing = self.missing(connection, here.as_ref(), &generation);
+            let is_last = match missing.await? {
                 Some(change) => !self.next_host(first, &change).await,
                 None => true,
             };
@@ -261,6 +262,13 @@ impl Engine for Directory {
                     current: Current::of(Ok(generation), None),
                 }));
             }
+        }
+    }
+
+    fn doubt(&self, connection: &Connection) -> Result<(), Fault> {
+        match self.doubted.get(&connection.file) {
+            Some(fault) => Err(fault.clone()),
+            None => Ok(()),
         }
     }
 

@@ -171,3 +171,76 @@ fn a_deleted_entry_is_no_second_writer() {
     assert!(!told.contains("two writers"), "{told}");
     assert_eq!(host.replica("access.ldap").unwrap(), ["b OK"]);
 }
+
+#[test]
+fn a_restored_directory_that_is_written_on_takes_no_map_back() {
+    let Some(mut server) = Server::start("") else {
+        return;
+    };
+    let saved = tempfile::tempdir().unwrap();
+    server.add_entry("access", "a", "REJECT");
+    server.kill();
+    copy(&server.data(), saved.path());
+    server.run();
+    server.add_entry("access", "b", "REJECT");
+    let host = host(&server.connection(), &["access"]);
+    host.good("mapctl follow --once ldap:access", "");
+    let both = ["a REJECT", "b REJECT"];
+    server.kill();
+    copy(saved.path(), &server.data());
+    server.run();
+    let refused = |line: &str| {
+        let ran = host.run(line, "");
+        assert_eq!(ran.code, 75, "{line}: {ran:?}");
+        assert!(ran.err.contains("the directory is behind"), "{ran:?}");
+        assert_eq!(host.replica("access.ldap").unwrap(), both, "{line}");
+    };
+    // Not by a change through this host either, which would make it look newer.
+    refused("editmap -u ldap access d OK");
+    refused("mapctl follow --once ldap:access");
+    server.add_entry("other", "x", "y");
+    refused("mapctl follow --once ldap:access");
+    refused("mapctl follow --once ldap:access");
+    refused("editmap -u ldap access d OK");
+    assert!(server.read(&format!("sendmailMTAKey=d,{BASE}")).is_empty());
+    // An administrator says that it counts, and it does from then on.
+    let list = host.good("mapctl generations ldap:access", "");
+    let number = list.split(':').next().unwrap();
+    host.good(&format!("mapctl rollback ldap:access {number}"), "");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a REJECT"]);
+    host.good("editmap -u ldap access d OK", "");
+    assert_eq!(host.replica("access.ldap").unwrap(), ["a REJECT", "d OK"]);
+}
+
+#[test]
+fn one_that_shows_the_change_it_lacked_is_followed_again() {
+    let Some([mut one, mut two]) = Server::two() else {
+        return;
+    };
+    one.add_entry("access", "a", "OK");
+    let other = host(&two.connection(), &["access"]);
+    until("replication", || {
+        other.run("mapctl follow --once ldap:access", "").code == 0
+            && other.replica("access.ldap").unwrap().len() == 1
+    });
+    two.kill();
+    two.consume_nothing(2);
+    two.run();
+    one.add_entry("access", "b", "OK");
+    let host = host(&one.connection(), &["access"]);
+    host.good("mapctl follow --once ldap:access", "");
+    host.write("access.ldap", &two.connection());
+    let follow = || host.run("mapctl follow --once ldap:access", "").code;
+    assert_eq!(follow(), 75);
+    // It has that change, and another after it, before it is asked again.
+    one.add_entry("access", "c", "OK");
+    two.kill();
+    two.consume(2, one.port);
+    two.run();
+    until("replication", || {
+        !two.read(&format!("sendmailMTAKey=c,{BASE}")).is_empty()
+    });
+    one.kill();
+    assert_eq!(follow(), 0);
+    assert_eq!(host.replica("access.ldap").unwrap().len(), 3);
+}

@@ -135,6 +135,11 @@ impl Server {
         self.process = None;
     }
 
+    /// Where its data are.
+    pub(crate) fn data(&self) -> std::path::PathBuf {
+        self.dir.path().join("data")
+    }
+
     /// Further lines for [`Server::start`]: a second naming context `o=other`, whose data are in
     /// this folder.
     pub(crate) fn other_context(data: &Path) -> String {
