@@ -14,14 +14,35 @@ use crate::fault::Fault;
 const MAX_DEPTH: u32 = 16;
 /// Different searches of one map.
 const MAX_SEARCHES: usize = 10_000;
+/// Entries that the searches of all entries of one map lead to, each as often as it is come to.
+const MAX_VISITS: usize = 10_000_000;
+/// Visits after which others have their turn, so that a time limit binds.
+const VISITS_A_TURN: usize = 1 << 10;
 
 /// What the searches of one map gave: each is made once, whatever number of entries name it.
 #[derive(Default)]
 pub(super) struct Resolved {
     known: BTreeMap<Reference, Rc<Vec<Found>>>,
     octets: usize,
+    visits: usize,
     /// The names below which was searched.
     pub(super) bases: BTreeSet<String>,
+}
+
+impl Resolved {
+    /// Counts an entry, or a search, that is come to. What is known already is gone through without
+    /// the server, so that nothing else would end that.
+    async fn visit(&mut self) -> Result<(), Fault> {
+        self.visits += 1;
+        if self.visits > MAX_VISITS {
+            let why = format!("the map's searches come to entries more than {MAX_VISITS} times");
+            return Err(Fault::new(SysExit::DataErr, why));
+        }
+        if self.visits.is_multiple_of(VISITS_A_TURN) {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
 }
 
 impl Directory {
@@ -39,6 +60,7 @@ impl Directory {
         let mut waiting: VecDeque<(Reference, u32)> = first.collect();
         let mut octets = entry.octets();
         while let Some((reference, depth)) = waiting.pop_front() {
+            resolved.visit().await?;
             if !made.insert(reference.clone()) {
                 continue;
             }
@@ -56,6 +78,7 @@ impl Directory {
                 }
             };
             for part in parts.iter() {
+                resolved.visit().await?;
                 if !seen.insert(part.dn.to_lowercase()) {
                     continue;
                 }
@@ -127,5 +150,49 @@ fn of_entry(entry: &Found, reference: &Reference, fault: Fault) -> Fault {
     match fault.exit {
         SysExit::TempFail => Fault::new(SysExit::TempFail, named.why),
         _ => named,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    fn block_on<T>(work: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build();
+        runtime.unwrap().block_on(work)
+    }
+
+    /// Comes to entries until that is a fault; each was found before.
+    async fn go_on(resolved: &mut Resolved) -> Fault {
+        loop {
+            if let Err(fault) = resolved.visit().await {
+                return fault;
+            }
+        }
+    }
+
+    #[test]
+    fn entries_that_are_found_over_and_over_come_to_an_end() {
+        let mut resolved = Resolved {
+            visits: MAX_VISITS - 3,
+            ..Resolved::default()
+        };
+        let fault = block_on(go_on(&mut resolved));
+        assert_eq!(fault.exit, SysExit::DataErr);
+        assert_eq!(resolved.visits, MAX_VISITS + 1);
+    }
+
+    #[test]
+    fn a_time_limit_binds_without_the_server() {
+        let mut resolved = Resolved::default();
+        let ended = block_on(async {
+            let going = go_on(&mut resolved);
+            tokio::time::timeout(Duration::ZERO, going).await
+        });
+        assert!(ended.is_err());
+        assert!(resolved.visits.is_multiple_of(VISITS_A_TURN));
     }
 }
