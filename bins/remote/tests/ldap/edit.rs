@@ -147,10 +147,15 @@ fn what_cannot_be_changed_is_told_and_stays() {
     // The last entry of a map may be deleted where an empty map is one.
     let other = crate::host(&connection, &["one"]);
     server.add_entry("one", "k", "v");
+    other.good("mapctl follow --once ldap:one", "");
     let ran = other.run("editmap -x ldap one k", "");
     assert_eq!(ran.code, 65, "{ran:?}");
     let told = "the directory has the change, and not the replica: the search finds nothing";
     assert!(ran.err.contains(told), "{ran:?}");
+    assert_eq!(other.replica("one.ldap").unwrap(), ["k v"]);
+    other.write("one.ldap", &format!("{connection}empty yes\n"));
+    other.good("mapctl follow --once ldap:one", "");
+    assert!(other.replica("one.ldap").unwrap().is_empty());
 }
 
 #[test]
