@@ -162,6 +162,31 @@ mod tests {
     }
 
     #[test]
+    fn what_a_host_lacks_outlasts_other_notes() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = connection(folder.path());
+        let (first, later) = ("1.0Z#0#001#0", "2.0Z#0#001#0");
+        for host in ["a:389", "b:389"] {
+            note_missing(&connection, host, first);
+            note_missing(&connection, host, later);
+            note_missing(&connection, host, "1.0Z#0#002#0");
+        }
+        note(&connection, Some(7), Some(&"x".repeat(100_000)));
+        note_silence(&connection, "no answer");
+        assert_eq!(missing(&connection, "a:389"), [first, "1.0Z#0#002#0"]);
+        forget(&connection, Some("a:389"));
+        assert!(missing(&connection, "a:389").is_empty());
+        assert_eq!(missing(&connection, "b:389").len(), 2);
+        forget(&connection, None);
+        assert!(missing(&connection, "b:389").is_empty());
+        assert_eq!(read(&connection.replica).unwrap()["current"], 7);
+        // What is no change number goes into no filter.
+        let notes = json!({"behind": {"a:389": ["*)(a=*", 7, first]}});
+        put(&connection.replica, &notes);
+        assert_eq!(missing(&connection, "a:389"), [first]);
+    }
+
+    #[test]
     fn a_link_in_the_drafts_place_is_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let connection = connection(folder.path());
