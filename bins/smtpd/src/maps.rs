@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use libmaps::decision::Traced;
 use libmaps::map::{Entries, Map, MapName, StoreError};
-use libmaps::policy::live_classes::LiveClasses;
+use libmaps::policy::live_classes::{ClassNews, LiveClasses};
 use libmaps::policy::live_maps;
 use libmaps::policy::maps::Maps;
 use libmaps::policy::route::canonify::{Addressing, HostNames};
@@ -72,20 +72,25 @@ impl LiveMaps {
     }
 
     /// Looks for newer maps, and takes a snapshot. A map that can't be read keeps its
-    /// last good content; each such error is handed to `report`.
-    pub fn snapshot(&self, mut report: impl FnMut(&StoreError)) -> Arc<Snapshot> {
-        let policy = self.maps.snapshot(&mut report);
+    /// last good content; each such error is handed to `on_map`, and what is new about those of
+    /// classes to `on_class`.
+    pub fn snapshot(
+        &self,
+        on_map: impl FnMut(&StoreError),
+        on_class: impl FnMut(ClassNews<'_>),
+    ) -> Arc<Snapshot> {
+        let policy = self.maps.snapshot(on_map);
         Arc::new(Snapshot {
-            site: self.classes.site(report),
+            site: self.classes.site(on_class),
             routes: policy.route_tables(),
             aliases: policy.aliases.clone(),
             policy,
         })
     }
 
-    /// The configuration with its classes as they are now; errors as in [`LiveMaps::snapshot`].
-    pub fn site(&self, report: impl FnMut(&StoreError)) -> Arc<Site> {
-        self.classes.site(report)
+    /// The configuration with its classes as they are now; news as in [`LiveMaps::snapshot`].
+    pub fn site(&self, on_class: impl FnMut(ClassNews<'_>)) -> Arc<Site> {
+        self.classes.site(on_class)
     }
 }
 

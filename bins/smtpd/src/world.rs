@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use libmaps::map::StoreError;
+use libmaps::policy::live_classes::ClassNews;
 use libmaps::reply::Reply;
 use libmaps::sasl::conf::ConfError;
 use libmaps::site::Site;
@@ -132,7 +133,7 @@ impl World {
     /// The configuration, with its classes as they are now.
     #[must_use]
     pub fn site_now(&self) -> Arc<Site> {
-        self.maps.site(|error| self.tell_kept(error))
+        self.maps.site(|news| self.tell_class(news))
     }
 
     fn tell_kept(&self, error: &StoreError) {
@@ -140,10 +141,19 @@ impl World {
             .say(Level::Error, &format!("map kept as it was: {error}"));
     }
 
+    fn tell_class(&self, news: ClassNews<'_>) {
+        let level = match news {
+            ClassNews::Kept { .. } => Level::Error,
+            ClassNews::Readable { .. } => Level::Info,
+        };
+        self.log.say(level, &news.to_string());
+    }
+
     /// The maps as they are now; one that can't be read is logged and stays as it was.
     #[must_use]
     pub fn snapshot(&self) -> Arc<Snapshot> {
-        self.maps.snapshot(|error| self.tell_kept(error))
+        self.maps
+            .snapshot(|error| self.tell_kept(error), |news| self.tell_class(news))
     }
 
     /// Whether STARTTLS can be offered.

@@ -1,8 +1,12 @@
 //! The site with its classes as they are now: words of shared maps, live.
 //!
 //! A class is held in memory, so a new generation of its map makes a new
-//! [`Site`]. A map that is missing or broken leaves the class as it was.
+//! [`Site`]. Each class has the newest words that could be read, whatever
+//! becomes of the others: a map that is missing or broken leaves its class as it
+//! was, beginning with the words that the site was loaded with.
 
+use std::fmt;
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, TryLockError};
 
 use crate::live::{Live, Refresh};
@@ -15,21 +19,52 @@ use crate::site::model::shared_class::{ClassMap, Words};
 pub struct LiveClasses {
     /// The site of this moment.
     site: RwLock<Arc<Site>>,
-    maps: Vec<LiveClass>,
     /// One filling at a time; who comes meanwhile takes the site as it was.
-    filling: Mutex<()>,
+    maps: Mutex<Vec<LiveClass>>,
+}
+
+/// What became of a class's map; said once, not at each look.
+#[derive(Clone, Copy, Debug)]
+pub enum ClassNews<'a> {
+    /// It can't be read, and the class keeps its words.
+    Kept {
+        /// The class as sendmail knows it.
+        class: &'a str,
+        /// Why.
+        error: &'a StoreError,
+    },
+    /// It can be read again.
+    Readable {
+        /// The class as sendmail knows it.
+        class: &'a str,
+        /// The map, of which a class may have several.
+        map: &'a Path,
+    },
+}
+
+impl fmt::Display for ClassNews<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ClassNews::Kept { class, error } => write!(f, "class {class} kept as it was: {error}"),
+            ClassNews::Readable { class, map } => {
+                write!(f, "class {class}: {} readable again", map.display())
+            }
+        }
+    }
 }
 
 /// The words of a map; the map keeps its file open, so that no other has its inode.
 struct Held {
-    words: Words,
+    words: Arc<Words>,
     _map: Box<dyn Map>,
 }
 
 struct LiveClass {
     map: ClassMap,
     /// `None` until it could be opened.
-    live: Mutex<Option<Arc<Live<Held>>>>,
+    live: Option<Live<Held>>,
+    /// The last error that was reported.
+    said: Option<String>,
 }
 
 impl LiveClasses {
@@ -39,69 +74,67 @@ impl LiveClasses {
         let maps = site.shared_classes.maps().cloned();
         let maps = maps.map(|map| LiveClass {
             map,
-            live: Mutex::new(None),
+            live: None,
+            said: None,
         });
         LiveClasses {
             site: RwLock::new(Arc::clone(site)),
-            maps: maps.collect(),
-            filling: Mutex::new(()),
+            maps: Mutex::new(maps.collect()),
         }
     }
 
-    /// The site of this moment. A map that can't be read keeps its words, and is handed to
-    /// `report`.
-    pub fn site(&self, mut report: impl FnMut(&StoreError)) -> Arc<Site> {
-        if !self.maps.is_empty() {
-            match self.filling.try_lock() {
-                Err(TryLockError::WouldBlock) => {}
-                _one => self.fill(&mut report),
-            }
+    /// The site of this moment. A map that can't be read keeps its words; that, and that it can
+    /// be read again, is told to `report` once.
+    pub fn site(&self, mut report: impl FnMut(ClassNews<'_>)) -> Arc<Site> {
+        match self.maps.try_lock() {
+            Err(TryLockError::WouldBlock) => {}
+            Ok(mut maps) => self.fill(&mut maps, &mut report),
+            Err(TryLockError::Poisoned(maps)) => self.fill(&mut maps.into_inner(), &mut report),
         }
+        self.current()
+    }
+
+    fn current(&self) -> Arc<Site> {
         Arc::clone(&self.site.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn fill(&self, report: &mut dyn FnMut(&StoreError)) {
-        let current = Arc::clone(&self.site.read().unwrap_or_else(PoisonError::into_inner));
+    fn fill(&self, maps: &mut [LiveClass], report: &mut dyn FnMut(ClassNews<'_>)) {
+        if maps.is_empty() {
+            return;
+        }
+        let current = self.current();
         let mut is_new = false;
-        for class in &self.maps {
-            match class.refresh(&current) {
-                Ok(Fresh::New) => is_new = true,
-                Ok(Fresh::Same) => {}
-                Err(error) => report(&error),
-            }
+        let mut words = Vec::with_capacity(maps.len());
+        for (class, known) in maps.iter_mut().zip(current.shared_classes.words()) {
+            let fresh = class.refresh(&current, known);
+            is_new |= matches!(fresh, Ok(Fresh::New));
+            class.tell(&fresh, report);
+            words.push(class.words().or_else(|| known.cloned()));
         }
         if !is_new {
             return;
         }
-        let held: Vec<_> = self.maps.iter().map(LiveClass::held).collect();
-        // Without the words of one the others can't be told from its own: all stays.
-        let is_whole =
-            |(class, held): (&LiveClass, &Option<_>)| held.is_some() || class.map.map.optional;
-        if !self.maps.iter().zip(&held).all(is_whole) {
-            return;
-        }
-        let none = Words::new();
-        let words = held.iter().map(|held| match held {
-            Some(held) => &held.words,
-            None => &none,
-        });
         let mut site = Site::clone(&current);
         site.fill_classes(words);
         *self.site.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(site);
     }
 }
 
-/// Whether there are other words than before.
+/// What a look at a map found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fresh {
+    /// It is not there, never was, and need not be.
+    Absent,
+    /// The words are as before.
     Same,
+    /// There may be other words than before.
     New,
 }
 
 impl LiveClass {
-    fn refresh(&self, site: &Site) -> Result<Fresh, StoreError> {
-        let mut live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(live) = live.as_ref() {
+    /// Looks for a newer map; `known` are the words that the class has from this one.
+    fn refresh(&mut self, site: &Site, known: Option<&Arc<Words>>) -> Result<Fresh, StoreError> {
+        if let Some(live) = &self.live {
             return match live.refresh() {
                 Refresh::Unchanged => Ok(Fresh::Same),
                 Refresh::Reloaded => Ok(Fresh::New),
@@ -110,92 +143,48 @@ impl LiveClass {
         }
         let opened = self.map.replica(site).and_then(|path| {
             Live::open(path, |path| {
-                class_map::read(path).map(|(_map, words)| Held { words, _map })
+                let (_map, words) = class_map::read(path)?;
+                let words = Arc::new(words);
+                Ok(Held { words, _map })
             })
         });
         match opened {
             Ok(opened) => {
-                *live = Some(Arc::new(opened));
+                self.live = Some(opened);
                 Ok(Fresh::New)
             }
-            Err(StoreError::Missing { .. }) if self.map.map.optional => Ok(Fresh::Same),
+            // One that had words is not empty because its file is gone.
+            Err(StoreError::Missing { .. }) if self.map.map.optional && known.is_none() => {
+                Ok(Fresh::Absent)
+            }
             Err(error) => Err(error),
         }
     }
 
-    fn held(&self) -> Option<Arc<Held>> {
-        let live = self.live.lock().unwrap_or_else(PoisonError::into_inner);
-        live.as_ref().map(|live| live.snapshot())
+    /// Says what is not as it was at the last look.
+    fn tell(&mut self, fresh: &Result<Fresh, StoreError>, report: &mut dyn FnMut(ClassNews<'_>)) {
+        let text = fresh.as_ref().err().map(ToString::to_string);
+        if self.said == text {
+            return;
+        }
+        self.said = text;
+        let class = &self.map.class;
+        match fresh {
+            Err(error) => report(ClassNews::Kept { class, error }),
+            Ok(Fresh::Same | Fresh::New) => {
+                let map = &self.map.map.path;
+                report(ClassNews::Readable { class, map });
+            }
+            Ok(Fresh::Absent) => {}
+        }
+    }
+
+    fn words(&self) -> Option<Arc<Words>> {
+        let live = self.live.as_ref()?;
+        Some(Arc::clone(&live.snapshot().words))
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::map::{Entry, MapClass};
-    use crate::site::load;
-    use crate::store::publish::{Options, Publisher};
-    use std::fs;
-    use std::path::Path;
-
-    const MC: &str = "OSTYPE(`linux')dnl\n\
-        define(`confDOMAIN_NAME', `mail.example.test')dnl\n\
-        define(`confLDAP_DEFAULT_SPEC', `-h localhost -b dc=x')dnl\n\
-        VIRTUSER_DOMAIN_FILE(`@LDAP')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n";
-
-    fn publish(replica: &Path, words: &[&str]) {
-        let options = Options::new(MapClass::Hash, "test");
-        let mut publisher = Publisher::create(replica, options).unwrap();
-        for word in words {
-            publisher.put(Entry::new(*word, *word)).unwrap();
-        }
-        publisher.publish().unwrap();
-    }
-
-    #[test]
-    fn a_class_follows_its_map_and_keeps_its_words_without_it() {
-        let root = tempfile::tempdir().unwrap();
-        let mail = root.path().join("etc/mail");
-        fs::create_dir_all(&mail).unwrap();
-        fs::write(mail.join("sendmail.mc"), MC).unwrap();
-        let load = || load(Some(root.path()), None).unwrap();
-        let errors: Vec<String> = load().errors().map(ToString::to_string).collect();
-        assert_eq!(errors.len(), 1, "{errors:?}");
-        assert!(
-            errors[0]
-                .contains("sendmail.mc:4: error: class VirtHost: its words were never fetched")
-                && errors[0].contains("mapctl follow --once"),
-            "{errors:?}"
-        );
-        fs::write(
-            mail.join("class-VirtHost.ldap"),
-            "host localhost\nbase dc=x\n",
-        )
-        .unwrap();
-        let replica = mail.join("class-VirtHost.ldap.db");
-        publish(&replica, &["shop.example"]);
-        let loaded = load();
-        assert!(!loaded.has_errors(), "{:?}", loaded.diagnostics);
-        // What may have a virtual user may be relayed to.
-        let has = |site: &Site, word: &[u8]| {
-            let classes = &site.classes;
-            let both = [&classes.virtual_hosts, &classes.relay_domains];
-            assert_eq!(both[0].contains(word), both[1].contains(word));
-            both[0].contains(word)
-        };
-        assert!(has(&loaded.site, b"shop.example"));
-        let live = LiveClasses::of(&Arc::new(loaded.site));
-        let now = || live.site(|error| panic!("{error}"));
-        assert!(has(&now(), b"shop.example"));
-        assert!(Arc::ptr_eq(&now(), &now()));
-        publish(&replica, &["store.example"]);
-        assert!(has(&now(), b"store.example") && !has(&now(), b"shop.example"));
-        fs::remove_file(&replica).unwrap();
-        let mut told = 0;
-        assert!(has(&live.site(|_| told += 1), b"store.example"));
-        assert_eq!(told, 1);
-        fs::write(&replica, "nonsense").unwrap();
-        assert!(has(&live.site(|_| told += 1), b"store.example"));
-        assert_eq!(told, 2);
-    }
-}
+#[path = "live_classes_tests.rs"]
+mod tests;

@@ -1,6 +1,7 @@
 //! Words of classes from shared maps: read from the replicas on this host.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use super::diagnostic::{Diagnostic, Severity};
 use super::load::Loaded;
@@ -40,14 +41,14 @@ pub fn fill(loaded: &mut Loaded) {
     for map in loaded.site.shared_classes.maps() {
         let found = map.replica(&loaded.site).and_then(|path| read(&path));
         match found {
-            Ok((_, found)) => words.push(found),
+            Ok((_, found)) => words.push(Some(Arc::new(found))),
             Err(error) => {
-                words.push(Words::new());
+                words.push(None);
                 faults.extend(fault(map, &error));
             }
         }
     }
-    loaded.site.fill_classes(&words);
+    loaded.site.fill_classes(words);
     loaded.diagnostics.extend(faults);
 }
 

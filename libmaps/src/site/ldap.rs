@@ -62,8 +62,7 @@ impl Arguments {
     #[must_use]
     pub fn with_key(mut self, key: &str) -> Self {
         if let Some(filter) = self.0.get_mut(&'k') {
-            let key = escaped(key);
-            *filter = filter.replace("%0", &key).replace("%s", &key);
+            *filter = filter::keyed(filter, &escaped(key));
         }
         self
     }
@@ -96,7 +95,8 @@ fn escaped(value: &str) -> String {
     let mut text = String::new();
     for c in value.chars() {
         match c {
-            '*' | '(' | ')' | '\\' | '\0' => {
+            // The last, which RFC 4515 leaves alone, would be read as a key's place.
+            '*' | '(' | ')' | '\\' | '\0' | '%' => {
                 let _ = write!(text, "\\{:02x}", u32::from(c));
             }
             c => text.push(c),
@@ -388,7 +388,29 @@ mod tests {
             assert_eq!(made.unwrap().text, format!("{base}{text}empty yes\n"));
         }
         assert!(made("-h a -b x -k (a=b", Purpose::Class("R")).is_err());
+        let why = made("-h a -b x -k (a=%s) -v a", Purpose::Class("R")).unwrap_err();
+        assert!(why.contains("%0 is for maps"), "{why}");
         assert!(made("-h a -b x -k (a=b)", Purpose::Class("R")).is_err());
+    }
+
+    #[test]
+    fn a_percent_sign_in_the_filter_of_a_class_is_one() {
+        for (filter, key, read) in [
+            ("(cn=50%)", "", "(cn=50%)"),
+            ("(cn=50%)", "k", "(cn=50%)"),
+            ("(&(cn=%1)(!(a=%x%)))", "", "(&(cn=%1)(!(a=%x%)))"),
+            // As in sendmail's, two are one.
+            ("(cn=50%%)", "", "(cn=50%)"),
+            ("(cn=%%0)", "k", "(cn=%0)"),
+            ("(cn=%0)", "k%s", "(cn=k\\25s)"),
+            ("(cn=%%%s)", "k", "(cn=%k)"),
+        ] {
+            let arguments = Arguments::parse(&format!("-h h -b x -v cn -k {filter}"));
+            let arguments = arguments.unwrap().with_key(key);
+            let made = connection_text(&arguments, Purpose::Class("R"), HOST).unwrap();
+            let line = format!("filter {read}\nvalue-attribute cn\n");
+            assert!(made.text.ends_with(&line), "{filter}: {}", made.text);
+        }
     }
 
     #[test]

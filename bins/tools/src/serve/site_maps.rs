@@ -202,9 +202,7 @@ impl SiteMaps {
             // The same files, each of whose errors is reported once.
             self.look_over();
         }
-        let site = self.classes.site(|error| {
-            (self.report)(&format!("class kept as it was: {error}"));
-        });
+        let site = self.classes.site(|news| (self.report)(&news.to_string()));
         match search.answer(&site, &maps, key) {
             Reply::Ok(value) => self.value(Rhs::from(value)),
             reply => reply,

@@ -1,6 +1,6 @@
 //! The policy service.
 
-use super::server::{Server, site};
+use super::server::{Server, build, site};
 
 const CLIENT: &str =
     "client_address=192.0.2.1\nclient_name=mx.good.example\nreverse_client_name=mx.good.example";
@@ -230,4 +230,60 @@ fn a_map_that_cannot_be_read_lets_nobody_in() {
     std::fs::write(root.path().join("new"), built).unwrap();
     std::fs::rename(root.path().join("new"), &access).unwrap();
     assert_eq!(ask(), "550 5.7.1 We know you");
+}
+
+#[test]
+fn a_class_keeps_the_words_of_the_start_without_its_map() {
+    for presence in ["", "-o "] {
+        let root = site();
+        let at = |name: &str| root.path().join("etc/mail").join(name);
+        let shared = super::server::MC
+            .replace(
+                "LOCAL_CONFIG\n",
+                &format!("RELAY_DOMAIN_FILE(`@LDAP')dnl\nLOCAL_CONFIG\nF{{w}}{presence}@LDAP\n"),
+            )
+            .replace(
+                "LOCAL_DOMAIN(",
+                "define(`confLDAP_DEFAULT_SPEC', `-h localhost -b dc=x')dnl\nLOCAL_DOMAIN(",
+            );
+        std::fs::write(at("sendmail.mc"), shared).unwrap();
+        for (class, word) in [("R", "relay.example"), ("w", "own.example")] {
+            let file = format!("class-{class}.ldap");
+            std::fs::write(at(&file), "host localhost\nbase dc=x\n").unwrap();
+            build(
+                root.path(),
+                "hash",
+                &format!("etc/mail/{file}"),
+                &format!("{word}\t{word}\n"),
+                &[],
+            );
+        }
+        let server = Server::start(root.path(), &[]);
+        // Before the first question.
+        std::fs::remove_file(at("class-w.ldap.db")).unwrap();
+        let ask = |to: &str| {
+            let client = "client_address=192.0.2.1\nclient_name=mx.good.example";
+            server.policy(&format!(
+                "protocol_state=RCPT\n{client}\nsender=a@good.example\nrecipient={to}"
+            ))
+        };
+        for _ in 0..3 {
+            assert_eq!(ask("joe@own.example"), "DUNNO", "{presence}");
+            assert_eq!(ask("joe@relay.example"), "DUNNO", "{presence}");
+        }
+        // What is withdrawn from another class is withdrawn.
+        std::fs::remove_file(at("class-R.ldap.db")).unwrap();
+        let next = "next.example\tnext.example\n";
+        build(root.path(), "hash", "etc/mail/class-R.ldap", next, &[]);
+        assert!(ask("joe@relay.example").starts_with("550 5.7.1 "));
+        assert_eq!(ask("joe@next.example"), "DUNNO");
+        let word = "own2.example\town2.example\n";
+        build(root.path(), "hash", "etc/mail/class-w.ldap", word, &[]);
+        assert_eq!(ask("joe@own2.example"), "DUNNO");
+        assert!(ask("joe@own.example").starts_with("550 5.7.1 "));
+        server.says("policy: class w: /etc/mail/class-w readable again");
+        let log = server.log.lock().unwrap().clone();
+        assert_eq!(log.matches("class w kept as it was: ").count(), 1, "{log}");
+        assert!(!log.contains("class R"), "{log}");
+    }
 }

@@ -6,7 +6,7 @@ use super::MAX_DEPTH;
 
 /// The attribute that is the LHS in a filter with `%0`, and the filter that finds all entries.
 pub(super) fn enumerable(filter: &str) -> Result<(String, String), String> {
-    match read(filter)? {
+    match read(filter, Purpose::Map)? {
         (Some(key), all) => Ok((key, all)),
         (None, _) => Err(format!(
             "-k {filter}: no (attribute=%0) in it, so no replica can hold its entries"
@@ -14,15 +14,41 @@ pub(super) fn enumerable(filter: &str) -> Result<(String, String), String> {
     }
 }
 
-/// A filter that stands for itself.
+/// A filter that stands for itself: two percent signs are one, as in sendmail's.
 pub(super) fn whole(filter: &str) -> Result<String, String> {
-    match read(filter)? {
-        (None, all) => Ok(all),
-        (Some(_), _) => Err(format!("-k {filter}: %0 is for maps")),
-    }
+    read(filter, Purpose::Class).map(|(_, all)| all)
 }
 
-fn read(filter: &str) -> Result<(Option<String>, String), String> {
+/// A filter with a key in the place of `%0` and `%s`.
+pub(super) fn keyed(filter: &str, key: &str) -> String {
+    let mut with = String::new();
+    let mut rest = filter;
+    while let Some((head, tail)) = rest.split_once('%') {
+        with.push_str(head);
+        if let Some(tail) = tail.strip_prefix(['0', 's']) {
+            with.push_str(key);
+            rest = tail;
+        } else if let Some(tail) = tail.strip_prefix('%') {
+            with.push_str("%%");
+            rest = tail;
+        } else {
+            with.push('%');
+            rest = tail;
+        }
+    }
+    with + rest
+}
+
+/// Whose filter it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    /// A map's, which says where the LHS stands.
+    Map,
+    /// A class's, which has no LHS.
+    Class,
+}
+
+fn read(filter: &str, purpose: Purpose) -> Result<(Option<String>, String), String> {
     let trimmed = filter.trim();
     let whole = match trimmed.starts_with('(') {
         true => trimmed.to_owned(),
@@ -30,6 +56,7 @@ fn read(filter: &str) -> Result<(Option<String>, String), String> {
     };
     let mut reader = Filter {
         rest: &whole,
+        purpose,
         key: None,
         all: String::new(),
     };
@@ -53,6 +80,7 @@ enum Place {
 /// A filter (RFC 4515) that is being read.
 struct Filter<'a> {
     rest: &'a str,
+    purpose: Purpose,
     key: Option<String>,
     /// The same with any LHS.
     all: String,
@@ -95,6 +123,9 @@ impl Filter<'_> {
             self.all.push_str(leaf);
             return Ok(());
         }
+        if self.purpose == Purpose::Class {
+            return self.plain(leaf);
+        }
         let key = match leaf.split_once('=') {
             Some((key, "%0" | "%s")) => key.trim(),
             _ => return Err(format!("({leaf}): only (attribute=%0) can be the LHS")),
@@ -110,6 +141,21 @@ impl Filter<'_> {
             return Err("%0 stands there twice".into());
         }
         let _ = write!(self.all, "{key}=*");
+        Ok(())
+    }
+
+    /// A leaf in which a percent sign is one.
+    fn plain(&mut self, leaf: &str) -> Result<(), String> {
+        let mut rest = leaf;
+        while let Some((head, tail)) = rest.split_once('%') {
+            if tail.starts_with(['0', 's']) {
+                return Err(format!("({leaf}): %0 is for maps"));
+            }
+            self.all.push_str(head);
+            self.all.push('%');
+            rest = tail.strip_prefix('%').unwrap_or(tail);
+        }
+        self.all.push_str(rest);
         Ok(())
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Classes, MapSpec, Site};
 use crate::map::StoreError;
@@ -34,8 +35,8 @@ pub struct SharedClasses {
 /// How shared words come into classes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Step {
-    /// From a map.
-    Map(ClassMap),
+    /// From a map; no words until it could be read.
+    Map(ClassMap, Option<Arc<Words>>),
     /// From another class that has some (`C{R}$={VirtHost}`).
     Copy { from: String, to: String },
 }
@@ -60,7 +61,15 @@ impl SharedClasses {
     /// The maps, in the order of the configuration.
     pub fn maps(&self) -> impl Iterator<Item = &ClassMap> {
         self.steps.iter().filter_map(|step| match step {
-            Step::Map(map) => Some(map),
+            Step::Map(map, _) => Some(map),
+            Step::Copy { .. } => None,
+        })
+    }
+
+    /// The words that the classes were last filled with, for each of [`SharedClasses::maps`].
+    pub fn words(&self) -> impl Iterator<Item = Option<&Arc<Words>>> {
+        self.steps.iter().filter_map(|step| match step {
+            Step::Map(_, words) => Some(words.as_ref()),
             Step::Copy { .. } => None,
         })
     }
@@ -73,13 +82,13 @@ impl SharedClasses {
 
     /// Adds a map.
     pub(crate) fn add(&mut self, map: ClassMap) {
-        self.steps.push(Step::Map(map));
+        self.steps.push(Step::Map(map, None));
     }
 
     /// Notes that a class takes the words of another, if those are shared.
     pub(crate) fn copy(&mut self, from: &str, to: &str) {
         let is_shared = self.steps.iter().any(|step| match step {
-            Step::Map(map) => map.class == from,
+            Step::Map(map, _) => map.class == from,
             Step::Copy { to, .. } => to == from,
         });
         if is_shared {
@@ -97,13 +106,22 @@ impl Site {
         }
     }
 
-    /// Fills the classes anew: with these words, those of each shared map in its order.
-    pub fn fill_classes<'a>(&mut self, words: impl IntoIterator<Item = &'a Words>) {
+    /// Fills the classes anew: with these words, those of each shared map in its order. A map that
+    /// could not be read yet has none.
+    pub fn fill_classes(&mut self, words: impl IntoIterator<Item = Option<Arc<Words>>>) {
         let mut words = words.into_iter();
-        let mut shared: BTreeMap<&str, Vec<&'a Words>> = BTreeMap::new();
+        for step in &mut self.shared_classes.steps {
+            if let Step::Map(_, held) = step {
+                *held = words.next().flatten();
+            }
+        }
+        let mut shared: BTreeMap<&str, Vec<&Words>> = BTreeMap::new();
         for step in &self.shared_classes.steps {
             match step {
-                Step::Map(map) => shared.entry(&map.class).or_default().extend(words.next()),
+                Step::Map(map, words) => {
+                    let lists = shared.entry(&map.class).or_default();
+                    lists.extend(words.as_deref());
+                }
                 Step::Copy { from, to } => {
                     let more = shared.get(from.as_str()).cloned().unwrap_or_default();
                     shared.entry(to).or_default().extend(more);
@@ -147,7 +165,7 @@ mod tests {
             // What is gone from a map is gone from all that had it.
             (list(&["store.example"]), list(&[])),
         ] {
-            site.fill_classes([&virtual_hosts, &local]);
+            site.fill_classes([&virtual_hosts, &local].map(|words| Some(Arc::new(words.clone()))));
             let lower = |words: &Words| -> Vec<Vec<u8>> {
                 words.iter().map(|w| w.to_ascii_lowercase()).collect()
             };

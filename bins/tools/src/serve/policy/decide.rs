@@ -150,7 +150,10 @@ impl PolicyService {
         let kept = |error: &StoreError| {
             (self.report)(&format!("policy: map kept as it was: {error}"));
         };
-        let (maps, site) = (self.maps.snapshot(kept), self.classes.site(kept));
+        let maps = self.maps.snapshot(kept);
+        let site = self
+            .classes
+            .site(|news| (self.report)(&format!("policy: {news}")));
         let policy = Policy {
             site: &site,
             maps: &maps,
