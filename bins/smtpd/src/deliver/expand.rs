@@ -22,7 +22,7 @@ use crate::world::World;
 use super::batch::Targets;
 use super::forward::forward;
 use super::include_file::ServerIncludes;
-use super::known::{Known, runs_as};
+use super::known::{Known, is_user, runs_as};
 use super::reroute::{Rerouted, reroute};
 
 /// After so many recipients others get their turn.
@@ -416,7 +416,11 @@ pub(super) fn add_targets(
     via: &Via,
 ) {
     let is_lone = via.controller.is_none() && !is_list(expansion, &failures(expansion));
-    let shared = shared_triples(expansion);
+    let shared = triples(expansion, |r| r.state == State::Duplicate);
+    let led_to = triples(expansion, |r| {
+        let counts = matches!(r.state, State::Deliver | State::Duplicate);
+        counts && is_user(&r.address, &Octets(plain_user(&r.triple.user)))
+    });
     for found in expansion
         .recipients
         .iter()
@@ -427,7 +431,8 @@ pub(super) fn add_targets(
         let user = Octets(plain_user(&triple.user));
         let routed_by = match () {
             () if is_lone => RoutedBy::Recipient,
-            () if user.0 == found.address || shared.contains(triple) => RoutedBy::User,
+            () if led_to.contains(triple) => RoutedBy::User,
+            () if shared.contains(triple) => RoutedBy::Shared,
             () => RoutedBy::Address(Octets::from(found.address.as_slice())),
         };
         let target = QueuedTarget {
@@ -443,15 +448,17 @@ pub(super) fn add_targets(
             routed_by,
             ..QueuedTarget::default()
         };
+        if led_to.contains(triple) {
+            known.note_led_to(&target);
+        }
         known.add(envelope, target);
     }
 }
 
-/// The triples that several addresses of an expansion came to.
-fn shared_triples(expansion: &Expansion) -> HashSet<&MailerTriple> {
-    let duplicates = expansion.recipients.iter();
-    let duplicates = duplicates.filter(|r| r.state == State::Duplicate);
-    duplicates.map(|r| &r.triple).collect()
+/// The triples of these recipients of an expansion.
+fn triples(expansion: &Expansion, wanted: impl Fn(&Recipient) -> bool) -> HashSet<&MailerTriple> {
+    let found = expansion.recipients.iter();
+    found.filter(|r| wanted(r)).map(|r| &r.triple).collect()
 }
 
 /// The user, file or command of a triple without what only keeps the rules off it: quotes

@@ -2,7 +2,8 @@
 //! a table, a smart host or an alias sees the mail that waits go the new way.
 //!
 //! What is routed is the address that the copy came from: the recipient's where nothing else came
-//! of him, else its own. The names of hosts that the recipient was accepted by stand. A copy that
+//! of him, else its own. One that several came to is routed by its user, if he led to it when it
+//! was made; else it stays. The names of hosts that the recipient was accepted by stand. A copy that
 //! has become several, or a user here, does so once: it is replaced in the envelope, and what was
 //! delivered before is not delivered again by another way.
 
@@ -23,7 +24,7 @@ use super::known::{Known, is_away, runs_as};
 use crate::consult::{Certainty, facts_of};
 use crate::log::Level;
 use crate::maps::Snapshot;
-use crate::queue::{Envelope, Octets, Progress, QueuedTarget, RoutedBy};
+use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedTarget, RoutedBy};
 use crate::world::World;
 
 /// How long the copies of one message are routed; the others keep the route they have.
@@ -90,6 +91,9 @@ async fn changes(
         if target.progress != Progress::Waiting || !is_away(world, target) {
             continue;
         }
+        let Some(address) = address(envelope, target) else {
+            continue;
+        };
         seen += 1;
         if seen % YIELD_EVERY == 0 {
             tokio::task::yield_now().await;
@@ -111,7 +115,6 @@ async fn changes(
                 &mut names.insert((of, facts_of(kept))).1
             }
         };
-        let address = address(envelope, target);
         let asked = Asked {
             what: What::Address(&address),
             daemon_flags: &envelope.daemon_flags,
@@ -122,21 +125,37 @@ async fn changes(
             (Ok(expansion), Certainty::Certain) => judge(world, target, &address, expansion),
             (Err(error), _) => Some(Change::Waits("4.3.0".into(), error.to_string())),
         };
+        let change = change.filter(|change| is_certain(target, change));
         changes.extend(change.map(|change| (at, change)));
     }
     changes
 }
 
-/// The address that a copy is routed by.
-fn address(envelope: &Envelope, target: &QueuedTarget) -> Vec<u8> {
+/// The address that a copy is routed by, if there is one.
+fn address(envelope: &Envelope, target: &QueuedTarget) -> Option<Vec<u8>> {
+    let recipient = envelope.recipients.get(target.recipient);
     match &target.routed_by {
-        RoutedBy::User => in_brackets(&target.user.0),
-        RoutedBy::Address(address) => address.0.clone(),
-        RoutedBy::Recipient => {
-            let recipient = envelope.recipients.get(target.recipient);
-            in_brackets(recipient.map_or(&target.user.0, |r| &r.address.0))
+        RoutedBy::Shared => None,
+        RoutedBy::User => Some(in_brackets(&target.user.0)),
+        RoutedBy::Address(address) => Some(address.0.clone()),
+        RoutedBy::Recipient => Some(in_brackets(
+            recipient.map_or(&target.user.0, |r| &r.address.0),
+        )),
+        RoutedBy::Unknown => {
+            let recipient = recipient.filter(|r| r.expanded == Expanded::Yes)?;
+            let of_him = |t: &&QueuedTarget| t.recipient == target.recipient;
+            let mut of_him = envelope.targets.iter().filter(of_him);
+            let is_lone = of_him.next().is_some() && of_him.next().is_none();
+            is_lone.then(|| in_brackets(&recipient.address.0))
         }
     }
+}
+
+/// Whether a change is one of this copy. Where nobody knows what it came from, only another way
+/// for the same user is.
+fn is_certain(target: &QueuedTarget, change: &Change) -> bool {
+    target.routed_by != RoutedBy::Unknown
+        || matches!(change, Change::Moves(moved) if moved.user == target.user)
 }
 
 /// What an expansion changes for a copy.
@@ -253,6 +272,9 @@ fn make(
                 user.shown()
             );
             log(format!("rerouted: {now} (before: {before})"));
+            if moved.routed_by == RoutedBy::User {
+                known.note_led_to(&moved);
+            }
             match known.take(envelope, &moved, at) {
                 true => *moved,
                 // Another copy is the same.

@@ -288,7 +288,7 @@ async fn the_names_that_a_recipient_was_accepted_by_stand() {
     assert_eq!(copies(&envelope), want);
     assert_eq!(ready.targets, Targets::AsStored);
     // A queue of an earlier release does not say what a copy came from.
-    envelope.targets[0].routed_by = RoutedBy::User;
+    envelope.targets[0].routed_by = RoutedBy::Unknown;
     table(
         root.path(),
         "mailertable",
@@ -349,4 +349,81 @@ async fn a_mailer_that_is_no_more_is_replaced() {
     attempt(&world, &mut envelope).await;
     assert_eq!(copies(&envelope)[0], "esmtp far.example u@far.example");
     assert_eq!(envelope.targets[1], local);
+}
+
+#[tokio::test]
+async fn a_copy_of_an_earlier_release_stays_with_its_hub() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let mc = "define(`LUSER_RELAY', `relay:hub.internal')dnl\n\
+              define(`SMART_HOST', `relay:smart.example')dnl\n";
+    let before = world(root, "two: joe, jim\n", mc);
+    let mut envelope = to(&["joe", "two", "x@far.example"]);
+    attempt(&before, &mut envelope).await;
+    for target in &mut envelope.targets {
+        target.routed_by = RoutedBy::default();
+    }
+    let stored = [
+        "relay hub.internal joe@hub.internal",
+        "relay hub.internal jim@hub.internal",
+        "relay smart.example x@far.example",
+    ];
+    assert_eq!(copies(&envelope), stored);
+    attempt(&before, &mut envelope).await;
+    assert_eq!(copies(&envelope), stored);
+    drop(before);
+    // Only what is certain moves: who has one copy, as the same user.
+    let mc = mc
+        .replace("hub.internal", "new.internal")
+        .replace("smart.example", "new.example");
+    let after = world(root, "two: joe, jim\n", &mc);
+    attempt(&after, &mut envelope).await;
+    let moved = [stored[0], stored[1], "relay new.example x@far.example"];
+    assert_eq!(copies(&envelope), moved);
+    table(
+        root,
+        "mailertable",
+        "far.example\terror:5.1.2:550 no more\n",
+    );
+    attempt(&after, &mut envelope).await;
+    assert_eq!(copies(&envelope), moved);
+}
+
+#[tokio::test]
+async fn a_shared_copy_moves_only_by_a_user_that_led_to_it() {
+    let smart = "define(`SMART_HOST', `relay:smart.example')dnl\n";
+    let hub = format!("{smart}define(`MAIL_HUB', `relay:hub.internal')dnl\n");
+    for (to_whom, mc, want) in [
+        (
+            &["joe", "staff"][..],
+            &hub[..],
+            &["bob@hub.internal", "joe@hub.internal"][..],
+        ),
+        (
+            &["staff", "joe"],
+            &hub,
+            &["bob@hub.internal", "joe@hub.internal"],
+        ),
+        (&["twice"], &hub, &["joe@hub.internal"]),
+        (
+            &["a@far.example", "b@far.example"],
+            smart,
+            &["box@hub.internal"],
+        ),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let aliases = "staff: joe, bob\ntwice: one, two\none: joe\ntwo: joe\n";
+        let world = world(root, aliases, mc);
+        table(root, "mailertable", "far.example\trelay:box@hub.internal\n");
+        let mut envelope = to(to_whom);
+        let want: Vec<String> = want
+            .iter()
+            .map(|user| format!("relay hub.internal {user}"))
+            .collect();
+        for _ in 0..2 {
+            attempt(&world, &mut envelope).await;
+            assert_eq!(sorted(&envelope), want, "{to_whom:?}");
+        }
+    }
 }
