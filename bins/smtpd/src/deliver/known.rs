@@ -20,6 +20,9 @@ pub(super) struct Known {
     /// Copies to which their own users lead. That of a hub does not: `joe` becomes `joe@hub`, who
     /// may go to a smart host.
     led_to: HashSet<Key>,
+    /// Copies that failed, with the recipients for whom they did: what others come to is theirs
+    /// to be tried, and to be told of.
+    failed: HashSet<(Key, usize)>,
 }
 
 impl Known {
@@ -30,7 +33,12 @@ impl Known {
         let is_gone = |target: &QueuedTarget| {
             target.progress == Progress::Forwarded && is_away(world, target)
         };
-        Known::where_(envelope, |_, target| !is_gone(target))
+        let has_failed =
+            |t: &QueuedTarget| matches!(t.progress, Progress::Failed { .. } | Progress::Told);
+        let mut known = Known::where_(envelope, |_, t| !is_gone(t) && !has_failed(t));
+        let failed = envelope.targets.iter().filter(|t| has_failed(t));
+        known.failed = failed.map(|t| (key(t), t.recipient)).collect();
+        known
     }
 
     /// Those that were delivered or still will be, but for these: what others stand for is no
@@ -50,6 +58,7 @@ impl Known {
             places: HashMap::new(),
             delivered: HashSet::new(),
             led_to: HashSet::new(),
+            failed: HashSet::new(),
         };
         for (at, target) in envelope.targets.iter().enumerate() {
             if !wanted(at, target) {
@@ -95,6 +104,10 @@ impl Known {
                     false => RoutedBy::Shared,
                 };
             }
+            return false;
+        }
+        // A list that is expanded once more does not try it again.
+        if self.failed.contains(&(key.clone(), target.recipient)) {
             return false;
         }
         let is_delivered = |address: &Octets| self.delivered.contains(address);

@@ -427,3 +427,46 @@ async fn a_shared_copy_moves_only_by_a_user_that_led_to_it() {
         }
     }
 }
+
+#[tokio::test]
+async fn who_comes_to_a_copy_that_failed_has_one_of_his_own() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let world = world(root, "late: x@far.example\n", "");
+    table(root, "virtusertable", "old@virt.example\tx@far.example\n");
+    let mut envelope = to(&["old@virt.example"]);
+    attempt(&world, &mut envelope).await;
+    table(
+        root,
+        "virtusertable",
+        "old@virt.example\terror:5.1.1:550 gone\n",
+    );
+    // As one whose table could not be read before.
+    envelope.recipients.extend(to(&["late"]).recipients);
+    for _ in 0..2 {
+        attempt(&world, &mut envelope).await;
+        let want = [
+            "esmtp far.example x@far.example 5.1.1",
+            "esmtp far.example x@far.example",
+        ];
+        assert_eq!(copies(&envelope), want);
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_failed_is_not_tried_for_the_same_list_again() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let world = world(root, "all: x@far.example, y@later.example\n", "");
+    table(
+        root,
+        "mailertable",
+        "later.example\terror:4.3.0:450 not yet\n",
+    );
+    let mut envelope = to(&["all"]);
+    attempt(&world, &mut envelope).await;
+    assert_eq!(envelope.recipients[0].expanded, crate::queue::Expanded::No);
+    envelope.targets[0].progress = Progress::Told;
+    attempt(&world, &mut envelope).await;
+    assert_eq!(copies(&envelope), ["esmtp far.example x@far.example Told"]);
+}
