@@ -56,6 +56,8 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
         mut targets,
     } = reroute(world, &snapshot, envelope).await;
     let mut known = Known::of(world, envelope);
+    // SoftBounce: nothing fails for good.
+    let is_soft = world.site.options.delivery.soft_bounce;
     for at in 0..envelope.recipients.len() {
         if at % YIELD_EVERY == YIELD_EVERY - 1 {
             tokio::task::yield_now().await;
@@ -72,6 +74,13 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
             daemon_flags: &envelope.daemon_flags,
         };
         let expanded = match expansion(world, &snapshot, what).await {
+            Ok(Expansion { errors, .. }) if is_soft && !errors.is_empty() => {
+                let shown = String::from_utf8_lossy(&address);
+                let why = errors.join("; ");
+                let text = format!("to=<{shown}>, dsn=4.2.4, stat=Deferred: {why}");
+                world.log.about(Level::Warning, &envelope.id, &text);
+                continue;
+            }
             Ok(Expansion { errors, .. }) if !errors.is_empty() => Expanded::Failed {
                 status: "5.2.4".into(),
                 text: format!(
@@ -171,6 +180,15 @@ fn take(
     if failures.iter().any(Failure::is_temporary) {
         return None;
     }
+    if world.site.options.delivery.soft_bounce && !failures.is_empty() {
+        for failure in &failures {
+            let (who, why) = failure.parts();
+            let status = failure.soft_status();
+            let line = format!("to={who}, dsn={status}, stat=Deferred: {why}");
+            world.log.about(Level::Info, &envelope.id, &line);
+        }
+        return None;
+    }
     let becomes = match is_list(expansion, &failures) {
         true => Becomes::Several,
         false => Becomes::One,
@@ -180,8 +198,7 @@ fn take(
         ([only], true) => only.expanded(),
         _ => {
             for failure in &failures {
-                let Failure { status, text, .. } = failure;
-                let (who, why) = text.split_once("... ").unwrap_or((text, text));
+                let (status, (who, why)) = (&failure.status, failure.parts());
                 let line = format!("to={who}, dsn={status}, stat={why}");
                 world.log.about(Level::Info, &envelope.id, &line);
             }
@@ -312,6 +329,17 @@ pub(super) struct Failure {
 impl Failure {
     pub(super) fn is_temporary(&self) -> bool {
         self.status.starts_with('4')
+    }
+
+    /// Its status where nothing fails for good (SoftBounce).
+    pub(super) fn soft_status(&self) -> String {
+        self.status.replacen('5', "4", 1)
+    }
+
+    /// Who is not reached, and why.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        let text = self.text.as_str();
+        text.split_once("... ").unwrap_or((text, text))
     }
 
     fn expanded(&self) -> Expanded {

@@ -126,9 +126,26 @@ async fn changes(
             (Err(error), _) => Some(Change::Waits("4.3.0".into(), error.to_string())),
         };
         let change = change.filter(|change| is_certain(target, change));
+        let change = change.map(|change| softened(world, change));
         changes.extend(change.map(|change| (at, change)));
     }
     changes
+}
+
+/// SoftBounce: nothing fails for good, and no list is used of which a part would.
+fn softened(world: &World, change: Change) -> Change {
+    if !world.site.options.delivery.soft_bounce {
+        return change;
+    }
+    let failure = match &change {
+        Change::Fails(failure) => Some((failure.soft_status(), failure.text.clone())),
+        Change::Spreads(expansion) => {
+            let failures = failures(expansion);
+            failures.first().map(|f| (f.soft_status(), f.text.clone()))
+        }
+        Change::Moves(_) | Change::Waits(..) => None,
+    };
+    failure.map_or(change, |(status, text)| Change::Waits(status, text))
 }
 
 /// The address that a copy is routed by, if there is one.
@@ -287,8 +304,8 @@ fn make(
         Change::Spreads(expansion) => {
             let failures = failures(&expansion);
             log(format!("rerouted: to a list (before: {before})"));
-            for Failure { status, text, .. } in &failures {
-                let (who, why) = text.split_once("... ").unwrap_or((text, text));
+            for failure in &failures {
+                let (status, (who, why)) = (&failure.status, failure.parts());
                 let line = format!("to={who}, dsn={status}, stat={why}");
                 world.log.about(Level::Info, &envelope.id, &line);
             }

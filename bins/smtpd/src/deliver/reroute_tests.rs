@@ -470,3 +470,44 @@ async fn a_member_that_failed_is_not_tried_for_the_same_list_again() {
     attempt(&world, &mut envelope).await;
     assert_eq!(copies(&envelope), ["esmtp far.example x@far.example Told"]);
 }
+
+#[tokio::test]
+async fn with_soft_bounce_what_tables_refuse_waits() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let mc = "define(`confSOFT_BOUNCE', `True')dnl\n";
+    let world = world(root, "some: ann, w@gone.example\n", mc);
+    let mut envelope = to(&["x@gone.example", "two@virt.example"]);
+    attempt(&world, &mut envelope).await;
+    table(
+        root,
+        "mailertable",
+        "gone.example\terror:5.1.2:550 no more\n",
+    );
+    table(root, "virtusertable", "two@virt.example\tsome\n");
+    let late = to(&["y@gone.example", "some"]);
+    envelope.recipients.extend(late.recipients);
+    for _ in 0..2 {
+        let ready = attempt(&world, &mut envelope).await;
+        let want = [
+            "esmtp gone.example x@gone.example",
+            "esmtp virt.example two@virt.example",
+            "local  ann",
+        ];
+        assert_eq!(copies(&envelope), want);
+        assert_eq!(ready.held, Held::from([0, 1]));
+        assert_eq!(envelope.targets[0].status, "4.1.2");
+        for open in &envelope.recipients[2..] {
+            assert_eq!(open.expanded, crate::queue::Expanded::No);
+        }
+    }
+    table(root, "mailertable", "");
+    attempt(&world, &mut envelope).await;
+    assert_eq!(copies(&envelope)[0], "esmtp gone.example x@gone.example");
+    assert!(
+        envelope
+            .recipients
+            .iter()
+            .all(|r| r.expanded == crate::queue::Expanded::Yes)
+    );
+}
