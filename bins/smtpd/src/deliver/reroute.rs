@@ -223,6 +223,10 @@ fn judge(
             true => found.controller.as_deref().map(str::to_owned),
             false => target.controller.clone(),
         },
+        // What was said of the old way says nothing of this one.
+        status: String::new(),
+        last: String::new(),
+        remote: None,
         ..target.clone()
     };
     let is_as_stored =

@@ -511,3 +511,20 @@ async fn with_soft_bounce_what_tables_refuse_waits() {
             .all(|r| r.expanded == crate::queue::Expanded::Yes)
     );
 }
+
+#[tokio::test]
+async fn a_copy_that_moves_forgets_what_the_old_host_said() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let world = world(root, "", "");
+    let mut envelope = to(&["x@far.example"]);
+    attempt(&world, &mut envelope).await;
+    envelope.targets[0].status = "4.4.1".into();
+    envelope.targets[0].last = "Connection timed out with far.example.".into();
+    table(root, "mailertable", "far.example\tesmtp:[192.0.2.1]\n");
+    attempt(&world, &mut envelope).await;
+    let copy = &envelope.targets[0];
+    assert_eq!(copies(&envelope), ["esmtp [192.0.2.1] x@far.example"]);
+    assert_eq!((copy.status.as_str(), copy.last.as_str()), ("", ""));
+    assert!(copy.remote.is_none());
+}
