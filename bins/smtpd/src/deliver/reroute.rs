@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use libmaps::address::in_brackets;
 use libmaps::policy::expand::{Expansion, State};
-use libmaps::policy::facts::Facts;
+use libmaps::policy::facts::{Answer, Facts, Need};
 
 use super::batch::Targets;
 use super::expand::{
@@ -86,16 +86,14 @@ async fn changes(
     let mut changes = Vec::new();
     // Names that were found for one copy serve the next one of the same recipient.
     let mut names: Option<((usize, bool), Facts)> = None;
-    let mut seen = 0;
-    for (at, target) in envelope.targets.iter().enumerate() {
-        if target.progress != Progress::Waiting || !is_away(world, target) {
-            continue;
-        }
-        let Some(address) = address(envelope, target) else {
-            continue;
-        };
-        seen += 1;
-        if seen % YIELD_EVERY == 0 {
+    // Those of which nobody can tell now are waited for once.
+    let mut silent: HashSet<Vec<u8>> = HashSet::new();
+    let waiting = envelope.targets.iter().enumerate();
+    let waiting = waiting.filter(|(_, t)| t.progress == Progress::Waiting && is_away(world, t));
+    let waiting = waiting.filter_map(|(at, t)| Some((at, t, address(envelope, t)?)));
+    let waiting = in_turn(waiting.collect(), envelope.tries);
+    for (seen, (at, target, address)) in waiting.into_iter().enumerate() {
+        if seen % YIELD_EVERY == YIELD_EVERY - 1 {
             tokio::task::yield_now().await;
         }
         if start.elapsed() > PATIENCE {
@@ -115,11 +113,20 @@ async fn changes(
                 &mut names.insert((of, facts_of(kept))).1
             }
         };
+        let host = host(&address);
+        let host_fact = || Need::Host(host.as_slice().into());
+        if silent.contains(&host) && facts.get(host_fact()).is_err() {
+            facts.add(host_fact(), Answer::Temporary);
+        }
         let asked = Asked {
             what: What::Address(&address),
             daemon_flags: &envelope.daemon_flags,
         };
-        let change = match expansion_by(world, snapshot, &asked, facts).await {
+        let expanded = expansion_by(world, snapshot, &asked, facts).await;
+        if facts.get(host_fact()) == Ok(&Answer::Temporary) {
+            silent.insert(host);
+        }
+        let change = match expanded {
             // Its route may be another one only because a name server is silent.
             (Ok(_), Certainty::NameServerDown) => None,
             (Ok(expansion), Certainty::Certain) => judge(world, target, &address, expansion),
@@ -129,7 +136,26 @@ async fn changes(
         let change = change.map(|change| softened(world, change));
         changes.extend(change.map(|change| (at, change)));
     }
+    changes.sort_by_key(|(at, _)| *at);
     changes
+}
+
+/// The same, from another one on at each try: where some take all the time, the others have
+/// their turn soon.
+fn in_turn<T>(mut all: Vec<T>, tries: u32) -> Vec<T> {
+    // Multiples of the golden ratio lie evenly in any circle.
+    let part = u64::from(tries.wrapping_mul(2_654_435_769));
+    let start = u64::try_from(all.len()).unwrap_or(0).saturating_mul(part) >> 32;
+    let start = usize::try_from(start).unwrap_or(0).min(all.len());
+    all.rotate_left(start);
+    all
+}
+
+/// The host of an address, in lower case.
+fn host(address: &[u8]) -> Vec<u8> {
+    let inner = address.strip_suffix(b">").unwrap_or(address);
+    let host = inner.rsplit(|c| *c == b'@').next().unwrap_or_default();
+    host.to_ascii_lowercase()
 }
 
 /// SoftBounce: nothing fails for good, and no list is used of which a part would.
