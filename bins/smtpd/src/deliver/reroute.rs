@@ -20,7 +20,7 @@ use super::expand::{
     Asked, Failure, Held, Via, What, YIELD_EVERY, add_failures, add_targets, expansion_by,
     failures, is_list, is_nobody, plain_user,
 };
-use super::known::{Known, is_away, runs_as};
+use super::known::{Known, is_away, is_user, runs_as};
 use crate::consult::{Certainty, facts_of};
 use crate::log::Level;
 use crate::maps::Snapshot;
@@ -128,7 +128,10 @@ async fn changes(
         }
         let change = match expanded {
             // Its route may be another one only because a name server is silent.
-            (Ok(_), Certainty::NameServerDown) => None,
+            (Ok(expansion), Certainty::NameServerDown) => {
+                let change = judge(world, target, &address, expansion);
+                change.filter(|change| stands_without_names(world, target, &address, change))
+            }
             (Ok(expansion), Certainty::Certain) => judge(world, target, &address, expansion),
             (Err(error), _) => Some(Change::Waits("4.3.0".into(), error.to_string())),
         };
@@ -156,6 +159,24 @@ fn host(address: &[u8]) -> Vec<u8> {
     let inner = address.strip_suffix(b">").unwrap_or(address);
     let host = inner.rsplit(|c| *c == b'@').next().unwrap_or_default();
     host.to_ascii_lowercase()
+}
+
+/// Whether a change is no work of silent name servers. Where the user is the address as it was
+/// written, its host had no other name when it was routed, and by that name a table or a relay now
+/// gives it another host than its own.
+fn stands_without_names(
+    world: &World,
+    target: &QueuedTarget,
+    address: &[u8],
+    change: &Change,
+) -> bool {
+    let Change::Moves(moved) = change else {
+        return false;
+    };
+    moved.user == target.user
+        && is_user(address, &target.user)
+        && is_away(world, moved)
+        && !moved.host.0.eq_ignore_ascii_case(&host(address))
 }
 
 /// SoftBounce: nothing fails for good, and no list is used of which a part would.

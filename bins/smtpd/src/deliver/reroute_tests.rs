@@ -605,3 +605,35 @@ fn waiting(to_whom: &[&str]) -> Envelope {
     }
     envelope
 }
+
+#[tokio::test]
+async fn a_table_for_a_domain_whose_name_servers_are_silent_is_followed() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let world = world_without_dns(root, &Arc::new(AtomicUsize::new(0)));
+    let mut envelope = waiting(&["x@dead.example", "y@virt.example", "z@nick.example"]);
+    // By the name that its domain had.
+    envelope.targets[2].user = Octets::from("z@canonical.example");
+    envelope.targets[2].host = Octets::from("[192.0.2.9]");
+    attempt(&world, &mut envelope).await;
+    let stored = [
+        "esmtp dead.example x@dead.example",
+        "esmtp virt.example y@virt.example",
+        "esmtp [192.0.2.9] z@canonical.example",
+    ];
+    assert_eq!(copies(&envelope), stored);
+    let entries = "dead.example\tesmtp:[192.0.2.1]\nnick.example\tesmtp:[192.0.2.1]\n";
+    table(root, "mailertable", entries);
+    table(
+        root,
+        "virtusertable",
+        "y@virt.example\terror:5.1.1:550 gone\n",
+    );
+    attempt(&world, &mut envelope).await;
+    let moved = ["esmtp [192.0.2.1] x@dead.example", stored[1], stored[2]];
+    assert_eq!(copies(&envelope), moved);
+    // Without the entry its host would be its own again, if it has no other name now.
+    table(root, "mailertable", "");
+    attempt(&world, &mut envelope).await;
+    assert_eq!(copies(&envelope), moved);
+}
