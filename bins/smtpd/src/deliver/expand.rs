@@ -22,7 +22,7 @@ use crate::world::World;
 use super::batch::Targets;
 use super::forward::forward;
 use super::include_file::ServerIncludes;
-use super::known::{Known, runs_as};
+use super::known::{Known, is_user, runs_as};
 use super::reroute::{Rerouted, reroute};
 
 /// After so many recipients others get their turn.
@@ -56,6 +56,8 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
         mut targets,
     } = reroute(world, &snapshot, envelope).await;
     let mut known = Known::of(world, envelope);
+    // SoftBounce: nothing fails for good.
+    let is_soft = world.site.options.delivery.soft_bounce;
     for at in 0..envelope.recipients.len() {
         if at % YIELD_EVERY == YIELD_EVERY - 1 {
             tokio::task::yield_now().await;
@@ -72,6 +74,13 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
             daemon_flags: &envelope.daemon_flags,
         };
         let expanded = match expansion(world, &snapshot, what).await {
+            Ok(Expansion { errors, .. }) if is_soft && !errors.is_empty() => {
+                let shown = String::from_utf8_lossy(&address);
+                let why = errors.join("; ");
+                let text = format!("to=<{shown}>, dsn=4.2.4, stat=Deferred: {why}");
+                world.log.about(Level::Warning, &envelope.id, &text);
+                continue;
+            }
             Ok(Expansion { errors, .. }) if !errors.is_empty() => Expanded::Failed {
                 status: "5.2.4".into(),
                 text: format!(
@@ -171,6 +180,15 @@ fn take(
     if failures.iter().any(Failure::is_temporary) {
         return None;
     }
+    if world.site.options.delivery.soft_bounce && !failures.is_empty() {
+        for failure in &failures {
+            let (who, why) = failure.parts();
+            let status = failure.soft_status();
+            let line = format!("to={who}, dsn={status}, stat=Deferred: {why}");
+            world.log.about(Level::Info, &envelope.id, &line);
+        }
+        return None;
+    }
     let becomes = match is_list(expansion, &failures) {
         true => Becomes::Several,
         false => Becomes::One,
@@ -180,8 +198,7 @@ fn take(
         ([only], true) => only.expanded(),
         _ => {
             for failure in &failures {
-                let Failure { status, text, .. } = failure;
-                let (who, why) = text.split_once("... ").unwrap_or((text, text));
+                let (status, (who, why)) = (&failure.status, failure.parts());
                 let line = format!("to={who}, dsn={status}, stat={why}");
                 world.log.about(Level::Info, &envelope.id, &line);
             }
@@ -314,6 +331,17 @@ impl Failure {
         self.status.starts_with('4')
     }
 
+    /// Its status where nothing fails for good (SoftBounce).
+    pub(super) fn soft_status(&self) -> String {
+        self.status.replacen('5', "4", 1)
+    }
+
+    /// Who is not reached, and why.
+    pub(super) fn parts(&self) -> (&str, &str) {
+        let text = self.text.as_str();
+        text.split_once("... ").unwrap_or((text, text))
+    }
+
     fn expanded(&self) -> Expanded {
         Expanded::Failed {
             status: self.status.clone(),
@@ -416,7 +444,11 @@ pub(super) fn add_targets(
     via: &Via,
 ) {
     let is_lone = via.controller.is_none() && !is_list(expansion, &failures(expansion));
-    let shared = shared_triples(expansion);
+    let shared = triples(expansion, |r| r.state == State::Duplicate);
+    let led_to = triples(expansion, |r| {
+        let counts = matches!(r.state, State::Deliver | State::Duplicate);
+        counts && is_user(&r.address, &Octets(plain_user(&r.triple.user)))
+    });
     for found in expansion
         .recipients
         .iter()
@@ -427,7 +459,8 @@ pub(super) fn add_targets(
         let user = Octets(plain_user(&triple.user));
         let routed_by = match () {
             () if is_lone => RoutedBy::Recipient,
-            () if user.0 == found.address || shared.contains(triple) => RoutedBy::User,
+            () if led_to.contains(triple) => RoutedBy::User,
+            () if shared.contains(triple) => RoutedBy::Shared,
             () => RoutedBy::Address(Octets::from(found.address.as_slice())),
         };
         let target = QueuedTarget {
@@ -443,15 +476,17 @@ pub(super) fn add_targets(
             routed_by,
             ..QueuedTarget::default()
         };
+        if led_to.contains(triple) {
+            known.note_led_to(&target);
+        }
         known.add(envelope, target);
     }
 }
 
-/// The triples that several addresses of an expansion came to.
-fn shared_triples(expansion: &Expansion) -> HashSet<&MailerTriple> {
-    let duplicates = expansion.recipients.iter();
-    let duplicates = duplicates.filter(|r| r.state == State::Duplicate);
-    duplicates.map(|r| &r.triple).collect()
+/// The triples of these recipients of an expansion.
+fn triples(expansion: &Expansion, wanted: impl Fn(&Recipient) -> bool) -> HashSet<&MailerTriple> {
+    let found = expansion.recipients.iter();
+    found.filter(|r| wanted(r)).map(|r| &r.triple).collect()
 }
 
 /// The user, file or command of a triple without what only keeps the rules off it: quotes

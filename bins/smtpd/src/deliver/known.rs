@@ -2,6 +2,8 @@
 
 use std::collections::{HashMap, HashSet};
 
+use libmaps::address::in_brackets;
+
 use crate::queue::{Envelope, Octets, Progress, QueuedTarget, RoutedBy};
 use crate::world::World;
 
@@ -15,6 +17,12 @@ pub(super) struct Known {
     places: HashMap<Key, usize>,
     /// Addresses of those that were delivered: by the tables of today they may lead elsewhere.
     delivered: HashSet<Octets>,
+    /// Copies to which their own users lead. That of a hub does not: `joe` becomes `joe@hub`, who
+    /// may go to a smart host.
+    led_to: HashSet<Key>,
+    /// Copies that failed, with the recipients for whom they did: what others come to is theirs
+    /// to be tried, and to be told of.
+    failed: HashSet<(Key, usize)>,
 }
 
 impl Known {
@@ -25,7 +33,12 @@ impl Known {
         let is_gone = |target: &QueuedTarget| {
             target.progress == Progress::Forwarded && is_away(world, target)
         };
-        Known::where_(envelope, |_, target| !is_gone(target))
+        let has_failed =
+            |t: &QueuedTarget| matches!(t.progress, Progress::Failed { .. } | Progress::Told);
+        let mut known = Known::where_(envelope, |_, t| !is_gone(t) && !has_failed(t));
+        let failed = envelope.targets.iter().filter(|t| has_failed(t));
+        known.failed = failed.map(|t| (key(t), t.recipient)).collect();
+        known
     }
 
     /// Those that were delivered or still will be, but for these: what others stand for is no
@@ -44,17 +57,27 @@ impl Known {
         let mut known = Known {
             places: HashMap::new(),
             delivered: HashSet::new(),
+            led_to: HashSet::new(),
+            failed: HashSet::new(),
         };
         for (at, target) in envelope.targets.iter().enumerate() {
             if !wanted(at, target) {
                 continue;
             }
             known.places.insert(key(target), at);
+            if is_led_to(envelope, target) {
+                known.led_to.insert(key(target));
+            }
             if matches!(target.progress, Progress::Done | Progress::Sent) {
                 known.delivered.extend(addresses(envelope, target));
             }
         }
         known
+    }
+
+    /// A copy is known to be where its user leads by himself.
+    pub(super) fn note_led_to(&mut self, target: &QueuedTarget) {
+        self.led_to.insert(key(target));
     }
 
     /// Adds a copy to the envelope if it is new.
@@ -76,8 +99,15 @@ impl Known {
             if let Some(there) = envelope.targets.get_mut(*there)
                 && (there.recipient, &there.routed_by) != (target.recipient, &target.routed_by)
             {
-                there.routed_by = RoutedBy::User;
+                there.routed_by = match self.led_to.contains(&key) {
+                    true => RoutedBy::User,
+                    false => RoutedBy::Shared,
+                };
             }
+            return false;
+        }
+        // A list that is expanded once more does not try it again.
+        if self.failed.contains(&(key.clone(), target.recipient)) {
             return false;
         }
         let is_delivered = |address: &Octets| self.delivered.contains(address);
@@ -100,6 +130,24 @@ pub(super) fn is_away(world: &World, target: &QueuedTarget) -> bool {
     !here.contains(&target.mailer.as_str()) && target.mailer != world.site.mailers.local
 }
 
+/// Whether an address led to a copy that is its user.
+fn is_led_to(envelope: &Envelope, target: &QueuedTarget) -> bool {
+    match &target.routed_by {
+        RoutedBy::Unknown | RoutedBy::Shared => false,
+        RoutedBy::User => true,
+        RoutedBy::Recipient => {
+            let recipient = envelope.recipients.get(target.recipient);
+            recipient.is_some_and(|r| r.address == target.user)
+        }
+        RoutedBy::Address(address) => is_user(&address.0, &target.user),
+    }
+}
+
+/// Whether an address, as it was written, is no other than this user.
+pub(super) fn is_user(address: &[u8], user: &Octets) -> bool {
+    address == user.0 || address == in_brackets(&user.0)
+}
+
 fn key(target: &QueuedTarget) -> Key {
     let controller = target.controller.clone();
     (
@@ -114,11 +162,15 @@ fn key(target: &QueuedTarget) -> Key {
 /// an address too.
 fn addresses(envelope: &Envelope, target: &QueuedTarget) -> Vec<Octets> {
     let mut all = Vec::new();
-    if target.routed_by == RoutedBy::User || target.user.0.contains(&b'@') {
+    let is_user = matches!(
+        target.routed_by,
+        RoutedBy::Unknown | RoutedBy::Shared | RoutedBy::User
+    );
+    if is_user || target.user.0.contains(&b'@') {
         all.push(target.user.clone());
     }
     match &target.routed_by {
-        RoutedBy::User => {}
+        RoutedBy::Unknown | RoutedBy::Shared | RoutedBy::User => {}
         RoutedBy::Recipient => {
             let recipient = envelope.recipients.get(target.recipient);
             all.extend(recipient.map(|r| r.address.clone()));

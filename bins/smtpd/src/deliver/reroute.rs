@@ -2,7 +2,8 @@
 //! a table, a smart host or an alias sees the mail that waits go the new way.
 //!
 //! What is routed is the address that the copy came from: the recipient's where nothing else came
-//! of him, else its own. The names of hosts that the recipient was accepted by stand. A copy that
+//! of him, else its own. One that several came to is routed by its user, if he led to it when it
+//! was made; else it stays. The names of hosts that the recipient was accepted by stand. A copy that
 //! has become several, or a user here, does so once: it is replaced in the envelope, and what was
 //! delivered before is not delivered again by another way.
 
@@ -12,18 +13,18 @@ use std::time::{Duration, Instant};
 
 use libmaps::address::in_brackets;
 use libmaps::policy::expand::{Expansion, State};
-use libmaps::policy::facts::Facts;
+use libmaps::policy::facts::{Answer, Facts, Need};
 
 use super::batch::Targets;
 use super::expand::{
     Asked, Failure, Held, Via, What, YIELD_EVERY, add_failures, add_targets, expansion_by,
     failures, is_list, is_nobody, plain_user,
 };
-use super::known::{Known, is_away, runs_as};
+use super::known::{Known, is_away, is_user, runs_as};
 use crate::consult::{Certainty, facts_of};
 use crate::log::Level;
 use crate::maps::Snapshot;
-use crate::queue::{Envelope, Octets, Progress, QueuedTarget, RoutedBy};
+use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedTarget, RoutedBy};
 use crate::world::World;
 
 /// How long the copies of one message are routed; the others keep the route they have.
@@ -85,13 +86,14 @@ async fn changes(
     let mut changes = Vec::new();
     // Names that were found for one copy serve the next one of the same recipient.
     let mut names: Option<((usize, bool), Facts)> = None;
-    let mut seen = 0;
-    for (at, target) in envelope.targets.iter().enumerate() {
-        if target.progress != Progress::Waiting || !is_away(world, target) {
-            continue;
-        }
-        seen += 1;
-        if seen % YIELD_EVERY == 0 {
+    // Those of which nobody can tell now are waited for once.
+    let mut silent: HashSet<Vec<u8>> = HashSet::new();
+    let waiting = envelope.targets.iter().enumerate();
+    let waiting = waiting.filter(|(_, t)| t.progress == Progress::Waiting && is_away(world, t));
+    let waiting = waiting.filter_map(|(at, t)| Some((at, t, address(envelope, t)?)));
+    let waiting = in_turn(waiting.collect(), envelope.tries);
+    for (seen, (at, target, address)) in waiting.into_iter().enumerate() {
+        if seen % YIELD_EVERY == YIELD_EVERY - 1 {
             tokio::task::yield_now().await;
         }
         if start.elapsed() > PATIENCE {
@@ -111,32 +113,113 @@ async fn changes(
                 &mut names.insert((of, facts_of(kept))).1
             }
         };
-        let address = address(envelope, target);
+        let host = host(&address);
+        let host_fact = || Need::Host(host.as_slice().into());
+        if silent.contains(&host) && facts.get(host_fact()).is_err() {
+            facts.add(host_fact(), Answer::Temporary);
+        }
         let asked = Asked {
             what: What::Address(&address),
             daemon_flags: &envelope.daemon_flags,
         };
-        let change = match expansion_by(world, snapshot, &asked, facts).await {
+        let expanded = expansion_by(world, snapshot, &asked, facts).await;
+        if facts.get(host_fact()) == Ok(&Answer::Temporary) {
+            silent.insert(host);
+        }
+        let change = match expanded {
             // Its route may be another one only because a name server is silent.
-            (Ok(_), Certainty::NameServerDown) => None,
+            (Ok(expansion), Certainty::NameServerDown) => {
+                let change = judge(world, target, &address, expansion);
+                change.filter(|change| stands_without_names(world, target, &address, change))
+            }
             (Ok(expansion), Certainty::Certain) => judge(world, target, &address, expansion),
             (Err(error), _) => Some(Change::Waits("4.3.0".into(), error.to_string())),
         };
+        let change = change.filter(|change| is_certain(target, change));
+        let change = change.map(|change| softened(world, change));
         changes.extend(change.map(|change| (at, change)));
     }
+    changes.sort_by_key(|(at, _)| *at);
     changes
 }
 
-/// The address that a copy is routed by.
-fn address(envelope: &Envelope, target: &QueuedTarget) -> Vec<u8> {
+/// The same, from another one on at each try: where some take all the time, the others have
+/// their turn soon.
+fn in_turn<T>(mut all: Vec<T>, tries: u32) -> Vec<T> {
+    // Multiples of the golden ratio lie evenly in any circle.
+    let part = u64::from(tries.wrapping_mul(2_654_435_769));
+    let start = u64::try_from(all.len()).unwrap_or(0).saturating_mul(part) >> 32;
+    let start = usize::try_from(start).unwrap_or(0).min(all.len());
+    all.rotate_left(start);
+    all
+}
+
+/// The host of an address, in lower case.
+fn host(address: &[u8]) -> Vec<u8> {
+    let inner = address.strip_suffix(b">").unwrap_or(address);
+    let host = inner.rsplit(|c| *c == b'@').next().unwrap_or_default();
+    host.to_ascii_lowercase()
+}
+
+/// Whether a change is no work of silent name servers. Where the user is the address as it was
+/// written, its host had no other name when it was routed, and by that name a table or a relay now
+/// gives it another host than its own.
+fn stands_without_names(
+    world: &World,
+    target: &QueuedTarget,
+    address: &[u8],
+    change: &Change,
+) -> bool {
+    let Change::Moves(moved) = change else {
+        return false;
+    };
+    moved.user == target.user
+        && is_user(address, &target.user)
+        && is_away(world, moved)
+        && !moved.host.0.eq_ignore_ascii_case(&host(address))
+}
+
+/// SoftBounce: nothing fails for good, and no list is used of which a part would.
+fn softened(world: &World, change: Change) -> Change {
+    if !world.site.options.delivery.soft_bounce {
+        return change;
+    }
+    let failure = match &change {
+        Change::Fails(failure) => Some((failure.soft_status(), failure.text.clone())),
+        Change::Spreads(expansion) => {
+            let failures = failures(expansion);
+            failures.first().map(|f| (f.soft_status(), f.text.clone()))
+        }
+        Change::Moves(_) | Change::Waits(..) => None,
+    };
+    failure.map_or(change, |(status, text)| Change::Waits(status, text))
+}
+
+/// The address that a copy is routed by, if there is one.
+fn address(envelope: &Envelope, target: &QueuedTarget) -> Option<Vec<u8>> {
+    let recipient = envelope.recipients.get(target.recipient);
     match &target.routed_by {
-        RoutedBy::User => in_brackets(&target.user.0),
-        RoutedBy::Address(address) => address.0.clone(),
-        RoutedBy::Recipient => {
-            let recipient = envelope.recipients.get(target.recipient);
-            in_brackets(recipient.map_or(&target.user.0, |r| &r.address.0))
+        RoutedBy::Shared => None,
+        RoutedBy::User => Some(in_brackets(&target.user.0)),
+        RoutedBy::Address(address) => Some(address.0.clone()),
+        RoutedBy::Recipient => Some(in_brackets(
+            recipient.map_or(&target.user.0, |r| &r.address.0),
+        )),
+        RoutedBy::Unknown => {
+            let recipient = recipient.filter(|r| r.expanded == Expanded::Yes)?;
+            let of_him = |t: &&QueuedTarget| t.recipient == target.recipient;
+            let mut of_him = envelope.targets.iter().filter(of_him);
+            let is_lone = of_him.next().is_some() && of_him.next().is_none();
+            is_lone.then(|| in_brackets(&recipient.address.0))
         }
     }
+}
+
+/// Whether a change is one of this copy. Where nobody knows what it came from, only another way
+/// for the same user is.
+fn is_certain(target: &QueuedTarget, change: &Change) -> bool {
+    target.routed_by != RoutedBy::Unknown
+        || matches!(change, Change::Moves(moved) if moved.user == target.user)
 }
 
 /// What an expansion changes for a copy.
@@ -187,6 +270,10 @@ fn judge(
             true => found.controller.as_deref().map(str::to_owned),
             false => target.controller.clone(),
         },
+        // What was said of the old way says nothing of this one.
+        status: String::new(),
+        last: String::new(),
+        remote: None,
         ..target.clone()
     };
     let is_as_stored =
@@ -253,6 +340,9 @@ fn make(
                 user.shown()
             );
             log(format!("rerouted: {now} (before: {before})"));
+            if moved.routed_by == RoutedBy::User {
+                known.note_led_to(&moved);
+            }
             match known.take(envelope, &moved, at) {
                 true => *moved,
                 // Another copy is the same.
@@ -265,8 +355,8 @@ fn make(
         Change::Spreads(expansion) => {
             let failures = failures(&expansion);
             log(format!("rerouted: to a list (before: {before})"));
-            for Failure { status, text, .. } in &failures {
-                let (who, why) = text.split_once("... ").unwrap_or((text, text));
+            for failure in &failures {
+                let (status, (who, why)) = (&failure.status, failure.parts());
                 let line = format!("to={who}, dsn={status}, stat={why}");
                 world.log.about(Level::Info, &envelope.id, &line);
             }

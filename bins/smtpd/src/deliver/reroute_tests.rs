@@ -288,7 +288,7 @@ async fn the_names_that_a_recipient_was_accepted_by_stand() {
     assert_eq!(copies(&envelope), want);
     assert_eq!(ready.targets, Targets::AsStored);
     // A queue of an earlier release does not say what a copy came from.
-    envelope.targets[0].routed_by = RoutedBy::User;
+    envelope.targets[0].routed_by = RoutedBy::Unknown;
     table(
         root.path(),
         "mailertable",
@@ -350,3 +350,197 @@ async fn a_mailer_that_is_no_more_is_replaced() {
     assert_eq!(copies(&envelope)[0], "esmtp far.example u@far.example");
     assert_eq!(envelope.targets[1], local);
 }
+
+#[tokio::test]
+async fn a_copy_of_an_earlier_release_stays_with_its_hub() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let mc = "define(`LUSER_RELAY', `relay:hub.internal')dnl\n\
+              define(`SMART_HOST', `relay:smart.example')dnl\n";
+    let before = world(root, "two: joe, jim\n", mc);
+    let mut envelope = to(&["joe", "two", "x@far.example"]);
+    attempt(&before, &mut envelope).await;
+    for target in &mut envelope.targets {
+        target.routed_by = RoutedBy::default();
+    }
+    let stored = [
+        "relay hub.internal joe@hub.internal",
+        "relay hub.internal jim@hub.internal",
+        "relay smart.example x@far.example",
+    ];
+    assert_eq!(copies(&envelope), stored);
+    attempt(&before, &mut envelope).await;
+    assert_eq!(copies(&envelope), stored);
+    drop(before);
+    // Only what is certain moves: who has one copy, as the same user.
+    let mc = mc
+        .replace("hub.internal", "new.internal")
+        .replace("smart.example", "new.example");
+    let after = world(root, "two: joe, jim\n", &mc);
+    attempt(&after, &mut envelope).await;
+    let moved = [stored[0], stored[1], "relay new.example x@far.example"];
+    assert_eq!(copies(&envelope), moved);
+    table(
+        root,
+        "mailertable",
+        "far.example\terror:5.1.2:550 no more\n",
+    );
+    attempt(&after, &mut envelope).await;
+    assert_eq!(copies(&envelope), moved);
+}
+
+#[tokio::test]
+async fn a_shared_copy_moves_only_by_a_user_that_led_to_it() {
+    let smart = "define(`SMART_HOST', `relay:smart.example')dnl\n";
+    let hub = format!("{smart}define(`MAIL_HUB', `relay:hub.internal')dnl\n");
+    for (to_whom, mc, want) in [
+        (
+            &["joe", "staff"][..],
+            &hub[..],
+            &["bob@hub.internal", "joe@hub.internal"][..],
+        ),
+        (
+            &["staff", "joe"],
+            &hub,
+            &["bob@hub.internal", "joe@hub.internal"],
+        ),
+        (&["twice"], &hub, &["joe@hub.internal"]),
+        (
+            &["a@far.example", "b@far.example"],
+            smart,
+            &["box@hub.internal"],
+        ),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path();
+        let aliases = "staff: joe, bob\ntwice: one, two\none: joe\ntwo: joe\n";
+        let world = world(root, aliases, mc);
+        table(root, "mailertable", "far.example\trelay:box@hub.internal\n");
+        let mut envelope = to(to_whom);
+        let want: Vec<String> = want
+            .iter()
+            .map(|user| format!("relay hub.internal {user}"))
+            .collect();
+        for _ in 0..2 {
+            attempt(&world, &mut envelope).await;
+            assert_eq!(sorted(&envelope), want, "{to_whom:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn who_comes_to_a_copy_that_failed_has_one_of_his_own() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let world = world(root, "late: x@far.example\n", "");
+    table(root, "virtusertable", "old@virt.example\tx@far.example\n");
+    let mut envelope = to(&["old@virt.example"]);
+    attempt(&world, &mut envelope).await;
+    table(
+        root,
+        "virtusertable",
+        "old@virt.example\terror:5.1.1:550 gone\n",
+    );
+    // As one whose table could not be read before.
+    envelope.recipients.extend(to(&["late"]).recipients);
+    for _ in 0..2 {
+        attempt(&world, &mut envelope).await;
+        let want = [
+            "esmtp far.example x@far.example 5.1.1",
+            "esmtp far.example x@far.example",
+        ];
+        assert_eq!(copies(&envelope), want);
+    }
+}
+
+#[tokio::test]
+async fn a_member_that_failed_is_not_tried_for_the_same_list_again() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let world = world(root, "all: x@far.example, y@later.example\n", "");
+    table(
+        root,
+        "mailertable",
+        "later.example\terror:4.3.0:450 not yet\n",
+    );
+    let mut envelope = to(&["all"]);
+    attempt(&world, &mut envelope).await;
+    assert_eq!(envelope.recipients[0].expanded, crate::queue::Expanded::No);
+    envelope.targets[0].progress = Progress::Told;
+    attempt(&world, &mut envelope).await;
+    assert_eq!(copies(&envelope), ["esmtp far.example x@far.example Told"]);
+}
+
+#[tokio::test]
+async fn with_soft_bounce_what_tables_refuse_waits() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let mc = "define(`confSOFT_BOUNCE', `True')dnl\n";
+    let world = world(root, "some: ann, w@gone.example\n", mc);
+    let mut envelope = to(&["x@gone.example", "two@virt.example"]);
+    attempt(&world, &mut envelope).await;
+    table(
+        root,
+        "mailertable",
+        "gone.example\terror:5.1.2:550 no more\n",
+    );
+    table(root, "virtusertable", "two@virt.example\tsome\n");
+    let late = to(&["y@gone.example", "some"]);
+    envelope.recipients.extend(late.recipients);
+    for _ in 0..2 {
+        let ready = attempt(&world, &mut envelope).await;
+        let want = [
+            "esmtp gone.example x@gone.example",
+            "esmtp virt.example two@virt.example",
+            "local  ann",
+        ];
+        assert_eq!(copies(&envelope), want);
+        assert_eq!(ready.held, Held::from([0, 1]));
+        assert_eq!(envelope.targets[0].status, "4.1.2");
+        for open in &envelope.recipients[2..] {
+            assert_eq!(open.expanded, crate::queue::Expanded::No);
+        }
+    }
+    table(root, "mailertable", "");
+    attempt(&world, &mut envelope).await;
+    assert_eq!(copies(&envelope)[0], "esmtp gone.example x@gone.example");
+    assert!(
+        envelope
+            .recipients
+            .iter()
+            .all(|r| r.expanded == crate::queue::Expanded::Yes)
+    );
+}
+
+#[tokio::test]
+async fn a_copy_that_moves_forgets_what_the_old_host_said() {
+    let root = tempfile::tempdir().unwrap();
+    let root = root.path();
+    let world = world(root, "", "");
+    let mut envelope = to(&["x@far.example"]);
+    attempt(&world, &mut envelope).await;
+    envelope.targets[0].status = "4.4.1".into();
+    envelope.targets[0].last = "Connection timed out with far.example.".into();
+    table(root, "mailertable", "far.example\tesmtp:[192.0.2.1]\n");
+    attempt(&world, &mut envelope).await;
+    let copy = &envelope.targets[0];
+    assert_eq!(copies(&envelope), ["esmtp [192.0.2.1] x@far.example"]);
+    assert_eq!((copy.status.as_str(), copy.last.as_str()), ("", ""));
+    assert!(copy.remote.is_none());
+}
+
+#[test]
+fn every_copy_is_the_first_one_in_its_turn() {
+    for count in [1, 2, 3, 10, 100, 1000] {
+        let firsts = (1..=3 * count).map(|tries| in_turn((0..count).collect(), tries)[0]);
+        let firsts: HashSet<u32> = firsts.collect();
+        assert_eq!(u32::try_from(firsts.len()), Ok(count));
+    }
+    assert!(in_turn(Vec::<u32>::new(), 7).is_empty());
+    let mut all = in_turn(vec![1, 2, 3], u32::MAX);
+    all.sort();
+    assert_eq!(all, [1, 2, 3]);
+}
+
+#[path = "reroute_silent_tests.rs"]
+mod silent;

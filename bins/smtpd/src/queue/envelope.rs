@@ -162,7 +162,7 @@ pub struct QueuedTarget {
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub controller: Option<String>,
     /// What it is routed by once more, while it waits.
-    #[serde(skip_serializing_if = "RoutedBy::is_user", default)]
+    #[serde(skip_serializing_if = "RoutedBy::is_unknown", default)]
     pub routed_by: RoutedBy,
     /// How far it has come.
     #[serde(default)]
@@ -181,8 +181,13 @@ pub struct QueuedTarget {
 /// The address that tells where a copy for another host goes by the tables of another day.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum RoutedBy {
-    /// Its user: what several addresses came to moves with none of them.
+    /// Nobody wrote down what: so it is with the copies of earlier releases.
     #[default]
+    Unknown,
+    /// Nothing: several addresses came to it, and its user by himself may lead elsewhere.
+    Shared,
+    /// Its user, of whom tables said that he leads to this copy: what several addresses came to
+    /// moves with none of them.
     User,
     /// Its recipient, of whom nothing else came.
     Recipient,
@@ -191,8 +196,8 @@ pub enum RoutedBy {
 }
 
 impl RoutedBy {
-    fn is_user(&self) -> bool {
-        *self == RoutedBy::User
+    fn is_unknown(&self) -> bool {
+        *self == RoutedBy::Unknown
     }
 }
 
