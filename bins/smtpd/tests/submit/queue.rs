@@ -230,3 +230,55 @@ fn what_waits_can_be_taken_along() {
     assert_eq!(export(&site).0, Some(73));
     assert_eq!(site.queued().len(), 2);
 }
+
+#[test]
+fn a_message_that_cannot_be_read_keeps_no_other_from_being_taken_along() {
+    let mut site = Site::with_server();
+    let big = format!("Subject: big\n\n{}", "x\n".repeat(200_000));
+    site.sendmail(&["-f", "big@x.example", "later"], big.as_bytes());
+    site.until("the large one was tried", |s| is_deferred(s, 1));
+    for n in 0..2 {
+        site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\nsmall\n");
+        site.until("it was tried", |s| is_deferred(s, n + 2));
+    }
+    site.kill();
+    let large = fs::read_dir(site.root().join("var/spool/mqueue/large")).unwrap();
+    let large = large.map(|entry| entry.unwrap().path()).next().unwrap();
+    let id = large.file_name().unwrap().to_str().unwrap().to_owned();
+    let half = fs::File::options().write(true).open(&large).unwrap();
+    half.set_len(200_000).unwrap();
+    let folder = site.root().join("along");
+    let export = || {
+        let out = Command::new(env!("CARGO_BIN_EXE_mailq"))
+            .args(["--root".as_ref(), site.root(), "export".as_ref(), &folder])
+            .output()
+            .unwrap();
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (exit, said) = export();
+    assert_eq!(exit, Some(73), "{said}");
+    assert!(said.contains("2 written to "), "{said}");
+    assert!(said.contains(&format!("mailq: {id}: ")), "{said}");
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(&folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string());
+        names.map(Result::unwrap).collect()
+    };
+    assert_eq!(names().len(), 6, "{:?}", names());
+    assert!(!names().iter().any(|name| name.starts_with(&id)));
+    // What can't be read is not there at all.
+    fs::remove_file(&large).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(export().0, Some(73));
+    assert_eq!(names().len(), 6, "{:?}", names());
+    // It can be put aside, as the README says.
+    let hold = Command::new(env!("CARGO_BIN_EXE_mailq"))
+        .args(["--root".as_ref(), site.root()])
+        .args(["hold", &id])
+        .status();
+    assert!(hold.unwrap().success());
+    fs::remove_dir_all(&folder).unwrap();
+    let (exit, said) = export();
+    assert_eq!(exit, Some(0), "{said}");
+}
