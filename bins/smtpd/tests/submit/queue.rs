@@ -1,6 +1,7 @@
 //! `-q` and `-bp`, with a server and without one.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::site::Site;
@@ -281,4 +282,66 @@ fn a_message_that_cannot_be_read_keeps_no_other_from_being_taken_along() {
     fs::remove_dir_all(&folder).unwrap();
     let (exit, said) = export();
     assert_eq!(exit, Some(0), "{said}");
+}
+
+/// The lines of a file from the one that begins so to the one that is so.
+fn lines_of(file: &str, first: &str, last: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(file);
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(str::trim);
+    let lines = lines.skip_while(|line| !line.starts_with(first));
+    let mut taken: Vec<&str> = Vec::new();
+    for line in lines {
+        taken.push(line);
+        if line == last {
+            break;
+        }
+    }
+    taken.join("\n")
+}
+
+#[test]
+fn what_was_taken_along_is_sent_whole_however_many_it_is_for() {
+    let dir = tempfile::tempdir().unwrap();
+    // As sendmail is called: says how much it was given, and takes no bad sender.
+    let sendmail = "#!/bin/sh\ncat | wc -c >> \"$OUT\"\n[ \"$4\" != '<bad@x.example>' ]\n";
+    fs::write(dir.path().join("sendmail"), sendmail).unwrap();
+    let all: String = (0..5000)
+        .map(|n| format!("<a-rather-long-name-{n:04}@some-host.example.org>\n"))
+        .collect();
+    let readme = lines_of("README.md", "for m in $(ls /root/waiting", "done");
+    let page = lines_of("man/mailq.1", "cd /root/waiting &&", "done").replace("\\e", "\\");
+    for (of, commands) in [("README.md", readme), ("mailq.1", page)] {
+        let waiting = dir.path().join(of);
+        fs::create_dir(&waiting).unwrap();
+        for (id, from) in [("1", "<joe@x.example>\n"), ("2", "<bad@x.example>\n")] {
+            fs::write(waiting.join(format!("{id}.eml")), "Subject: x\n\ntext\n").unwrap();
+            fs::write(waiting.join(format!("{id}.from")), from).unwrap();
+            fs::write(waiting.join(format!("{id}.to")), &all).unwrap();
+        }
+        let out = dir.path().join(format!("{of}.out"));
+        let commands = commands.replace("/root/waiting", waiting.to_str().unwrap());
+        let script = format!(
+            "chmod 755 {0}/sendmail; PATH={0}:$PATH\n{commands}",
+            dir.path().display()
+        );
+        let run = Command::new("sh")
+            .arg("-c")
+            .arg(&script)
+            .env("OUT", &out)
+            .status();
+        run.unwrap();
+        let given = fs::read_to_string(&out).unwrap();
+        let given: Vec<&str> = given.lines().map(str::trim).collect();
+        assert!(given.len() > 2, "{of}: {given:?}");
+        assert!(
+            given.iter().all(|octets| *octets == "17"),
+            "{of}: {given:?}"
+        );
+        let left = |name: &str| waiting.join(name).exists();
+        let there = ["1.eml", "1.to", "2.eml", "2.to"].map(left);
+        assert_eq!(there, [false, false, true, true], "{of}");
+    }
 }
