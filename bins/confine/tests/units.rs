@@ -59,6 +59,33 @@ fn whoever_follows_shared_maps_may_write_their_replicas() {
     assert!(page.contains("replica /var/lib/mailmaps/sasldb2.db"));
 }
 
+/// Conflicts= stops the other unit: nobody's mail server ends because a tool is started.
+#[test]
+fn no_tool_stops_a_server() {
+    for (file, _) in UNITS.iter().filter(|(file, _)| file.starts_with("tools/")) {
+        assert_eq!(words_of(&text_of(file), "Conflicts"), [""; 0], "{file}");
+    }
+}
+
+#[test]
+fn a_follower_does_not_start_beside_smtpd_which_has_one() {
+    let unit = text_of("tools/systemd/mapctl-follow.service");
+    let condition = unit
+        .lines()
+        .find_map(|l| l.strip_prefix("ExecCondition=+/bin/sh -c '"));
+    let condition = condition.unwrap().strip_suffix('\'').unwrap();
+    for (state, starts) in [(0, false), (3, true), (4, true)] {
+        // As systemctl(1) answers `is-active`: 0 where it is, 3 where not, 4 where there is no such unit.
+        let text = format!(
+            "systemctl() {{ [ \"$*\" = '-q is-active smtpd' ] && return {state}; }}\n{condition}"
+        );
+        let status = Command::new("/bin/sh").args(["-c", &text]).status();
+        assert_eq!(status.unwrap().success(), starts, "{state}");
+    }
+    // At boot, too: not before it is known whether smtpd runs.
+    assert!(words_of(&unit, "After").contains(&"smtpd.service".into()));
+}
+
 /// What saslauthd is started with, given this in Debian's /etc/default/saslauthd.
 fn saslauthd_with(settings: &[(&str, &str)]) -> String {
     let unit = text_of("saslauthd/systemd/saslauthd.service");

@@ -261,19 +261,31 @@ fn export_all(
             (SysExit::CantCreate, text)
         })
     })?;
-    let Exported { written, held } = exported;
+    let Exported {
+        written,
+        held,
+        failed,
+    } = exported;
+    for (id, error) in &failed {
+        let text = format!("mailq: {id}: {}", reason(error));
+        complain(&[text.as_bytes()]);
+    }
     let mut text = format!("{written} written to {}", target.display());
     if held > 0 {
         text.push_str(&format!(
             "; {held} held or quarantined, left where they are"
         ));
     }
+    if !failed.is_empty() {
+        text.push_str(&format!("; {} could not be written", failed.len()));
+    }
     match writeln!(out, "{text}").and_then(|()| out.flush()) {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err((
             SysExit::IoErr,
             format!("standard output: {}", reason(&error)),
         )),
-        _ => Ok(SysExit::Ok),
+        _ if failed.is_empty() => Ok(SysExit::Ok),
+        _ => Ok(SysExit::CantCreate),
     }
 }
 

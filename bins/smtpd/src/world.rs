@@ -109,11 +109,9 @@ impl World {
         for warning in logins.warnings() {
             log.say(Level::Warning, &warning.to_string());
         }
-        queue.limit_runs(run_size(site.options.queue.max_run_size));
         let schedule = Schedule::of(&site);
-        queue.limit_waits(schedule.longest_wait());
         let site = Arc::new(site.into_site());
-        Ok(Arc::new(World {
+        let world = World {
             maps: LiveMaps::open(&site)?,
             resolver: Resolver::of(&site)?,
             users: Users::of(&site).map_err(WorldError::Users)?,
@@ -127,7 +125,12 @@ impl World {
             log,
             throttle,
             site,
-        }))
+        };
+        // Nothing can fail any more: the queue of a server that stays as it was keeps its limits.
+        let most = run_size(world.site.options.queue.max_run_size);
+        world.queue.limit_runs(most);
+        world.queue.limit_waits(world.schedule.longest_wait());
+        Ok(Arc::new(world))
     }
 
     /// The configuration, with its classes as they are now.
@@ -256,4 +259,31 @@ fn free_blocks(folder: &std::path::Path) -> Option<u64> {
         (libc::statvfs(path.as_ptr(), &mut stat) == 0).then_some(stat)?
     };
     Some(stat.f_bavail * stat.f_frsize / 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use libmaps::store::disk::System;
+
+    use super::*;
+
+    #[test]
+    fn a_world_that_does_not_come_about_changes_no_limits() {
+        let root = tempfile::tempdir().unwrap();
+        let world = World::of_test(root.path(), Arc::new(System));
+        let (queue, log) = (Arc::clone(&world.queue), Arc::clone(&world.log));
+        let limits = (17, Duration::from_secs(42));
+        queue.limit_runs(limits.0);
+        queue.limit_waits(limits.1);
+        let site = SoundSite::read(Some(root.path()), None).unwrap().0;
+        let hosts = root.path().join("etc/hosts");
+        std::fs::remove_file(&hosts).unwrap();
+        std::fs::create_dir(&hosts).unwrap();
+        let throttle = Throttle::new(Duration::from_secs(60), 0);
+        assert!(World::open(site, Arc::clone(&queue), log, throttle, None).is_err());
+        assert_eq!(queue.limits(), limits);
+        drop(world);
+    }
 }

@@ -6,10 +6,12 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
+
 use super::file::{LOCK_PATIENCE, is_same};
 
 /// A dotlock older than this was left behind; one that is as much younger than now, by a clock that
-/// was ahead.
+/// was ahead. Now is what the clock of the folder says, which may be a file server's.
 const STALE: Duration = Duration::from_secs(300);
 
 /// `FILE.lock`, removed at the end.
@@ -33,6 +35,7 @@ impl Dotlock {
         name.push(".lock");
         let path = PathBuf::from(name);
         let start = Instant::now();
+        let mut clock = None;
         loop {
             let made = OpenOptions::new()
                 .write(true)
@@ -52,7 +55,7 @@ impl Dotlock {
                 Err(_) if start.elapsed() >= patience => return Err(held(&path)),
                 Err(_) => {}
             }
-            remove_stale(&path);
+            remove_stale(&path, &mut clock);
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -60,7 +63,16 @@ impl Dotlock {
     /// Touches the lock now and then: one that is old was left behind.
     pub(super) fn keep(&mut self) {
         if self.kept.elapsed() > STALE / 5 {
-            let _ = self.file.set_modified(SystemTime::now());
+            // By the clock that others compare it with.
+            let now = Timespec {
+                tv_sec: 0,
+                tv_nsec: UTIME_NOW,
+            };
+            let times = Timestamps {
+                last_access: now,
+                last_modification: now,
+            };
+            let _ = futimens(&self.file, &times);
             self.kept = Instant::now();
         }
     }
@@ -95,16 +107,63 @@ fn held(path: &Path) -> io::Error {
     io::Error::new(io::ErrorKind::WouldBlock, text)
 }
 
+/// The clock that dates the files of a folder.
+#[derive(Clone, Copy)]
+struct FolderClock {
+    said: SystemTime,
+    asked: Instant,
+}
+
+impl FolderClock {
+    /// As a new file beside this one tells.
+    fn beside(path: &Path) -> io::Result<Self> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}", std::process::id()));
+        let file = OpenOptions::new()
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&name);
+        // Also one that was left there: the next try finds the place free.
+        let _ = fs::remove_file(&name);
+        let said = file?.metadata().and_then(|metadata| metadata.modified());
+        Ok(FolderClock {
+            said: said?,
+            asked: Instant::now(),
+        })
+    }
+
+    fn now(&self) -> SystemTime {
+        let now = self.said.checked_add(self.asked.elapsed());
+        now.unwrap_or(self.said)
+    }
+}
+
+/// Whether a dotlock is far from what the clock says, on either side.
+fn is_stale(metadata: &fs::Metadata, now: SystemTime) -> bool {
+    let age = metadata.modified().map(|at| match now.duration_since(at) {
+        Ok(age) => age,
+        Err(ahead) => ahead.duration(),
+    });
+    age.is_ok_and(|age| age > STALE)
+}
+
 /// Removes a dotlock that was left behind. Of several who see the same old one, only one may:
-/// the others would remove the new one of him who was first.
-fn remove_stale(path: &Path) {
-    let is_stale = |metadata: &fs::Metadata| {
-        let age = metadata.modified().map(|at| match at.elapsed() {
-            Ok(age) => age,
-            Err(ahead) => ahead.duration(),
-        });
-        age.is_ok_and(|age| age > STALE)
+/// the others would remove the new one of him who was first. The clock of the folder is asked
+/// once, and only where our own says that the lock is old.
+fn remove_stale(path: &Path, clock: &mut Option<FolderClock>) {
+    let is_old = |metadata: &fs::Metadata| is_stale(metadata, SystemTime::now());
+    if !fs::symlink_metadata(path).is_ok_and(|metadata| is_old(&metadata)) {
+        return;
+    }
+    let clock = match clock {
+        Some(clock) => *clock,
+        None => match FolderClock::beside(path) {
+            Ok(asked) => *clock.insert(asked),
+            Err(_) => return,
+        },
     };
+    let is_stale = |metadata: &fs::Metadata| is_stale(metadata, clock.now());
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
     let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else {
         return;
@@ -133,6 +192,7 @@ mod tests {
         let name = dir.path().join("box.lock");
         let old = SystemTime::now() - STALE * 2;
         fs::write(&name, "").unwrap();
+        let remove_stale = |name: &Path| super::remove_stale(name, &mut None);
         remove_stale(&name);
         assert!(name.exists(), "it is fresh");
         let left = File::options().write(true).open(&name).unwrap();
@@ -161,6 +221,30 @@ mod tests {
         assert!(name.exists());
         drop(next);
         assert!(!name.exists());
+    }
+
+    #[test]
+    fn a_fresh_lock_on_a_server_whose_clock_is_off_is_not_stale() {
+        let dir = tempfile::tempdir().unwrap();
+        let name = dir.path().join("box.lock");
+        let lock = File::create(&name).unwrap();
+        let now = SystemTime::now();
+        for (said, modified, stays) in [
+            (now + STALE * 2, now + STALE * 2, true),
+            (now - STALE * 2, now - STALE * 2, true),
+            (now - STALE * 2, now - STALE * 4, false),
+        ] {
+            let asked = Instant::now();
+            let mut clock = Some(FolderClock { said, asked });
+            lock.set_modified(modified).unwrap();
+            remove_stale(&name, &mut clock);
+            assert_eq!(name.exists(), stays, "{said:?} {modified:?}");
+        }
+        // A local one is as ours, and nothing is left of the question.
+        let asked = FolderClock::beside(&name).unwrap().now();
+        let off = asked.duration_since(now).unwrap_or_else(|e| e.duration());
+        assert!(off < STALE, "{off:?}");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]

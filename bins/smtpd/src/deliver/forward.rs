@@ -113,10 +113,16 @@ pub(super) async fn forward(
         };
         let deliver = expansion.deliver();
         let to: Vec<To> = deliver.iter().map(|triple| way(world, triple)).collect();
-        // `\name` or the user himself means: the mailbox too. And where all others pass it on
-        // to him, a loop ends here.
-        let is_himself = |to: &To| matches!(to, To::User((user, _)) if user == name.as_bytes());
-        let keeps = to.iter().any(is_himself) || (!to.is_empty() && !onward.arrives(&copy, &to));
+        // The user himself, with this detail, means: the mailbox too; with another one he is a way
+        // like others. `\name` means it whatever the detail. And where all others pass it on to
+        // him, a loop ends here.
+        let is_himself = |to: &To| matches!(to, To::User(local) if *local == copy);
+        let keeps = to.iter().any(is_himself)
+            || deliver.iter().any(|triple| {
+                let mailbox = quoted(world, triple).filter(|(user, _)| *user == copy.0);
+                mailbox.is_some_and(|mailbox| !takes(world, envelope, &mailbox, &name))
+            })
+            || (!to.is_empty() && !onward.arrives(&copy, &to));
         let mut failures = failures(&expansion);
         if let Some(error) = expansion.errors.first() {
             // No list is used in part.
@@ -144,6 +150,7 @@ pub(super) async fn forward(
             continue;
         }
         add_failures(envelope, recipient, &expansion, &failures, &via);
+        let mailboxes: Vec<Local> = deliver.iter().filter_map(|t| quoted(world, t)).collect();
         if let Some(target) = envelope.targets.get_mut(this) {
             if keeps {
                 target.controller = Some(name.clone());
@@ -155,7 +162,15 @@ pub(super) async fn forward(
         if is_list(&expansion, &failures) {
             several.push(recipient);
         }
+        let before = envelope.targets.len();
         add_targets(envelope, known, recipient, &expansion, &via);
+        // His other details may have files of their own, which are still to be obeyed.
+        for added in envelope.targets.iter_mut().skip(before) {
+            let own = added.mailer == world.site.mailers.local && added.user.shown() == name;
+            if own && !mailboxes.contains(&copy_of(added)) {
+                added.controller = None;
+            }
+        }
     }
     Forwarded { several, held }
 }
@@ -166,6 +181,23 @@ fn way(world: &World, triple: &MailerTriple) -> To {
         true => To::User((plain_user(&triple.user), triple.host.clone())),
         false => To::Elsewhere,
     }
+}
+
+/// The mailbox that a `\name` means.
+fn quoted(world: &World, triple: &MailerTriple) -> Option<Local> {
+    let is_quoted = triple.mailer == world.site.mailers.local && triple.user.contains(&b'\\');
+    is_quoted.then(|| (plain_user(&triple.user), triple.host.clone()))
+}
+
+/// Whether this copy is for its user's mailbox, was put there, or will be added for it.
+fn takes(world: &World, envelope: &Envelope, mailbox: &Local, name: &str) -> bool {
+    let mut copies = envelope.targets.iter();
+    let there = copies.find(|t| t.mailer == world.site.mailers.local && copy_of(t) == *mailbox);
+    there.is_none_or(|there| match there.progress {
+        Progress::Waiting => there.controller.as_deref() == Some(name),
+        Progress::Sent | Progress::Done => true,
+        _ => false,
+    })
 }
 
 /// Leaves a user's copy for the next attempt: neither his mailbox nor a failure is right.

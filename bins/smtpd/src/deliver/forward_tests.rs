@@ -143,6 +143,76 @@ async fn each_detail_of_a_user_has_ways_of_its_own() {
     assert_eq!(kept, waiting);
 }
 
+/// The copies of ann for her mailbox, with these files in her home, of a message to these.
+async fn details_of_ann(files: &[(&str, &str)], to: &[&str]) -> Vec<String> {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+    let mc = "define(`confFORWARD_PATH', `$z/.forward+$h:$z/.forward')dnl\n\
+              define(`ALIAS_FILE', `/etc/mail/aliases')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n";
+    fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+    let world = world(root.path(), &[("ann", "")], "");
+    fs::create_dir_all(root.path().join("home/ann")).unwrap();
+    for (name, text) in files {
+        fs::write(root.path().join("home/ann").join(name), text).unwrap();
+    }
+    let mut envelope = Envelope {
+        recipients: to.iter().flat_map(|to| self::to(to).recipients).collect(),
+        ..self::to("")
+    };
+    expand(&world, &mut envelope).await;
+    let waiting = envelope.targets.iter();
+    let waiting = waiting.filter(|t| t.progress == Progress::Waiting);
+    let mut all: Vec<_> = waiting
+        .map(|t| format!("{} {}", t.user.shown(), t.host.shown()))
+        .collect();
+    all.sort();
+    all
+}
+
+#[tokio::test]
+async fn who_names_himself_with_a_detail_has_one_copy() {
+    let own = [(".forward", "ann+spam\n")];
+    for to in [&["ann"][..], &["ann+x"], &["ann+spam"], &["ann", "ann+x"]] {
+        assert_eq!(details_of_ann(&own, to).await, ["ann spam"], "{to:?}");
+    }
+    // The way without a detail is asked for, and is another file.
+    for list in ["ann\n", "\\ann\n"] {
+        let of_list = [(".forward+list", list)];
+        assert_eq!(details_of_ann(&of_list, &["ann+list"]).await, ["ann "]);
+    }
+    let files = [
+        (".forward+list", "ann\n"),
+        (".forward", "joe@far.example\n"),
+    ];
+    let far = "joe@far.example far.example";
+    assert_eq!(details_of_ann(&files, &["ann+list"]).await, [far]);
+    // One way leads to the other and back.
+    let files = [(".forward+list", "ann\n"), (".forward", "ann+list\n")];
+    assert_eq!(details_of_ann(&files, &["ann+list"]).await, ["ann "]);
+    assert_eq!(details_of_ann(&files, &["ann"]).await, ["ann list"]);
+}
+
+#[tokio::test]
+async fn a_backslash_before_ones_own_name_means_the_mailbox_whatever_the_detail() {
+    let files = [
+        (".forward+list", "\\ann\n"),
+        (".forward", "joe@far.example\n"),
+    ];
+    let far = "joe@far.example far.example";
+    assert_eq!(details_of_ann(&files, &["ann+list"]).await, ["ann "]);
+    for to in [&["ann", "ann+list"], &["ann+list", "ann"]] {
+        assert_eq!(
+            details_of_ann(&files, to).await,
+            ["ann list", far],
+            "{to:?}"
+        );
+    }
+    let both = [(".forward", "\\ann, joe@far.example\n")];
+    for to in [&["ann"][..], &["ann+x"], &["ann", "ann+x"]] {
+        assert_eq!(details_of_ann(&both, to).await, ["ann ", far], "{to:?}");
+    }
+}
+
 #[tokio::test]
 async fn each_copy_of_a_user_is_forwarded_whatever_its_detail() {
     let root = tempfile::tempdir().unwrap();

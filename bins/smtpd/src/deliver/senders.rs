@@ -51,7 +51,8 @@ impl Senders {
             let shown = sender.shown();
             let domain = shown.rsplit_once('@').map_or("", |(_, domain)| domain);
             // Of our own domains DNS tells nothing new.
-            let here = &world.site.classes.local_hosts;
+            let site = world.site_now();
+            let here = &site.classes.local_hosts;
             let _place = match domain.is_empty() || here.contains(domain.as_bytes()) {
                 true => None,
                 false => {
@@ -71,7 +72,9 @@ impl Senders {
 mod tests {
     use std::net::UdpSocket;
 
+    use libmaps::map::{Entry, MapClass};
     use libmaps::store::disk::System;
+    use libmaps::store::publish::{Options, Publisher};
 
     use super::super::copy::{Kind, deliver};
     use super::*;
@@ -121,6 +124,38 @@ mod tests {
         assert!(slow.iter().all(|slow| !slow.is_finished()));
         slow.iter().for_each(tokio::task::JoinHandle::abort);
         drop(silent);
+    }
+
+    #[tokio::test]
+    async fn a_domain_that_became_ours_takes_no_place() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+        let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+        let publish = |word: &str| {
+            let replica = root.path().join("etc/mail/class-w.ldap.db");
+            let mut map =
+                Publisher::create(&replica, Options::new(MapClass::Hash, "test")).unwrap();
+            map.put(Entry::new(word, word)).unwrap();
+            map.publish().unwrap();
+        };
+        let mc = "define(`confDOMAIN_NAME', `mx.test.example')dnl\n\
+                  define(`confLDAP_DEFAULT_SPEC', `-h localhost -b dc=x')dnl\n\
+                  define(`confCW_FILE', `@LDAP')dnl\nFEATURE(`use_cw_file')dnl\n\
+                  define(`ALIAS_FILE', `/etc/mail/aliases')dnl\nMAILER(`local')dnl\n";
+        write("etc/mail/sendmail.mc", mc);
+        write("etc/mail/class-w.ldap", "host localhost\nbase dc=x\n");
+        publish("old-own.example");
+        let world = World::of_test(root.path(), Arc::new(System));
+        publish("new-own.example");
+        let mut places = Vec::new();
+        let lane = crate::relay::lane_of("new-own.example");
+        while let Ok(place) = ASKING.enter(&lane, 1, Duration::ZERO).await {
+            places.push(place);
+        }
+        let sender = Octets::from("ann@new-own.example");
+        let senders = Senders::default();
+        let form = senders.form(&world, &sender, Duration::ZERO).await;
+        assert_eq!(form.as_deref(), Ok("ann@new-own.example"));
     }
 
     #[tokio::test]

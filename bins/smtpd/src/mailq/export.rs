@@ -2,30 +2,46 @@
 //!
 //! `ID.eml` holds a message with lines that end in LF, `ID.from` its sender, `ID.to` whoever
 //! still waits for it, an address a line; all addresses stand in angle brackets, so that none
-//! reads as an option. The queue stays as it is.
+//! reads as an option. An `ID.eml` that is there is whole, and so are the others of its ID. The
+//! queue stays as it is.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, BufWriter, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use rustix::io::Errno;
 
 use super::waiters;
 use crate::addressee::Addressee;
 use crate::queue::{Envelope, Queue};
 
 /// What was written, and what was not.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(super) struct Exported {
     /// Messages.
     pub(super) written: usize,
     /// Messages that are held or quarantined, and stay.
     pub(super) held: usize,
+    /// Messages that can't be read or written, and why.
+    pub(super) failed: Vec<(Box<str>, io::Error)>,
 }
 
-/// Writes the messages of a queue into a folder, which is made where it is not there.
+/// What becomes of one message.
+enum Fate {
+    Written,
+    Held,
+    /// Nobody waits for it.
+    Over,
+}
+
+/// Writes the messages of a queue into a folder, which is made where it is not there. One that
+/// can't be read or written keeps no other from it, and leaves nothing of itself there; files
+/// that are there already are not touched.
 ///
 /// # Errors
-/// When one can't be read or written; files that are there already are not touched.
+/// When the folder can't be made or synced.
 pub(super) fn export(queue: &Queue, folder: &Path) -> io::Result<Exported> {
     match fs::DirBuilder::new().mode(0o700).create(folder) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
@@ -33,24 +49,29 @@ pub(super) fn export(queue: &Queue, folder: &Path) -> io::Result<Exported> {
     }
     let mut exported = Exported::default();
     for id in queue.ids() {
-        let envelope = queue.envelope(&id).map_err(io::Error::other)?;
-        if envelope.hold.is_some() {
-            exported.held += 1;
-            continue;
+        match export_one(queue, folder, &id) {
+            Ok(Fate::Written) => exported.written += 1,
+            Ok(Fate::Held) => exported.held += 1,
+            Ok(Fate::Over) => {}
+            Err(error) => exported.failed.push((id, error)),
         }
-        let to = recipients(&envelope);
-        if to.is_empty() {
-            continue;
-        }
-        let text = queue
-            .text(&envelope)
-            .map_err(io::Error::other)?
-            .into_reader();
-        write(folder, &envelope, &to, text)?;
-        exported.written += 1;
     }
     File::open(folder)?.sync_all()?;
     Ok(exported)
+}
+
+fn export_one(queue: &Queue, folder: &Path, id: &str) -> io::Result<Fate> {
+    let envelope = queue.envelope(id).map_err(io::Error::other)?;
+    if envelope.hold.is_some() {
+        return Ok(Fate::Held);
+    }
+    let to = recipients(&envelope);
+    if to.is_empty() {
+        return Ok(Fate::Over);
+    }
+    let text = queue.text(&envelope).map_err(io::Error::other)?;
+    write(folder, &envelope, &to, text.into_reader())?;
+    Ok(Fate::Written)
 }
 
 /// Who waits, as another program takes him. Files and programs are those of an alias, which
@@ -70,29 +91,73 @@ fn recipients(envelope: &Envelope) -> Vec<Vec<u8>> {
     all
 }
 
-fn write(folder: &Path, envelope: &Envelope, to: &[Vec<u8>], text: impl Read) -> io::Result<()> {
-    let open = |ending: &str| {
-        let path = folder.join(format!("{}.{ending}", envelope.id));
+/// The files of one message; those that were made are removed unless it becomes whole.
+struct Files {
+    /// The folder, and the ID.
+    stem: PathBuf,
+    made: Vec<PathBuf>,
+}
+
+impl Files {
+    fn path(&self, ending: &str) -> PathBuf {
+        let mut path = self.stem.clone().into_os_string();
+        path.push(ending);
+        path.into()
+    }
+
+    fn create(&mut self, ending: &str) -> io::Result<File> {
+        let path = self.path(ending);
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&path);
-        file.map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+            .open(&path)
+            .map_err(|error| about(&path, &error))?;
+        self.made.push(path);
+        Ok(file)
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        for path in &self.made {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+fn about(path: &Path, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+fn write(folder: &Path, envelope: &Envelope, to: &[Vec<u8>], text: impl Read) -> io::Result<()> {
+    let mut files = Files {
+        stem: folder.join(&*envelope.id),
+        made: Vec::new(),
     };
     let bracketed = |address: &[u8]| [b"<", address, b">\n"].concat();
-    let mut from = open("from")?;
+    let mut from = files.create(".from")?;
     from.write_all(&bracketed(&envelope.sender.0))?;
     from.sync_all()?;
-    let mut list = open("to")?;
+    let mut list = files.create(".to")?;
     let lines: Vec<Vec<u8>> = to.iter().map(|address| bracketed(address)).collect();
     list.write_all(&lines.concat())?;
     list.sync_all()?;
-    // The last, so that a message that is there is whole.
-    let mut out = BufWriter::new(open("eml")?);
+    let mut out = BufWriter::new(files.create(".eml.new")?);
     with_unix_ends(text, &mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
-    file.sync_all()
+    file.sync_all()?;
+    // The last, so that a message that is there is whole.
+    let (new, path) = (files.path(".eml.new"), files.path(".eml"));
+    renameat_with(CWD, &new, CWD, &path, RenameFlags::NOREPLACE)
+        .or_else(|error| match error {
+            // Some file systems know no flags; `.to` and `.from` were not there either.
+            Errno::INVAL | Errno::NOSYS => Ok(fs::rename(&new, &path)?),
+            error => Err(io::Error::from(error)),
+        })
+        .map_err(|error| about(&path, &error))?;
+    files.made.clear();
+    Ok(())
 }
 
 /// Copies a text, with LF where CRLF was.

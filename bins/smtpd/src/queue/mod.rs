@@ -320,6 +320,13 @@ impl Queue {
             .store(longest.as_secs(), Ordering::Relaxed);
     }
 
+    /// How many messages a run takes, and how long one waits at the most.
+    #[cfg(test)]
+    pub(crate) fn limits(&self) -> (usize, Duration) {
+        let longest = Duration::from_secs(self.longest_wait.load(Ordering::Relaxed));
+        (self.run_size.load(Ordering::Relaxed), longest)
+    }
+
     /// When the next message is due, if one waits: 0 for at once.
     #[must_use]
     pub fn next_due(&self) -> Option<u64> {

@@ -1,6 +1,7 @@
 //! `-q` and `-bp`, with a server and without one.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 
 use crate::site::Site;
@@ -229,4 +230,118 @@ fn what_waits_can_be_taken_along() {
     // Nothing is written over.
     assert_eq!(export(&site).0, Some(73));
     assert_eq!(site.queued().len(), 2);
+}
+
+#[test]
+fn a_message_that_cannot_be_read_keeps_no_other_from_being_taken_along() {
+    let mut site = Site::with_server();
+    let big = format!("Subject: big\n\n{}", "x\n".repeat(200_000));
+    site.sendmail(&["-f", "big@x.example", "later"], big.as_bytes());
+    site.until("the large one was tried", |s| is_deferred(s, 1));
+    for n in 0..2 {
+        site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\nsmall\n");
+        site.until("it was tried", |s| is_deferred(s, n + 2));
+    }
+    site.kill();
+    let large = fs::read_dir(site.root().join("var/spool/mqueue/large")).unwrap();
+    let large = large.map(|entry| entry.unwrap().path()).next().unwrap();
+    let id = large.file_name().unwrap().to_str().unwrap().to_owned();
+    let half = fs::File::options().write(true).open(&large).unwrap();
+    half.set_len(200_000).unwrap();
+    let folder = site.root().join("along");
+    let export = || {
+        let out = Command::new(env!("CARGO_BIN_EXE_mailq"))
+            .args(["--root".as_ref(), site.root(), "export".as_ref(), &folder])
+            .output()
+            .unwrap();
+        let said = [out.stdout, out.stderr].concat();
+        (out.status.code(), String::from_utf8(said).unwrap())
+    };
+    let (exit, said) = export();
+    assert_eq!(exit, Some(73), "{said}");
+    assert!(said.contains("2 written to "), "{said}");
+    assert!(said.contains(&format!("mailq: {id}: ")), "{said}");
+    let names = || -> Vec<String> {
+        let entries = fs::read_dir(&folder).unwrap();
+        let names = entries.map(|entry| entry.unwrap().file_name().into_string());
+        names.map(Result::unwrap).collect()
+    };
+    assert_eq!(names().len(), 6, "{:?}", names());
+    assert!(!names().iter().any(|name| name.starts_with(&id)));
+    // What can't be read is not there at all.
+    fs::remove_file(&large).unwrap();
+    fs::remove_dir_all(&folder).unwrap();
+    assert_eq!(export().0, Some(73));
+    assert_eq!(names().len(), 6, "{:?}", names());
+    // It can be put aside, as the README says.
+    let hold = Command::new(env!("CARGO_BIN_EXE_mailq"))
+        .args(["--root".as_ref(), site.root()])
+        .args(["hold", &id])
+        .status();
+    assert!(hold.unwrap().success());
+    fs::remove_dir_all(&folder).unwrap();
+    let (exit, said) = export();
+    assert_eq!(exit, Some(0), "{said}");
+}
+
+/// The lines of a file from the one that begins so to the one that is so.
+fn lines_of(file: &str, first: &str, last: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(file);
+    let text = fs::read_to_string(path).unwrap();
+    let lines = text.lines().map(str::trim);
+    let lines = lines.skip_while(|line| !line.starts_with(first));
+    let mut taken: Vec<&str> = Vec::new();
+    for line in lines {
+        taken.push(line);
+        if line == last {
+            break;
+        }
+    }
+    taken.join("\n")
+}
+
+#[test]
+fn what_was_taken_along_is_sent_whole_however_many_it_is_for() {
+    let dir = tempfile::tempdir().unwrap();
+    // As sendmail is called: says how much it was given, and takes no bad sender.
+    let sendmail = "#!/bin/sh\ncat | wc -c >> \"$OUT\"\n[ \"$4\" != '<bad@x.example>' ]\n";
+    fs::write(dir.path().join("sendmail"), sendmail).unwrap();
+    let all: String = (0..5000)
+        .map(|n| format!("<a-rather-long-name-{n:04}@some-host.example.org>\n"))
+        .collect();
+    let readme = lines_of("README.md", "for m in $(ls /root/waiting", "done");
+    let page = lines_of("man/mailq.1", "cd /root/waiting &&", "done").replace("\\e", "\\");
+    for (of, commands) in [("README.md", readme), ("mailq.1", page)] {
+        let waiting = dir.path().join(of);
+        fs::create_dir(&waiting).unwrap();
+        for (id, from) in [("1", "<joe@x.example>\n"), ("2", "<bad@x.example>\n")] {
+            fs::write(waiting.join(format!("{id}.eml")), "Subject: x\n\ntext\n").unwrap();
+            fs::write(waiting.join(format!("{id}.from")), from).unwrap();
+            fs::write(waiting.join(format!("{id}.to")), &all).unwrap();
+        }
+        let out = dir.path().join(format!("{of}.out"));
+        let commands = commands.replace("/root/waiting", waiting.to_str().unwrap());
+        let script = format!(
+            "chmod 755 {0}/sendmail; PATH={0}:$PATH\n{commands}",
+            dir.path().display()
+        );
+        let run = Command::new("sh")
+            .arg("-c")
+            .arg(&script)
+            .env("OUT", &out)
+            .status();
+        run.unwrap();
+        let given = fs::read_to_string(&out).unwrap();
+        let given: Vec<&str> = given.lines().map(str::trim).collect();
+        assert!(given.len() > 2, "{of}: {given:?}");
+        assert!(
+            given.iter().all(|octets| *octets == "17"),
+            "{of}: {given:?}"
+        );
+        let left = |name: &str| waiting.join(name).exists();
+        let there = ["1.eml", "1.to", "2.eml", "2.to"].map(left);
+        assert_eq!(there, [false, false, true, true], "{of}");
+    }
 }
