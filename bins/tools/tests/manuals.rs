@@ -164,6 +164,7 @@ const OTHERS: &[&str] = &[
     "getrlimit.2",
     "kill.1",
     "landlock.7",
+    "ldapdelete.1",
     "ldapmodify.1",
     "m4.1",
     "mv.1",
