@@ -107,7 +107,7 @@ fn main(root: &Path, package: &Path, role: Role) -> String {
          mydestination = mx.bench.example\nmynetworks = 127.0.0.0/8\n\
          inet_interfaces = 127.0.0.1\ninet_protocols = ipv4\ndisable_dns_lookups = yes\n\
          smtpd_client_connection_count_limit = 0\ndefault_process_limit = 200\n\
-         message_size_limit = 0\nmailbox_size_limit = 0\nalias_maps =\n\
+         message_size_limit = 0\nmailbox_size_limit = 0\nin_flow_delay = 0\nalias_maps =\n\
          alias_database =\n{own}",
         OWNER.0, GROUP.0
     )
