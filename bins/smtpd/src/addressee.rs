@@ -1,5 +1,7 @@
 //! Who gets a copy of a message, as the log and `mailq` write it.
 
+use libmaps::address::split_detail;
+
 use crate::queue::{Envelope, QueuedTarget};
 
 /// Whom a copy is for in the end, and whom the client named, where that is somebody else.
@@ -53,7 +55,7 @@ fn is_himself(recipient: &[u8], user: &[u8]) -> bool {
         Some(at) => recipient.get(..at).unwrap_or_default(),
         None => recipient,
     };
-    let name = local.split(|octet| *octet == b'+').next().unwrap_or(local);
+    let name = split_detail(local).map_or(local, |(name, _)| name);
     [recipient, local, name]
         .iter()
         .any(|form| form.eq_ignore_ascii_case(user))

@@ -18,7 +18,7 @@ use crate::server::Start;
 use crate::sound::{Findings, look};
 use crate::tls::Tls;
 
-/// Checks; 0 if the server would start, 78 if not.
+/// Checks; 0 if the server would start, 78 if not, 66 where there is no configuration.
 #[must_use]
 pub fn check(start: &Start) -> ExitCode {
     let (site, findings) = match look(start.root.as_deref(), start.file.as_deref()) {

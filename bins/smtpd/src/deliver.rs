@@ -28,7 +28,7 @@ pub(crate) mod program;
 mod reroute;
 pub(crate) mod run_in;
 mod senders;
-mod text;
+pub(crate) mod text;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;

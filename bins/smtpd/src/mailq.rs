@@ -163,7 +163,8 @@ impl Options {
     }
 
     fn run(&self, out: &mut impl Write) -> Result<SysExit, (SysExit, String)> {
-        let loaded = load::load(self.root.as_deref(), self.file.as_deref())
+        // The words of classes that hosts share are not asked here.
+        let loaded = load::load_unfilled(self.root.as_deref(), self.file.as_deref())
             .map_err(|e| (e.exit(), e.to_string()))?;
         let shown = loaded.site.queue_folder();
         let folder = loaded.site.below(shown);

@@ -207,6 +207,20 @@ fn a_map_that_is_in_ldap_needs_no_connection_file_of_the_site_s() {
 }
 
 #[test]
+fn a_connection_file_that_is_named_with_its_suffix_is_no_text_of_a_map() {
+    let mc = "FEATURE(`access_db', `pgsql -T<TMPF> /etc/mail/access.pgsql')dnl\n";
+    let connection = "host 127.0.0.1\ndatabase mail\nuser mail\n";
+    let root = root(mc, &[("aliases", ""), ("access.pgsql", connection)]);
+    let (said, exit) = check_root(root.path(), &[]);
+    assert!(
+        said.contains("access.pgsql has no replica on this host yet"),
+        "{said}"
+    );
+    assert!(!said.contains("is none of"), "{said}");
+    assert_eq!(exit, Some(0), "{said}");
+}
+
+#[test]
 fn the_site_is_printed_and_its_faults_are_told_apart() {
     let sample = testdata("site");
     let output = mapctl(&["site", "--root", sample.to_str().unwrap()]);

@@ -11,6 +11,7 @@ use crate::policy::maps::{Handle, Maps, file_of, open_map};
 use crate::site::model::{MapSpec, WHOLE_FILE};
 use crate::site::{Diagnostic, Place, Severity, Site};
 use crate::store::memory::MemoryMap;
+use crate::store::shared::Connection;
 
 /// One table.
 pub(super) struct Table {
@@ -55,7 +56,9 @@ impl Sources {
                 _ => spec.path.clone(),
             };
             let full = site.below(&path);
-            let is_file = std::fs::metadata(&full).is_ok_and(|facts| facts.is_file());
+            // Nor is a connection file one.
+            let is_file = Connection::class_of(&path).is_none()
+                && std::fs::metadata(&full).is_ok_and(|facts| facts.is_file());
             Table {
                 kind,
                 text: is_file.then_some(full),

@@ -127,8 +127,18 @@ enum Fresh {
     Absent,
     /// The words are as before.
     Same,
-    /// There may be other words than before.
+    /// There are other words than before.
     New,
+}
+
+impl Fresh {
+    /// What a map that was read brings to a class with these words.
+    fn than(known: Option<&Arc<Words>>, read: &Arc<Words>) -> Self {
+        match known == Some(read) {
+            true => Fresh::Same,
+            false => Fresh::New,
+        }
+    }
 }
 
 impl LiveClass {
@@ -137,7 +147,7 @@ impl LiveClass {
         if let Some(live) = &self.live {
             return match live.refresh() {
                 Refresh::Unchanged => Ok(Fresh::Same),
-                Refresh::Reloaded => Ok(Fresh::New),
+                Refresh::Reloaded => Ok(Fresh::than(known, &live.snapshot().words)),
                 Refresh::KeptOld(error) => Err(error),
             };
         }
@@ -150,8 +160,9 @@ impl LiveClass {
         });
         match opened {
             Ok(opened) => {
+                let fresh = Fresh::than(known, &opened.snapshot().words);
                 self.live = Some(opened);
-                Ok(Fresh::New)
+                Ok(fresh)
             }
             // One that had words is not empty because its file is gone.
             Err(StoreError::Missing { .. }) if self.map.map.optional && known.is_none() => {

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use crate::map::StoreError;
+use crate::store::path::with_suffix;
 use crate::store::shared::Connection;
 
 use super::diagnostic::{Diagnostic, Place, Severity};
@@ -315,8 +316,11 @@ impl Check<'_> {
             self.private_file("DefaultAuthInfo", &path);
         }
         if let Some(map) = self.site.features.authinfo.clone() {
-            self.private_file("FEATURE(authinfo)", &map.path);
-            self.private_file("FEATURE(authinfo)", &with_suffix(&map.path));
+            let file = with_suffix(map.path.as_os_str(), ".db");
+            if file != map.path {
+                self.private_file("FEATURE(authinfo)", &map.path);
+            }
+            self.private_file("FEATURE(authinfo)", &file);
         }
     }
 
@@ -331,7 +335,10 @@ impl Check<'_> {
                 continue;
             }
             let there = self.site.below(&map.path).exists()
-                || self.site.below(&with_suffix(&map.path)).exists();
+                || self
+                    .site
+                    .below(&with_suffix(map.path.as_os_str(), ".db"))
+                    .exists();
             if !there && !map.optional && !map.is_remote() {
                 let path = map.path.display();
                 let text = format!(
@@ -345,7 +352,7 @@ impl Check<'_> {
     /// A map that hosts share: the connection file has to be there, and the replica is what is read. A text is on the
     /// host that builds it, if at all.
     fn shared_map(&mut self, what: &str, map: &MapSpec) {
-        let file = with_class(&map.path, &map.class);
+        let file = with_suffix(map.path.as_os_str(), &format!(".{}", map.class));
         // Named in sendmail's own way: the follower makes the file.
         let is_own = self.site.ldap_maps.iter().any(|own| own.file == file);
         let full = self.site.below(&file);
@@ -448,22 +455,9 @@ impl Check<'_> {
     }
 }
 
-/// The path with the suffix that makemap gives a hash map.
-fn with_suffix(path: &Path) -> std::path::PathBuf {
-    with_class(path, "db")
-}
-
-/// The path with a suffix behind its own.
 fn lacks_replica(what: &str, file: &Path) -> String {
     let file = file.display();
     format!(
         "{what}: {file} has no replica on this host yet; smtpd fetches it when it starts, mapctl follow --once at once"
     )
-}
-
-fn with_class(path: &Path, suffix: &str) -> std::path::PathBuf {
-    let mut path = path.as_os_str().to_owned();
-    path.push(".");
-    path.push(suffix);
-    path.into()
 }

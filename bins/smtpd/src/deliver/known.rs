@@ -31,7 +31,7 @@ impl Known {
         // A user who forwards his mail has no second copy. Another host may get one that it was
         // to get before its copy became others.
         let is_gone = |target: &QueuedTarget| {
-            target.progress == Progress::Forwarded && is_away(world, target)
+            target.progress == Progress::Forwarded && is_away(world, &target.mailer)
         };
         let has_failed =
             |t: &QueuedTarget| matches!(t.progress, Progress::Failed { .. } | Progress::Told);
@@ -124,10 +124,10 @@ pub(super) fn runs_as(mailer: &str) -> bool {
     matches!(mailer, "prog" | "*file*")
 }
 
-/// Whether a copy leaves this host, or goes by a mailer that nobody knows.
-pub(super) fn is_away(world: &World, target: &QueuedTarget) -> bool {
+/// Whether a mailer takes mail away from this host, or is one that nobody knows.
+pub(super) fn is_away(world: &World, mailer: &str) -> bool {
     let here = ["prog", "*file*", "discard", "error"];
-    !here.contains(&target.mailer.as_str()) && target.mailer != world.site.mailers.local
+    !here.contains(&mailer) && mailer != world.site.mailers.local
 }
 
 /// Whether an address led to a copy that is its user.

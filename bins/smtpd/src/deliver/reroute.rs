@@ -89,7 +89,8 @@ async fn changes(
     // Those of which nobody can tell now are waited for once.
     let mut silent: HashSet<Vec<u8>> = HashSet::new();
     let waiting = envelope.targets.iter().enumerate();
-    let waiting = waiting.filter(|(_, t)| t.progress == Progress::Waiting && is_away(world, t));
+    let waiting =
+        waiting.filter(|(_, t)| t.progress == Progress::Waiting && is_away(world, &t.mailer));
     let waiting = waiting.filter_map(|(at, t)| Some((at, t, address(envelope, t)?)));
     let waiting = in_turn(waiting.collect(), envelope.tries);
     for (seen, (at, target, address)) in waiting.into_iter().enumerate() {
@@ -175,7 +176,7 @@ fn stands_without_names(
     };
     moved.user == target.user
         && is_user(address, &target.user)
-        && is_away(world, moved)
+        && is_away(world, &moved.mailer)
         && !moved.host.0.eq_ignore_ascii_case(&host(address))
 }
 
@@ -300,12 +301,8 @@ fn keeps_its_meaning(
     }
     let mut found = expansion.recipients.iter();
     found.all(|r| {
-        let goes = QueuedTarget {
-            mailer: r.triple.mailer.clone(),
-            ..QueuedTarget::default()
-        };
         let same = plain_user(&r.triple.user).eq_ignore_ascii_case(&target.user.0);
-        r.state != State::Deliver || same || !is_away(world, &goes)
+        r.state != State::Deliver || same || !is_away(world, &r.triple.mailer)
     })
 }
 

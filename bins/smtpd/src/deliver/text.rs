@@ -6,7 +6,7 @@ use crate::clock::Civil;
 
 /// What stands before the message.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Front {
+pub(crate) struct Front {
     /// The separator of mailbox files: sender, and whether lines that look like one are quoted.
     pub(super) separator: Option<String>,
     /// Return-Path (RFC 5321 section 4.4): final delivery puts it there.
@@ -35,7 +35,7 @@ impl Front {
 ///
 /// # Errors
 /// What reading and writing say.
-pub(super) fn write(message: impl Read, front: &Front, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(message: impl Read, front: &Front, out: &mut dyn Write) -> io::Result<()> {
     let mut message = BufReader::new(message);
     if let Some(separator) = &front.separator {
         writeln!(out, "{separator}")?;

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::waiters;
 use crate::addressee::Addressee;
+use crate::deliver::text::{self, Front};
 use crate::queue::{Envelope, Queue};
 
 /// What was written, and what was not.
@@ -130,7 +131,7 @@ fn about(path: &Path, error: &io::Error) -> io::Error {
     io::Error::new(error.kind(), format!("{}: {error}", path.display()))
 }
 
-fn write(folder: &Path, envelope: &Envelope, to: &[Vec<u8>], text: impl Read) -> io::Result<()> {
+fn write(folder: &Path, envelope: &Envelope, to: &[Vec<u8>], message: impl Read) -> io::Result<()> {
     let mut files = Files {
         stem: folder.join(&*envelope.id),
         made: Vec::new(),
@@ -144,7 +145,7 @@ fn write(folder: &Path, envelope: &Envelope, to: &[Vec<u8>], text: impl Read) ->
     list.write_all(&lines.concat())?;
     list.sync_all()?;
     let mut out = BufWriter::new(files.create(".eml.new")?);
-    with_unix_ends(text, &mut out)?;
+    text::write(message, &Front::default(), &mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     // The last, so that a message that is there is whole.
@@ -160,54 +161,10 @@ fn write(folder: &Path, envelope: &Envelope, to: &[Vec<u8>], text: impl Read) ->
     Ok(())
 }
 
-/// Copies a text, with LF where CRLF was.
-fn with_unix_ends(mut text: impl Read, out: &mut impl Write) -> io::Result<()> {
-    let mut piece = vec![0; 64 * 1024];
-    let mut open_cr = false;
-    loop {
-        let got = text.read(&mut piece)?;
-        let octets = piece.get(..got).unwrap_or_default();
-        if octets.is_empty() {
-            break;
-        }
-        for octet in octets {
-            if open_cr && *octet != b'\n' {
-                out.write_all(b"\r")?;
-            }
-            open_cr = *octet == b'\r';
-            if !open_cr {
-                out.write_all(&[*octet])?;
-            }
-        }
-    }
-    if open_cr {
-        out.write_all(b"\r")?;
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::queue::{Expanded, Octets, Progress, QueuedRecipient, QueuedTarget};
-
-    #[test]
-    fn line_ends_become_those_of_unix_wherever_pieces_end() {
-        for (text, want) in [
-            ("a\r\nb\r\n", "a\nb\n"),
-            ("a\nb", "a\nb"),
-            ("a\rb\r\r\n", "a\rb\r\n"),
-            ("\r", "\r"),
-            ("", ""),
-        ] {
-            let mut out = Vec::new();
-            with_unix_ends(text.as_bytes(), &mut out).unwrap();
-            assert_eq!(out, want.as_bytes(), "{text:?}");
-            let (mut whole, halves) = (Vec::new(), text.as_bytes().split_at(text.len() / 2));
-            with_unix_ends(halves.0.chain(halves.1), &mut whole).unwrap();
-            assert_eq!(whole, want.as_bytes(), "{text:?}");
-        }
-    }
 
     #[test]
     fn those_who_wait_get_it_and_no_others() {

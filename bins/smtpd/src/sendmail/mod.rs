@@ -69,9 +69,10 @@ fn is_mailq(program: &OsStr) -> bool {
     Path::new(program).file_name() == Some(OsStr::new("mailq"))
 }
 
-/// Words behind `mailq` are commands to it.
+/// Words behind `mailq` are commands to it, and what it says of itself it says alone.
 fn is_for_mailq(program: &OsStr, line: &CommandLine) -> bool {
-    is_mailq(program) && !line.operands.is_empty()
+    let of_itself = matches!(line.mode, Mode::Help | Mode::Version);
+    is_mailq(program) && (of_itself || !line.operands.is_empty())
 }
 
 /// What our mailq has beyond sendmail's.

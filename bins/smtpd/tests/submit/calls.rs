@@ -229,6 +229,12 @@ fn other_names_are_other_programs() {
     let out = as_name("mailq").output().unwrap();
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.ends_with("\t\tTotal requests: 0\n"), "{said}");
+    // mapctl queue knows by this that it is ours.
+    let out = Command::new(site.root().join("bin/mailq"))
+        .arg("--version")
+        .output()
+        .unwrap();
+    assert!(out.stdout.starts_with(b"mailq "), "{out:?}");
     for name in ["hoststat", "purgestat"] {
         let out = run(as_name(name), b"");
         assert_eq!(out.status.code(), Some(69));

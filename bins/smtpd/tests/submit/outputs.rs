@@ -137,3 +137,16 @@ fn a_demo_that_is_ended_leaves_nothing() {
         assert!(std::net::TcpStream::connect(("127.0.0.1", port)).is_err());
     }
 }
+
+#[test]
+fn a_check_of_a_site_that_has_no_configuration_ends_with_66() {
+    let root = tempfile::tempdir().unwrap();
+    let mut check = Command::new(env!("CARGO_BIN_EXE_smtpd"));
+    let out = check
+        .arg("check")
+        .arg("--root")
+        .arg(root.path())
+        .output()
+        .unwrap();
+    assert_eq!(out.status.code(), Some(66), "{out:?}");
+}

@@ -11,9 +11,11 @@ fn folder() -> PathBuf {
 }
 
 /// A site with this access map, shared by a Redis server.
-fn site_with_shared_access(root: &Path) -> crate::site::Site {
-    let mc = "define(`confDOMAIN_NAME', `mail.example.org')dnl\ndefine(`confPRIVACY_FLAGS', `goaway')dnl\n\
-              FEATURE(`access_db', `redis -T<TMPF> /etc/mail/access')dnl\n";
+fn site_with_shared_access(root: &Path, name: &str) -> crate::site::Site {
+    let mc = format!(
+        "define(`confDOMAIN_NAME', `mail.example.org')dnl\ndefine(`confPRIVACY_FLAGS', `goaway')dnl\n\
+         FEATURE(`access_db', `redis -T<TMPF> /etc/mail/{name}')dnl\n"
+    );
     fs::create_dir_all(root.join("etc/mail")).unwrap();
     fs::write(root.join("etc/mail/sendmail.mc"), mc).unwrap();
     load(Some(root), None).unwrap().site
@@ -21,8 +23,15 @@ fn site_with_shared_access(root: &Path) -> crate::site::Site {
 
 #[test]
 fn a_shared_map_wants_its_connection_file_and_not_its_text() {
+    // It may be named with its suffix, which is not put behind it then.
+    for name in ["access", "access.redis"] {
+        shared_access(name);
+    }
+}
+
+fn shared_access(name: &str) {
     let root = tempfile::tempdir().unwrap();
-    let site = site_with_shared_access(root.path());
+    let site = site_with_shared_access(root.path(), name);
     let found = || {
         let all = super::check(&site);
         all.iter()
