@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
-use tools::getopt::{Opt, long, long_value, value};
+use tools::getopt::{self, Given, Opt, long, long_value, value};
 use tools::report::{asked_about_itself, complain, help};
 
 use crate::deliver::copy::{exit_of_file, write_framed_file};
@@ -22,7 +22,8 @@ usage: smtpd [--root DIR] [-C FILE] [-q TIME] [--log stderr|syslog|journal|json]
        smtpd check [--root DIR] [-C FILE]
        smtpd demo [--once]";
 
-const OPTIONS: &[Opt] = &[
+/// The options that smtpd knows.
+pub const OPTIONS: &[Opt] = &[
     long_value(
         "root",
         "DIR",
@@ -36,7 +37,6 @@ const OPTIONS: &[Opt] = &[
     ),
     long_value("log", "WHERE", "stderr, syslog, journal or json"),
     long("unconfined", "keep all rights of the start"),
-    long("once", "of demo: end by itself"),
     long("help", "print this text and end"),
     long("version", "print the version and end"),
 ];
@@ -164,40 +164,30 @@ impl Options {
             queue_interval: None,
             confinement: Confinement::default(),
         };
-        let mut args = args.iter();
-        while let Some(arg) = args.next() {
-            let text = arg.to_str().unwrap_or_default();
-            let (word, attached) = match text.split_once('=') {
-                Some((word, value)) if word.starts_with("--") => {
-                    (word, Some(OsString::from(value)))
+        let parsed = getopt::parse(OPTIONS, args.iter().cloned());
+        let parsed = parsed.map_err(|(complaint, _)| complaint.to_string())?;
+        for given in parsed.given {
+            match given {
+                Given::Long("unconfined", _) => options.confinement = Confinement::Unconfined,
+                Given::Long("root", dir) => options.root = dir.map(PathBuf::from),
+                Given::Short(b'C', file) => options.file = file.map(PathBuf::from),
+                Given::Short(b'q', Some(time)) => {
+                    let time = read_time(&time.to_string_lossy(), b'm');
+                    options.queue_interval = Some(time.map_err(|e| format!("-q: {e}"))?);
                 }
-                // As start scripts write it: -q10m.
-                None if text.len() > 2 && text.starts_with("-q") => text
-                    .split_at_checked(2)
-                    .map_or((text, None), |(word, value)| (word, Some(value.into()))),
-                _ => (text, None),
-            };
-            let mut value = || {
-                attached
-                    .clone()
-                    .or_else(|| args.next().cloned())
-                    .ok_or_else(|| format!("{word} wants an argument"))
-            };
-            match word {
-                "check" => options.check = true,
-                "--unconfined" => options.confinement = Confinement::Unconfined,
-                "--root" => options.root = Some(value()?.into()),
-                "-C" => options.file = Some(value()?.into()),
-                "-q" => {
-                    let text = value()?.to_string_lossy().into_owned();
-                    let time = read_time(&text, b'm').map_err(|e| format!("-q: {e}"))?;
-                    options.queue_interval = Some(time);
+                Given::Long("log", Some(to)) => {
+                    options.log = to.to_string_lossy().parse().map_err(str::to_owned)?;
                 }
-                "--log" => {
-                    options.log = value()?.to_string_lossy().parse().map_err(str::to_owned)?
+                Given::Long(name, _) => return Err(format!("--{name} stands alone")),
+                Given::Short(letter, _) => {
+                    return Err(format!("-{}: not understood", char::from(letter)));
                 }
-                other => return Err(format!("{other}: not understood")),
             }
+        }
+        match parsed.operands.as_slice() {
+            [] => {}
+            [word] if word == "check" => options.check = true,
+            [word, ..] => return Err(format!("{}: not understood", word.to_string_lossy())),
         }
         Ok(options)
     }

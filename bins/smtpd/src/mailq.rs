@@ -13,7 +13,7 @@ use std::process::ExitCode;
 use libmaps::site::load;
 use libmaps::sysexits::SysExit;
 use tools::alias_config::reason;
-use tools::getopt::{Opt, flag, long, long_value, value};
+use tools::getopt::{self, Given, Opt, flag, long, long_value, value};
 use tools::report::{asked_about_itself, complain, help};
 
 use crate::addressee::Addressee;
@@ -30,7 +30,8 @@ usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
        mailq [--root DIR] [-C FILE] run
        mailq [--root DIR] [-C FILE] export DIR";
 
-const OPTIONS: &[Opt] = &[
+/// The options that mailq knows.
+pub const OPTIONS: &[Opt] = &[
     flag(b'v', "show each copy, and when it is tried next"),
     long("json", "a JSON object a message"),
     long_value(
@@ -39,6 +40,8 @@ const OPTIONS: &[Opt] = &[
         "take all paths of the configuration below DIR",
     ),
     value(b'C', "FILE", "read FILE instead of /etc/mail/sendmail.mc"),
+    value(b'A', "c", "-Ac is accepted, for old habits' sake"),
+    value(b'b', "p", "-bp likewise"),
     long("help", "print this text and end"),
     long("version", "print the version and end"),
 ];
@@ -107,29 +110,35 @@ enum Detail {
 
 impl Options {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
+        let parsed =
+            getopt::parse(OPTIONS, args).map_err(|(complaint, _)| complaint.to_string())?;
         let (mut root, mut file, mut format) = (None, None, Format::Text);
         let mut detail = Detail::Plain;
-        let mut words: Vec<String> = Vec::new();
-        let mut args = args.into_iter();
-        while let Some(arg) = args.next() {
-            let mut value = |name: &str| {
-                args.next()
-                    .ok_or_else(|| format!("{name} wants an argument"))
-            };
-            match arg.to_str().unwrap_or_default() {
-                "--root" => root = Some(value("--root")?.into()),
-                "-C" => file = Some(value("-C")?.into()),
-                "--json" => format = Format::Json,
-                "-v" => detail = Detail::All,
+        for given in parsed.given {
+            match given {
+                Given::Long("root", dir) => root = dir.map(PathBuf::from),
+                Given::Short(b'C', name) => file = name.map(PathBuf::from),
+                Given::Long("json", _) => format = Format::Json,
+                Given::Short(b'v', _) => detail = Detail::All,
                 // The original's: it is what this program is.
-                "-Ac" | "-bp" => {}
-                word if word.starts_with('-') => return Err(format!("{word}: not understood")),
-                word => words.push(word.to_owned()),
+                Given::Short(b'A', Some(word)) if word == "c" => {}
+                Given::Short(b'b', Some(word)) if word == "p" => {}
+                Given::Short(letter, word) => {
+                    let word = word.unwrap_or_default();
+                    let word = word.to_string_lossy();
+                    return Err(format!("-{}{word}: not understood", char::from(letter)));
+                }
+                Given::Long(name, _) => return Err(format!("--{name} stands alone")),
             }
         }
+        let words = parsed
+            .operands
+            .iter()
+            .map(|word| word.to_string_lossy().into_owned());
+        let words: Vec<String> = words.collect();
         let ids = words.get(1..).unwrap_or_default().iter().cloned();
         if let Some("export") = words.first().map(String::as_str) {
-            let [_, folder] = words.as_slice() else {
+            let [_, folder] = parsed.operands.as_slice() else {
                 return Err("export wants a folder".into());
             };
             let task = Task::Export(folder.into());

@@ -10,7 +10,7 @@ use tokio::task::JoinSet;
 use super::copy::{self, Kind};
 use super::expand::Held;
 use super::lanes::ComeAgain;
-use super::outcome::{Fate, Notifies, Outcome};
+use super::outcome::{Fate, Notifies, Outcome, for_now};
 use super::senders::Senders;
 use crate::addressee::Addressee;
 use crate::clock::now_unix;
@@ -243,10 +243,9 @@ fn softened(world: &World, outcome: Outcome) -> Outcome {
     if !world.site.options.delivery.soft_bounce || outcome.fate != Fate::Failed {
         return outcome;
     }
-    let status = outcome.status.replacen('5', "4", 1);
     Outcome {
         fate: Fate::Deferred,
-        status,
+        status: for_now(&outcome.status),
         ..outcome
     }
 }

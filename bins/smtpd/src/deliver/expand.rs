@@ -23,6 +23,7 @@ use super::batch::Targets;
 use super::forward::forward;
 use super::include_file::ServerIncludes;
 use super::known::{Known, is_user, runs_as};
+use super::outcome::for_now;
 use super::reroute::{Rerouted, reroute};
 
 /// After so many recipients others get their turn.
@@ -175,18 +176,16 @@ fn take(
     at: usize,
     expansion: &Expansion,
 ) -> Option<(Expanded, Becomes)> {
-    let failures = failures(expansion);
-    add_targets(envelope, known, at, expansion, &Via::default());
-    if failures.iter().any(Failure::is_temporary) {
-        return None;
+    let failures = failures(world, expansion);
+    add_targets(envelope, known, at, expansion, &failures, &Via::default());
+    let mut waits = false;
+    for failure in failures.iter().filter(|failure| failure.is_temporary()) {
+        let (status, (who, why)) = (&failure.status, failure.parts());
+        let line = format!("to={who}, dsn={status}, stat=Deferred: {why}");
+        world.log.about(Level::Info, &envelope.id, &line);
+        waits = true;
     }
-    if world.site.options.delivery.soft_bounce && !failures.is_empty() {
-        for failure in &failures {
-            let (who, why) = failure.parts();
-            let status = failure.soft_status();
-            let line = format!("to={who}, dsn={status}, stat=Deferred: {why}");
-            world.log.about(Level::Info, &envelope.id, &line);
-        }
+    if waits {
         return None;
     }
     let becomes = match is_list(expansion, &failures) {
@@ -197,12 +196,7 @@ fn take(
         // The recipient himself.
         ([only], true) => only.expanded(),
         _ => {
-            for failure in &failures {
-                let (status, (who, why)) = (&failure.status, failure.parts());
-                let line = format!("to={who}, dsn={status}, stat={why}");
-                world.log.about(Level::Info, &envelope.id, &line);
-            }
-            add_failures(envelope, at, expansion, &failures, &Via::default());
+            add_failures(world, envelope, at, expansion, &failures, &Via::default());
             Expanded::Yes
         }
     };
@@ -331,11 +325,6 @@ impl Failure {
         self.status.starts_with('4')
     }
 
-    /// Its status where nothing fails for good (SoftBounce).
-    pub(super) fn soft_status(&self) -> String {
-        self.status.replacen('5', "4", 1)
-    }
-
     /// Who is not reached, and why.
     pub(super) fn parts(&self) -> (&str, &str) {
         let text = self.text.as_str();
@@ -357,8 +346,9 @@ impl Failure {
     }
 }
 
-/// The addresses that come to nothing.
-pub(super) fn failures(expansion: &Expansion) -> Vec<Failure> {
+/// The addresses that come to nothing; with SoftBounce only for now.
+pub(super) fn failures(world: &World, expansion: &Expansion) -> Vec<Failure> {
+    let is_soft = world.site.options.delivery.soft_bounce;
     let failed = |(at, r): (usize, &Recipient)| {
         let (status, why) = match &r.state {
             State::Unknown => ("5.1.1".to_owned(), "User unknown"),
@@ -367,7 +357,10 @@ pub(super) fn failures(expansion: &Expansion) -> Vec<Failure> {
         };
         Some(Failure {
             at,
-            status,
+            status: match is_soft {
+                true => for_now(&status),
+                false => status,
+            },
             text: match r.place.as_ref().filter(|_| is_private(r)) {
                 Some(place) => {
                     let why = if r.triple.is_error() { "refused" } else { why };
@@ -408,8 +401,9 @@ pub(super) struct Via {
     pub(super) owner: Option<Octets>,
 }
 
-/// Notes the members that come to nothing, as copies that failed.
+/// Notes the members that come to nothing, as copies that failed, and in the log.
 pub(super) fn add_failures(
+    world: &World,
     envelope: &mut Envelope,
     recipient: usize,
     expansion: &Expansion,
@@ -417,6 +411,9 @@ pub(super) fn add_failures(
     via: &Via,
 ) {
     for failure in failures {
+        let (status, (who, why)) = (&failure.status, failure.parts());
+        let line = format!("to={who}, dsn={status}, stat={why}");
+        world.log.about(Level::Info, &envelope.id, &line);
         let Some(found) = expansion.recipients.get(failure.at) else {
             continue;
         };
@@ -441,9 +438,10 @@ pub(super) fn add_targets(
     known: &mut Known,
     recipient: usize,
     expansion: &Expansion,
+    failures: &[Failure],
     via: &Via,
 ) {
-    let is_lone = via.controller.is_none() && !is_list(expansion, &failures(expansion));
+    let is_lone = via.controller.is_none() && !is_list(expansion, failures);
     let shared = triples(expansion, |r| r.state == State::Duplicate);
     let led_to = triples(expansion, |r| {
         let counts = matches!(r.state, State::Deliver | State::Duplicate);

@@ -123,7 +123,7 @@ pub(super) async fn forward(
                 mailbox.is_some_and(|mailbox| !takes(world, envelope, &mailbox, &name))
             })
             || (!to.is_empty() && !onward.arrives(&copy, &to));
-        let mut failures = failures(&expansion);
+        let mut failures = failures(world, &expansion);
         if let Some(error) = expansion.errors.first() {
             // No list is used in part.
             failures.clear();
@@ -149,7 +149,7 @@ pub(super) async fn forward(
             }
             continue;
         }
-        add_failures(envelope, recipient, &expansion, &failures, &via);
+        add_failures(world, envelope, recipient, &expansion, &failures, &via);
         let mailboxes: Vec<Local> = deliver.iter().filter_map(|t| quoted(world, t)).collect();
         if let Some(target) = envelope.targets.get_mut(this) {
             if keeps {
@@ -163,7 +163,7 @@ pub(super) async fn forward(
             several.push(recipient);
         }
         let before = envelope.targets.len();
-        add_targets(envelope, known, recipient, &expansion, &via);
+        add_targets(envelope, known, recipient, &expansion, &failures, &via);
         // His other details may have files of their own, which are still to be obeyed.
         for added in envelope.targets.iter_mut().skip(before) {
             let own = added.mailer == world.site.mailers.local && added.user.shown() == name;

@@ -268,3 +268,24 @@ async fn a_list_that_is_empty_for_the_moment_waits_once() {
     expand(&world, &mut envelope).await;
     assert!(envelope.is_finished());
 }
+
+#[tokio::test]
+async fn with_soft_bounce_a_forward_that_leads_nowhere_waits() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+    let mc = "define(`confSOFT_BOUNCE', `True')dnl\nMAILER(`local')dnl\nMAILER(`smtp')dnl\n";
+    fs::write(root.path().join("etc/mail/sendmail.mc"), mc).unwrap();
+    let users = [
+        ("ann", "nobody-here\n"),
+        ("bob", "carl, nobody-here\n"),
+        ("carl", ""),
+    ];
+    let world = world(root.path(), &users, "");
+    for user in ["ann", "bob"] {
+        let mut envelope = to(user);
+        let ready = expand(&world, &mut envelope).await;
+        assert_eq!(progress(&envelope, user), [&Progress::Waiting], "{user}");
+        assert_eq!(ready.held, Held::from([0]), "{user}");
+        assert_eq!(envelope.targets.len(), 1, "{user}");
+    }
+}

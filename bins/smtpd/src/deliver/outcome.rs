@@ -121,3 +121,11 @@ impl Outcome {
         }
     }
 }
+
+/// An enhanced status code (RFC 3463) of the same failure, if it is one for the time being.
+pub(crate) fn for_now(status: &str) -> String {
+    match status.strip_prefix("5.") {
+        Some(rest) => format!("4.{rest}"),
+        None => status.to_owned(),
+    }
+}

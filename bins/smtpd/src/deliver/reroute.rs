@@ -137,7 +137,6 @@ async fn changes(
             (Err(error), _) => Some(Change::Waits("4.3.0".into(), error.to_string())),
         };
         let change = change.filter(|change| is_certain(target, change));
-        let change = change.map(|change| softened(world, change));
         changes.extend(change.map(|change| (at, change)));
     }
     changes.sort_by_key(|(at, _)| *at);
@@ -180,22 +179,6 @@ fn stands_without_names(
         && !moved.host.0.eq_ignore_ascii_case(&host(address))
 }
 
-/// SoftBounce: nothing fails for good, and no list is used of which a part would.
-fn softened(world: &World, change: Change) -> Change {
-    if !world.site.options.delivery.soft_bounce {
-        return change;
-    }
-    let failure = match &change {
-        Change::Fails(failure) => Some((failure.soft_status(), failure.text.clone())),
-        Change::Spreads(expansion) => {
-            let failures = failures(expansion);
-            failures.first().map(|f| (f.soft_status(), f.text.clone()))
-        }
-        Change::Moves(_) | Change::Waits(..) => None,
-    };
-    failure.map_or(change, |(status, text)| Change::Waits(status, text))
-}
-
 /// The address that a copy is routed by, if there is one.
 fn address(envelope: &Envelope, target: &QueuedTarget) -> Option<Vec<u8>> {
     let recipient = envelope.recipients.get(target.recipient);
@@ -230,14 +213,18 @@ fn judge(
     address: &[u8],
     expansion: Expansion,
 ) -> Option<Change> {
-    let failures = failures(&expansion);
+    let failures = failures(world, &expansion);
     let shown = String::from_utf8_lossy(address);
     if !expansion.errors.is_empty() {
-        return Some(Change::Fails(Failure {
-            at: 0,
-            status: "5.2.4".into(),
-            text: format!("{shown}... {}", expansion.errors.join("; ")),
-        }));
+        let text = format!("{shown}... {}", expansion.errors.join("; "));
+        return Some(match world.site.options.delivery.soft_bounce {
+            true => Change::Waits("4.2.4".into(), text),
+            false => Change::Fails(Failure {
+                at: 0,
+                status: "5.2.4".into(),
+                text,
+            }),
+        });
     }
     if let Some(failure) = failures.iter().find(|failure| failure.is_temporary()) {
         let Failure { status, text, .. } = failure;
@@ -350,19 +337,15 @@ fn make(
             }
         }
         Change::Spreads(expansion) => {
-            let failures = failures(&expansion);
+            let failures = failures(world, &expansion);
             log(format!("rerouted: to a list (before: {before})"));
-            for failure in &failures {
-                let (status, (who, why)) = (&failure.status, failure.parts());
-                let line = format!("to={who}, dsn={status}, stat={why}");
-                world.log.about(Level::Info, &envelope.id, &line);
-            }
             let via = Via {
                 controller: target.controller.clone(),
                 owner: target.owner.clone(),
             };
-            add_failures(envelope, target.recipient, &expansion, &failures, &via);
-            add_targets(envelope, known, target.recipient, &expansion, &via);
+            let to = target.recipient;
+            add_failures(world, envelope, to, &expansion, &failures, &via);
+            add_targets(envelope, known, to, &expansion, &failures, &via);
             rerouted.several.push(target.recipient);
             QueuedTarget {
                 progress: Progress::Forwarded,

@@ -4,8 +4,9 @@
 //! nobody can end that wait. So what is started is this program, which needs no folder; it goes
 //! there and becomes the other one.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -13,6 +14,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use libmaps::sysexits::SysExit;
+use tools::report::complain;
 
 /// How long a folder may take to let a program in.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -24,18 +26,21 @@ pub(crate) fn run_in(args: &[OsString]) -> ExitCode {
     let [folder, program, args @ ..] = args else {
         return SysExit::Usage.into();
     };
-    let shown = Path::new(folder).display();
     match enter(Path::new(folder)) {
         Ok(()) => {}
         Err(error) if is_no_folder(&error) => {}
         Err(error) => {
-            eprintln!("{shown}: {error}");
+            tell(folder, &error);
             return SysExit::TempFail.into();
         }
     }
     let error = Command::new(program).args(args).exec();
-    eprintln!("{}: {error}", Path::new(program).display());
+    tell(program, &error);
     SysExit::OsErr.into()
+}
+
+fn tell(path: &OsStr, error: &io::Error) {
+    complain(&[path.as_bytes(), b": ", error.to_string().as_bytes()]);
 }
 
 /// The folder is that of all threads; the one that hangs there ends with the process.

@@ -51,8 +51,8 @@ impl Senders {
             let shown = sender.shown();
             let domain = shown.rsplit_once('@').map_or("", |(_, domain)| domain);
             // Of our own domains DNS tells nothing new.
-            let site = world.site_now();
-            let here = &site.classes.local_hosts;
+            let snapshot = world.snapshot();
+            let here = &snapshot.site.classes.local_hosts;
             let _place = match domain.is_empty() || here.contains(domain.as_bytes()) {
                 true => None,
                 false => {
@@ -61,7 +61,7 @@ impl Senders {
                 }
             };
             let role = AddressRole::EnvelopeSender;
-            let address = local_form(world, &world.snapshot(), role, &sender.0).await;
+            let address = local_form(world, &snapshot, role, &sender.0).await;
             Ok(String::from_utf8_lossy(&address).into_owned())
         };
         cell.get_or_try_init(ask).await.cloned()

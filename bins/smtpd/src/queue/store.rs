@@ -16,7 +16,7 @@
 
 use std::collections::HashSet;
 use std::fs::{self, TryLockError};
-use std::io;
+use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
@@ -235,14 +235,14 @@ impl Store {
                     Some(Delta::Removed) => return Err(QueueError::Unknown(id.into())),
                     Some(Delta::Changed(changed)) => {
                         if let Some(text) = &changed.text {
-                            return Ok(Stored::Memory(Arc::clone(text)));
+                            return Ok(Stored::Memory(Cursor::new(Arc::clone(text))));
                         }
                     }
                 }
             }
         }
         if let Some(text) = self.base.text(id)? {
-            return Ok(Stored::Memory(text.into()));
+            return Ok(Stored::Memory(Cursor::new(text.into())));
         }
         let path = self.large(id);
         match fs::File::open(&path) {

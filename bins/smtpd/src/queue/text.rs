@@ -15,7 +15,7 @@ pub struct Text {
 #[derive(Debug)]
 pub(crate) enum Stored {
     /// A small one.
-    Memory(Arc<[u8]>),
+    Memory(Cursor<Arc<[u8]>>),
     /// A large one.
     File(File),
 }
@@ -34,10 +34,7 @@ impl Text {
         Reader {
             seen: 0,
             octets: self.octets,
-            from: match self.stored {
-                Stored::Memory(octets) => Source::Memory(Cursor::new(octets)),
-                Stored::File(file) => Source::File(file),
-            },
+            from: self.stored,
         }
     }
 }
@@ -45,23 +42,17 @@ impl Text {
 /// Reads a text that knows how long it is.
 #[derive(Debug)]
 pub struct Reader {
-    from: Source,
+    from: Stored,
     /// Octets that were read, and those that there are.
     seen: u64,
     octets: u64,
 }
 
-#[derive(Debug)]
-enum Source {
-    Memory(Cursor<Arc<[u8]>>),
-    File(File),
-}
-
 impl Read for Reader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let got = match &mut self.from {
-            Source::Memory(octets) => octets.read(buffer)?,
-            Source::File(file) => file.read(buffer)?,
+            Stored::Memory(octets) => octets.read(buffer)?,
+            Stored::File(file) => file.read(buffer)?,
         };
         self.seen = self.seen.saturating_add(got as u64);
         if got == 0 && !buffer.is_empty() && self.seen < self.octets {
@@ -81,7 +72,10 @@ mod tests {
     fn a_text_is_whole_or_an_error() {
         let read = |octets| {
             let mut out = Vec::new();
-            let text = Text::new(Stored::Memory(b"text\r\n".as_slice().into()), octets);
+            let text = Text::new(
+                Stored::Memory(Cursor::new(b"text\r\n".as_slice().into())),
+                octets,
+            );
             let read = text.into_reader().read_to_end(&mut out);
             (read.map_err(|error| error.to_string()), out.len())
         };

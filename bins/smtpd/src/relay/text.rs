@@ -153,12 +153,14 @@ pub(super) fn has_eighth_bit(text: Text, body_at: u64) -> io::Result<bool> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Cursor;
+
     use super::*;
     use crate::queue::Stored;
 
     fn whole(text: &str) -> Text {
         let octets = text.len() as u64;
-        Text::new(Stored::Memory(text.as_bytes().into()), octets)
+        Text::new(Stored::Memory(Cursor::new(text.as_bytes().into())), octets)
     }
 
     #[test]
@@ -198,7 +200,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_text_that_is_cut_off_has_no_end() {
-        let text = Text::new(Stored::Memory((*b"\r\nbody\r\n").into()), 100);
+        let text = Text::new(Stored::Memory(Cursor::new((*b"\r\nbody\r\n").into())), 100);
         let mut blocks = blocks(b"", text, 2, Coding::AsIs);
         let mut last = None;
         while let Some(block) = blocks.recv().await {

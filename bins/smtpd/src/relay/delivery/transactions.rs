@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::{After, Delivery, NO_TIME, outcome_of, remote};
-use crate::deliver::outcome::{Notifies, Outcome};
+use crate::deliver::outcome::{Notifies, Outcome, for_now};
 use crate::relay::client::letter::{Letter, Receiver, Utf8Needed};
 use crate::relay::client::{Failure, Lasting, Stage, Verdict};
 use crate::relay::exchange::Hop;
@@ -292,13 +292,9 @@ fn says_too_many(reply: &Reply) -> bool {
 
 /// It as a failure for the time being.
 fn not_now(reply: &Reply) -> Failure {
-    let status = reply.status();
     Failure {
         lasting: Lasting::Temporary,
-        status: match status.strip_prefix("5.") {
-            Some(rest) => format!("4.{rest}"),
-            None => status,
-        },
+        status: for_now(&reply.status()),
         ..Failure::of(reply.clone())
     }
 }
