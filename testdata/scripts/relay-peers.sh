@@ -7,7 +7,7 @@
 # --install fetches what is missing by apt-get and unpacks it into PEERS (/var/tmp/relay-peers); nothing
 # is installed, and no package that is there is replaced. Everything runs as root in mount, network and
 # host name namespaces of its own, so that neither files nor ports of this machine are touched.
-# Prints a line a check; exits 1 if one failed.
+# Prints a line a check; exits 1 if one failed, 2 if nothing could be tried.
 set -u
 PEERS=${PEERS:-/var/tmp/relay-peers}
 [ "${1:-}" = --install ] && { INSTALL=1; shift; } || INSTALL=
@@ -17,7 +17,7 @@ BIN=$(cd "${1:?usage: relay-peers.sh [--install] DIR}" && pwd)
 if [ -n "$INSTALL" ]; then
     mkdir -p "$PEERS/packages" "$PEERS/root"
     cd "$PEERS/packages" || exit 2
-    for wanted in postfix dovecot-lmtpd sendmail-bin sendmail-cf sasl2-bin libsasl2-modules m4 openssl python3; do
+    for wanted in postfix dovecot-lmtpd sendmail-bin sendmail-cf sasl2-bin libsasl2-modules m4 openssl iproute2 python3; do
         # What an installation would bring, its libraries among it; conflicts do not matter to unpacking.
         for package in $wanted $(apt-get -s install --no-install-recommends "$wanted" 2>/dev/null | awk '/^Inst/ { print $2 }'); do
             case $package in libc6|base-files) continue ;; esac
@@ -30,9 +30,12 @@ if [ -n "$INSTALL" ]; then
     [ -d "$PEERS/root/lib" ] && [ ! -L "$PEERS/root/lib" ] && cp -a "$PEERS/root/lib/." "$PEERS/root/usr/lib/" && rm -rf "$PEERS/root/lib"
     cd - >/dev/null || exit 2
 fi
-[ -d "$PEERS/root/usr" ] || { echo "no $PEERS: run with --install first" >&2; exit 2; }
+for program in sbin/postfix sbin/dovecot libexec/sendmail/sendmail; do
+    [ -x "$PEERS/root/usr/$program" ] || { echo "no $PEERS/root/usr/$program: run with --install first" >&2; exit 2; }
+done
 
 if [ "${RELAY_PEERS_INSIDE:-}" != 1 ]; then
+    unshare -mnupf --mount-proc true || { echo "no namespace can be made here" >&2; exit 2; }
     RELAY_PEERS_INSIDE=1 PEERS=$PEERS exec unshare -mnupf --mount-proc "$0" "$BIN"
 fi
 
