@@ -144,6 +144,10 @@ pub fn tidy(raw: &[u8]) -> Result<Vec<u8>, TokenError> {
     if comments > 0 {
         return Err(TokenError::OpenComment);
     }
+    // Brackets that close what was left open are tokens as any other.
+    if count + angles > MAX_TOKENS {
+        return Err(TokenError::TooMany);
+    }
     out.extend(std::iter::repeat_n(b'>', angles));
     Ok(out)
 }
@@ -467,6 +471,9 @@ mod tests {
     fn limits_are_errors() {
         assert_eq!(tidy(&[b'a'; 300]), Err(TokenError::TooLong));
         assert_eq!(tidy(&[b'.'; 1_001]), Err(TokenError::TooMany));
+        // Each is closed at the end.
+        assert_eq!(tidy(&[b'<'; 500]).map(|out| out.len()), Ok(1_000));
+        assert_eq!(tidy(&[b'<'; 501]), Err(TokenError::TooMany));
         assert_eq!(tidy(b"(a"), Err(TokenError::OpenComment));
     }
 
