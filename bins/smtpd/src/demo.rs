@@ -15,7 +15,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -27,6 +27,7 @@ use libmaps::sasl::secret::{Recipe, Salts, Secrets};
 use libmaps::sysexits::SysExit;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tools::demo_folder::{AtTheEnd, DemoFolder};
 use tools::report::{complain, finish};
 
 use crate::tables;
@@ -95,8 +96,10 @@ fn run(stay: Stay) -> Result<steps::Verdict, Failure> {
         .enable_all()
         .build()?;
     let ending = runtime.block_on(async { Ending::new() })?;
-    let folder = Folder::make()?;
-    let root = folder.0.as_path();
+    let folder = DemoFolder::make("smtpd", AtTheEnd::Remove)?;
+    let root = folder.path();
+    // The DefaultUser must reach its file below it.
+    fs::set_permissions(root, fs::Permissions::from_mode(0o755))?;
     let mut screen = Screen::open();
     screen.line(format_args!("A sample site below {}\n", root.display()))?;
     let sink = sink::Sink::start()?;
@@ -152,25 +155,6 @@ impl Ending {
                 return;
             }
         }
-    }
-}
-
-/// A folder of our own, removed at the end.
-struct Folder(PathBuf);
-
-impl Folder {
-    fn make() -> io::Result<Self> {
-        let path = std::env::temp_dir().join(format!("smtpd-demo-{}", std::process::id()));
-        fs::create_dir(&path)?;
-        // The DefaultUser must reach its file below it.
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755))?;
-        Ok(Folder(path))
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
     }
 }
 

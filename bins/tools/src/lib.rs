@@ -10,6 +10,7 @@ pub mod closed_stdin;
 pub mod columns;
 pub mod config;
 pub mod consult;
+pub mod demo_folder;
 pub mod editmap;
 pub mod explanation;
 pub mod getopt;

@@ -17,6 +17,7 @@ use signal_hook::flag;
 use signal_hook::low_level::emulate_default_handler;
 
 use super::{Failure, Outcome};
+use crate::demo_folder::{AtTheEnd, DemoFolder};
 
 /// Try the tools on a sample site in a temporary folder.
 #[derive(Debug, Args)]
@@ -58,7 +59,11 @@ pub(crate) fn demo(args: &DemoArgs) -> Outcome {
         let told = usize::try_from(number).unwrap_or_default();
         flag::register_usize(number, Arc::clone(&signal), told)?;
     }
-    let shown = show(args.keep, &signal);
+    let at_the_end = match args.keep {
+        true => AtTheEnd::Keep,
+        false => AtTheEnd::Remove,
+    };
+    let shown = show(at_the_end, &signal);
     if let Ok(number @ 1..) = i32::try_from(signal.load(Ordering::Relaxed)) {
         // The folder is gone; this ends the program.
         emulate_default_handler(number)?;
@@ -66,8 +71,8 @@ pub(crate) fn demo(args: &DemoArgs) -> Outcome {
     shown
 }
 
-fn show(keep: bool, signal: &Arc<AtomicUsize>) -> Outcome {
-    let mut demo = Demo::begin(Folder::make(keep)?, Arc::clone(signal))?;
+fn show(at_the_end: AtTheEnd, signal: &Arc<AtomicUsize>) -> Outcome {
+    let mut demo = Demo::begin(DemoFolder::make("mapctl", at_the_end)?, Arc::clone(signal))?;
     demo.build()?;
     demo.ask()?;
     demo.edit()?;
@@ -76,44 +81,8 @@ fn show(keep: bool, signal: &Arc<AtomicUsize>) -> Outcome {
     Ok(SysExit::Ok)
 }
 
-/// The demo's folder, which goes when the demo ends, however it does.
-struct Folder {
-    path: PathBuf,
-    keep: bool,
-}
-
-/// As many demos that left their folders can have had one process number.
-const MOST_OF_A_NUMBER: u32 = 1000;
-
-impl Folder {
-    fn make(keep: bool) -> io::Result<Self> {
-        let name = format!("mapctl-demo-{}", std::process::id());
-        for number in 0..MOST_OF_A_NUMBER {
-            let name = match number {
-                0 => name.clone(),
-                _ => format!("{name}.{number}"),
-            };
-            let path = std::env::temp_dir().join(name);
-            match fs::create_dir(&path) {
-                Ok(()) => return Ok(Folder { path, keep }),
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => return Err(e),
-            }
-        }
-        Err(io::ErrorKind::AlreadyExists.into())
-    }
-}
-
-impl Drop for Folder {
-    fn drop(&mut self) {
-        if !self.keep {
-            let _ = fs::remove_dir_all(&self.path);
-        }
-    }
-}
-
 struct Demo {
-    folder: Folder,
+    folder: DemoFolder,
     program: PathBuf,
     out: io::Stdout,
     /// The number of a signal that came.
@@ -121,7 +90,7 @@ struct Demo {
 }
 
 impl Demo {
-    fn begin(folder: Folder, signal: Arc<AtomicUsize>) -> Result<Self, Failure> {
+    fn begin(folder: DemoFolder, signal: Arc<AtomicUsize>) -> Result<Self, Failure> {
         let mut demo = Demo {
             folder,
             program: std::env::current_exe()?,
@@ -146,7 +115,7 @@ impl Demo {
     }
 
     fn at(&self, name: &str) -> PathBuf {
-        self.folder.path.join(name)
+        self.folder.path().join(name)
     }
 
     fn line(&mut self, text: &str) -> io::Result<()> {
@@ -166,7 +135,7 @@ impl Demo {
         command
             .arg0(program)
             .args(args)
-            .current_dir(&self.folder.path);
+            .current_dir(self.folder.path());
         command
     }
 
@@ -252,7 +221,7 @@ impl Demo {
             &["query", "hash:access", "From:spam.example"],
             None,
         )?;
-        let left = left_over(&self.folder.path)?;
+        let left = left_over(self.folder.path())?;
         self.line(&format!("  Hidden files left in the folder: {left}"))?;
         let map = store::open(&self.at("access.db"))?;
         let entries = map.iter().try_fold(0, |n, entry| entry.map(|_| n + 1))?;
@@ -261,8 +230,8 @@ impl Demo {
     }
 
     fn end(&mut self) -> Result<(), Failure> {
-        let path = &self.folder.path;
-        if self.folder.keep {
+        let path = self.folder.path();
+        if self.folder.at_the_end() == AtTheEnd::Keep {
             let text = format!("The folder is left for you: {}", path.display());
             self.say(&text)?;
         } else {
