@@ -193,11 +193,14 @@ fn every_page_that_is_referred_to_exists() {
     for (name, text) in &pages {
         for line in text.lines() {
             let words: Vec<&str> = line.split_whitespace().collect();
-            let at = words.iter().position(|word| matches!(*word, ".Xr" | "Xr"));
-            let Some(at) = at else { continue };
-            let page = format!("{}.{}", words[at + 1], words[at + 2]);
-            if !ours.contains(page.as_str()) && !OTHERS.contains(&page.as_str()) {
-                unknown.push(format!("{name}: {line}"));
+            for reference in words.windows(3) {
+                let &[".Xr" | "Xr", title, section] = reference else {
+                    continue;
+                };
+                let page = format!("{title}.{section}");
+                if !ours.contains(page.as_str()) && !OTHERS.contains(&page.as_str()) {
+                    unknown.push(format!("{name}: {line}"));
+                }
             }
         }
     }

@@ -1,0 +1,148 @@
+//! From host to host: those of the route, their addresses, and the fallbacks of the site.
+
+use std::net::{IpAddr, SocketAddr};
+
+use libmaps::site::model::Family;
+
+use super::{Delivery, NO_TIME, remote};
+use crate::deliver::outcome::{Notifies, Remote};
+use crate::relay::client::Failure;
+use crate::relay::exchange::{self, Hop, Source};
+use crate::relay::route::{Next, NextHost, hosts};
+
+/// Addresses of one host that are tried.
+const MAX_ADDRESSES: usize = 8;
+/// Hosts that one delivery looks up.
+const MAX_HOPS: usize = 40;
+
+impl Delivery<'_> {
+    /// Tries the hosts of a route, and behind them the fallbacks.
+    pub(super) async fn by_hosts(&mut self, list: Vec<Next>) {
+        let delivery = &self.world.site.options.delivery;
+        let only = hosts(&delivery.connect_only_to, 25).into_iter().next();
+        let is_domain = list.iter().any(|n| matches!(n.host, NextHost::Domain(_)));
+        let list = match only {
+            Some(only) => vec![only],
+            None => list,
+        };
+        let mut unknown = false;
+        for next in &list {
+            unknown |= self.by_list_host(next).await;
+            if self.is_done() {
+                return;
+            }
+        }
+        // FallbackMXhost stands behind the MX of a domain; FallbackSmartHost takes what
+        // nobody else does, also mail for names that don't resolve.
+        let refused = matches!(&self.failure, Some((f, _)) if f.status == "5.1.10");
+        if !is_domain || refused {
+            return;
+        }
+        let fallback_mx = hosts(&delivery.fallback_mx, 25);
+        if !unknown {
+            for next in fallback_mx {
+                self.by_list_host(&next).await;
+                if self.is_done() {
+                    return;
+                }
+            }
+        }
+        for next in hosts(&delivery.fallback_smart_host, 25) {
+            self.by_list_host(&next).await;
+            if self.is_done() {
+                return;
+            }
+        }
+    }
+
+    /// Tries a host of the list; whether there is no such host.
+    async fn by_list_host(&mut self, next: &Next) -> bool {
+        let site = &self.snapshot.site;
+        let hops = exchange::hops(site, &self.world.resolver, next).await;
+        let hops = match hops {
+            Ok(hops) => hops,
+            Err(failure) => {
+                let remote = match &next.host {
+                    NextHost::Domain(name) | NextHost::Exact(name) => Some(Remote {
+                        host: name.clone(),
+                        addr: None,
+                        reply: String::new(),
+                        notifies: Notifies::No,
+                    }),
+                    NextHost::Address(_) => None,
+                };
+                self.note(failure, remote);
+                return false;
+            }
+        };
+        let mut unknown = true;
+        for hop in &hops {
+            if self.is_late() {
+                self.note_untried(NO_TIME);
+                return false;
+            }
+            self.hops += 1;
+            if self.hops > MAX_HOPS {
+                self.note_untried("too many hosts to try at once");
+                return false;
+            }
+            match self.addresses(hop).await {
+                Ok(addresses) => {
+                    unknown = false;
+                    for addr in addresses {
+                        self.by_address(hop, addr).await;
+                        if self.is_done() {
+                            return false;
+                        }
+                    }
+                }
+                Err(failure) => {
+                    unknown &= failure.status == "5.1.2";
+                    let remote = remote(hop, None, None, Notifies::No);
+                    self.note(failure, Some(remote));
+                }
+            }
+        }
+        unknown
+    }
+
+    /// The addresses of a host, IPv6 first, of the families that the site uses.
+    async fn addresses(&self, hop: &Hop) -> Result<Vec<SocketAddr>, Failure> {
+        let found = match hop.source {
+            Source::Address(addr) => return Ok(vec![SocketAddr::new(addr, hop.port)]),
+            Source::Mx | Source::Domain | Source::Site => {
+                self.world.resolver.addresses_from(&hop.name).await
+            }
+        };
+        let Ok((mut all, service)) = found else {
+            let text = format!("Name server: {}: host name lookup failure", hop.name);
+            return Err(Failure::temporary("4.4.3", text));
+        };
+        if all.is_empty() {
+            let text = format!("Host unknown (Name server: {}: host not found)", hop.name);
+            return Err(Failure::permanent("5.1.2", text));
+        }
+        all.retain(|addr| hop.source.allows(&service, *addr));
+        if all.is_empty() {
+            let text = format!("{} leads to an address of this host itself", hop.name);
+            return Err(Failure::permanent("5.4.6", text));
+        }
+        let families: Vec<Family> = self.world.site.clients.iter().map(|c| c.family).collect();
+        let wanted = |addr: &IpAddr| {
+            let family = if addr.is_ipv4() {
+                Family::Inet
+            } else {
+                Family::Inet6
+            };
+            families.is_empty() || families.contains(&family)
+        };
+        all.retain(wanted);
+        if all.is_empty() {
+            let text = format!("{} has no address of a family that is used here", hop.name);
+            return Err(Failure::temporary("4.4.4", text));
+        }
+        all.sort_by_key(IpAddr::is_ipv4);
+        let addresses = all.into_iter().take(MAX_ADDRESSES);
+        Ok(addresses.map(|a| SocketAddr::new(a, hop.port)).collect())
+    }
+}
