@@ -1,19 +1,16 @@
 //! One recipient after the other: the walk behind [`Expander::expand`].
 
-use std::ffi::OsStr;
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
-use std::sync::Arc;
+mod loops;
+mod sources;
 
 use crate::decision::{LookupError, Trace};
-use crate::map::{Map, StoreError};
+use crate::map::Map;
 use crate::policy::route::localaddr::{LocalName, find_user};
 use crate::policy::route::{Delivery, MailerTriple, Routed};
 use crate::site::users::User;
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
-use super::include::{Owner, Writers, is_transient, lines, words};
 use super::queued::{Key, Queued};
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
@@ -384,152 +381,6 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         });
         self.set(new, State::Replaced);
         self.recipient(next, depth + 1)
-    }
-
-    fn include(
-        &mut self,
-        new: usize,
-        triple: &MailerTriple,
-        depth: i64,
-    ) -> Result<(), LookupError> {
-        if self
-            .out
-            .recipients
-            .get(new)
-            .is_none_or(|r| r.from.is_none())
-        {
-            let why = "Cannot mail directly to :include:s".to_owned();
-            self.set(new, State::Refused(why));
-            return Ok(());
-        }
-        let file = Path::new(OsStr::from_bytes(&triple.user));
-        let path: Arc<str> = file.to_string_lossy().into();
-        let above = self.out.recipients.get(new).and_then(|r| r.list_owner);
-        let read = self.expander.includes.read(file, above);
-        let include = match (read, above) {
-            (Ok(include), None) => include,
-            (Ok(include), Some(uid)) if include.is_open_to(uid) => include,
-            (Err(error), _) if is_transient(&error) => {
-                return Err(LookupError::Store(StoreError::io(file, "read", error)));
-            }
-            // Not even whether it is there.
-            (_, Some(_)) => {
-                let why = format!("Cannot open {path}: Not a file of the list's owner");
-                self.set(new, State::Refused(why));
-                return Ok(());
-            }
-            (Err(error), None) => {
-                let why = format!("Cannot open {path}: {}", words(&error));
-                self.set(new, State::Refused(why));
-                return Ok(());
-            }
-        };
-        if let (Owner::User(uid), None) = (include.owner, above) {
-            let user = self.expander.users.by_uid(uid).map_err(|error| {
-                LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
-            })?;
-            self.put_under(new, uid, user.as_ref());
-        }
-        self.set(new, State::Included);
-        self.note(new, |flags| {
-            flags.leads_back = false;
-            flags.unsafe_list |= include.writers == Writers::Others;
-        });
-        for (line, text) in lines(&include.text) {
-            if self.full {
-                break;
-            }
-            let list = List {
-                text,
-                from: Some(new),
-                place: Some(Place {
-                    path: Arc::clone(&path),
-                    line,
-                }),
-                depth: depth + 1,
-            };
-            self.list(list, Separator::Comma)?;
-        }
-        Ok(())
-    }
-
-    /// Programs and files are for aliases, and for lists that strangers can't write and a
-    /// user owns.
-    fn check_source(&mut self, new: usize, what: &str) {
-        let from = self.out.recipients.get(new).and_then(|r| r.from);
-        let why = match from {
-            None => format!("Cannot mail directly to {what}"),
-            Some(from) if self.flags(from).unsafe_list || self.is_nobodys(from) => {
-                let list = self.out.recipients.get(from);
-                let list = list.map(|r| String::from_utf8_lossy(&r.address).into_owned());
-                let list = list.unwrap_or_default();
-                format!("Address {list} is unsafe for mailing to {what}")
-            }
-            Some(_) => return,
-        };
-        self.set(new, State::Refused(why));
-    }
-
-    /// Whether it stands below a list whose owner is no user.
-    fn is_nobodys(&self, at: usize) -> bool {
-        let found = self.out.recipients.get(at);
-        found.is_some_and(|r| r.list_owner.is_some() && r.controller.is_none())
-    }
-
-    /// An address that was typed must lead somewhere.
-    fn check_self_destruct(&mut self, new: usize) {
-        let alive = |recipient: &Recipient| {
-            !matches!(
-                recipient.state,
-                State::Alias | State::Replaced | State::Loop | State::Duplicate
-            )
-        };
-        let leads_nowhere = matches!(
-            self.out.recipients.get(new).map(|r| &r.state),
-            Some(State::Alias | State::Replaced)
-        );
-        if leads_nowhere && !self.out.recipients.iter().any(alive) {
-            let why = "aliasing/forwarding loop broken".to_owned();
-            self.set(new, State::Refused(why));
-        }
-    }
-
-    /// Where a loop is broken, if the recipient closes one: at the first address on the way
-    /// back that is a user. A loop of names alone is not broken here.
-    fn loop_ends_at(&mut self, new: usize) -> Result<Option<usize>, LookupError> {
-        let parent = |at: usize| self.out.recipients.get(at).and_then(|r| r.from);
-        let Some(top) = std::iter::successors(parent(new), |at| parent(*at))
-            .find(|earlier| self.same(*earlier, new))
-        else {
-            return Ok(None);
-        };
-        let mut at = Some(new);
-        while let Some(here) = at {
-            let triple = self.triple(here);
-            let kind = self.expander.addressing.mailer(&triple.mailer);
-            let flags = kind.map_or("", |kind| kind.flags);
-            let ends = if flags.contains('w') {
-                std::str::from_utf8(&triple.user).is_ok()
-                    && find_user(self.expander.users, &triple.user)?.is_some()
-            } else {
-                flags.contains('l') && self.triple(top).mailer == triple.mailer
-            };
-            if ends {
-                return Ok(Some(if self.same(top, here) { top } else { here }));
-            }
-            at = self.out.recipients.get(here).and_then(|r| r.from);
-        }
-        Ok(None)
-    }
-
-    fn same(&self, left: usize, right: usize) -> bool {
-        match (
-            self.out.recipients.get(left),
-            self.out.recipients.get(right),
-        ) {
-            (Some(left), Some(right)) => left.triple == right.triple,
-            _ => false,
-        }
     }
 
     fn triple(&self, at: usize) -> MailerTriple {
