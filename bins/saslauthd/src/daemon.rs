@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use confine::Reach;
+use libmaps::sasl::account_file::AccountFile;
 use libmaps::sasl::password::SecretBytes;
-use libmaps::store::shared::Connection;
 use rustix::process::Signal;
 use tools::report::asked_about_itself;
 use tools::serve::{Access, ListenAddress, Offer, Server as Bound};
@@ -164,7 +164,7 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     run_dir::make(&options.run_dir)?;
     let mechanism = find_mechanism(&options.mechanism)?;
     let store = store(mechanism, options)?;
-    let (make, starter) = prepare(mechanism, options, &store, log).map_err(|why| {
+    let (make, starter) = prepare(mechanism, options, store.path(), log).map_err(|why| {
         let name = mechanism.name();
         Failure::Lines(vec![format!("failed to initialize mechanism {name}"), why])
     })?;
@@ -191,7 +191,7 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
             Some(WatchedCache {
                 cache: CredentialCache::new(size, &random_key().map_err(io_failed)?),
                 watch: match mechanism {
-                    Mechanism::Sasldb => Some(Watch::new(store.clone())),
+                    Mechanism::Sasldb => Some(Watch::new(store.path().into())),
                     other => other
                         .source()
                         .map(|file| Watch::new(site_path(options, file))),
@@ -203,15 +203,15 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
         log.detach();
     }
     log.info(format!("master pid is: {pid}"));
-    if mechanism == Mechanism::Sasldb && store != site_path(options, SASLDB) {
-        log.info(format!("accounts: {}", store.display()));
+    if mechanism == Mechanism::Sasldb && store.path() != site_path(options, SASLDB) {
+        log.info(format!("accounts: {}", store.path().display()));
     }
     let listener = dir.listen()?;
     log.info(format!("listening on socket: {}", dir.socket().display()));
 
     // Bound while that is allowed; its threads come after all that must be alone.
     let dovecot = bind_dovecot(options, &store, log)?;
-    confine(mechanism, options, &store, log);
+    confine(mechanism, options, store.path(), log);
     let dovecot = start_dovecot(dovecot, &stop)?;
     let connections = raise_descriptors();
     let pool = Pool::start(threads(options), make).map_err(io_failed)?;
@@ -248,10 +248,10 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
 /// The file that `-a sasldb` reads: what `-O` names, else the accounts that hosts share, where
 /// their connection file stands, else this host's own. Of shared accounts it is the replica. An
 /// old store beside a connection file may have passwords in it that were taken away since.
-fn store(mechanism: Mechanism, options: &Options) -> Result<PathBuf, Failure> {
+fn store(mechanism: Mechanism, options: &Options) -> Result<AccountFile, Failure> {
     let own = site_path(options, SASLDB);
     let named = match &options.mechanism_option {
-        _ if mechanism != Mechanism::Sasldb => return Ok(own),
+        _ if mechanism != Mechanism::Sasldb => return Ok(AccountFile::Own(own)),
         Some(path) if path.starts_with('/') => site_path(options, path),
         // The original takes any word, and does nothing with it.
         _ => {
@@ -262,8 +262,18 @@ fn store(mechanism: Mechanism, options: &Options) -> Result<PathBuf, Failure> {
             }
         }
     };
-    let read = Connection::readable(&named, options.root.as_deref());
-    read.map_err(|error| Failure::line(error.to_string()))
+    let file = AccountFile::of(&named, options.root.as_deref());
+    let file = file.map_err(|error| Failure::line(error.to_string()))?;
+    // What is not there now can't be read later: the process is confined to folders that are.
+    let folder = file.path().parent().filter(|folder| !folder.is_dir());
+    match folder {
+        Some(folder) if matches!(file, AccountFile::Replica(_)) => Err(Failure::line(format!(
+            "{}: no such folder, where the replica of {} is to be",
+            folder.display(),
+            named.display()
+        ))),
+        _ => Ok(file),
+    }
 }
 
 /// Gives up what the server does not need from here on; there must be no other thread yet.
@@ -290,7 +300,11 @@ fn confine(mechanism: Mechanism, options: &Options, store: &Path, log: &Log) {
 }
 
 /// Binds the socket of Dovecot's protocol, if that is wanted.
-fn bind_dovecot(options: &Options, store: &Path, log: &Arc<Log>) -> Result<Option<Bound>, Failure> {
+fn bind_dovecot(
+    options: &Options,
+    store: &AccountFile,
+    log: &Arc<Log>,
+) -> Result<Option<Bound>, Failure> {
     let Some(path) = &options.dovecot else {
         return Ok(None);
     };
@@ -304,7 +318,7 @@ fn bind_dovecot(options: &Options, store: &Path, log: &Arc<Log>) -> Result<Optio
         .to_string_lossy()
         .into_owned();
     let realm = options.realm.clone().unwrap_or(host);
-    let store = store.to_owned();
+    let store = store.clone();
     let key = SecretBytes::new(random_key().map_err(|e| failed(&e))?.to_vec());
     let service = DovecotService::new(store, &realm, offered, key, Arc::clone(log));
     let offer = Offer {

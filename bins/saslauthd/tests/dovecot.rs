@@ -260,6 +260,41 @@ fn accounts_that_hosts_share_are_read_from_their_replica() {
 }
 
 #[test]
+fn a_replica_that_was_never_made_is_no_wrong_password() {
+    let site = Site::shared();
+    fs::remove_file(site.path("etc/replica.db")).unwrap();
+    let _daemon = site.start(&["--mechs", ALL]);
+    let mut client = site.client();
+    for name in ALL.split(' ') {
+        let mechanism = Mechanism::parse(name.as_bytes()).unwrap();
+        let heard = client.log_in(mechanism, "alice", "newer");
+        assert!(
+            heard.starts_with("FAIL\t1\t") && heard.ends_with("\ttemp"),
+            "{heard}"
+        );
+    }
+    // It comes.
+    let replica = site.path("etc/replica.db");
+    set_password(&replica, b"alice", b"mx.example", b"newer");
+    let heard = client.log_in(Mechanism::Plain, "alice", "newer");
+    assert_eq!(heard, "OK\t1\tuser=alice");
+}
+
+#[test]
+fn a_replica_without_a_folder_stops_the_start() {
+    let site = Site::shared();
+    let lines = "host db.example\nuser mail\nreplica /var/lib/mailmaps/sasldb2.db\n";
+    fs::write(site.path("etc/sasldb2.pgsql"), lines).unwrap();
+    let (root, run_dir) = (site.path(""), site.path("run"));
+    let (root, run_dir) = (root.display().to_string(), run_dir.display().to_string());
+    let args = ["-a", "sasldb", "-d", "-m", &run_dir, "--root", &root];
+    let ran = harness::run("saslauthd", &args, site.dir.path());
+    assert_eq!(ran.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert!(said.contains("/var/lib/mailmaps: no such folder"), "{said}");
+}
+
+#[test]
 fn the_greeting_names_what_is_offered() {
     let site = Site::new();
     let _daemon = site.start(&[]);

@@ -10,13 +10,14 @@ mod failures;
 mod saslauthd;
 
 use std::net::IpAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use libmaps::live::Live;
-use libmaps::map::{Map, StoreError};
+use libmaps::map::Map;
 use libmaps::policy::facts::Tls;
 use libmaps::sasl::ScramHash;
+use libmaps::sasl::account_file::AccountFile;
 use libmaps::sasl::conf::{Auxprop, Conf, ConfError, ConfWarning, PwcheckMethod, folders};
 use libmaps::sasl::db::SaslDb;
 use libmaps::sasl::key::UserId;
@@ -27,7 +28,6 @@ use libmaps::sasl::mechanism::{
 use libmaps::sasl::password::{Password, SecretBytes};
 use libmaps::sasl::secret::{Secrets, Toll};
 use libmaps::site::Site;
-use libmaps::store::shared::Connection;
 use tokio::sync::Semaphore;
 
 use crate::places::Places;
@@ -58,7 +58,7 @@ type Accounted = SaslDb<Box<dyn Map>>;
 
 /// The accounts, and whoever checks passwords.
 struct Store {
-    path: PathBuf,
+    file: AccountFile,
     live: Mutex<Option<Arc<Live<Accounted>>>>,
     auxprop: Auxprop,
     checkers: Vec<Box<dyn PasswordChecker>>,
@@ -98,7 +98,8 @@ impl Logins {
         let path = site.below(&conf.sasldb_path);
         // Accounts that hosts share are read from their replica; a connection file that is wrong
         // is told when it is opened as a map.
-        let path = Connection::readable(&path, site.root.as_deref()).unwrap_or(path);
+        let file = AccountFile::of(&path, site.root.as_deref());
+        let file = file.unwrap_or(AccountFile::Replica(path));
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
         let hashing = Places::new(processors);
         // What saslauthd asks may ignore realms.
@@ -110,7 +111,7 @@ impl Logins {
         for method in &conf.pwcheck_method {
             match method {
                 PwcheckMethod::Auxprop if conf.auxprop == Auxprop::Sasldb => {
-                    checkers.push(Box::new(ByStore(path.clone(), Arc::clone(&hashing))));
+                    checkers.push(Box::new(ByStore(file.clone(), Arc::clone(&hashing))));
                 }
                 PwcheckMethod::Auxprop => {}
                 PwcheckMethod::Saslauthd => {
@@ -123,7 +124,7 @@ impl Logins {
         }
         Ok(Logins {
             store: Arc::new(Store {
-                path,
+                file,
                 live: Mutex::new(None),
                 auxprop: conf.auxprop,
                 checkers,
@@ -372,7 +373,9 @@ impl Store {
                     accounts.survey(&toll);
                     Ok(accounts)
                 };
-                *live = Live::open(self.path.clone(), open).ok().map(Arc::new)
+                *live = Live::open(self.file.path().to_owned(), open)
+                    .ok()
+                    .map(Arc::new)
             }
         }
     }
@@ -385,9 +388,9 @@ impl Store {
         if let Some(open) = live.as_ref() {
             return Ok(Some(open.snapshot()));
         }
-        match SaslDb::open(&self.path) {
-            Ok(db) => Ok(Some(Arc::new(db))),
-            Err(StoreError::Missing { .. }) => Ok(None),
+        let opened = SaslDb::open(self.file.path());
+        match self.file.unless_nobodys(opened) {
+            Ok(db) => Ok(db.map(Arc::new)),
             Err(error) => Err(AccountsError(error.to_string())),
         }
     }
@@ -424,7 +427,7 @@ impl Accounts for Store {
 
 /// `pwcheck_method: auxprop`: the store itself, opened for each check so that the
 /// newest is asked.
-struct ByStore(PathBuf, Arc<Places>);
+struct ByStore(AccountFile, Arc<Places>);
 
 impl PasswordChecker for ByStore {
     fn check(
@@ -434,9 +437,10 @@ impl PasswordChecker for ByStore {
         password: &Password,
     ) -> Result<bool, AccountsError> {
         let _place = self.1.take();
-        match SaslDb::open(&self.0) {
-            Ok(db) => Accounts::check(&db, service, name, password),
-            Err(StoreError::Missing { .. }) => Ok(dummy_check(service, name, password)),
+        let opened = SaslDb::open(self.0.path());
+        match self.0.unless_nobodys(opened) {
+            Ok(Some(db)) => Accounts::check(&db, service, name, password),
+            Ok(None) => Ok(dummy_check(service, name, password)),
             Err(error) => Err(AccountsError(error.to_string())),
         }
     }
@@ -476,5 +480,48 @@ mod tests {
         }
         let network = logins.failures.network(addr).unwrap();
         assert!(!logins.failures.slow_down(network).is_zero());
+    }
+    #[tokio::test]
+    async fn a_replica_that_was_never_made_is_no_wrong_password() {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
+        std::fs::create_dir_all(root.path().join("etc/sasl2")).unwrap();
+        write("etc/sasldb2.pgsql", "host db.example\nuser mail\n");
+        let site = Site {
+            root: Some(root.path().into()),
+            ..Site::default()
+        };
+        for (path, want) in [
+            ("/etc/sasldb2", FailureKind::Rejected),
+            ("/etc/sasldb2.pgsql", FailureKind::Unavailable),
+        ] {
+            write("etc/sasl2/Sendmail.conf", &format!("sasldb_path: {path}\n"));
+            let logins = Logins::of(&site, SecretBytes::new(vec![1; 32])).unwrap();
+            for (mechanism, first) in [
+                (Mechanism::Plain, &b"\0alice\0secret"[..]),
+                (Mechanism::Scram(ScramHash::Sha256), b"n,,n=alice,r=abcdef"),
+            ] {
+                let service = Arc::clone(&logins.service);
+                let channel = Channel::default();
+                let nonce = Nonce::random().unwrap();
+                let work = move |accounts: &dyn Accounts| {
+                    ServerExchange::start(
+                        mechanism,
+                        service,
+                        channel,
+                        &nonce,
+                        0,
+                        Some(first),
+                        accounts,
+                    )
+                };
+                let (_, step) = logins.run(work).await.unwrap();
+                match step {
+                    ServerStep::Failure(failure) => assert_eq!(failure.kind, want, "{path}"),
+                    // The decoy of one who has no account.
+                    _ => assert_eq!(want, FailureKind::Rejected, "{path}"),
+                }
+            }
+        }
     }
 }

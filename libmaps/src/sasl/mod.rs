@@ -4,6 +4,7 @@
 //! (unless the administrator asks to keep it). The mechanisms do no I/O: octets
 //! go in, octets and outcomes come out.
 
+pub mod account_file;
 pub mod conf;
 pub mod db;
 pub mod dovecot;

@@ -8,13 +8,13 @@
 
 mod conversation;
 
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use libmaps::live::{Live, Refresh};
-use libmaps::map::{Map, StoreError};
+use libmaps::map::Map;
+use libmaps::sasl::account_file::AccountFile;
 use libmaps::sasl::key::UserId;
 use libmaps::sasl::mechanism::{Accounts, AccountsError, Mechanism, Service as SaslService};
 use libmaps::sasl::password::{Password, SecretBytes};
@@ -74,11 +74,11 @@ pub struct DovecotService {
 }
 
 impl DovecotService {
-    /// The accounts of the store at this path, which may be missing as yet; a login without a
+    /// The accounts of the store in this file, which may be missing as yet; a login without a
     /// realm is of the realm `host`.
     #[must_use]
     pub fn new(
-        path: PathBuf,
+        file: AccountFile,
         host: &str,
         offered: Vec<Mechanism>,
         decoy_key: SecretBytes,
@@ -89,7 +89,7 @@ impl DovecotService {
             sasl: Arc::new(SaslService::new("smtp", host, decoy_key)),
             offered,
             store: Store {
-                path,
+                file,
                 live: Mutex::new(None),
                 log: Arc::clone(&log),
             },
@@ -173,7 +173,7 @@ type Accounted = SaslDb<Box<dyn Map>>;
 
 /// The accounts, the newest that can be read.
 struct Store {
-    path: PathBuf,
+    file: AccountFile,
     live: Mutex<Option<Arc<Live<Accounted>>>>,
     log: Arc<Log>,
 }
@@ -187,13 +187,14 @@ impl Store {
             }
             return Ok(Some(open.snapshot()));
         }
-        match Live::open(self.path.clone(), SaslDb::open) {
-            Ok(open) => {
+        let opened = Live::open(self.file.path().to_owned(), SaslDb::open);
+        match self.file.unless_nobodys(opened) {
+            Ok(Some(open)) => {
                 let snapshot = open.snapshot();
                 *live = Some(Arc::new(open));
                 Ok(Some(snapshot))
             }
-            Err(StoreError::Missing { .. }) => Ok(None),
+            Ok(None) => Ok(None),
             Err(error) => Err(AccountsError(error.to_string())),
         }
     }
