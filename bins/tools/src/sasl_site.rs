@@ -141,13 +141,15 @@ const AUTH: u8 = 4 << 3;
 
 /// How bad it is, by syslog's numbers.
 #[derive(Clone, Copy)]
-enum Severity {
+pub enum Severity {
+    /// Something failed.
     Error = 3,
+    /// Something has no effect.
     Warning = 4,
 }
 
 /// Sends a line to the system's log; gives it back as it was sent, without control characters.
-fn log(program: &str, severity: Severity, text: &str) -> String {
+pub fn log(program: &str, severity: Severity, text: &str) -> String {
     let line: String = text
         .chars()
         .map(|c| if c.is_control() { ' ' } else { c })

@@ -94,6 +94,8 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let mut out = BufWriter::new(io::stdout().lock());
     let shared = shared_store(&path, Some(&typed.root));
+    // The original knows none, and scripts that ask for one want to know that it failed.
+    let is_shared = !matches!(shared, Ok(None));
     let opened =
         shared.and_then(|shared| SaslDb::open(shared.as_ref().map_or(&path, |c| &c.replica)));
     let listed = match opened {
@@ -111,13 +113,16 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = out.flush();
             complain(&[b"listusers failed"]);
             let original = typed.format == Format::Plain && typed.subject == Subject::Properties;
-            if original {
+            if original && !is_shared {
                 tell(&program, &error.to_string());
                 // The original's exit code.
                 return ExitCode::SUCCESS;
             }
             complain(&[format!("{program}: {error}").as_bytes()]);
-            ExitCode::FAILURE
+            match is_shared {
+                true => error.exit().into(),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -449,3 +449,36 @@ fn help_names_every_option_and_is_no_error() {
         assert_ne!(run(dir.path(), program, &["--help", "a", "b"], "").0, 0);
     }
 }
+
+#[test]
+fn of_a_shared_store_the_reason_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let shared = dir.path().join("sasldb2.pgsql");
+    fs::write(&shared, "host db.example\nuser mail\nwhat 1\n").unwrap();
+    let set = |file: &str| {
+        run(
+            dir.path(),
+            "saslpasswd2",
+            &["-p", "-c", "-f", file, "alice"],
+            "x",
+        )
+    };
+    let list = |file: &str| run(dir.path(), "sasldblistusers2", &["-f", file], "");
+    let wrong = "sasldb2.pgsql: line 3: \"what\" is no setting of class pgsql\n";
+    for file in ["sasldb2.pgsql", "pgsql:sasldb2"] {
+        let (exit, _, err) = set(file);
+        assert_eq!(
+            (exit, &*err),
+            (78, &*format!("saslpasswd2: {wrong}")),
+            "{file}"
+        );
+        let (exit, _, err) = list(file);
+        let want = format!("listusers failed\nsasldblistusers2: {wrong}");
+        assert_eq!((exit, &*err), (78, &*want), "{file}");
+    }
+    // A replica that was never made.
+    fs::write(&shared, "host db.example\nuser mail\n").unwrap();
+    let (exit, _, err) = list("pgsql:sasldb2");
+    assert_eq!(exit, 66, "{err}");
+    assert!(err.contains("sasldb2.pgsql.db: "), "{err}");
+}

@@ -85,7 +85,13 @@ fn passwords_are_refused() {
     };
     let host = server.host("sasldb2");
     let ran = host.run("saslpasswd2 -p -c -u x -f redis:sasldb2 alice", "pw\n");
-    assert_eq!(ran.code, 1);
+    assert_eq!(ran.code, 78);
+    let why = "passwords are shared through PostgreSQL alone";
+    assert!(
+        ran.err.starts_with("saslpasswd2: ") && ran.err.contains(why),
+        "{}",
+        ran.err
+    );
     host.good("saslpasswd2 -p -c -u x -f local alice", "pw\n");
     let ran = host.run("mapctl push local redis:sasldb2", "");
     assert_eq!(ran.code, 78, "{ran:?}");

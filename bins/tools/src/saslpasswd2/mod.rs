@@ -17,13 +17,15 @@ use libmaps::sasl::edit::{AuthPassword, Keep};
 use libmaps::sasl::password::PasswordError;
 use libmaps::sasl::secret::Recipe;
 use libmaps::sasl::{Password, SaslDbError, UserId};
+use libmaps::sysexits::SysExit;
 
 use crate::alias_config::reason;
 use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
 use crate::report::{VERSION, asked_about_itself, complain, help};
 use crate::sasl_site::{
-    BANNER, SaslCode, VERSIONS, below, configuration, host_realm, program_name, shared_store, tell,
+    BANNER, SaslCode, Severity, VERSIONS, below, configuration, host_realm, log, program_name,
+    shared_store, tell,
 };
 use input::{InputError, Source};
 use store::Job;
@@ -194,7 +196,7 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
     };
     let job = match job(typed, &conf, &root) {
         Ok(job) => job,
-        Err(error) => return fail(program, SaslCode::Fail, &error.to_string()),
+        Err(error) => return fail_shared(program, &error.to_string(), error.exit()),
     };
     let realm = match &typed.realm {
         Some(realm) if !realm.is_empty() => realm.as_bytes().to_vec(),
@@ -241,6 +243,9 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if job.shared.is_some() => {
+            fail_shared(program, &error.to_string(), error.exit())
+        }
         Err(error) => {
             // The original does not say which file; where the disk fails, scripts want to know.
             if is_of_the_disk(&error) && !io::stderr().is_terminal() {
@@ -324,6 +329,14 @@ fn fail(program: &str, result: SaslCode, reason: &str) -> ExitCode {
     say(program, result.text());
     tell(program, reason);
     code(result)
+}
+
+/// The reason and the exit code that other programs have for it: the original knows no shared
+/// stores, and whoever takes a password away must see whether that came about.
+fn fail_shared(program: &str, reason: &str, exit: SysExit) -> ExitCode {
+    say(program, reason);
+    log(program, Severity::Error, reason);
+    exit.into()
 }
 
 fn say(program: &str, text: &str) {

@@ -19,7 +19,7 @@ mod search;
 pub mod site_maps;
 mod socketmap;
 
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::thread;
@@ -27,7 +27,7 @@ use std::time::Duration;
 
 use confine::Reach;
 use rustix::event::{PollFd, PollFlags, poll};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use socket2::Socket;
 
 pub use address::ListenAddress;
@@ -83,6 +83,8 @@ pub fn run(
         let told = told.try_clone().map_err(system)?;
         signal_hook::low_level::pipe::register(signal, told).map_err(system)?;
     }
+    let (mut asked, hung_up) = UnixStream::pair().map_err(system)?;
+    signal_hook::low_level::pipe::register(SIGHUP, hung_up).map_err(system)?;
     let server = Server::bind(offers, access, Arc::new(log))?;
     if let Some(reach) = reach {
         let confined = confine::confine(reach);
@@ -91,6 +93,12 @@ pub fn run(
         }
         log(&format!("confined: {}", confined.done.join(", ")));
     }
+    // What a confined process would have to read anew may be out of its reach.
+    thread::spawn(move || {
+        while asked.read_exact(&mut [0]).is_ok() {
+            log("SIGHUP: maps are read as they change; for a changed configuration start it again");
+        }
+    });
     log("ready");
     ready::tell("READY=1");
     server.run(limits, &stop);

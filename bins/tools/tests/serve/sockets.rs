@@ -17,11 +17,24 @@ fn serve(root: &Path, args: &[&str]) -> Result<Server, String> {
     Server::spawn(command, root)
 }
 
-fn terminate(server: &mut Server) -> Option<i32> {
+fn signal(server: &Server, name: &str) {
     let pid = server.child.id().to_string();
-    let killed = Command::new("kill").args(["-TERM", &pid]).status();
+    let killed = Command::new("kill").args([name, &pid]).status();
     assert!(killed.unwrap().success());
+}
+
+fn terminate(server: &mut Server) -> Option<i32> {
+    signal(server, "-TERM");
     server.child.wait().unwrap().code()
+}
+
+#[test]
+fn a_hangup_ends_nothing() {
+    let root = site();
+    let mut server = Server::start(root.path(), &[]);
+    signal(&server, "-HUP");
+    assert_eq!(server.lookup("extra k"), "OK v");
+    assert_eq!(terminate(&mut server), Some(0));
 }
 
 #[test]
