@@ -206,6 +206,23 @@ fn forwarding_with_a_copy_and_an_untrusted_file() {
 }
 
 #[test]
+fn what_goes_to_the_null_device_is_gone() {
+    let site = start("bin: /dev/null\n", |root| {
+        fs::write(root.join("home/bob/.forward"), "/dev/null\n").unwrap();
+        let _ = std::os::unix::fs::chown(root.join("home/bob/.forward"), Some(somebody()), None);
+    });
+    site.send("bin");
+    site.send("bob");
+    let empty = (0..400).any(|_| {
+        std::thread::sleep(Duration::from_millis(50));
+        site.mailq(&[]).contains("is empty")
+    });
+    assert!(empty, "{}", site.mailq(&[]));
+    let root = site.root.path();
+    assert!(!root.join("dev/null").exists() && !root.join("var/mail/bob").exists());
+}
+
+#[test]
 fn forwarding_goes_on_and_ends_where_it_comes_back() {
     let forward = |root: &Path, who: &str, text: &str| {
         let home = root.join("home").join(who);

@@ -217,6 +217,10 @@ pub(crate) fn group_of_mailboxes(folder: &Path) -> Option<u32> {
 
 /// A file that an alias or a `.forward` names; a final slash means Maildir.
 fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
+    // Taken by its name, whatever stands there: sendmail looks at no file either.
+    if target.user.0 == b"/dev/null" {
+        return Ok(Job::Discard);
+    }
     let name = Path::new(OsStr::from_bytes(&target.user.0));
     let allowed = world.site.options.files.safe_file_environment.as_deref();
     let path = match allowed.filter(|p| *p != Path::new("/")) {
