@@ -120,6 +120,23 @@ fn notify_decides_and_success_is_told_where_it_is_wanted() {
 }
 
 #[test]
+fn of_the_only_member_of_a_list_its_owner_hears() {
+    let mut machine = machine("club: nobody-here\nowner-club: owner\n", "");
+    machine.start(&[]);
+    machine.send(ANN, &["club@test.example"], "Subject: club\n\nx");
+    let owner = machine.mailbox_with("owner", "Auto-Submitted");
+    machine.wait_for_empty_queue();
+    assert_eq!(machine.mailbox("ann"), "");
+    has(
+        notices(&owner)[0],
+        &[
+            "    (expanded from: <club@test.example>)\n",
+            "Status: 5.1.1\n",
+        ],
+    );
+}
+
+#[test]
 fn a_notice_that_fails_goes_to_the_postmaster_and_then_nowhere() {
     let mut machine = machine(
         "refuses: \"|exit 69\"\n",

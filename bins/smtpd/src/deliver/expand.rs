@@ -192,9 +192,10 @@ fn take(
         true => Becomes::Several,
         false => Becomes::One,
     };
+    let has_owner = expansion.recipients.iter().any(|r| r.owner.is_some());
     let expanded = match (failures.as_slice(), expansion.deliver().is_empty()) {
-        // The recipient himself.
-        ([only], true) => only.expanded(),
+        // The recipient himself. Of a member of a list with an owner the owner hears.
+        ([only], true) if !has_owner => only.expanded(),
         _ => {
             add_failures(world, envelope, at, expansion, &failures, &Via::default());
             Expanded::Yes

@@ -181,7 +181,7 @@ impl<'a> Delivery<'a> {
         };
         match self.opener(Duration::ZERO).open_socket(path).await {
             Ok(mut link) => {
-                if self.transactions(&hop, &mut link).await == After::Usable {
+                if let After::Usable = self.transactions(&hop, &mut link).await {
                     tokio::spawn(Box::new(link).close());
                 }
             }
@@ -200,12 +200,14 @@ impl<'a> Delivery<'a> {
 }
 
 /// What a connection is good for after a transaction.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum After {
     /// The next one.
     Usable,
     /// Nothing: it has ended.
     Gone,
+    /// Nothing, and it was good for no transaction at all: the host said 421 in the first one, as
+    /// hosts do that limit connections.
+    Refused(Box<Failure>),
 }
 
 /// How long a delivery of so many copies of a text may take, over all hosts and transactions.

@@ -186,6 +186,21 @@ fn connections_are_used_again() {
 }
 
 #[test]
+fn a_host_that_takes_no_transaction_now_is_left_alone() {
+    let sink = Sink::start(Habits {
+        replies: vec![("MAIL", "421 4.7.28 rate limited"), ("MAIL", "#CLOSE")],
+        ..Habits::default()
+    });
+    let site = Site::start(&to_sink(&sink, ""));
+    for who in ["x", "y", "z"] {
+        site.send("joe@a.example", &[&format!("{who}@b.example")], "text");
+        let line = site.logged(&[&format!("to=<{who}@b.example>"), "stat=Deferred"]);
+        assert!(line.contains("rate limited"), "{line}");
+    }
+    assert_eq!(sink.connections(), 1);
+}
+
+#[test]
 fn much_mail_for_a_host_needs_few_connections() {
     const MESSAGES: usize = 200;
     let sink = Sink::start(Habits::default());

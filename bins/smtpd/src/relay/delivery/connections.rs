@@ -33,7 +33,7 @@ impl Delivery<'_> {
     }
 
     /// Why this host is not to be tried now, if it is not.
-    fn resting(&self, addr: SocketAddr) -> Option<Failure> {
+    pub(super) fn resting(&self, addr: SocketAddr) -> Option<Failure> {
         let (failure, since) = self.world.relay.resting(addr)?;
         let is_woken = self.world.queue.is_run_asked_since(self.envelope, since);
         (!is_woken).then_some(failure)
@@ -76,16 +76,17 @@ impl Delivery<'_> {
             },
         };
         let after = self.transactions(hop, &mut link).await;
-        match link.pace() {
-            Pace::Good => state.answered(addr),
+        let longest = world.site.options.timeouts.host_status.0;
+        match (link.pace(), &after) {
+            (Pace::Good, After::Refused(failure)) => state.failed(addr, failure, longest),
+            (Pace::Good, _) => state.answered(addr),
             // It would keep the next one waiting too.
-            Pace::Silent => {
+            (Pace::Silent, _) => {
                 let text = format!("Connection timed out with {}", hop.name);
-                let longest = world.site.options.timeouts.host_status.0;
                 state.failed(addr, &Failure::temporary("4.4.2", text), longest);
             }
         }
-        if after == After::Usable {
+        if let After::Usable = after {
             let most = usize::try_from(delivery.connection_cache_size).unwrap_or(0);
             let longest = delivery.connection_cache_timeout.0;
             state.keep(key, link, most, longest);

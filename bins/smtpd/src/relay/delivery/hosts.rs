@@ -106,7 +106,7 @@ impl Delivery<'_> {
         unknown
     }
 
-    /// The addresses of a host, IPv6 first, of the families that the site uses.
+    /// The addresses of a host, of the families that the site uses.
     async fn addresses(&self, hop: &Hop) -> Result<Vec<SocketAddr>, Failure> {
         let found = match hop.source {
             Source::Address(addr) => return Ok(vec![SocketAddr::new(addr, hop.port)]),
@@ -141,8 +141,47 @@ impl Delivery<'_> {
             let text = format!("{} has no address of a family that is used here", hop.name);
             return Err(Failure::temporary("4.4.4", text));
         }
-        all.sort_by_key(IpAddr::is_ipv4);
-        let addresses = all.into_iter().take(MAX_ADDRESSES);
-        Ok(addresses.map(|a| SocketAddr::new(a, hop.port)).collect())
+        let mut all: Vec<SocketAddr> = in_turn(&all)
+            .map(|addr| SocketAddr::new(addr, hop.port))
+            .collect();
+        // One that is left alone takes no other's place.
+        all.sort_by_key(|addr| self.resting(*addr).is_some());
+        all.truncate(MAX_ADDRESSES);
+        Ok(all)
+    }
+}
+
+/// The addresses of both families by turns, IPv6 first (RFC 8305 section 4): where one family leads
+/// nowhere, the other is tried all the same.
+fn in_turn(all: &[IpAddr]) -> impl Iterator<Item = IpAddr> + '_ {
+    let mut sixes = all.iter().filter(|addr| addr.is_ipv6());
+    let mut fours = all.iter().filter(|addr| addr.is_ipv4());
+    let pairs = std::iter::from_fn(move || {
+        let pair = [sixes.next(), fours.next()];
+        pair.iter().any(Option::is_some).then_some(pair)
+    });
+    pairs.flatten().flatten().copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn families_are_tried_by_turns() {
+        let addr = |text: &&str| text.parse::<IpAddr>().unwrap();
+        for (all, want) in [
+            (
+                &["192.0.2.1", "::1", "::2", "::3"][..],
+                &["::1", "192.0.2.1", "::2", "::3"][..],
+            ),
+            (&["192.0.2.1", "192.0.2.2"], &["192.0.2.1", "192.0.2.2"]),
+            (&["::1"], &["::1"]),
+            (&[], &[]),
+        ] {
+            let all: Vec<IpAddr> = all.iter().map(addr).collect();
+            let want: Vec<IpAddr> = want.iter().map(addr).collect();
+            assert_eq!(in_turn(&all).collect::<Vec<_>>(), want);
+        }
     }
 }

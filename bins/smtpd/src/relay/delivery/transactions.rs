@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{After, Delivery, NO_TIME, outcome_of, remote};
 use crate::deliver::outcome::{Notifies, Outcome, for_now};
+use crate::queue::Origin;
 use crate::relay::client::letter::{Letter, Receiver, Utf8Needed};
 use crate::relay::client::{Failure, Lasting, Stage, Verdict};
 use crate::relay::exchange::Hop;
@@ -57,8 +58,8 @@ impl Delivery<'_> {
                 }
             };
             self.take_report(hop, link, &open, report, notifies);
-            if after == After::Gone {
-                return After::Gone;
+            if !matches!(after, After::Usable) {
+                return after;
             }
         }
         After::Usable
@@ -103,6 +104,7 @@ impl Delivery<'_> {
         link: &Link,
     ) -> Result<(Letter, Vec<u8>, Coding), Outcome> {
         let (envelope, offers) = (self.envelope, link.client.offers());
+        let site = &self.world.site;
         let receivers: Vec<Receiver> = open
             .iter()
             .filter_map(|at| self.targets.get(*at))
@@ -125,10 +127,23 @@ impl Delivery<'_> {
         let declared = envelope.body == Some(BodyKind::EightBitMime);
         let must_recode = declared && !offers.eight_bit && !self.mailer.has('8');
         if must_recode && self.has_eighth_bit().await? {
-            header = self.recoded()?;
-            coding = Coding::QuotedPrintable;
             body = None;
+            match self.recoded() {
+                Ok(recoded) => {
+                    header = recoded;
+                    coding = Coding::QuotedPrintable;
+                }
+                // The others pass it on, and so does what is our own: a notice must arrive.
+                Err(outcome) if self.is_strict() && envelope.origin == Origin::Client => {
+                    return Err(outcome);
+                }
+                Err(_) => {}
+            }
         }
+        let is_wide = |address: &[u8]| !address.is_ascii() && std::str::from_utf8(address).is_ok();
+        let names = site.options.greeting.smtputf8
+            && (is_wide(&sender) || receivers.iter().any(|r| is_wide(&r.path)));
+        let utf8 = names || (envelope.smtputf8 && !ascii);
         let letter = Letter {
             sender,
             size_octets: match coding {
@@ -137,13 +152,19 @@ impl Delivery<'_> {
                 Coding::QuotedPrintable => 0,
             },
             body,
-            utf8: (envelope.smtputf8 && !ascii).then_some(Utf8Needed),
+            utf8: utf8.then_some(Utf8Needed),
             ret: envelope.ret,
             envid: envelope.envid.clone(),
             auth: self.author(link),
             recipients: receivers,
         };
         Ok((letter, header, coding))
+    }
+
+    /// Whether 8-bit text must not go to a host that does not take it (EightBitMode `strict`).
+    fn is_strict(&self) -> bool {
+        let mode = &self.world.site.options.delivery.eight_bit_mode;
+        mode.starts_with(['s', 'S'])
     }
 
     /// AUTH=; AuthOptions `A` gives it only after a login.
@@ -204,9 +225,14 @@ impl Delivery<'_> {
                     let report = link.client.take_report().unwrap_or_default();
                     return Ok((report, After::Usable));
                 }
-                Event::Over(_) => {
+                Event::Over(failure) => {
                     let report = link.client.take_report().unwrap_or_default();
-                    return Ok((report, After::Gone));
+                    let is_closing = failure.reply.as_ref().is_some_and(|r| r.code == 421);
+                    let after = match is_closing && link.uses() == 1 {
+                        true => After::Refused(failure),
+                        false => After::Gone,
+                    };
+                    return Ok((report, after));
                 }
                 Event::Secure | Event::Judge => link.client.lost("not expected"),
             }
