@@ -2,34 +2,50 @@
 
 use std::any::Any;
 use std::cell::RefCell;
-use std::ffi::{CStr, CString, c_char, c_int};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Once;
 
 use libmaps::store::socketmap::Reply;
 
-/// `enum maps_status`.
+/// Grows with every function that is added; what was there stays as it was.
+pub const MAPS_API_VERSION: c_int = 1;
+
+/// What a function has to say. Only MAPS_NOTFOUND means that there is no such entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// `MAPS_OK`.
-    Ok = 0,
-    /// `MAPS_NOTFOUND`.
-    NotFound = 1,
-    /// `MAPS_TEMP`.
-    Temp = 2,
-    /// `MAPS_PERM`.
-    Perm = 3,
-    /// `MAPS_USAGE`.
-    Usage = 4,
+pub enum maps_status {
+    /// Done; found.
+    MAPS_OK = 0,
+    /// The key is not in the map, for certain.
+    MAPS_NOTFOUND = 1,
+    /// Nobody can tell now: keep the mail and try again.
+    MAPS_TEMP = 2,
+    /// Nobody can tell until somebody mends it: no such map, a bad configuration.
+    MAPS_PERM = 3,
+    /// The call was wrong: a null pointer, text that is not UTF-8, no protocol_state.
+    MAPS_USAGE = 4,
+}
+
+/// The MAPS_API_VERSION that the library was built with.
+#[unsafe(no_mangle)]
+pub extern "C" fn maps_api_version() -> c_int {
+    MAPS_API_VERSION
+}
+
+/// The text of this thread's last error; valid until the next call in this thread, never null.
+#[unsafe(no_mangle)]
+pub extern "C" fn maps_error() -> *const c_char {
+    LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
+        .unwrap_or(c"".as_ptr())
 }
 
 /// A status that is no success, with its text.
-pub(crate) struct Failure(pub(crate) Status, pub(crate) String);
+pub(crate) struct Failure(pub(crate) maps_status, pub(crate) String);
 
 /// The call itself was wrong.
 pub(crate) fn usage(text: &str) -> Failure {
-    Failure(Status::Usage, text.to_owned())
+    Failure(maps_status::MAPS_USAGE, text.to_owned())
 }
 
 thread_local! {
@@ -67,7 +83,7 @@ fn words(panic: &(dyn Any + Send)) -> &str {
 }
 
 /// Runs the body of a function; a panic in it ends here.
-pub(crate) fn guarded(body: impl FnOnce() -> Result<Status, Failure>) -> Status {
+pub(crate) fn guarded(body: impl FnOnce() -> Result<maps_status, Failure>) -> maps_status {
     keep_quiet();
     let done = catch_unwind(AssertUnwindSafe(body));
     let Failure(status, text) = match done {
@@ -75,7 +91,7 @@ pub(crate) fn guarded(body: impl FnOnce() -> Result<Status, Failure>) -> Status 
         Ok(Err(failure)) => failure,
         Err(panic) => {
             let text = format!("a fault in libmaps itself: {}", words(&*panic));
-            Failure(Status::Temp, text)
+            Failure(maps_status::MAPS_TEMP, text)
         }
     };
     remember(&text);
@@ -136,20 +152,20 @@ pub(crate) unsafe fn hand_out<T>(
     place: *mut *mut T,
     value: T,
     what: &str,
-) -> Result<Status, Failure> {
+) -> Result<maps_status, Failure> {
     if place.is_null() {
         return Err(usage(&format!("{what} is a null pointer")));
     }
     // SAFETY: not null; the rest is the caller's promise.
     unsafe { place.write(Box::into_raw(Box::new(value))) };
-    Ok(Status::Ok)
+    Ok(maps_status::MAPS_OK)
 }
 
 /// The caller's key.
 ///
 /// # Safety
 /// `key` is null, or points to so many octets that stay while the result is used.
-pub(crate) unsafe fn octets<'a>(key: *const u8, count: usize) -> Result<&'a [u8], Failure> {
+pub(crate) unsafe fn octets<'a>(key: *const c_void, count: usize) -> Result<&'a [u8], Failure> {
     if key.is_null() {
         return match count {
             0 => Ok(&[]),
@@ -160,7 +176,7 @@ pub(crate) unsafe fn octets<'a>(key: *const u8, count: usize) -> Result<&'a [u8]
         return Err(usage("key_octets is not a size"));
     }
     // SAFETY: not null, not longer than any object; the rest is the caller's promise.
-    Ok(unsafe { std::slice::from_raw_parts(key, count) })
+    Ok(unsafe { std::slice::from_raw_parts(key.cast(), count) })
 }
 
 /// Hands the value of a reply out, by malloc(3) and with a NUL at its end.
@@ -171,7 +187,7 @@ pub(crate) unsafe fn hand_out_reply(
     reply: Reply,
     value: *mut *mut c_char,
     value_octets: *mut usize,
-) -> Result<Status, Failure> {
+) -> Result<maps_status, Failure> {
     if value.is_null() {
         return Err(usage("value is a null pointer"));
     }
@@ -179,15 +195,15 @@ pub(crate) unsafe fn hand_out_reply(
     unsafe { value.write(std::ptr::null_mut()) };
     let found = match reply {
         Reply::Ok(found) => found,
-        Reply::NotFound => return Ok(Status::NotFound),
-        Reply::Temp(why) | Reply::Timeout(why) => return Err(Failure(Status::Temp, why)),
-        Reply::Perm(why) => return Err(Failure(Status::Perm, why)),
+        Reply::NotFound => return Ok(maps_status::MAPS_NOTFOUND),
+        Reply::Temp(why) | Reply::Timeout(why) => return Err(Failure(maps_status::MAPS_TEMP, why)),
+        Reply::Perm(why) => return Err(Failure(maps_status::MAPS_PERM, why)),
     };
     // SAFETY: one octet more than there are holds them and the NUL; malloc's null is looked for.
     unsafe {
         let copy: *mut u8 = libc::malloc(found.len() + 1).cast();
         if copy.is_null() {
-            return Err(Failure(Status::Temp, "out of memory".into()));
+            return Err(Failure(maps_status::MAPS_TEMP, "out of memory".into()));
         }
         copy.copy_from_nonoverlapping(found.as_ptr(), found.len());
         copy.add(found.len()).write(0);
@@ -196,28 +212,5 @@ pub(crate) unsafe fn hand_out_reply(
             value_octets.write(found.len());
         }
     }
-    Ok(Status::Ok)
-}
-
-/// `maps_api_version`.
-#[unsafe(no_mangle)]
-pub extern "C" fn maps_api_version() -> c_int {
-    1
-}
-
-/// `maps_error`.
-#[unsafe(no_mangle)]
-pub extern "C" fn maps_error() -> *const c_char {
-    LAST.try_with(|last| last.try_borrow().map_or(c"".as_ptr(), |last| last.as_ptr()))
-        .unwrap_or(c"".as_ptr())
-}
-
-/// `maps_free`.
-///
-/// # Safety
-/// `value` is null or came from `maps_lookup` or `maps_site_lookup`.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_free(value: *mut c_char) {
-    // SAFETY: it came from malloc(3), as the caller promises; free(3) takes null.
-    unsafe { libc::free(value.cast()) };
+    Ok(maps_status::MAPS_OK)
 }

@@ -5,40 +5,40 @@ use std::ffi::{CString, c_char};
 use libmaps::policy::Outcome;
 use tools::serve::policy::{Judgement, MOMENTS};
 
-use crate::border::{Status, borrowed, c_text, clear, free, guarded, hand_out, usage};
-use crate::session::CSession;
-use crate::site::CSite;
+use crate::border::{borrowed, c_text, clear, free, guarded, hand_out, maps_status, usage};
+use crate::session::maps_session;
+use crate::site::maps_site;
 
-/// `enum maps_action`.
+/// What is to happen to a client, a sender or a recipient.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Action {
-    /// `MAPS_ACCEPT`.
-    Accept = 0,
-    /// `MAPS_REFUSE`.
-    Refuse = 1,
-    /// `MAPS_DISCARD`.
-    Discard = 2,
-    /// `MAPS_QUARANTINE`.
-    Quarantine = 3,
+pub enum maps_action {
+    /// Go on.
+    MAPS_ACCEPT = 0,
+    /// Refuse with maps_decision_reply().
+    MAPS_REFUSE = 1,
+    /// Say yes and drop the message.
+    MAPS_DISCARD = 2,
+    /// Say yes and hold the message; maps_decision_reply() says why.
+    MAPS_QUARANTINE = 3,
 }
 
-/// `maps_decision`.
-pub struct CDecision {
-    action: Action,
+/// What is to happen, and why.
+pub struct maps_decision {
+    action: maps_action,
     reply: CString,
     trace: CString,
 }
 
-impl From<Judgement> for CDecision {
+impl From<Judgement> for maps_decision {
     fn from(judgement: Judgement) -> Self {
         let (action, reply) = match &judgement.outcome {
-            Outcome::Accept | Outcome::Delayed => (Action::Accept, String::new()),
-            Outcome::Refuse(refusal) => (Action::Refuse, refusal.reply().to_string()),
-            Outcome::Discard => (Action::Discard, String::new()),
-            Outcome::Quarantine(why) => (Action::Quarantine, why.to_string()),
+            Outcome::Accept | Outcome::Delayed => (maps_action::MAPS_ACCEPT, String::new()),
+            Outcome::Refuse(refusal) => (maps_action::MAPS_REFUSE, refusal.reply().to_string()),
+            Outcome::Discard => (maps_action::MAPS_DISCARD, String::new()),
+            Outcome::Quarantine(why) => (maps_action::MAPS_QUARANTINE, why.to_string()),
         };
-        CDecision {
+        maps_decision {
             action,
             reply: c_text(reply.trim_end()),
             trace: c_text(&judgement.trace),
@@ -46,16 +46,15 @@ impl From<Judgement> for CDecision {
     }
 }
 
-/// `maps_decide`.
-///
-/// # Safety
-/// As the header says.
+/// Decides as sendmail's check_relay, check_mail and check_rcpt would. MAPS_ACCEPT at RCPT
+/// says that the recipient is ours or that the client may relay. DNS lists are asked, which
+/// may take seconds. Without a protocol_state from the list above it is MAPS_USAGE.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn maps_decide(
-    site: *const CSite,
-    session: *const CSession,
-    decision: *mut *mut CDecision,
-) -> Status {
+    site: *mut maps_site,
+    session: *const maps_session,
+    decision: *mut *mut maps_decision,
+) -> maps_status {
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
@@ -74,22 +73,17 @@ pub unsafe extern "C" fn maps_decide(
     })
 }
 
-/// `maps_decision_action`. No decision lets nobody in.
-///
-/// # Safety
-/// As the header says.
+/// What is to happen. A null pointer lets nobody in: MAPS_REFUSE.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_decision_action(decision: *const CDecision) -> Action {
+pub unsafe extern "C" fn maps_decision_action(decision: *const maps_decision) -> maps_action {
     // SAFETY: the caller's promise.
-    unsafe { borrowed(decision, "decision") }.map_or(Action::Refuse, |decision| decision.action)
+    unsafe { borrowed(decision, "decision") }
+        .map_or(maps_action::MAPS_REFUSE, |decision| decision.action)
 }
 
-/// `maps_decision_reply`.
-///
-/// # Safety
-/// As the header says.
+/// "550 5.7.1 Access denied", or why a message is held; empty for the other actions.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_decision_reply(decision: *const CDecision) -> *const c_char {
+pub unsafe extern "C" fn maps_decision_reply(decision: *const maps_decision) -> *const c_char {
     // SAFETY: the caller's promise; the text lives as long as the decision.
     let decision = unsafe { borrowed(decision, "decision") };
     decision.map_or(c"451 4.3.0 No decision".as_ptr(), |decision| {
@@ -97,23 +91,17 @@ pub unsafe extern "C" fn maps_decision_reply(decision: *const CDecision) -> *con
     })
 }
 
-/// `maps_decision_trace`.
-///
-/// # Safety
-/// As the header says.
+/// Every question that was asked and its answer, a line each. No secrets stand in it.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_decision_trace(decision: *const CDecision) -> *const c_char {
+pub unsafe extern "C" fn maps_decision_trace(decision: *const maps_decision) -> *const c_char {
     // SAFETY: the caller's promise; the text lives as long as the decision.
     let decision = unsafe { borrowed(decision, "decision") };
     decision.map_or(c"".as_ptr(), |decision| decision.trace.as_ptr())
 }
 
-/// `maps_decision_free`.
-///
-/// # Safety
-/// As the header says.
+/// Frees a decision; null is none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_decision_free(decision: *mut CDecision) {
+pub unsafe extern "C" fn maps_decision_free(decision: *mut maps_decision) {
     // SAFETY: the caller's promise.
     unsafe { free(decision) };
 }

@@ -1,6 +1,6 @@
 //! `maps_map`: one map by class and path.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::sync::Arc;
 
 use libmaps::site::Site;
@@ -9,14 +9,15 @@ use libmaps::store::socketmap::Request;
 use tools::serve::site_maps::{Logins, SiteMaps};
 
 use crate::border::{
-    Failure, Status, borrowed, clear, free, guarded, hand_out, hand_out_reply, octets, text, usage,
+    Failure, borrowed, clear, free, guarded, hand_out, hand_out_reply, maps_status, octets, text,
+    usage,
 };
 
 /// The name of the only map in it.
 const ONLY: &str = "map";
 
-/// `maps_map`.
-pub struct CMap(SiteMaps);
+/// One map, followed as it changes.
+pub struct maps_map(SiteMaps);
 
 /// Nobody listens to a library's log; the caller sees the same by the status.
 pub(crate) fn silent(_: &str) {}
@@ -35,37 +36,42 @@ pub(crate) fn open(name: &str) -> Result<SiteMaps, Failure> {
     site.options.files.aliases.clear();
     let more = [(ONLY.to_owned(), spec)];
     let maps = SiteMaps::of(&Arc::new(site), &more, Logins::Served, usize::MAX, silent);
-    maps.map_err(|error| Failure(Status::Perm, error.to_string()))
+    maps.map_err(|error| Failure(maps_status::MAPS_PERM, error.to_string()))
 }
 
-/// `maps_open`. A map that is not there is told by the first lookup, as one that goes is.
-///
-/// # Safety
-/// As the header says.
+/// Opens "class:path" (hash:/etc/mail/access, cdb:..., socketmap:unix:/path:name) or a path.
+/// Each lookup sees the newest map that was published under the name. A map that is not there
+/// is told by the first lookup, as one that goes away later is.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_open(name: *const c_char, map: *mut *mut CMap) -> Status {
+pub unsafe extern "C" fn maps_open(name: *const c_char, map: *mut *mut maps_map) -> maps_status {
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
             clear(map);
             let opened = open(text(name, "name")?)?;
-            hand_out(map, CMap(opened), "map")
+            hand_out(map, maps_map(opened), "map")
         }
     })
 }
 
-/// `maps_lookup`.
-///
-/// # Safety
-/// As the header says.
+/// Closes a map; null is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn maps_close(map: *mut maps_map) {
+    // SAFETY: the caller's promise.
+    unsafe { free(map) };
+}
+
+/// The value of a key, which is folded to lower case first, as maps are built; not in a map that
+/// says it was built with makemap -f. The value ends in a NUL that is not counted; maps_free()
+/// frees it. value_octets may be null.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn maps_lookup(
-    map: *const CMap,
-    key: *const u8,
+    map: *mut maps_map,
+    key: *const c_void,
     key_octets: usize,
     value: *mut *mut c_char,
     value_octets: *mut usize,
-) -> Status {
+) -> maps_status {
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
@@ -81,12 +87,9 @@ pub unsafe extern "C" fn maps_lookup(
     })
 }
 
-/// `maps_close`.
-///
-/// # Safety
-/// As the header says.
+/// Frees a value that a lookup handed out; null is none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_close(map: *mut CMap) {
-    // SAFETY: the caller's promise.
-    unsafe { free(map) };
+pub unsafe extern "C" fn maps_free(value: *mut c_char) {
+    // SAFETY: it came from malloc(3), as the caller promises; free(3) takes null.
+    unsafe { libc::free(value.cast()) };
 }

@@ -4,28 +4,27 @@ use std::ffi::c_char;
 
 use tools::serve::policy::PolicyRequest;
 
-use crate::border::{Status, free, guarded, text, usage};
+use crate::border::{free, guarded, maps_status, text, usage};
 
-/// `maps_session`.
+/// What is known of the client, the sender and the recipient that are asked about.
 #[derive(Default)]
-pub struct CSession(pub(crate) PolicyRequest);
+pub struct maps_session(pub(crate) PolicyRequest);
 
-/// `maps_session_new`.
+/// A session of which nothing is known yet.
 #[unsafe(no_mangle)]
-pub extern "C" fn maps_session_new() -> *mut CSession {
+pub extern "C" fn maps_session_new() -> *mut maps_session {
     Box::into_raw(Box::default())
 }
 
-/// `maps_session_set`.
-///
-/// # Safety
-/// As the header says.
+/// Says one thing of a session. The attributes are those of Postfix's policy protocol; needed
+/// are protocol_state (CONNECT, HELO, EHLO, MAIL or RCPT) and client_address, and from MAIL on
+/// sender, at RCPT recipient. client_name only if it was verified. A value may be set again.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn maps_session_set(
-    session: *mut CSession,
+    session: *mut maps_session,
     attribute: *const c_char,
     value: *const c_char,
-) -> Status {
+) -> maps_status {
     guarded(|| {
         // SAFETY: the session is ours and this thread's alone, as the header demands; the
         // rest is the functions' own promise.
@@ -35,16 +34,13 @@ pub unsafe extern "C" fn maps_session_set(
             let attribute = text(attribute, "attribute")?;
             session.0.set(attribute, text(value, "value")?);
         }
-        Ok(Status::Ok)
+        Ok(maps_status::MAPS_OK)
     })
 }
 
-/// `maps_session_free`.
-///
-/// # Safety
-/// As the header says.
+/// Frees a session; null is none.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_session_free(session: *mut CSession) {
+pub unsafe extern "C" fn maps_session_free(session: *mut maps_session) {
     // SAFETY: the caller's promise.
     unsafe { free(session) };
 }

@@ -1,6 +1,6 @@
 //! `maps_site`: a site's maps by name, and its decisions.
 
-use std::ffi::c_char;
+use std::ffi::{c_char, c_void};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,18 +10,18 @@ use tools::serve::policy::{PolicyService, Verbosity};
 use tools::serve::site_maps::{Logins, SiteMaps};
 
 use crate::border::{
-    Failure, Status, borrowed, clear, free, guarded, hand_out, hand_out_reply, octets, text,
+    Failure, borrowed, clear, free, guarded, hand_out, hand_out_reply, maps_status, octets, text,
 };
 use crate::map::silent;
 
-/// `maps_site`.
-pub struct CSite {
+/// A site: its configuration, its maps by name, and what decides by them.
+pub struct maps_site {
     maps: SiteMaps,
     pub(crate) policy: PolicyService,
 }
 
-fn open(root: Option<&Path>, file: Option<&Path>) -> Result<CSite, Failure> {
-    let broken = |text: String| Failure(Status::Perm, text);
+fn open(root: Option<&Path>, file: Option<&Path>) -> Result<maps_site, Failure> {
+    let broken = |text: String| Failure(maps_status::MAPS_PERM, text);
     let loaded = site::load(root, file).map_err(|error| broken(error.to_string()))?;
     if loaded.has_errors() {
         let faults: Vec<String> = loaded.errors().map(ToString::to_string).collect();
@@ -29,24 +29,22 @@ fn open(root: Option<&Path>, file: Option<&Path>) -> Result<CSite, Failure> {
     }
     let site = Arc::new(loaded.site);
     let status = |error: libmaps::map::StoreError| match error.is_temporary() {
-        true => Failure(Status::Temp, error.to_string()),
+        true => Failure(maps_status::MAPS_TEMP, error.to_string()),
         false => broken(error.to_string()),
     };
     let maps = SiteMaps::of(&site, &[], Logins::Served, usize::MAX, silent).map_err(status)?;
     let policy = PolicyService::of(site, Verbosity::Refusals, silent).map_err(status)?;
-    Ok(CSite { maps, policy })
+    Ok(maps_site { maps, policy })
 }
 
-/// `maps_site_open`.
-///
-/// # Safety
-/// As the header says.
+/// Opens a site: the configuration in file (null: /etc/mail/sendmail.mc), all of its paths
+/// taken below root (null: /). Its maps are opened, too, and followed as they change.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn maps_site_open(
     root: *const c_char,
     file: *const c_char,
-    site: *mut *mut CSite,
-) -> Status {
+    site: *mut *mut maps_site,
+) -> maps_status {
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
@@ -61,19 +59,24 @@ pub unsafe extern "C" fn maps_site_open(
     })
 }
 
-/// `maps_site_lookup`.
-///
-/// # Safety
-/// As the header says.
+/// Closes a site; null is none.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn maps_site_close(site: *mut maps_site) {
+    // SAFETY: the caller's promise.
+    unsafe { free(site) };
+}
+
+/// As maps_lookup(), in the map that the site knows as access, aliases, authinfo, domaintable,
+/// genericstable, mailertable, virtusertable, or by the name of a K line.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn maps_site_lookup(
-    site: *const CSite,
+    site: *mut maps_site,
     map: *const c_char,
-    key: *const u8,
+    key: *const c_void,
     key_octets: usize,
     value: *mut *mut c_char,
     value_octets: *mut usize,
-) -> Status {
+) -> maps_status {
     guarded(|| {
         // SAFETY: the caller's promises are the functions' own.
         unsafe {
@@ -86,14 +89,4 @@ pub unsafe extern "C" fn maps_site_lookup(
             hand_out_reply(site.maps.answer(&request), value, value_octets)
         }
     })
-}
-
-/// `maps_site_close`.
-///
-/// # Safety
-/// As the header says.
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn maps_site_close(site: *mut CSite) {
-    // SAFETY: the caller's promise.
-    unsafe { free(site) };
 }

@@ -142,6 +142,7 @@ fn exit_of(error: &ServerError) -> SysExit {
         ServerError::Queue(_) => SysExit::IoErr,
         ServerError::Bind { .. } => SysExit::Unavailable,
         ServerError::Io(_) | ServerError::Agent | ServerError::NotFollowed(_) => SysExit::OsErr,
+        ServerError::Changed => SysExit::TempFail,
     }
 }
 

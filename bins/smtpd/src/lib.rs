@@ -11,6 +11,7 @@
 mod addressee;
 pub mod agent;
 mod aside;
+mod awaited;
 pub mod check;
 pub mod clock;
 pub mod command;

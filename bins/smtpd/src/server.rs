@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::agent;
+use crate::awaited::Awaited;
 use crate::connection::Phase;
 use crate::counter::Counter;
 use crate::deliver::Delivery;
@@ -95,9 +96,19 @@ pub enum ServerError {
     /// The configuration names the first shared map, and nobody can be started any more.
     #[error("nobody would follow the shared maps ({0}): restart the server")]
     NotFollowed(String),
+    /// A configuration that had to wait is another now.
+    #[error("it has changed since the last SIGHUP: send another")]
+    Changed,
     /// The system refused something else.
     #[error("{0}")]
     Io(#[from] io::Error),
+}
+
+impl ServerError {
+    /// Whether a shared map that is not here yet may be the reason.
+    fn may_pass(&self) -> bool {
+        matches!(self, ServerError::Faulty(_) | ServerError::World(_))
+    }
 }
 
 /// Reads the configuration; its findings go to the log, and errors end it.
@@ -105,12 +116,17 @@ pub enum ServerError {
 /// # Errors
 /// When it can't be read or has errors.
 pub fn configure(start: &Start, log: &Log) -> Result<SoundSite, ServerError> {
+    read(start, log, |site| follower::fetch_classes(site, log))
+}
+
+/// As [`configure`]; `fetch` sees to it that the words of shared classes can be read.
+fn read(start: &Start, log: &Log, fetch: impl FnOnce(&Site)) -> Result<SoundSite, ServerError> {
     let log_all = |findings: &Findings| {
         let lines = findings.0.iter();
         lines.for_each(|finding| log.say(Level::Warning, &finding.to_string()));
     };
     let mut loaded = load::load_unfilled(start.root.as_deref(), start.file.as_deref())?;
-    follower::fetch_classes(&loaded.site, log);
+    fetch(&loaded.site);
     class_map::fill(&mut loaded);
     match SoundSite::of(loaded) {
         Ok((site, findings)) => {
@@ -316,9 +332,31 @@ struct Shared<'a> {
 }
 
 impl Shared<'_> {
-    /// The world of the configuration as it is now.
-    fn fresh(&self, follower: &mut Follower) -> Result<Arc<World>, ServerError> {
-        let (log, site) = (self.log, configure(self.start, self.log)?);
+    /// The world of the configuration as it is now, unless that had to wait and is another by now.
+    /// `missing` becomes what it may have to wait for.
+    fn fresh(
+        &self,
+        follower: &mut Follower,
+        waited: Option<&Awaited>,
+        missing: &mut Awaited,
+    ) -> Result<Arc<World>, ServerError> {
+        let log = self.log;
+        let mut ready = Ok(());
+        let site = read(self.start, log, |site| {
+            if waited.is_some_and(|waited| !waited.are_of(site)) {
+                ready = Err(ServerError::Changed);
+                return;
+            }
+            *missing = Awaited::of(site);
+            let followed = follower.renew(site, log);
+            ready = followed.map_err(ServerError::NotFollowed);
+            // A confined server starts nobody who fetches, which its follower does.
+            if self.reach.is_none() {
+                follower::fetch_classes(site, log);
+            }
+        });
+        ready?;
+        let site = site?;
         if let Some(own) = self.reach {
             let file: Option<&Path> = self.start.file.as_deref();
             own.covers(&reach::of_site(&site, file))
@@ -333,8 +371,6 @@ impl Shared<'_> {
         let tls = world::open_tls(&site, log, current(self.world).tls.clone());
         let (queue, throttle) = (Arc::clone(self.queue), Arc::clone(self.throttle));
         let fresh = World::open(site, queue, Arc::clone(log), throttle, tls)?;
-        let followed = follower.renew(&fresh.site, log);
-        followed.map_err(ServerError::NotFollowed)?;
         if let Some(agent) = agent::running() {
             agent.reload()?;
         }
@@ -344,15 +380,26 @@ impl Shared<'_> {
 
 async fn wait_for_signals(mut signals: Signals, shared: Shared<'_>, mut follower: Follower) {
     let Shared { log, world, .. } = shared;
+    // What the last configuration that was not taken waits for.
+    let mut awaited = Awaited::default();
     loop {
-        tokio::select! {
+        let waited = tokio::select! {
             _ = signals.term.recv() => return,
             _ = signals.interrupt.recv() => return,
-            _ = signals.hangup.recv() => {}
-        }
+            _ = signals.hangup.recv() => None,
+            () = awaited.one() => Some(&awaited),
+        };
         reloading();
-        follower.read_anew();
-        match shared.fresh(&mut follower) {
+        if waited.is_none() {
+            follower.read_anew();
+        }
+        let mut missing = Awaited::default();
+        let fresh = shared.fresh(&mut follower, waited, &mut missing);
+        awaited = match &fresh {
+            Err(error) if error.may_pass() => missing,
+            _ => Awaited::default(),
+        };
+        match fresh {
             Ok(fresh) => {
                 *world
                     .write()
@@ -364,7 +411,7 @@ async fn wait_for_signals(mut signals: Signals, shared: Shared<'_>, mut follower
             }
             Err(error) => log.say(
                 Level::Error,
-                &format!("configuration kept as it was: {error}"),
+                &format!("configuration kept as it was: {error}{awaited}"),
             ),
         }
         notify("READY=1");

@@ -7,8 +7,9 @@ use crate::server::{BASE, Server};
 use crate::stage::running::Running;
 use crate::stage::{Host, until};
 
-fn site(port: u16) -> Host {
-    let mc = format!(
+/// A configuration whose last line is this.
+fn mc(port: u16, last: &str) -> String {
+    format!(
         "OSTYPE(`linux')dnl
 define(`confDOMAIN_NAME', `mail.example.test')dnl
 define(`confLDAP_DEFAULT_SPEC', `-h \"127.0.0.1\" -p {port} -b {BASE} -d cn=admin,{BASE} -M simple -P /etc/mail/secret')dnl
@@ -21,14 +22,17 @@ DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl
 MAILER(`local')dnl
 MAILER(`smtp')dnl
 LOCAL_CONFIG
-F{{w}}@LDAP
+{last}
 "
-    );
-    let host = Host::with_site(&mc);
+    )
+}
+
+fn site(port: u16) -> Host {
+    let host = Host::with_site(&mc(port, "F{w}@LDAP"));
     host.write_secret("etc/mail/secret", "right\n");
     host.write("etc/passwd", "joe:x:1000:1000::/home/joe:/bin/sh\n");
     // Made by hand, to be asked more often than by default.
-    for (file, map) in [("class-R", "R"), ("class-w", "w")] {
+    for (file, map) in [("class-R", "R"), ("class-w", "w"), ("class-M", "M")] {
         host.write(
             &format!("etc/mail/{file}.ldap"),
             &format!(
@@ -151,6 +155,56 @@ fn who_may_relay_follows_the_directory_within_a_session() {
     until("no words", || {
         session.rcpt("a@other.example").starts_with("550")
     });
+}
+
+#[test]
+fn a_class_that_is_new_at_a_sighup_counts_as_soon_as_it_is_fetched() {
+    let Some(server) = Server::start("") else {
+        return;
+    };
+    server.add_class("R", &["one.example"]);
+    server.add(&format!(
+        "dn: ou=shop.example,{BASE}\nobjectClass: organizationalUnit\nou: shop.example\n\
+         description: virtual\n"
+    ));
+    let host = site(server.port);
+    host.write("etc/mail/sendmail.mc", &mc(server.port, "Cwold.example"));
+    let smtpd = Running::start(&host);
+    smtpd.wait("ready");
+    let code = |to: &str| Session::of(&smtpd).rcpt(to)[..3].to_owned();
+    assert_eq!(code("joe@here.example"), "550");
+    // One SIGHUP, at which the directory does not have the class yet, nor the server its words.
+    host.write("etc/mail/sendmail.mc", &mc(server.port, "F{w}@LDAP"));
+    smtpd.hang_up();
+    let kept = smtpd.wait("configuration kept as it was: ");
+    assert!(kept.contains("etc/mail/class-w.ldap"), "{kept}");
+    assert_eq!(code("joe@old.example"), "250");
+    smtpd.wait("class-w.ldap kept as it was: the search finds nothing");
+    server.add_class("w", &["here.example"]);
+    smtpd.wait("configuration read anew");
+    assert_eq!(code("joe@here.example"), "250");
+    assert_eq!(code("joe@old.example"), "550");
+    server.change_class("w", "replace", "there.example");
+    until("another name", || code("joe@there.example") == "250");
+    // What was edited while another class was waited for has not been asked for.
+    let write = |last: &str| host.write("etc/mail/sendmail.mc", &mc(server.port, last));
+    write("F{M}@LDAP");
+    smtpd.hang_up();
+    smtpd.wait("configuration kept as it was: ");
+    write("F{M}@LDAP\nCwnew.example");
+    server.add_class("M", &["m.example"]);
+    smtpd.wait("it has changed since the last SIGHUP: send another");
+    assert_eq!(code("joe@new.example"), "550");
+    smtpd.hang_up();
+    smtpd.wait("configuration read anew");
+    assert_eq!(code("joe@new.example"), "250");
+    // One whose connection file is still to be made, too.
+    server.add_class("G", &["g.example"]);
+    write("F{G}@LDAP");
+    smtpd.hang_up();
+    smtpd.wait("configuration read anew");
+    let words = host.replica("etc/mail/class-G.ldap");
+    assert_eq!(words.unwrap(), ["g.example g.example"]);
 }
 
 #[test]

@@ -1,5 +1,8 @@
-//! Redis servers of Debian's package, alone or as a cluster.
+//! Redis servers of Debian's package, alone or as a cluster; or those of another program that
+//! speaks the protocol, such as Valkey, by REMOTE_REDIS_SERVER and REMOTE_REDIS_CLI.
 
+use std::env;
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -13,8 +16,20 @@ pub(crate) struct Server {
     process: Option<Process>,
 }
 
-/// Whether the package is installed; says so if not.
+/// The server and its client, for which the environment may name others.
+fn server() -> OsString {
+    env::var_os("REMOTE_REDIS_SERVER").unwrap_or_else(|| "redis-server".into())
+}
+
+fn client() -> Command {
+    Command::new(env::var_os("REMOTE_REDIS_CLI").unwrap_or_else(|| "redis-cli".into()))
+}
+
+/// Whether the package is installed; says so if not. A server that was asked for must be there.
 fn is_there() -> bool {
+    if env::var_os("REMOTE_REDIS_SERVER").is_some() {
+        return true;
+    }
     let there = ["/usr/bin/redis-server", "/usr/local/bin/redis-server"]
         .iter()
         .any(|path| Path::new(path).is_file());
@@ -40,7 +55,7 @@ impl Server {
     }
 
     pub(crate) fn run(&mut self) {
-        let mut command = Command::new("redis-server");
+        let mut command = Command::new(server());
         command.args(["--bind", "127.0.0.1", "--port", &self.port.to_string()]);
         command.args(["--dir", self.dir.path().to_str().unwrap()]);
         command.args(["--save", "", "--appendonly", "yes", "--appendfsync", "no"]);
@@ -61,7 +76,7 @@ impl Server {
 
     /// Runs a command; words are separated by single blanks.
     pub(crate) fn cli(&self, line: &str) -> String {
-        let mut command = Command::new("redis-cli");
+        let mut command = client();
         command
             .args(["-p", &self.port.to_string()])
             .args(line.split(' '));
@@ -93,7 +108,7 @@ impl Cluster {
         let more = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"];
         let nodes: Option<Vec<Server>> = (0..6).map(|_| Server::start_node(&more)).collect();
         let cluster = Cluster { nodes: nodes? };
-        let mut create = Command::new("redis-cli");
+        let mut create = client();
         create.args(["--cluster", "create"]);
         create.args(
             cluster

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 
 use super::{Host, PATIENCE, Process};
@@ -43,6 +43,13 @@ impl Running {
         let line = running.ever("listening name=MTA addr=127.0.0.1:");
         running.port = line.rsplit(':').next().unwrap().parse().unwrap();
         running
+    }
+
+    /// Has it read its configuration anew.
+    pub fn hang_up(&self) {
+        let process = self.process.0.id().to_string();
+        let told = Command::new("kill").args(["-HUP", &process]).status();
+        assert!(told.unwrap().success());
     }
 
     /// Waits for a line after the one that was waited for last.
