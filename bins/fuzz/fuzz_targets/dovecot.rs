@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use libfuzzer_sys::fuzz_target;
+use libmaps::sasl::account_file::AccountFile;
 use libmaps::sasl::dovecot;
 use libmaps::sasl::mechanism::Mechanism;
 use libmaps::sasl::password::SecretBytes;
@@ -21,7 +22,7 @@ fn service() -> DovecotService {
     let log = Arc::new(Log::new(Verbosity::Normal));
     let key = SecretBytes::new(vec![7; 32]);
     DovecotService::new(
-        "/nowhere/sasldb2".into(),
+        AccountFile::Own("/nowhere/sasldb2".into()),
         "mx.example",
         offered.collect(),
         key,

@@ -18,6 +18,16 @@ fn sent(octets: &[u8], size: usize) -> Vec<u8> {
     out
 }
 
+/// Its lines, of so many octets at the most.
+fn broken(octets: &[u8], size: usize, most: u32) -> Vec<u8> {
+    let (mut encoder, mut out) = (DataEncoder::new(Some(most)), Vec::new());
+    for piece in octets.chunks(size) {
+        encoder.push(piece, &mut out);
+    }
+    encoder.finish(&mut out);
+    out
+}
+
 fn quoted(octets: &[u8], size: usize) -> Vec<u8> {
     let (mut encoder, mut out) = (QuotedPrintable::default(), Vec::new());
     for piece in octets.chunks(size) {
@@ -48,6 +58,13 @@ fuzz_target!(|input: (u8, &[u8])| {
     };
     assert_eq!(flat(&text), flat(octets));
 
+    let most = 16 + u32::try_from(size).unwrap_or(0);
+    let short = broken(octets, octets.len().max(1), most);
+    assert_eq!(broken(octets, size, most), short);
+    for line in short.split(|c| *c == b'\n') {
+        // A dot that is doubled, and the CR.
+        assert!(line.len() <= most as usize + 2, "{} octets", line.len());
+    }
     let coded = quoted(octets, octets.len().max(1));
     assert_eq!(quoted(octets, size), coded);
     assert!(coded.is_ascii());
@@ -55,6 +72,6 @@ fuzz_target!(|input: (u8, &[u8])| {
         assert!(line.len() <= 77, "{} octets", line.len());
     }
     if let Ok(header) = recoded_header(octets, "utf-8", "me") {
-        assert!(header.is_ascii() && header.len() <= octets.len() + 500);
+        assert!(header.len() <= octets.len() + 500);
     }
 });

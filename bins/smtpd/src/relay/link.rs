@@ -348,15 +348,17 @@ impl Link {
         Ok(())
     }
 
-    /// Sends the text that comes in blocks. One that can't be read to its end ends the
+    /// Sends the text that comes in blocks, in lines of so many octets at the most, if the mailer
+    /// has a limit. One that can't be read to its end ends the
     /// connection without the final dot.
     pub async fn send_text(
         &mut self,
         mut blocks: mpsc::Receiver<io::Result<Block>>,
+        line_octets: Option<u32>,
         timeouts: &Timeouts,
     ) {
         let patience = limit(timeouts.data_block.0);
-        let (mut encoder, mut out) = (DataEncoder::default(), Vec::new());
+        let (mut encoder, mut out) = (DataEncoder::new(line_octets), Vec::new());
         loop {
             out.clear();
             let last = match blocks.recv().await {

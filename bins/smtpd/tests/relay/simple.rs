@@ -49,3 +49,20 @@ fn a_message_goes_to_its_host() {
         "{line}"
     );
 }
+
+#[test]
+fn lines_are_as_long_as_the_mailer_says() {
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&Setup {
+        mailertable: format!("b.example\tesmtp:[127.0.0.1]:{}\n", sink.port()),
+        ..Setup::default()
+    });
+    site.send(
+        "joe@a.example",
+        &["x@b.example"],
+        &format!("Subject: x\n\n{}\nz", "y".repeat(1000)),
+    );
+    let text = sink.take(1).remove(0).lines();
+    let body = format!("\n\n{}!\n {}\nz\n", "y".repeat(989), "y".repeat(11));
+    assert!(text.ends_with(&body), "{text}");
+}

@@ -219,7 +219,8 @@ impl Delivery<'_> {
                         }
                     };
                     let blocks = text::blocks(header, text, self.body_at, coding);
-                    link.send_text(blocks, timeouts).await;
+                    link.send_text(blocks, self.mailer.line_octets, timeouts)
+                        .await;
                 }
                 Event::Ready => {
                     let report = link.client.take_report().unwrap_or_default();
