@@ -17,7 +17,9 @@ fuzz_target!(|octets: &[u8]| {
     let mut rest = octets;
     while let Ok(Some((frame, behind))) = Frame::split(rest) {
         let mut again = Vec::new();
-        frame.append(&mut again).expect("it was short enough to be read");
+        frame
+            .append(&mut again)
+            .expect("it was short enough to be read");
         assert_eq!(again.as_slice(), &rest[..rest.len() - behind.len()]);
         rest = behind;
     }
@@ -43,9 +45,16 @@ fuzz_target!(|octets: &[u8]| {
             assert_eq!(Standing::parse(&standing.to_string()), Some(standing));
         }
         if let Ok(arguments) = Arguments::parse(text) {
-            let asker = Asker { host: "mail.example.org", cluster: "" };
+            let asker = Asker {
+                host: "mail.example.org",
+                cluster: "",
+            };
             let arguments = arguments.with_key("key");
-            for purpose in [Purpose::Map("access"), Purpose::Aliases, Purpose::Class("R")] {
+            for purpose in [
+                Purpose::Map("access"),
+                Purpose::Aliases,
+                Purpose::Class("R"),
+            ] {
                 let _ = connection_text(&arguments, purpose, asker);
             }
         }

@@ -19,6 +19,9 @@ use crate::queue::{Envelope, Origin, Progress, QueuedTarget};
 use crate::relay;
 use crate::world::World;
 
+/// How long a host is there after somebody asked for its mail.
+const ASKED_LATELY: Duration = Duration::from_secs(60);
+
 /// Batches of one message that are tried side by side.
 const TOGETHER: usize = 4;
 /// Copies that go to another host before what became of them is written down: as many
@@ -229,13 +232,18 @@ fn batches(world: &World, envelope: &Envelope, held: &Held) -> VecDeque<Batch> {
     files.chain(away).chain(programs).collect()
 }
 
-/// HoldExpensive: copies by an expensive mailer (flag `e`) are not tried when they come.
+/// HoldExpensive: copies by an expensive mailer (flag `e`) are not tried when they come. Those of
+/// a host that is there only at times (flag `%`, dsmtp) are tried only when somebody asks for it.
 fn waits_for_a_run(world: &World, envelope: &Envelope, target: &QueuedTarget) -> bool {
-    let expensive = || {
-        let mailer = world.site.mailers.get(&target.mailer);
-        mailer.is_some_and(|mailer| mailer.has('e'))
+    let Some(mailer) = world.site.mailers.get(&target.mailer) else {
+        return false;
     };
-    world.site.options.delivery.hold_expensive && envelope.tries <= 1 && expensive()
+    let is_asked = || {
+        let since = Instant::now().checked_sub(ASKED_LATELY);
+        since.is_some_and(|since| world.queue.is_run_asked_since(envelope, since))
+    };
+    let holds = world.site.options.delivery.hold_expensive && envelope.tries <= 1;
+    holds && mailer.has('e') || mailer.has('%') && !is_asked()
 }
 
 /// SoftBounce: nothing fails for good.

@@ -408,3 +408,22 @@ fn a_name_that_cannot_be_told_now_is_no_other_host_for_good() {
     assert!(run.status.success(), "{run:?}");
     ours.take(1);
 }
+
+#[test]
+fn a_host_that_is_there_at_times_gets_its_mail_when_somebody_asks() {
+    let sink = Sink::start(Habits::default());
+    let site = Site::start(&Setup {
+        mailertable: format!(
+            "b.example\tdsmtp:[127.0.0.1]:{0}\nc.example\tesmtp:[127.0.0.1]:{0}\n",
+            sink.port()
+        ),
+        ..Setup::default()
+    });
+    site.send("joe@a.example", &["x@b.example"], "text");
+    // One that came later is through.
+    site.send("joe@a.example", &["y@c.example"], "text");
+    assert_eq!(sink.take(1).remove(0).rcpt, ["RCPT TO:<y@c.example>"]);
+    assert_eq!(site.queued(1), 1);
+    site.run_queue();
+    assert_eq!(sink.take(1).remove(0).rcpt, ["RCPT TO:<x@b.example>"]);
+}
