@@ -17,8 +17,8 @@ use crate::consult::{Consultant, reply};
 use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::queue::Departure;
-use crate::session::{Action, Ahead, Answer, Channel, Chunk, Refusal, Session};
-use crate::throttle::{Held, Place};
+use crate::session::{Action, Ahead, Answer, Channel, Chunk, Peer, Refusal, Session, bracketed};
+use crate::throttle::{Held, Lost, Place};
 use crate::wire::{Line, Wire};
 use crate::world::World;
 
@@ -47,6 +47,10 @@ pub struct Accepted {
 const NAME_PATIENCE: Duration = Duration::from_secs(300);
 /// Longest wait for the last reply to be taken.
 const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
+/// And where others wait for the place.
+const HURRIED_PATIENCE: Duration = Duration::from_secs(1);
+/// No wait of ours is that long.
+const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
 struct Connection {
     world: Arc<World>,
@@ -70,6 +74,7 @@ pub async fn serve(
 ) {
     let departure = departure(&world, &daemon, &accepted).await;
     let place = accepted.place;
+    place.belongs_to(accepted.client.ip());
     let mut wire = Wire::new(accepted.stream);
     wire.put_back(&accepted.first);
     let (held, load) = world.throttle.enter(accepted.client.ip());
@@ -81,7 +86,11 @@ pub async fn serve(
     // The client's own name servers may be slow: where others find no place, he is.
     place.begin();
     let Ok((peer, load)) = place.wait(NAME_PATIENCE, both).await else {
-        return wire.close().await;
+        if let Some(lost) = place.lost() {
+            let literal = bracketed(accepted.client.ip());
+            tell_lost(&world, lost, &literal, "");
+        }
+        return close(&place, &mut wire).await;
     };
     let peer = Arc::new(peer);
     world
@@ -98,8 +107,7 @@ pub async fn serve(
         place.begin();
         let done = place.wait(patience, wire.start_tls(config)).await;
         if let Err(error) = done.and_then(|done| done) {
-            let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
-            return world.log.say(Level::Warning, &text);
+            return tell_failed_handshake(&world, &place, &peer, &error);
         }
         channel = Channel::Tls;
         facts = wire.tls().map(|c| tls.facts(c));
@@ -126,9 +134,7 @@ pub async fn serve(
         place,
         _held: held,
     };
-    if connection.pause_for_greeting().await {
-        connection.run(action).await;
-    }
+    connection.run(action).await;
 }
 
 /// Modifiers `b` and `h`: messages leave by the address at which they came, under its name.
@@ -158,9 +164,35 @@ async fn departure(world: &World, daemon: &Daemon, accepted: &Accepted) -> Depar
 /// A time-out of the site; 0 is none.
 fn patience(limit: Minutes) -> Duration {
     match limit.0 {
-        Duration::ZERO => Duration::from_secs(365 * 86_400),
+        Duration::ZERO => YEAR,
         limit => limit,
     }
+}
+
+/// Sends what was put and closes; a client that takes nothing keeps nobody waiting.
+async fn close(place: &Place, wire: &mut Wire) {
+    let patience = match place.is_needed() {
+        true => HURRIED_PATIENCE,
+        false => CLOSING_PATIENCE,
+    };
+    let _ = tokio::time::timeout(patience, wire.close()).await;
+}
+
+/// Says whose place was taken for the sake of others, and why his.
+fn tell_lost(world: &World, lost: Lost, peer: &str, sender: &str) {
+    let Lost { count, all, .. } = lost;
+    let text = format!(
+        "lost its place to others: relay={peer}, sender={sender}, its network had {count} of {all}"
+    );
+    world.log.say(Level::Notice, &text);
+}
+
+fn tell_failed_handshake(world: &World, place: &Place, peer: &Peer, error: &std::io::Error) {
+    if let Some(lost) = place.lost() {
+        return tell_lost(world, lost, &peer.to_string(), "");
+    }
+    let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
+    world.log.say(Level::Warning, &text);
 }
 
 /// Returns when the server is about to end.
@@ -170,7 +202,14 @@ async fn ending(phase: &mut watch::Receiver<Phase>) {
 
 impl Connection {
     async fn run(&mut self, first: Action) {
-        let mut next = Some(first);
+        let mut next = match self.pause_for_greeting().await {
+            Ok(true) => Some(first),
+            Ok(false) => return,
+            Err(error) => {
+                self.broken_off(&error).await;
+                None
+            }
+        };
         while let Some(action) = next.take() {
             next = match self.act(action).await {
                 Ok(next) => next,
@@ -180,7 +219,7 @@ impl Connection {
                 }
             };
         }
-        let _ = tokio::time::timeout(CLOSING_PATIENCE, self.wire.close()).await;
+        close(&self.place, &mut self.wire).await;
     }
 
     /// The client broke off, or took too long over a message.
@@ -188,7 +227,14 @@ impl Connection {
         let peer = self.session.peer();
         let sender = self.session.transaction().map(|t| t.sender.shown());
         let sender = sender.unwrap_or_default();
-        if error.kind() == std::io::ErrorKind::TimedOut {
+        if let Some(lost) = self.place.lost() {
+            tell_lost(&self.world, lost, &peer.to_string(), &sender);
+            let text = format!(
+                "{} Too many open connections from your network",
+                self.host()
+            );
+            self.put(&reply(421, (4, 3, 2), text));
+        } else if error.kind() == std::io::ErrorKind::TimedOut {
             let text = format!("timeout waiting for input from {peer}, sender={sender}");
             self.world.log.say(Level::Notice, &text);
             let text = format!("{} Timeout waiting for input", self.host());
@@ -214,7 +260,18 @@ impl Connection {
                 return self.next_command().await;
             }
             Action::Consult(question) => {
-                let answer = Box::pin(self.consultant.answer(question, &self.session)).await;
+                // Names that the client chose, and logins that fail, take as long as it wants:
+                // that belongs to the step that it began.
+                let answer = Box::pin(self.consultant.answer(question, &self.session));
+                let answer = self.place.wait(YEAR, answer).await?;
+                let is_trusted = match &answer {
+                    Answer::LoggedIn(_) => true,
+                    Answer::Welcome(_) => self.consultant.client_may_relay(),
+                    _ => false,
+                };
+                if is_trusted {
+                    self.place.trust();
+                }
                 self.session.on_answer(answer)
             }
             Action::After(wait, action) => {
@@ -228,7 +285,7 @@ impl Connection {
             Action::Upgrade(reply) => {
                 self.put(&reply);
                 self.flush().await?;
-                return Ok(self.upgrade().await);
+                return self.upgrade().await;
             }
             Action::ReadBody(reply) => {
                 self.put(&reply);
@@ -257,11 +314,15 @@ impl Connection {
         }
         if self.daemon.delays_commands() {
             self.flush().await?;
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            let second = tokio::time::sleep(Duration::from_secs(1));
+            self.place.wait_ours(second).await?;
         }
         let limit = self.session.line_limit();
         let line = match self.wire.ready_line(limit) {
-            Some(line) => line,
+            Some(line) => {
+                self.place.begin();
+                line
+            }
             None => match self.awaited_line(limit).await? {
                 Ok(line) => line,
                 Err(reply) => {
@@ -306,6 +367,7 @@ impl Connection {
         Ok(match line {
             None => Err(self.shutting_down()),
             Some(Ok(line)) => Ok(line?),
+            Some(Err(error)) if self.place.lost().is_some() => return Err(error),
             Some(Err(_)) => {
                 let (host, peer) = (self.host(), self.session.peer());
                 let text = format!("{host} Timeout waiting for input from {peer}");
@@ -314,41 +376,46 @@ impl Connection {
         })
     }
 
-    async fn upgrade(&mut self) -> Option<Action> {
+    async fn upgrade(&mut self) -> std::io::Result<Option<Action>> {
         let peer = Arc::clone(self.session.peer());
         let world = Arc::clone(&self.world);
-        let tls = world.tls.as_ref()?;
+        let Some(tls) = world.tls.as_ref() else {
+            return Ok(None);
+        };
         let config = tls.config(|text| world.log.say(Level::Error, text));
         let patience = patience(world.site.options.timeouts.starttls);
         self.place.begin();
         let done = self.place.wait(patience, self.wire.start_tls(config)).await;
         if let Err(error) = done.and_then(|done| done) {
-            let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
-            world.log.say(Level::Warning, &text);
-            return None;
+            tell_failed_handshake(&world, &self.place, &peer, &error);
+            return Ok(None);
         }
-        let facts = tls.facts(self.wire.tls()?);
+        let Some(facts) = self.wire.tls().map(|connection| tls.facts(connection)) else {
+            return Ok(None);
+        };
         let text = format!(
             "STARTTLS=server, relay={peer}, version={}, verify={}, cipher={}, bits={}",
             facts.tls.version, facts.tls.verify, facts.tls.cipher, facts.tls.bits
         );
         world.log.say(Level::Info, &text);
-        let answer = self.consultant.secured(facts).await;
-        Some(self.session.on_answer(answer))
+        let answer = self.consultant.secured(facts);
+        let answer = self.place.wait(YEAR, answer).await?;
+        Ok(Some(self.session.on_answer(answer)))
     }
 
     /// FEATURE(greet_pause): a client that talks before it is greeted is refused.
-    async fn pause_for_greeting(&mut self) -> bool {
+    async fn pause_for_greeting(&mut self) -> std::io::Result<bool> {
         let pause = Duration::from_millis(self.consultant.greet_pause());
         let wait = self.daemon.gate.pass();
         if !wait.is_zero() {
-            tokio::time::sleep(wait).await;
+            self.place.wait_ours(tokio::time::sleep(wait)).await?;
         }
         if pause.is_zero() {
-            return true;
+            return Ok(true);
         }
         let start = Instant::now();
-        match tokio::time::timeout(pause, self.wire.fill()).await {
+        let filled = tokio::time::timeout(pause, self.wire.fill());
+        Ok(match self.place.wait_ours(filled).await? {
             Err(_) => true,
             Ok(Ok(0) | Err(_)) => false,
             Ok(Ok(_)) => {
@@ -365,7 +432,7 @@ impl Connection {
                 ));
                 true
             }
-        }
+        })
     }
 
     async fn read_chunk(&mut self, octets: u64, chunk: Chunk) -> std::io::Result<Action> {

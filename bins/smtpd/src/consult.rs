@@ -16,6 +16,7 @@ use std::time::Duration;
 use libmaps::address::{Address, AddressError, ReversePath};
 use libmaps::decision::Decision;
 use libmaps::policy::facts::{self, Facts};
+use libmaps::policy::relay_ok::client_may_relay;
 use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
 use libmaps::reply::{Reply, Status};
 use libmaps::sasl::mechanism::ChannelBinding;
@@ -206,6 +207,16 @@ impl Consultant {
     #[must_use]
     pub fn client(&self) -> &facts::Session {
         &self.client
+    }
+
+    /// Whether the client may relay whoever the sender is: it is one of our own.
+    #[must_use]
+    pub fn client_may_relay(&self) -> bool {
+        let policy = Policy {
+            site: &self.maps.snapshot.site,
+            maps: &self.maps.snapshot.policy,
+        };
+        client_may_relay(policy, &self.client, &self.facts)
     }
 
     /// The listener's name.

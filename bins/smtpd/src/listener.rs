@@ -1,6 +1,8 @@
 //! Listeners: bound to what DAEMON_OPTIONS say or passed by a service manager, and who may
 //! come in.
 
+mod room;
+
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, RwLock};
@@ -11,6 +13,7 @@ use libmaps::site::model::{DaemonOptions, Family};
 use socket2::{Domain, SockRef, Socket, Type};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::connection::{Accepted, Phase, serve};
 use crate::daemon::Daemon;
@@ -21,8 +24,12 @@ use crate::server::{ServerError, current};
 use crate::throttle::Place;
 use crate::world::World;
 
+use room::{Guest, Room};
+
 /// Length of a listener's queue where the site does not say.
 const BACKLOG: u32 = 128;
+/// How often it is looked whether there is a place for those who wait.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Longest wait for a balancer's header.
 const PROXY_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -51,52 +58,102 @@ pub(crate) async fn listen(
             return current(&world).log.say(Level::Error, &text);
         }
     };
+    let mut room = Room::new(current(&world).throttle.most_waiting());
+    let mut look_at = Instant::now();
     loop {
-        let accepted = listener.accept().await;
-        let (stream, client) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
+        // MaxDaemonChildren and children=: later clients wait, here and in the kernel's queue.
+        let arrived = tokio::select! {
+            accepted = listener.accept() => Some(accepted),
+            () = tokio::time::sleep_until(look_at), if !room.is_empty() => None,
+        };
+        match arrived {
+            None => {}
+            Some(Ok((stream, client))) => {
+                let world = current(&world);
+                let who = bound.client_of(&world, client);
+                let guest = Guest {
+                    client: who,
+                    it: (stream, client),
+                };
+                if let Some(guest) = room.enter(guest) {
+                    bound.turn_away(&world, &guest.it);
+                }
+            }
+            Some(Err(error)) => {
                 // EMFILE and the like pass when sessions end.
                 let text = format!("accept: {error}");
                 current(&world).log.say(Level::Error, &text);
                 tokio::time::sleep(Duration::from_millis(200)).await;
-                continue;
             }
-        };
-        let (world, daemon, place) = loop {
+        }
+        while Instant::now() >= look_at {
             let world = current(&world);
-            let Some(daemon) = bound.daemon_in(&world) else {
-                break (world, None, None);
+            let Some(guest) = room.next(|client| world.throttle.open_places(client)) else {
+                break;
             };
-            // MaxDaemonChildren and children=: later clients wait in the kernel's queue.
-            if let Some(place) = world.throttle.admit(&world.site, &daemon.options) {
-                break (world, Some(daemon), Some(place));
+            if let Some(guest) = bound.serve(&world, guest, &phase) {
+                room.put_back(guest);
+                look_at = Instant::now() + LOOK_EVERY;
             }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        };
-        let (Some(daemon), Some(place)) = (daemon, place) else {
+        }
+    }
+}
+
+/// A connection that was accepted, and where it comes from.
+type Arrival = (TcpStream, SocketAddr);
+
+impl Bound {
+    /// Who has come; `None` where a balancer has yet to say so.
+    fn client_of(&self, world: &World, client: SocketAddr) -> Option<IpAddr> {
+        let addr = client.ip().to_canonical();
+        let daemon = self.daemon_in(world);
+        let balanced = daemon.is_some_and(|daemon| is_balancer(&daemon, addr));
+        (!balanced).then_some(addr)
+    }
+
+    /// Starts a session, unless there is no place: then the client comes back.
+    fn serve(
+        &self,
+        world: &Arc<World>,
+        guest: Guest<Arrival>,
+        phase: &watch::Receiver<Phase>,
+    ) -> Option<Guest<Arrival>> {
+        let Some(daemon) = self.daemon_in(world) else {
             let text = format!(
                 "rejecting connections on daemon {}: not configured",
-                bound.name
+                self.name
             );
             world.log.say(Level::Warning, &text);
-            continue;
+            return None;
         };
+        let place = world
+            .throttle
+            .admit(&world.site, &daemon.options, guest.client);
+        let Some(place) = place else {
+            return Some(guest);
+        };
+        let (stream, client) = guest.it;
         if daemon.refuses_connections() {
             let name = &daemon.options.name;
             let text = format!("rejecting connections on daemon {name}: load average");
             world.log.say(Level::Notice, &text);
-            let host = &world.site.host_name;
-            let text = format!("421 4.3.2 {host} is too busy; please try again later\r\n");
-            // What the socket does not take at once is not worth waiting for.
-            let _ = stream.try_write(text.as_bytes());
-            continue;
+            refuse(world, &stream);
+            return None;
         }
+        let world = Arc::clone(world);
         tokio::spawn(welcome(world, daemon, stream, client, place, phase.clone()));
+        None
     }
-}
 
-impl Bound {
+    /// Sends away a client for whom there is no room to wait.
+    fn turn_away(&self, world: &World, (stream, client): &Arrival) {
+        let (name, addr) = (&self.name, client.ip().to_canonical());
+        let text =
+            format!("rejecting {addr} on daemon {name}: too many of its network wait for a place");
+        world.log.say(Level::Notice, &text);
+        refuse(world, stream);
+    }
+
     /// The daemon of this listener in a world, which a reload may have replaced: the one at
     /// its place or, where the list has changed, the one of its name.
     fn daemon_in(&self, world: &World) -> Option<Arc<Daemon>> {
@@ -106,6 +163,14 @@ impl Bound {
             .or_else(|| world.daemons.iter().find(named))
             .map(Arc::clone)
     }
+}
+
+/// 421, to a client that is not served.
+fn refuse(world: &World, stream: &TcpStream) {
+    let host = &world.site.host_name;
+    let text = format!("421 4.3.2 {host} is too busy; please try again later\r\n");
+    // What the socket does not take at once is not worth waiting for.
+    let _ = stream.try_write(text.as_bytes());
 }
 
 /// Finds out who the client is, behind a balancer if need be, and serves it.

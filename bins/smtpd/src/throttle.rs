@@ -1,7 +1,9 @@
 //! How many connections come from where: limits and counts by address.
 
+mod crowd;
 mod place;
 mod sharing;
+mod time;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::{IpAddr, Ipv6Addr};
@@ -14,8 +16,8 @@ use libmaps::site::model::DaemonOptions;
 
 use crate::consult::ClientLoad;
 
-pub use place::Place;
-use place::{HURRY, Turn, hurry};
+use crowd::Sessions;
+pub use place::{Lost, Place};
 use sharing::Sharing;
 
 /// Most networks that are remembered beside those with open connections.
@@ -31,35 +33,20 @@ const RESERVED_FILES: u64 = 200;
 const FILES_OF_SESSION: u64 = 2;
 /// Sessions that are admitted however few files may be open.
 const MIN_SESSIONS: u64 = 10;
+/// One client of a listener may wait for a place for so many open files, within these bounds.
+const FILES_PER_WAITING: u64 = 16;
+const MIN_WAITING: usize = 8;
+const MAX_WAITING: usize = 256;
 
 /// Counts connections.
 #[derive(Debug)]
 pub struct Throttle {
     window: Duration,
     most_sessions: u64,
+    most_waiting: usize,
     clients: Mutex<Clients>,
     sessions: Mutex<Sessions>,
     sharing: OnceLock<Arc<Sharing>>,
-}
-
-/// Sessions at this moment, over all and by daemon. Kept here, they outlive a reload.
-#[derive(Debug, Default)]
-struct Sessions {
-    all: u64,
-    by_daemon: HashMap<String, u64>,
-    /// Each with its daemon, by its number.
-    turns: HashMap<u64, (String, Arc<Turn>)>,
-    next: u64,
-}
-
-impl Sessions {
-    fn leave(&mut self, daemon: &str, number: u64) {
-        self.turns.remove(&number);
-        self.all = self.all.saturating_sub(1);
-        if let Some(here) = self.by_daemon.get_mut(daemon) {
-            *here = here.saturating_sub(1);
-        }
-    }
 }
 
 #[derive(Debug, Default)]
@@ -111,8 +98,10 @@ impl Throttle {
     #[must_use]
     pub fn new(window: Duration, open_files: u64) -> Arc<Self> {
         let most = open_files.saturating_sub(RESERVED_FILES) / FILES_OF_SESSION;
+        let waiting = usize::try_from(open_files / FILES_PER_WAITING).unwrap_or(MAX_WAITING);
         Arc::new(Throttle {
             most_sessions: most.max(MIN_SESSIONS),
+            most_waiting: waiting.clamp(MIN_WAITING, MAX_WAITING),
             window: window.max(Duration::from_secs(1)),
             clients: Mutex::default(),
             sessions: Mutex::default(),
@@ -122,33 +111,46 @@ impl Throttle {
 
     /// A place for one more session; none while MaxDaemonChildren, the daemon's `children`
     /// or what the limit of open files allows is reached. Then clients that are slow are
-    /// timed out, so that there will be one.
+    /// timed out, and who has most places loses one, so that there will be one. The client
+    /// is `None` where only its balancer is known: see [`Place::belongs_to`].
     #[must_use]
-    pub fn admit(self: &Arc<Self>, site: &Site, daemon: &DaemonOptions) -> Option<Place> {
+    pub fn admit(
+        self: &Arc<Self>,
+        site: &Site,
+        daemon: &DaemonOptions,
+        client: Option<IpAddr>,
+    ) -> Option<Place> {
         let mut sessions = self.sessions();
-        let here = sessions.by_daemon.get(&daemon.name).copied().unwrap_or(0);
+        let here = sessions.of_daemon(&daemon.name);
         let most = site.options.limits.max_daemon_children.0;
         let most = most.unwrap_or(u64::MAX).min(self.most_sessions);
         if sessions.all >= most {
-            hurry(&sessions, None, HURRY);
+            sessions.make_room(None, client);
             return None;
         }
         if daemon.children.0.is_some_and(|most| here >= most) {
-            hurry(&sessions, Some(&daemon.name), HURRY);
+            sessions.make_room(Some(&daemon.name), client);
             return None;
         }
-        sessions.all += 1;
-        sessions.by_daemon.insert(daemon.name.clone(), here + 1);
-        let (number, turn) = (sessions.next, Arc::new(Turn::default()));
-        sessions.next += 1;
-        let entry = (daemon.name.clone(), Arc::clone(&turn));
-        sessions.turns.insert(number, entry);
+        let (number, turn) = sessions.enter(&daemon.name, client);
         Some(Place {
             throttle: Arc::clone(self),
-            daemon: daemon.name.clone(),
             number,
             turn,
         })
+    }
+
+    /// The sessions of a client's network.
+    #[must_use]
+    pub fn open_places(&self, client: Option<IpAddr>) -> u64 {
+        client.map_or(0, |client| self.sessions().of_network(client))
+    }
+
+    /// How many clients of a listener may wait for a place, beside those in the kernel's
+    /// queue.
+    #[must_use]
+    pub fn most_waiting(&self) -> usize {
+        self.most_waiting
     }
 
     fn sessions(&self) -> MutexGuard<'_, Sessions> {
@@ -261,13 +263,16 @@ mod tests {
         let mut one = DaemonOptions::new("one", "25");
         one.children.0 = Some(2);
         let other = DaemonOptions::new("other", "587");
-        let first = throttle.admit(&site, &one).unwrap();
-        let _second = throttle.admit(&site, &one).unwrap();
-        assert!(throttle.admit(&site, &one).is_none(), "children");
-        let _third = throttle.admit(&site, &other).unwrap();
-        assert!(throttle.admit(&site, &other).is_none(), "MaxDaemonChildren");
+        let first = throttle.admit(&site, &one, None).unwrap();
+        let _second = throttle.admit(&site, &one, None).unwrap();
+        assert!(throttle.admit(&site, &one, None).is_none(), "children");
+        let _third = throttle.admit(&site, &other, None).unwrap();
+        assert!(
+            throttle.admit(&site, &other, None).is_none(),
+            "MaxDaemonChildren"
+        );
         drop(first);
-        assert!(throttle.admit(&site, &one).is_some());
+        assert!(throttle.admit(&site, &one, None).is_some());
     }
 
     #[test]

@@ -9,8 +9,8 @@ use crate::table::verdict::Verdict;
 
 use super::canonify::{Canonical, Trouble, canon_addr, host_name};
 use super::check_rcpt::bad_helo;
-use super::facts::Resolve;
-use super::{Flow, Halt, Scene, ends_in, starts_in};
+use super::facts::{Facts, Resolve, Session};
+use super::{Flow, Halt, Policy, Scene, ends_in, starts_in};
 
 /// What Relay_ok says.
 pub(super) enum Relaying {
@@ -20,6 +20,20 @@ pub(super) enum Relaying {
     No,
     /// Refused, with a text of its own.
     Refused(Flow),
+}
+
+/// Whether a client may relay whoever the sender is: by its address or its name. What can't be
+/// told without asking further allows nothing.
+#[must_use]
+pub fn client_may_relay(policy: Policy<'_>, session: &Session, facts: &Facts) -> bool {
+    let scene = Scene {
+        policy,
+        session,
+        facts,
+    };
+    let mut trace = Trace::new();
+    by_address(&scene, &mut trace).unwrap_or(false)
+        || session.client_resolve == Resolve::Ok && by_name(&scene, &mut trace).unwrap_or(false)
 }
 
 /// Relay_ok: by address, then by sender where the site wants that, then by name.

@@ -56,6 +56,7 @@ pub(super) fn lay_out(root: &Path, role: Role, port: u16, more: &str) -> io::Res
         "OSTYPE(`linux')dnl\n{more}define(`confDOMAIN_NAME', `mx.bench.example')dnl\n\
          define(`ALIAS_FILE', `{aliases}')dnl\ndefine(`confQUEUE_LA', `1000')dnl\n\
          define(`confREFUSE_LA', `1000')dnl\ndefine(`confTO_IDENT', `0s')dnl\n\
+         define(`confMAX_NOOP_COMMANDS', `0')dnl\n\
          FEATURE(`no_default_msa')dnl\nFEATURE(`accept_unresolvable_domains')dnl\n{own}\
          DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port={port}, Listen={BACKLOG}')dnl\n\
          MAILER(`local')dnl\nMAILER(`smtp')dnl\n",

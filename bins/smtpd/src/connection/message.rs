@@ -197,7 +197,10 @@ impl Connection {
             Err(_) => return queue_failed(),
         };
         match self.world.queue.add(envelope, body).await {
-            Ok(()) => MessageEnd::Stored(id),
+            Ok(()) => {
+                self.place.bore_fruit();
+                MessageEnd::Stored(id)
+            }
             Err(error) => {
                 self.world
                     .log

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 /// A bad command beyond this count ends the session.
 pub(super) const MAX_BAD_COMMANDS: u32 = 25;
+/// So many transactions without a message, one after another, are no idle talk: who asks a
+/// server whether it knows recipients has that many.
+const FREE_BARREN: u32 = 100;
 const MAX_DELAY_SECONDS: u64 = 240;
 
 /// A command that is counted.
@@ -32,6 +35,8 @@ pub(super) enum Counted {
 pub(super) struct Counters {
     helo: u32,
     noop: u32,
+    /// Since the last message.
+    barren: u32,
     verify: u32,
     etrn: u32,
     auth: u32,
@@ -56,6 +61,21 @@ impl Counters {
         let seconds = 1u64.checked_shl(over).unwrap_or(MAX_DELAY_SECONDS);
         Duration::from_secs(seconds.min(MAX_DELAY_SECONDS))
     }
+
+    /// Counts a transaction that begins, or a RSET where there is none; beyond
+    /// [`FREE_BARREN`] without a message that is idle talk like NOOP.
+    pub(super) fn count_barren(&mut self, allowance: u32) -> Duration {
+        self.barren = self.barren.saturating_add(1);
+        match self.barren > FREE_BARREN {
+            true => self.count(Counted::Noop { allowance }),
+            false => Duration::ZERO,
+        }
+    }
+
+    /// A message has come.
+    pub(super) fn forget_barren(&mut self) {
+        self.barren = 0;
+    }
 }
 
 #[cfg(test)]
@@ -73,5 +93,21 @@ mod tests {
             counters.count(Counted::Helo);
         }
         assert_eq!(counters.count(Counted::Helo).as_secs(), 240);
+    }
+
+    #[test]
+    fn transactions_without_a_message_become_idle_talk() {
+        let mut counters = Counters::default();
+        let mut slow = |times: usize| {
+            let waits = (0..times).map(|_| counters.count_barren(20).as_secs());
+            waits.filter(|wait| *wait > 0).collect::<Vec<u64>>()
+        };
+        assert_eq!(slow(119), [] as [u64; 0]);
+        assert_eq!(slow(3), [1, 2, 4]);
+        counters.forget_barren();
+        let waits: u64 = (0..100).map(|_| counters.count_barren(20).as_secs()).sum();
+        assert_eq!(waits, 0);
+        assert_eq!(counters.count_barren(20).as_secs(), 8);
+        assert_eq!(counters.count_barren(0).as_secs(), 0, "no limit");
     }
 }

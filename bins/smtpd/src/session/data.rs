@@ -94,6 +94,7 @@ impl Session {
         self.forget_transaction();
         match end {
             MessageEnd::Stored(id) => {
+                self.counters.forget_barren();
                 let text = format!("{id} Message accepted for delivery");
                 Action::Reply(replies::say(250, (2, 0, 0), text))
             }

@@ -27,14 +27,16 @@ impl Session {
         if self.must_log_in() {
             return Action::Reply(replies::authentication_required());
         }
-        match self.read_mail(argument) {
+        let wait = self.counters.count_barren(self.rules.max_noop);
+        let action = match self.read_mail(argument) {
             Ok((path, params)) => {
                 let params = Box::new(params);
                 let question = Question::Sender(path.clone(), params.clone());
                 self.ask(State::Sender(path, params), question)
             }
             Err(reply) => Action::Reply(reply),
-        }
+        };
+        after(wait, action)
     }
 
     fn read_mail(&self, argument: &[u8]) -> Result<(Path, MailParams), Reply> {
@@ -149,7 +151,12 @@ impl Session {
     }
 
     pub(super) fn rset(&mut self) -> Action {
+        // That of a transaction was counted when it began.
+        let wait = match self.transaction {
+            Some(_) => Duration::ZERO,
+            None => self.counters.count_barren(self.rules.max_noop),
+        };
         self.forget_transaction();
-        Action::Reply(replies::reset())
+        after(wait, Action::Reply(replies::reset()))
     }
 }

@@ -11,6 +11,9 @@ use crate::client::Client;
 use crate::site::{Server, Site};
 use crate::stage::{aliases, mode};
 
+/// Whoever says RSET again and again is not made to wait.
+const MC: &str = "define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl
+define(`confMAX_NOOP_COMMANDS', `0')dnl";
 const MEMBERS: usize = 100_000;
 /// Replies that another session has before the list is done. Where the list keeps the only
 /// thread it has those that come before it has begun.
@@ -67,7 +70,7 @@ fn replies_until(server: &Server, done: &Receiver<()>) -> usize {
 
 #[test]
 fn who_asks_for_its_members_holds_up_nobody_else() {
-    let site = Site::new("define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl");
+    let site = Site::new(MC);
     let server = start(&site);
     let (mut asking, _) = Client::hello(server.only_port());
     let (told, done) = channel();
@@ -84,7 +87,7 @@ fn who_asks_for_its_members_holds_up_nobody_else() {
 
 #[test]
 fn mail_to_it_holds_up_nobody_else() {
-    let site = Site::new("define(`LOCAL_MAILER_PATH', `/nonexistent/procmail')dnl");
+    let site = Site::new(MC);
     let server = start(&site);
     let (mut client, _) = Client::hello(server.only_port());
     let read = ClosedAfterReading::of(&site.path("etc/mail/long"));

@@ -18,6 +18,7 @@ mod saslauthd;
 mod site;
 
 mod broken_off;
+mod crowded;
 mod departure;
 mod hanging;
 mod howto;
