@@ -27,7 +27,7 @@ use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
 use crate::queue::{Asked, KeptName, Node};
-use crate::resolver::policy_text;
+use crate::resolver::{Asker, policy_text};
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
 };
@@ -40,8 +40,6 @@ use self::maps::TransactionMaps;
 const MAX_NEEDS: usize = 64;
 /// Most answers that are kept for a connection.
 const MAX_FACTS: usize = 256;
-/// Longest wait for one answer of DNS.
-const DNS_PATIENCE: Duration = Duration::from_secs(30);
 /// Longest wait of ETRN for those of others.
 const RUN_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -50,6 +48,7 @@ pub struct Consultant {
     world: Arc<World>,
     daemon: Arc<Daemon>,
     peer: Arc<Peer>,
+    asker: Asker,
     client: facts::Session,
     bindings: Vec<ChannelBinding>,
     facts: Facts,
@@ -95,6 +94,7 @@ impl Consultant {
         Consultant {
             world,
             daemon,
+            asker: Asker::client(peer.addr),
             peer,
             client,
             bindings: Vec::new(),
@@ -217,6 +217,12 @@ impl Consultant {
             maps: &self.maps.snapshot.policy,
         };
         client_may_relay(policy, &self.client, &self.facts)
+    }
+
+    /// As whom it asks for names.
+    #[must_use]
+    pub fn asker(&self) -> &Asker {
+        &self.asker
     }
 
     /// The listener's name.
@@ -425,10 +431,7 @@ impl Consultant {
             let answer = if asked > MAX_NEEDS {
                 facts::Answer::Temporary
             } else {
-                let answer = self.world.resolver.answer(&need);
-                tokio::time::timeout(DNS_PATIENCE, answer)
-                    .await
-                    .unwrap_or(facts::Answer::Temporary)
+                self.world.resolver.answer(&self.asker, &need).await
             };
             self.facts.add(need, answer);
         }

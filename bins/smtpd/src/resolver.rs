@@ -1,5 +1,6 @@
 //! Names and addresses: the hosts file and DNS, in the order of `service.switch`.
 
+pub(crate) mod lookups;
 mod provider;
 
 use std::net::IpAddr;
@@ -12,7 +13,7 @@ use hickory_resolver::net::xfer::{DnsHandle, FirstAnswer};
 use hickory_resolver::net::{DnsError, NetError};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::op::{DnsRequestOptions, Query};
-use hickory_resolver::proto::rr::{Name, RData, RecordType};
+use hickory_resolver::proto::rr::{Name, RData, Record, RecordType};
 use hickory_resolver::{NameServerPool, PoolContext, TlsConfig};
 use libmaps::policy::facts::{Answer, Need};
 use libmaps::site::Site;
@@ -20,10 +21,13 @@ use libmaps::site::hosts::{Hosts, Service, ServiceSwitch};
 
 use crate::session::{Peer, Resolve, bracketed};
 
+pub use lookups::Asker;
 use provider::Connected;
 
 /// Most records of one answer that are looked at.
 const MAX_RECORDS: usize = 100;
+/// Longest wait for one record, from when there is a place for the lookup.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Names longer than this are no domain names (RFC 1035 section 2.3.4).
 const MAX_NAME_OCTETS: usize = 255;
 
@@ -40,6 +44,18 @@ struct Dns {
     cached: hickory_resolver::Resolver<Connected>,
     /// The library answers for the reverse names of 127/8 itself; sendmail asks.
     direct: NameServerPool<Connected>,
+}
+
+impl Dns {
+    async fn find(&self, name: Name, kind: RecordType) -> Result<Vec<Record>, NetError> {
+        if kind != RecordType::PTR {
+            let found = self.cached.lookup(name, kind).await?;
+            return Ok(found.answers().to_vec());
+        }
+        let query = Query::query(name, kind);
+        let answer = self.direct.lookup(query, DnsRequestOptions::default());
+        Ok(answer.first_answer().await?.answers.clone())
+    }
 }
 
 /// Why a resolver could not be made.
@@ -95,13 +111,14 @@ impl Resolver {
 
     /// The client's name, and whether it is to be believed.
     pub async fn peer(&self, addr: IpAddr, port: u16) -> Peer {
-        let name = match self.name_of(addr).await {
+        let asker = Asker::client(addr);
+        let name = match self.name_of(&asker, addr).await {
             Ok(Some(name)) => name,
             Ok(None) => return Peer::nameless(addr, port, Resolve::Fail),
             Err(Unknown) => return Peer::nameless(addr, port, Resolve::Temp),
         };
-        let resolve = match self.addresses(&name).await {
-            Ok(all) if all.contains(&addr) => Resolve::Ok,
+        let resolve = match self.addresses_for(&asker, &name).await {
+            Ok((all, _)) if all.contains(&addr) => Resolve::Ok,
             Ok(_) => Resolve::Forged,
             Err(Unknown) => Resolve::Temp,
         };
@@ -116,7 +133,7 @@ impl Resolver {
         }
     }
 
-    async fn name_of(&self, addr: IpAddr) -> Result<Option<String>, Unknown> {
+    async fn name_of(&self, asker: &Asker, addr: IpAddr) -> Result<Option<String>, Unknown> {
         for service in &self.order {
             match service {
                 Service::Files => {
@@ -126,7 +143,7 @@ impl Resolver {
                 }
                 Service::Dns => {
                     let name = Name::from(addr);
-                    let found = self.records(name, RecordType::PTR).await?;
+                    let found = self.records(asker, name, RecordType::PTR).await?;
                     let name = found.into_iter().find_map(|data| match data {
                         RData::PTR(ptr) => Some(text_of(&ptr.0)),
                         _ => None,
@@ -141,19 +158,20 @@ impl Resolver {
         Ok(None)
     }
 
-    /// The addresses of a name; none if there is no such name.
-    ///
-    /// # Errors
-    /// [`Unknown`] when nobody can tell.
-    pub async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Unknown> {
-        Ok(self.addresses_from(name).await?.0)
-    }
-
-    /// As [`Resolver::addresses`], with the service that knew them.
+    /// The addresses of a name with the service that knew them, for a delivery; none if there
+    /// is no such name.
     ///
     /// # Errors
     /// [`Unknown`] when nobody can tell.
     pub async fn addresses_from(&self, name: &str) -> Result<(Vec<IpAddr>, Service), Unknown> {
+        self.addresses_for(&Asker::Ours, name).await
+    }
+
+    async fn addresses_for(
+        &self,
+        asker: &Asker,
+        name: &str,
+    ) -> Result<(Vec<IpAddr>, Service), Unknown> {
         for service in &self.order {
             match service {
                 Service::Files => {
@@ -167,8 +185,8 @@ impl Resolver {
                         continue;
                     };
                     let (v4, v6) = tokio::join!(
-                        self.records(name.clone(), RecordType::A),
-                        self.records(name, RecordType::AAAA)
+                        self.records(asker, name.clone(), RecordType::A),
+                        self.records(asker, name, RecordType::AAAA)
                     );
                     let all = of_both_families(v4, v6)?;
                     if !all.is_empty() {
@@ -187,7 +205,7 @@ impl Resolver {
         self.dns.is_some()
     }
 
-    /// The mail exchangers of a domain with their preferences; none where it has none, or
+    /// The mail exchangers of a domain with their preferences, for a delivery; none where it has none, or
     /// where DNS is not asked. An empty name is the null MX (RFC 7505).
     ///
     /// # Errors
@@ -196,16 +214,16 @@ impl Resolver {
         let Some(name) = dns_name(domain.as_bytes()) else {
             return Ok(Vec::new());
         };
-        let records = self.records(name, RecordType::MX).await?;
+        let records = self.records(&Asker::Ours, name, RecordType::MX).await?;
         Ok(exchangers_of(records))
     }
 
     /// Answers a ruleset's question.
-    pub async fn answer(&self, need: &Need) -> Answer {
+    pub async fn answer(&self, asker: &Asker, need: &Need) -> Answer {
         let found = match need {
-            Need::Host(name) => self.canonical(name).await,
-            Need::Addresses(name) => self.plain_addresses(name).await,
-            Need::BestMx(name) => self.best_mx(name).await,
+            Need::Host(name) => self.canonical(asker, name).await,
+            Need::Addresses(name) => self.plain_addresses(asker, name).await,
+            Need::BestMx(name) => self.best_mx(asker, name).await,
             _ => Err(Unknown),
         };
         match found {
@@ -216,10 +234,10 @@ impl Resolver {
     }
 
     /// The canonical name of a host or mail domain, or the name of an address literal.
-    async fn canonical(&self, name: &[u8]) -> Result<Vec<Box<[u8]>>, Unknown> {
+    async fn canonical(&self, asker: &Asker, name: &[u8]) -> Result<Vec<Box<[u8]>>, Unknown> {
         let text = String::from_utf8_lossy(name);
         if let Some(addr) = libmaps::address::parse_literal(name) {
-            let found = self.name_of(addr).await?;
+            let found = self.name_of(asker, addr).await?;
             return Ok(found.into_iter().map(|n| n.into_bytes().into()).collect());
         }
         for service in &self.order {
@@ -231,7 +249,7 @@ impl Resolver {
                 }
                 Service::Dns => {
                     let Some(name) = dns_name(name) else { continue };
-                    if let Some(found) = self.canonical_by_dns(name).await? {
+                    if let Some(found) = self.canonical_by_dns(asker, name).await? {
                         return Ok(vec![found.into_bytes().into()]);
                     }
                 }
@@ -242,11 +260,11 @@ impl Resolver {
     }
 
     /// A name with an MX, A or AAAA record is canonical; a CNAME leads to another.
-    async fn canonical_by_dns(&self, name: Name) -> Result<Option<String>, Unknown> {
+    async fn canonical_by_dns(&self, asker: &Asker, name: Name) -> Result<Option<String>, Unknown> {
         let (mx, v4, v6) = tokio::join!(
-            self.records(name.clone(), RecordType::MX),
-            self.records(name.clone(), RecordType::A),
-            self.records(name.clone(), RecordType::AAAA)
+            self.records(asker, name.clone(), RecordType::MX),
+            self.records(asker, name.clone(), RecordType::A),
+            self.records(asker, name.clone(), RecordType::AAAA)
         );
         let mut unknown = false;
         for found in [mx, v4, v6] {
@@ -265,20 +283,20 @@ impl Resolver {
         if unknown { Err(Unknown) } else { Ok(None) }
     }
 
-    async fn plain_addresses(&self, name: &[u8]) -> Result<Vec<Box<[u8]>>, Unknown> {
+    async fn plain_addresses(&self, asker: &Asker, name: &[u8]) -> Result<Vec<Box<[u8]>>, Unknown> {
         let Some(name) = dns_name(name) else {
             return Ok(Vec::new());
         };
-        let records = self.records(name, RecordType::A).await?;
+        let records = self.records(asker, name, RecordType::A).await?;
         let text = |data: &RData| Some(address_of(data)?.to_string().into_bytes().into());
         Ok(records.iter().filter_map(text).collect())
     }
 
-    async fn best_mx(&self, name: &[u8]) -> Result<Vec<Box<[u8]>>, Unknown> {
+    async fn best_mx(&self, asker: &Asker, name: &[u8]) -> Result<Vec<Box<[u8]>>, Unknown> {
         let Some(name) = dns_name(name) else {
             return Ok(Vec::new());
         };
-        let all = exchangers_of(self.records(name, RecordType::MX).await?);
+        let all = exchangers_of(self.records(asker, name, RecordType::MX).await?);
         let best = all.iter().map(|(preference, _)| *preference).min();
         Ok(all
             .into_iter()
@@ -288,24 +306,18 @@ impl Resolver {
     }
 
     /// The records; empty if there are none for certain.
-    async fn records(&self, name: Name, kind: RecordType) -> Result<Vec<RData>, Unknown> {
+    async fn records(
+        &self,
+        asker: &Asker,
+        name: Name,
+        kind: RecordType,
+    ) -> Result<Vec<RData>, Unknown> {
         let Some(dns) = &self.dns else {
             return Ok(Vec::new());
         };
-        let found = if kind == RecordType::PTR {
-            let query = Query::query(name, kind);
-            let answer = dns
-                .direct
-                .lookup(query, DnsRequestOptions::default())
-                .first_answer();
-            answer.await.map(|response| response.answers.clone())
-        } else {
-            dns.cached
-                .lookup(name, kind)
-                .await
-                .map(|found| found.answers().to_vec())
-        };
-        match found {
+        let _place = asker.enter(&name).await?;
+        let found = tokio::time::timeout(PATIENCE, dns.find(name, kind));
+        match found.await.map_err(|_| Unknown)? {
             Ok(records) => Ok(records
                 .into_iter()
                 .take(MAX_RECORDS)

@@ -26,6 +26,7 @@ use crate::notify::{self, notify, reloading};
 use crate::privilege::{Becoming, raise_open_files};
 use crate::queue::{self, Queue, QueueError};
 use crate::reach;
+use crate::resolver::lookups;
 use crate::sound::{Findings, SoundSite};
 use crate::throttle::Throttle;
 use crate::tls::Tls;
@@ -234,7 +235,9 @@ pub async fn run(prepared: Prepared, log: Arc<Log>) -> Result<(), ServerError> {
     let folder = reach::queue(&site);
     let queue = Queue::open(&folder)?;
     let window = site.options.limits.connection_rate_window.0;
-    let throttle = Throttle::new(window, raise_open_files());
+    let open_files = raise_open_files();
+    lookups::set_places(lookups::places_for(open_files));
+    let throttle = Throttle::new(window, open_files);
     if let Some(counter) = counter {
         throttle.share(counter.watch(&log), &log)?;
     }

@@ -15,6 +15,7 @@ use libmaps::site::Site;
 use libmaps::site::model::DaemonOptions;
 
 use crate::consult::ClientLoad;
+use crate::resolver::lookups::{self, FILES_OF_LOOKUP};
 
 use crowd::Sessions;
 pub use place::{Lost, Place};
@@ -27,7 +28,8 @@ const FORGET_EVERY: Duration = Duration::from_secs(1);
 /// Most connections of one address whose time is remembered.
 const MAX_TIMES: usize = 10_000;
 
-/// Open files that are kept for maps, the queue and deliveries.
+/// Open files that are kept for maps, the queue and deliveries, beside those of lookups and of
+/// clients who wait at two listeners.
 const RESERVED_FILES: u64 = 200;
 /// Open files that a session may need: its socket, and a large message.
 const FILES_OF_SESSION: u64 = 2;
@@ -97,11 +99,14 @@ impl Throttle {
     /// so many open files allow.
     #[must_use]
     pub fn new(window: Duration, open_files: u64) -> Arc<Self> {
-        let most = open_files.saturating_sub(RESERVED_FILES) / FILES_OF_SESSION;
         let waiting = usize::try_from(open_files / FILES_PER_WAITING).unwrap_or(MAX_WAITING);
+        let waiting = waiting.clamp(MIN_WAITING, MAX_WAITING);
+        let lookups = lookups::places_for(open_files) as u64 * FILES_OF_LOOKUP;
+        let others = RESERVED_FILES + lookups + 2 * waiting as u64;
+        let most = open_files.saturating_sub(others) / FILES_OF_SESSION;
         Arc::new(Throttle {
             most_sessions: most.max(MIN_SESSIONS),
-            most_waiting: waiting.clamp(MIN_WAITING, MAX_WAITING),
+            most_waiting: waiting,
             window: window.max(Duration::from_secs(1)),
             clients: Mutex::default(),
             sessions: Mutex::default(),

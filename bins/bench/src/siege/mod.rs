@@ -91,9 +91,9 @@ impl Besieged {
         figure.ok_or_else(|| io::Error::other(format!("{name}: not known of the server")))
     }
 
-    /// An honest client's message; it must be taken.
+    /// The message of an honest client of another address; it must be taken.
     fn honest(&self, outcome: &mut Outcome) {
-        let sent = self.connect().and_then(|mut talk| {
+        let sent = Talk::connect_alone(self.server.port()).and_then(|mut talk| {
             talk.exchange("", "220")?;
             talk.exchange("HELO honest.example", "250")?;
             talk.exchange("MAIL FROM:<a@b.example>", "250")?;

@@ -1,7 +1,7 @@
 //! A client's side of a dialogue.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 /// Longest wait for a reply.
@@ -15,7 +15,26 @@ pub(super) struct Talk {
 
 impl Talk {
     pub(super) fn connect(port: u16) -> io::Result<Self> {
-        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        Talk::over(TcpStream::connect(("127.0.0.1", port))?)
+    }
+
+    /// A connection from another address than all others.
+    pub(super) fn connect_alone(port: u16) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .build()?;
+        let connected = runtime.block_on(async {
+            let socket = tokio::net::TcpSocket::new_v4()?;
+            socket.bind(SocketAddr::from(([127, 0, 0, 9], 0)))?;
+            let server = SocketAddr::from(([127, 0, 0, 1], port));
+            socket.connect(server).await?.into_std()
+        });
+        let stream = connected?;
+        stream.set_nonblocking(false)?;
+        Talk::over(stream)
+    }
+
+    fn over(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;

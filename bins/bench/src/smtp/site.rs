@@ -94,9 +94,11 @@ pub(super) fn virtual_user(number: u32) -> String {
 }
 
 /// The most sessions that are asked of our server: those that it admits with the open files that
-/// the system lets it have. It keeps 200 for its own, and two for each session.
+/// the system lets it have (smtpd(8), LIMITS).
 pub(super) fn most_sessions() -> io::Result<u64> {
-    Ok(open_files()?.rlim_max.saturating_sub(200) / 2)
+    let files = open_files()?.rlim_max;
+    let (lookups, waiting) = ((files / 16).clamp(16, 1000), (files / 16).clamp(8, 256));
+    Ok(files.saturating_sub(200 + 2 * lookups + 2 * waiting) / 2)
 }
 
 #[allow(unsafe_code)] // std has no limits of resources

@@ -9,12 +9,12 @@ use crate::consult::{local_form, reply};
 use crate::header::{HeaderFilter, Stamp};
 use crate::log::Level;
 use crate::macros;
-use crate::queue::{Envelope, Expanded, Hold, Octets, QueuedRecipient, Spool};
+use crate::queue::{Envelope, Expanded, Hold, Octets, QueuedRecipient, Spool, is_full};
 use crate::session::{
     Answer, BodyDecoder, BodyStep, Fate, Introduced, LineCheck, MessageEnd, Transaction,
 };
 
-use super::{Connection, patience};
+use super::{Connection, YEAR, patience};
 
 /// The Received header, with sendmail's macros and conditions. sendmail's own would
 /// claim that sendmail wrote it.
@@ -32,7 +32,7 @@ pub(super) struct Incoming {
 
 impl Connection {
     pub(super) async fn receive_body(&mut self) -> std::io::Result<MessageEnd> {
-        let mut incoming = self.incoming().await;
+        let mut incoming = self.incoming().await?;
         let patience = patience(self.world.site.options.timeouts.data_block);
         let (mut decoder, mut text) = (BodyDecoder::new(), Vec::new());
         self.place.begin();
@@ -67,7 +67,7 @@ impl Connection {
     pub(super) async fn receive_chunk(&mut self, octets: u64) -> std::io::Result<Answer> {
         let mut incoming = match self.chunks.take() {
             Some(incoming) => incoming,
-            None => self.incoming().await,
+            None => self.incoming().await?,
         };
         let mut left = octets;
         self.place.begin();
@@ -126,7 +126,7 @@ impl Connection {
         if let Err(error) = spool.push(&out) {
             let text = format!("queue: {error}");
             self.world.log.about(Level::Error, &incoming.id, &text);
-            incoming.failure = Some(queue_failed());
+            incoming.failure = Some(refused_by(&error));
             incoming.spool = None;
         }
     }
@@ -145,7 +145,7 @@ impl Connection {
             return MessageEnd::Fault(fault);
         }
         let (Some(mut spool), Some(transaction)) = (spool, self.session.transaction()) else {
-            return queue_failed();
+            return not_now();
         };
         let mut rest = Vec::new();
         let max = self
@@ -160,8 +160,10 @@ impl Connection {
             let text = format!("Headers too large ({max} max)");
             return MessageEnd::Refused(reply(552, (5, 6, 0), text));
         };
-        if spool.push(&rest).is_err() {
-            return queue_failed();
+        if let Err(error) = spool.push(&rest) {
+            let text = format!("queue: {error}");
+            self.world.log.about(Level::Error, &id, &text);
+            return refused_by(&error);
         }
         let mut envelope = self.envelope(&id, transaction, spool.octets());
         envelope.hops = summary.hops;
@@ -192,9 +194,9 @@ impl Connection {
                 self.world
                     .log
                     .about(Level::Error, &id, &format!("queue: {error}"));
-                return queue_failed();
+                return refused_by(&error);
             }
-            Err(_) => return queue_failed(),
+            Err(_) => return not_now(),
         };
         match self.world.queue.add(envelope, body).await {
             Ok(()) => {
@@ -205,30 +207,33 @@ impl Connection {
                 self.world
                     .log
                     .about(Level::Error, &id, &format!("queue: {error}"));
-                queue_failed()
+                match error.is_full() {
+                    true => disk_full(),
+                    false => not_now(),
+                }
             }
         }
     }
 
-    async fn incoming(&mut self) -> Incoming {
+    async fn incoming(&mut self) -> std::io::Result<Incoming> {
         let id = self.world.queue.next_id();
-        let stamp = self.stamp(&id).await;
-        Incoming {
+        let stamp = self.stamp(&id).await?;
+        Ok(Incoming {
             filter: HeaderFilter::new(stamp).with_precedences(&self.world.site.precedences),
             spool: Some(self.world.queue.spool(&id)),
             check: LineCheck::default(),
             failure: None,
             octets: 0,
             id,
-        }
+        })
     }
 
-    async fn stamp(&mut self, id: &str) -> Stamp {
+    async fn stamp(&mut self, id: &str) -> std::io::Result<Stamp> {
         let now = Civil::local(now_unix());
         let date = now.rfc5322();
         let world = Arc::clone(&self.world);
         let host = world.site.host_name.clone();
-        let sender = self.sender_shown().await;
+        let sender = self.sender_shown().await?;
         let received = self.received(id, &date);
         let warns = world
             .site
@@ -246,7 +251,7 @@ impl Connection {
             warnings.push(format!("{host}: {peer} didn't use HELO protocol"));
         }
         let max = world.site.options.limits.max_headers_octets.0.unwrap_or(0);
-        Stamp {
+        Ok(Stamp {
             received,
             message_id: format!("<{}.{id}@{host}>", now.stamp()),
             date,
@@ -254,20 +259,24 @@ impl Connection {
             full_name: None,
             warnings,
             max_octets: usize::try_from(max).unwrap_or(usize::MAX),
-        }
+        })
     }
 
     /// `$g`: the sender as a From header shows it; `None` for the null sender.
-    async fn sender_shown(&mut self) -> Option<String> {
-        let path = self.session.transaction()?.sender.clone();
-        if path.is_null() {
-            return None;
-        }
+    async fn sender_shown(&mut self) -> std::io::Result<Option<String>> {
+        let transaction = self.session.transaction();
+        let sender = transaction.map(|t| t.sender.clone());
+        let Some(path) = sender.filter(|sender| !sender.is_null()) else {
+            return Ok(None);
+        };
         let world = Arc::clone(&self.world);
         let snapshot = Arc::clone(self.consultant.snapshot());
         let role = AddressRole::HeaderSender;
-        let address = local_form(&world, &snapshot, role, path.bare()).await;
-        Some(String::from_utf8_lossy(&address).into_owned())
+        let asker = self.consultant.asker();
+        let address = local_form(&world, asker, &snapshot, role, path.bare());
+        // The client chose the name.
+        let address = self.place.wait(YEAR, address).await?;
+        Ok(Some(String::from_utf8_lossy(&address).into_owned()))
     }
 
     fn received(&self, id: &str, date: &str) -> String {
@@ -362,10 +371,40 @@ impl Connection {
     }
 }
 
-fn queue_failed() -> MessageEnd {
-    MessageEnd::Refused(reply(
-        452,
-        (4, 3, 1),
-        "Insufficient disk space; try again later",
-    ))
+/// What a client is told when the system refuses: where something else than the disk is
+/// lacking, df(1) would say nothing about it.
+fn refused_by(error: &std::io::Error) -> MessageEnd {
+    match is_full(error) {
+        true => disk_full(),
+        false => not_now(),
+    }
+}
+
+fn disk_full() -> MessageEnd {
+    let text = "Insufficient disk space; try again later";
+    MessageEnd::Refused(reply(452, (4, 3, 1), text))
+}
+
+fn not_now() -> MessageEnd {
+    let text = "The message can't be stored now; try again later";
+    MessageEnd::Refused(reply(451, (4, 3, 0), text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_full_disk_is_called_one() {
+        let code = |errno| match refused_by(&std::io::Error::from_raw_os_error(errno)) {
+            MessageEnd::Refused(reply) => reply.to_string(),
+            other => panic!("{other:?}"),
+        };
+        for errno in [libc::ENOSPC, libc::EDQUOT] {
+            assert!(code(errno).starts_with("452 4.3.1 Insufficient disk"));
+        }
+        for errno in [libc::EMFILE, libc::ENFILE, libc::EIO, libc::EROFS] {
+            assert!(code(errno).starts_with("451 4.3.0 The message"));
+        }
+    }
 }

@@ -15,11 +15,12 @@ use tokio::sync::Semaphore;
 use crate::aside::aside;
 use crate::deliver::include_file::ServerIncludes;
 use crate::queue::{KeptName, Octets};
+use crate::resolver::Asker;
 use crate::session::{Answer, Fate, Path, shown};
 use crate::world::World;
 
 use super::maps::TransactionMaps;
-use super::{Consultant, DNS_PATIENCE, reply, unavailable};
+use super::{Consultant, reply, unavailable};
 
 /// Most lines of one EXPN reply.
 const MAX_EXPANDED: usize = 1000;
@@ -114,6 +115,7 @@ pub(crate) enum Certainty {
 /// Runs something that needs host names, asking for those that it lacks.
 pub(crate) async fn with_names<T>(
     world: &World,
+    asker: &Asker,
     facts: &mut Facts,
     work: impl Fn(&dyn HostNames) -> T,
 ) -> (T, UsedNames) {
@@ -141,8 +143,8 @@ pub(crate) async fn with_names<T>(
             return (result, used);
         }
         for need in lacking.into_iter().take(64) {
-            let answer = tokio::time::timeout(DNS_PATIENCE, world.resolver.answer(&need)).await;
-            facts.add(need, answer.unwrap_or(Found::Temporary));
+            let answer = world.resolver.answer(asker, &need).await;
+            facts.add(need, answer);
         }
     }
 }
@@ -159,12 +161,13 @@ impl Consultant {
     pub(super) async fn route_check(&mut self, path: &Path) -> Result<Reading, Answer> {
         let Consultant {
             world,
+            asker,
             facts,
             maps,
             client,
             ..
         } = self;
-        let (routed, names) = with_names(world, facts, |names| {
+        let (routed, names) = with_names(world, asker, facts, |names| {
             let flags = &client.daemon_flags;
             let addressing = maps.snapshot.addressing(names, flags);
             addressing.routed(path.asked())
@@ -189,13 +192,14 @@ impl Consultant {
         let refuse = |answer| (answer, Vec::new());
         let Consultant {
             world,
+            asker,
             facts,
             maps,
             client,
             ..
         } = self;
         let aliases = maps.existing_aliases();
-        let (expanded, more) = with_names(world, facts, |names| {
+        let (expanded, more) = with_names(world, asker, facts, |names| {
             let flags = &client.daemon_flags;
             let expander = Expander {
                 addressing: maps.snapshot.addressing(names, flags),
@@ -236,13 +240,14 @@ impl Consultant {
         self.maps = TransactionMaps::take(&self.world);
         let Consultant {
             world,
+            asker,
             facts,
             maps,
             client,
             ..
         } = self;
         let aliases = maps.snapshot.alias_table();
-        let (expanded, _) = with_names(world, facts, |names| {
+        let (expanded, _) = with_names(world, asker, facts, |names| {
             let flags = &client.daemon_flags;
             let expander = Expander {
                 addressing: maps.snapshot.addressing(names, flags),

@@ -2,7 +2,7 @@
 
 use libmaps::decision::Decision;
 use libmaps::policy::check_relay::{check_relay, greet_pause};
-use libmaps::policy::facts::{Answer, Need};
+use libmaps::policy::facts::Need;
 use libmaps::policy::srv_features::srv_features;
 use libmaps::policy::{Outcome, Policy};
 use libmaps::site::model::DnsListKind;
@@ -11,7 +11,7 @@ use crate::clock::{Civil, now_unix};
 use crate::macros;
 use crate::session::{AuthDemand, Fate, Offer, Refusal, Welcome};
 
-use super::{Consultant, DNS_PATIENCE};
+use super::Consultant;
 
 impl Consultant {
     pub(super) async fn welcome(&mut self) -> Welcome {
@@ -148,9 +148,10 @@ impl Consultant {
             let need =
                 Need::Addresses(format!("{d}.{c}.{b}.{a}.{}", list.zone).into_bytes().into());
             let world = std::sync::Arc::clone(&self.world);
+            let asker = self.asker.clone();
             asked.spawn(async move {
-                let answer = tokio::time::timeout(DNS_PATIENCE, world.resolver.answer(&need)).await;
-                (need, answer.unwrap_or(Answer::Temporary))
+                let answer = world.resolver.answer(&asker, &need).await;
+                (need, answer)
             });
         }
         while let Some(done) = asked.join_next().await {

@@ -140,7 +140,7 @@ async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) -> DeadLetter
     };
     let saved = tokio::task::spawn_blocking(move || match text {
         Ok(text) => by_helper(run_as, &["append", "fcntl"], &path, text, &front),
-        Err(error) => Outcome::deferred(error.to_string()),
+        Err(error) => Outcome::deferred(error.to_string()).with_status("4.3.0"),
     });
     let outcome = saved.await.map_err(|error| error.to_string());
     let saved = match outcome {

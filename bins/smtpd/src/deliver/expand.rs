@@ -17,6 +17,7 @@ use crate::consult::{Certainty, facts_of, with_names};
 use crate::log::Level;
 use crate::maps::Snapshot;
 use crate::queue::{Envelope, Expanded, KeptName, Octets, Progress, QueuedTarget, RoutedBy};
+use crate::resolver::Asker;
 use crate::world::World;
 
 use super::batch::Targets;
@@ -273,7 +274,7 @@ pub(super) async fn expansion(
     // Members of a list don't wait for one whose name servers are down, and FallbackMXhost is
     // there for just this.
     if let (Certainty::NameServerDown, What::Recipient(address, _)) = (certainty, asked.what) {
-        let (_, own) = with_names(world, &mut facts, |names| {
+        let (_, own) = with_names(world, &Asker::Ours, &mut facts, |names| {
             let addressing = snapshot.addressing(names, asked.daemon_flags);
             addressing.route(&in_brackets(address)).is_ok()
         })
@@ -294,7 +295,7 @@ pub(super) async fn expansion_by(
     facts: &mut Facts,
 ) -> (Result<Expansion, LookupError>, Certainty) {
     let aliases = snapshot.alias_table();
-    let (expanded, used) = with_names(world, facts, |names| {
+    let (expanded, used) = with_names(world, &Asker::Ours, facts, |names| {
         let expander = Expander {
             addressing: snapshot.addressing(names, daemon_flags),
             aliases: &aliases,

@@ -271,7 +271,7 @@ impl State {
 
     /// Gives the places that are free to those who wait.
     fn hand_out(&mut self, lanes: &'static Lanes) {
-        while self.taken < self.places {
+        while self.waiting > 0 && self.taken < self.places {
             let limit = self.limit();
             let waiting = self.lanes.iter().filter(|(_, lane)| lane.taken < limit);
             let next = waiting

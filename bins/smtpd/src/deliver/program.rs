@@ -171,9 +171,9 @@ fn by_agent(
     };
     match agent.run(&request, feed) {
         Ok(Reply::Ended(outcome)) => outcome,
-        Ok(Reply::Refused(why) | Reply::Later(why)) => Outcome::deferred(why),
-        Ok(_) => Outcome::deferred("the agent did not understand"),
-        Err(error) => Outcome::deferred(format!("agent: {error}")),
+        Ok(Reply::Refused(why) | Reply::Later(why)) => Outcome::deferred(why).with_status("4.3.0"),
+        Ok(_) => Outcome::deferred("the agent did not understand").with_status("4.3.0"),
+        Err(error) => Outcome::deferred(format!("agent: {error}")).with_status("4.3.0"),
     }
 }
 

@@ -13,6 +13,7 @@ use tokio::sync::OnceCell;
 use super::lanes::{ComeAgain, Lanes};
 use crate::consult::local_form;
 use crate::queue::Octets;
+use crate::resolver::Asker;
 use crate::world::World;
 
 /// Senders that are asked after at one time, of one domain, and room for those that wait.
@@ -61,7 +62,7 @@ impl Senders {
                 }
             };
             let role = AddressRole::EnvelopeSender;
-            let address = local_form(world, &snapshot, role, &sender.0).await;
+            let address = local_form(world, &Asker::Ours, &snapshot, role, &sender.0).await;
             Ok(String::from_utf8_lossy(&address).into_owned())
         };
         cell.get_or_try_init(ask).await.cloned()

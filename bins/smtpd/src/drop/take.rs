@@ -19,6 +19,7 @@ use crate::header::{HeaderFilter, Stamp, Summary};
 use crate::log::Level;
 use crate::macros;
 use crate::queue::{Body, Envelope, Expanded, Octets, QueuedRecipient, Spool};
+use crate::resolver::Asker;
 use crate::session::LineCheck;
 use crate::world::World;
 
@@ -203,7 +204,14 @@ async fn from_address(
         Sender::Set { address, .. } => &address.0,
     };
     let snapshot = world.snapshot();
-    let address = local_form(world, &snapshot, AddressRole::HeaderSender, address).await;
+    let address = local_form(
+        world,
+        &Asker::Ours,
+        &snapshot,
+        AddressRole::HeaderSender,
+        address,
+    )
+    .await;
     let address = qualified(&world.site, &address);
     Some(String::from_utf8_lossy(&address).into_owned())
 }

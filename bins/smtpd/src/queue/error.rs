@@ -90,6 +90,19 @@ impl QueueError {
         matches!(self, QueueError::Doubtful { .. } | QueueError::Closed)
     }
 
+    /// Whether the disk, or what its user may have of it, is full.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        match self {
+            QueueError::Io { source, .. } => is_full(source),
+            QueueError::Store { source, .. } => {
+                matches!(&**source, redb::Error::Io(source) if is_full(source))
+            }
+            QueueError::Doubtful { source } => source.is_full(),
+            _ => false,
+        }
+    }
+
     /// The error of a file or folder.
     pub(super) fn io(
         path: impl Into<PathBuf>,
@@ -102,6 +115,12 @@ impl QueueError {
             source,
         }
     }
+}
+
+/// Whether a disk, or a user's part of it, is full.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded)
 }
 
 /// The database answers nothing any more after one of these.

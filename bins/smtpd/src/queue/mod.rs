@@ -56,6 +56,7 @@ pub use envelope::{
     QueuedRecipient, QueuedTarget, RoutedBy,
 };
 pub use error::QueueError;
+pub(crate) use error::is_full;
 pub use etrn::Asked;
 pub use id::Ids;
 pub use node::Node;

@@ -19,11 +19,9 @@ use super::link::{self, Event, Link, Login, Origin};
 use crate::log::Level;
 use crate::maps::Snapshot;
 use crate::queue::Departure;
-use crate::resolver::policy_text;
+use crate::resolver::{Asker, policy_text};
 use crate::world::World;
 
-/// Longest wait for one answer of DNS that a ruleset needs.
-const DNS_PATIENCE: Duration = Duration::from_secs(30);
 /// Most answers of DNS that one ruleset may need.
 const MAX_NEEDS: usize = 16;
 
@@ -359,9 +357,8 @@ impl Opener<'_> {
             match ruleset(policy, session, &facts) {
                 Ok(decision) => return Some(decision.outcome),
                 Err(need) => {
-                    let answer = self.world.resolver.answer(&need);
-                    let answer = tokio::time::timeout(DNS_PATIENCE, answer).await;
-                    facts.add(need, answer.unwrap_or(facts::Answer::Temporary));
+                    let answer = self.world.resolver.answer(&Asker::Ours, &need).await;
+                    facts.add(need, answer);
                 }
             }
         }

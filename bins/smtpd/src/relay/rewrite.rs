@@ -15,6 +15,7 @@ use libmaps::site::model::Mailer;
 use crate::consult::with_names;
 use crate::header::{each_field, field_name};
 use crate::maps::Snapshot;
+use crate::resolver::Asker;
 use crate::world::World;
 
 /// Fields with senders.
@@ -79,7 +80,8 @@ pub(super) async fn rewrite(
         })
     };
     let mut facts = Facts::new();
-    match tokio::time::timeout(NAMES_PATIENCE, with_names(world, &mut facts, all)).await {
+    let rewritten = with_names(world, &Asker::Ours, &mut facts, all);
+    match tokio::time::timeout(NAMES_PATIENCE, rewritten).await {
         Ok((rewritten, _)) => rewritten,
         Err(_) => all(&NoNames),
     }

@@ -114,7 +114,7 @@ fn sessions_leave_open_files_for_deliveries() {
     let site = Site::new("");
     let server = site.start_with(|command| {
         let mut shell = std::process::Command::new("/bin/sh");
-        shell.args(["-c", "ulimit -n 224; exec \"$0\" --root \"$1\""]);
+        shell.args(["-c", "ulimit -n 300; exec \"$0\" --root \"$1\""]);
         shell.arg(env!("CARGO_BIN_EXE_smtpd")).arg(site.root());
         *command = shell;
     });

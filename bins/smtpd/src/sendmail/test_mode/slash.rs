@@ -13,7 +13,7 @@ use libmaps::policy::route::parse::Resolved;
 use tools::consult::Given;
 
 use super::{Next, Shell, print_trace, trace_line, workspace};
-use crate::resolver::Resolver;
+use crate::resolver::{Asker, Resolver};
 
 impl Shell {
     pub(super) fn slash(&mut self, text: &str, out: &mut dyn Write) -> io::Result<Next> {
@@ -116,7 +116,7 @@ impl Shell {
         let answer = runtime.block_on(async {
             let resolver = Resolver::of(site).map_err(|e| e.to_string())?;
             let need = Need::BestMx(host.as_bytes().into());
-            Ok::<_, String>(resolver.answer(&need).await)
+            Ok::<_, String>(resolver.answer(&Asker::Ours, &need).await)
         });
         match answer {
             Ok(Answer::Found(names)) => {
