@@ -17,8 +17,10 @@ use crate::consult::{Consultant, reply};
 use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::queue::Departure;
-use crate::session::{Action, Ahead, Answer, Channel, Chunk, Peer, Refusal, Session, bracketed};
-use crate::throttle::{Held, Lost, Place};
+use crate::session::{
+    Action, Ahead, Answer, Channel, Chunk, Peer, Question, Refusal, Session, bracketed,
+};
+use crate::throttle::{Held, Lost, Place, Why};
 use crate::wire::{Line, Wire};
 use crate::world::World;
 
@@ -49,6 +51,8 @@ const NAME_PATIENCE: Duration = Duration::from_secs(300);
 const CLOSING_PATIENCE: Duration = Duration::from_secs(30);
 /// And where others wait for the place.
 const HURRIED_PATIENCE: Duration = Duration::from_secs(1);
+/// What who brings more is told while there is no memory for it.
+const NO_MEMORY: &str = "Not enough memory at the moment; try again later";
 /// No wait of ours is that long.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -180,10 +184,11 @@ async fn close(place: &Place, wire: &mut Wire) {
 
 /// Says whose place was taken for the sake of others, and why his.
 fn tell_lost(world: &World, lost: Lost, peer: &str, sender: &str) {
-    let Lost { count, all, .. } = lost;
-    let text = format!(
-        "lost its place to others: relay={peer}, sender={sender}, its network had {count} of {all}"
-    );
+    let why = match lost.why {
+        Why::Place { count, all } => format!("its network had {count} of {all}"),
+        Why::Memory { octets } => format!("its network held {octets} octets of memory"),
+    };
+    let text = format!("lost its place to others: relay={peer}, sender={sender}, {why}");
     world.log.say(Level::Notice, &text);
 }
 
@@ -211,7 +216,11 @@ impl Connection {
             }
         };
         while let Some(action) = next.take() {
-            next = match self.act(action).await {
+            let done = self.act(action).await;
+            let incoming = self.chunks.as_ref();
+            let incoming = incoming.map_or(0, message::Incoming::held_octets);
+            self.place.keeps(self.session.held_octets() + incoming);
+            next = match done {
                 Ok(next) => next,
                 Err(error) => {
                     self.broken_off(&error).await;
@@ -229,11 +238,14 @@ impl Connection {
         let sender = sender.unwrap_or_default();
         if let Some(lost) = self.place.lost() {
             tell_lost(&self.world, lost, &peer.to_string(), &sender);
-            let text = format!(
-                "{} Too many open connections from your network",
-                self.host()
-            );
-            self.put(&reply(421, (4, 3, 2), text));
+            let host = self.host();
+            self.put(&match lost.why {
+                Why::Place { .. } => {
+                    let text = format!("{host} Too many open connections from your network");
+                    reply(421, (4, 3, 2), text)
+                }
+                Why::Memory { .. } => reply(421, (4, 3, 1), format!("{host} {NO_MEMORY}")),
+            });
         } else if error.kind() == std::io::ErrorKind::TimedOut {
             let text = format!("timeout waiting for input from {peer}, sender={sender}");
             self.world.log.say(Level::Notice, &text);
@@ -258,6 +270,10 @@ impl Connection {
             Action::Reply(reply) => {
                 self.put(&reply);
                 return self.next_command().await;
+            }
+            Action::Consult(Question::Recipient(_)) if !self.place.may_bring_more() => {
+                let refused = reply(452, (4, 3, 1), NO_MEMORY);
+                self.session.on_answer(Answer::NoRoom(refused))
             }
             Action::Consult(question) => {
                 // Names that the client chose, and logins that fail, take as long as it wants:
@@ -471,3 +487,7 @@ impl Connection {
         self.wire.put_reply(reply);
     }
 }
+
+#[cfg(test)]
+#[path = "connection/memory_tests.rs"]
+mod memory_tests;

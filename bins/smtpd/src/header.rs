@@ -131,6 +131,20 @@ impl HeaderFilter {
         }
     }
 
+    /// How much of the header is held in memory: nothing once it is whole.
+    #[must_use]
+    pub fn held_octets(&self) -> usize {
+        match &self.state {
+            State::Header { text, .. } => text.capacity(),
+            State::Body(..) | State::Overfull => 0,
+        }
+    }
+
+    /// Gives up what is held: the message is not wanted any more.
+    pub fn forget(&mut self) {
+        self.state = State::Overfull;
+    }
+
     fn begin_body(&mut self, end: usize, out: &mut Vec<u8>) {
         let state = std::mem::replace(&mut self.state, State::Overfull);
         let State::Header { text, .. } = state else {

@@ -1,6 +1,7 @@
 //! How many connections come from where: limits and counts by address.
 
 mod crowd;
+mod kept;
 mod place;
 mod sharing;
 mod time;
@@ -18,7 +19,8 @@ use crate::consult::ClientLoad;
 use crate::resolver::lookups::{self, FILES_OF_LOOKUP};
 
 use crowd::Sessions;
-pub use place::{Lost, Place};
+use kept::Kept;
+pub use place::{Lost, Place, Why};
 use sharing::Sharing;
 
 /// Most networks that are remembered beside those with open connections.
@@ -48,6 +50,7 @@ pub struct Throttle {
     most_waiting: usize,
     clients: Mutex<Clients>,
     sessions: Mutex<Sessions>,
+    kept: Kept,
     sharing: OnceLock<Arc<Sharing>>,
 }
 
@@ -99,6 +102,12 @@ impl Throttle {
     /// so many open files allow.
     #[must_use]
     pub fn new(window: Duration, open_files: u64) -> Arc<Self> {
+        Self::with_memory(window, open_files, kept::most_of_machine())
+    }
+
+    /// As [`Throttle::new`], with so many octets for what clients make us keep.
+    #[must_use]
+    pub fn with_memory(window: Duration, open_files: u64, octets: u64) -> Arc<Self> {
         let waiting = usize::try_from(open_files / FILES_PER_WAITING).unwrap_or(MAX_WAITING);
         let waiting = waiting.clamp(MIN_WAITING, MAX_WAITING);
         let lookups = lookups::places_for(open_files) as u64 * FILES_OF_LOOKUP;
@@ -110,6 +119,7 @@ impl Throttle {
             window: window.max(Duration::from_secs(1)),
             clients: Mutex::default(),
             sessions: Mutex::default(),
+            kept: Kept::new(octets),
             sharing: OnceLock::new(),
         })
     }

@@ -14,7 +14,7 @@ use crate::session::{
     Answer, BodyDecoder, BodyStep, Fate, Introduced, LineCheck, MessageEnd, Transaction,
 };
 
-use super::{Connection, YEAR, patience};
+use super::{Connection, NO_MEMORY, YEAR, patience};
 
 /// The Received header, with sendmail's macros and conditions. sendmail's own would
 /// claim that sendmail wrote it.
@@ -28,6 +28,14 @@ pub(super) struct Incoming {
     check: LineCheck,
     failure: Option<MessageEnd>,
     octets: u64,
+}
+
+impl Incoming {
+    /// What it takes of memory: its header until that is whole, and its text while it is small.
+    pub(super) fn held_octets(&self) -> u64 {
+        let small = self.spool.as_ref().map_or(0, Spool::small_octets);
+        (self.filter.held_octets() + small) as u64
+    }
 }
 
 impl Connection {
@@ -128,6 +136,14 @@ impl Connection {
             self.world.log.about(Level::Error, &incoming.id, &text);
             incoming.failure = Some(refused_by(&error));
             incoming.spool = None;
+        }
+        let held = incoming.held_octets();
+        self.place.keeps(self.session.held_octets() + held);
+        if held > 0 && !self.place.may_bring_more() {
+            incoming.failure = Some(MessageEnd::Refused(reply(452, (4, 3, 1), NO_MEMORY)));
+            incoming.spool = None;
+            incoming.filter.forget();
+            self.place.keeps(self.session.held_octets());
         }
     }
 

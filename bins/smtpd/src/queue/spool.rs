@@ -59,6 +59,12 @@ impl Spool {
         }
     }
 
+    /// Octets that are held in memory.
+    #[must_use]
+    pub fn small_octets(&self) -> usize {
+        self.small.capacity()
+    }
+
     /// Octets taken so far.
     #[must_use]
     pub fn octets(&self) -> u64 {

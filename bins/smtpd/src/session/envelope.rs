@@ -128,6 +128,7 @@ impl Session {
                 self.bad_recipients = self.bad_recipients.saturating_add(1);
                 return self.turned_down(&path, reply);
             }
+            Answer::NoRoom(reply) => return Action::Reply(reply),
             Answer::Refused(reply) => {
                 self.bad_recipients = self.bad_recipients.saturating_add(1);
                 return self.turned_down(&path, reply);

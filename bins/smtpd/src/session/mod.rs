@@ -135,6 +135,8 @@ pub enum Answer {
     Refused(Reply),
     /// Recipient: policy has nothing against it, but there is no such user.
     Unknown(Reply),
+    /// Recipient: policy was not asked, since there is no room for it at the moment.
+    NoRoom(Reply),
     /// A login goes on with this challenge.
     Challenge(Vec<u8>),
     /// A login succeeded.
@@ -424,6 +426,12 @@ impl Session {
     #[must_use]
     pub fn transaction(&self) -> Option<&Transaction> {
         self.transaction.as_deref()
+    }
+
+    /// What the transaction at hand takes of memory, about.
+    #[must_use]
+    pub fn held_octets(&self) -> u64 {
+        self.transaction.as_ref().map_or(0, |t| t.held_octets())
     }
 
     /// Who is connected.

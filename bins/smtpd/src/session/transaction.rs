@@ -6,6 +6,9 @@ use std::collections::HashSet;
 /// one, as they do beyond the number of recipients.
 const MAX_OCTETS: usize = 2 * 1024 * 1024;
 
+/// Memory that a recipient takes beside the octets of its address and parameters.
+const RECIPIENT_OCTETS: usize = 256;
+
 use super::param::{MailParams, RcptParams};
 use super::path::Path;
 
@@ -63,6 +66,11 @@ impl Recipients {
         }
     }
 
+    /// What they take of memory, about.
+    fn held_octets(&self) -> usize {
+        self.octets + self.all.len() * RECIPIENT_OCTETS
+    }
+
     /// Whether they take as much room as those of one transaction may.
     pub(super) fn are_too_long(&self) -> bool {
         self.octets >= MAX_OCTETS
@@ -93,6 +101,16 @@ pub struct Transaction {
     pub attempted: usize,
     /// Whether the client sent HELO or EHLO before MAIL.
     pub introduced: Introduced,
+}
+
+impl Transaction {
+    /// What it takes of memory, about.
+    pub(super) fn held_octets(&self) -> u64 {
+        let envid = self.params.envid.as_ref().map_or(0, |envid| envid.len());
+        let auth = self.params.auth.as_ref().map_or(0, |auth| auth.len());
+        let sender = self.sender.written().len();
+        (sender + envid + auth + self.recipients.held_octets()) as u64
+    }
 }
 
 /// Whether HELO or EHLO was said.

@@ -12,6 +12,9 @@
 //!   address often has more.
 //!
 //! While there are places nobody loses his.
+//!
+//! And where what clients make us keep comes near its limit, the network that makes us keep
+//! most loses places in the same way.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::network;
-use super::place::{Lost, Turn};
+use super::place::{Lost, Turn, Why};
 use super::time::now;
 
 /// How long a client may take over a step while others find no place.
@@ -31,6 +34,8 @@ const LONG: Duration = Duration::from_secs(60);
 /// Within this time who lost his place has left it; until then nobody else of his daemon
 /// loses one.
 pub(super) const LEAVING: Duration = Duration::from_secs(1);
+/// How often it is looked who holds most, at the most.
+const RELIEVE_EVERY: Duration = Duration::from_millis(50);
 /// A look at all sessions is followed by so many times as long without one.
 const REST: u32 = 20;
 
@@ -44,6 +49,7 @@ pub(super) struct Sessions {
     seats: HashMap<u64, Seat>,
     next: u64,
     rest_until: Option<Instant>,
+    relieve_after: Option<Instant>,
 }
 
 /// Whose a session is.
@@ -175,6 +181,42 @@ impl Sessions {
         }
     }
 
+    /// Memory is short: of the network that makes us keep most those lose their places who
+    /// hold most of it, strangers before others.
+    pub(super) fn relieve(&mut self) {
+        let start = now();
+        if self.relieve_after.is_some_and(|after| start < after) {
+            return;
+        }
+        for whose in [Whose::Strangers, Whose::Everybody] {
+            let mut sums: HashMap<Option<IpAddr>, u64> = HashMap::new();
+            let mut holding: Vec<&Seat> = Vec::new();
+            for seat in self.seats.values() {
+                let counted = whose == Whose::Everybody || !seat.turn.is_trusted();
+                if counted && seat.turn.kept() > 0 && seat.turn.lost().is_none() {
+                    *sums.entry(seat.network).or_default() += seat.turn.kept();
+                    holding.push(seat);
+                }
+            }
+            let sum = |seat: &Seat| sums.get(&seat.network).copied().unwrap_or(0);
+            holding.retain(|seat| seat.turn.is_spared_no_more(HURRY, LONG));
+            holding.sort_unstable_by_key(|seat| std::cmp::Reverse((sum(seat), seat.turn.kept())));
+            for seat in holding.iter().take(AT_A_TIME) {
+                seat.turn.lose(Lost {
+                    told: start,
+                    why: Why::Memory { octets: sum(seat) },
+                });
+            }
+            if !holding.is_empty() {
+                break;
+            }
+        }
+        // Those who were told need a moment to go.
+        let end = now();
+        let rest = ((end - start) * REST).max(RELIEVE_EVERY);
+        self.relieve_after = Some(end + rest);
+    }
+
     /// Takes the place of one session of the network that has most.
     fn take_from_the_largest(&self, daemon: Option<&str>, newcomer: Option<IpAddr>) {
         let leaves = |lost: &Lost| now().saturating_duration_since(lost.told) < LEAVING;
@@ -207,8 +249,7 @@ impl Sessions {
             if let Some((count, _, turn)) = largest {
                 return turn.lose(Lost {
                     told: now(),
-                    count,
-                    all,
+                    why: Why::Place { count, all },
                 });
             }
         }

@@ -191,6 +191,37 @@ fn many_addresses_side_by_side_count_as_one_where_they_have_much() {
 }
 
 #[test]
+fn who_makes_us_keep_most_makes_room() {
+    let throttle = Throttle::with_memory(Duration::from_secs(60), 10_000, 1_000);
+    let mut crowd = Crowd::of(100);
+    crowd.throttle = throttle;
+    let clients = ["192.0.2.1"; 10]
+        .into_iter()
+        .chain(["198.51.100.1", "127.0.0.1"]);
+    let places = crowd.admit_all(clients);
+    let lost = || places.iter().filter(|place| place.lost().is_some()).count();
+    places[..10].iter().for_each(|place| place.keeps(40));
+    places[10].keeps(200);
+    places[11].keeps(300);
+    pass(5);
+    assert!(places[10].may_bring_more());
+    assert_eq!(lost(), 0, "they have come just now");
+    pass(5);
+    places[10].keeps(299);
+    assert!(places[10].may_bring_more());
+    // The network has most, though none of its sessions does.
+    assert_eq!(lost(), 8);
+    assert!(places[10].lost().is_none() && places[11].lost().is_none());
+    let why = places.iter().find_map(Place::lost).unwrap().why;
+    assert_eq!(why, Why::Memory { octets: 400 });
+    places[10].keeps(300);
+    assert!(!places[10].may_bring_more(), "there is no more");
+    drop(places);
+    let other = crowd.admit("203.0.113.1").unwrap();
+    assert!(other.may_bring_more());
+}
+
+#[test]
 fn a_balancer_s_clients_count_once_they_are_known() {
     let crowd = Crowd::of(3);
     let places: Vec<Place> = (0..3)

@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Throttle;
+use super::kept::Memory;
 use super::time::now;
 
 /// So many octets of a message are a step.
@@ -36,10 +37,25 @@ pub struct Place {
 pub struct Lost {
     /// When the session was told.
     pub(super) told: Instant,
-    /// How many places its network had.
-    pub count: usize,
-    /// Of how many.
-    pub all: usize,
+    /// What for.
+    pub why: Why,
+}
+
+/// What a place is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// Another client needs it.
+    Place {
+        /// How many places the session's network had.
+        count: usize,
+        /// Of how many.
+        all: usize,
+    },
+    /// The memory that it takes is needed.
+    Memory {
+        /// So much does the session's network make us keep.
+        octets: u64,
+    },
 }
 
 /// Whose turn it is in a session, and since when. Times are milliseconds from `start`.
@@ -54,6 +70,8 @@ pub(super) struct Turn {
     /// Whether the client is waited for.
     client: AtomicBool,
     trusted: AtomicBool,
+    /// Octets that it makes us keep.
+    kept: AtomicU64,
     lost: OnceLock<Lost>,
     /// Whether a wait ended early for the sake of others.
     hurried: AtomicBool,
@@ -69,6 +87,7 @@ impl Default for Turn {
             fruitful: AtomicU64::new(0),
             client: AtomicBool::new(false),
             trusted: AtomicBool::new(false),
+            kept: AtomicU64::new(0),
             lost: OnceLock::new(),
             hurried: AtomicBool::new(false),
             over: Notify::new(),
@@ -113,6 +132,11 @@ impl Turn {
         if self.lost.set(lost).is_ok() {
             self.over.notify_waiters();
         }
+    }
+
+    /// How much the session makes us keep, in octets.
+    pub(super) fn kept(&self) -> u64 {
+        self.kept.load(Ordering::Relaxed)
     }
 
     pub(super) fn lost(&self) -> Option<&Lost> {
@@ -172,6 +196,25 @@ impl Place {
         self.turn.fruitful.store(self.turn.now(), Ordering::Relaxed);
     }
 
+    /// The client makes us keep so many octets now, all that it has brought taken together.
+    pub fn keeps(&self, octets: u64) {
+        if self.turn.kept() != octets {
+            let before = self.turn.kept.swap(octets, Ordering::Relaxed);
+            self.throttle.kept.change(before, octets);
+        }
+    }
+
+    /// Whether the client may bring something that we must keep. Near the limit those make
+    /// room who hold most.
+    #[must_use]
+    pub fn may_bring_more(&self) -> bool {
+        let memory = self.throttle.kept.memory();
+        if memory != Memory::Enough {
+            self.throttle.sessions().relieve();
+        }
+        memory != Memory::Full
+    }
+
     /// Waits for something that the client has to do, or that takes as long as the client
     /// wants.
     ///
@@ -228,6 +271,7 @@ impl Place {
 
 impl Drop for Place {
     fn drop(&mut self) {
+        self.keeps(0);
         self.throttle.sessions().leave(self.number);
     }
 }
@@ -284,8 +328,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         let lost = Lost {
             told: now(),
-            count: 3,
-            all: 4,
+            why: Why::Place { count: 3, all: 4 },
         };
         let told = async {
             tokio::task::yield_now().await;
