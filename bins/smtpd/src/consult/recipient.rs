@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use libmaps::decision::LookupError;
 use libmaps::policy::expand::{Expander, Expansion, State};
@@ -24,6 +25,8 @@ use super::{Consultant, reply, unavailable};
 
 /// Most lines of one EXPN reply.
 const MAX_EXPANDED: usize = 1000;
+/// Longest wait of EXPN, for names and for others.
+const EXPAND_PATIENCE: Duration = Duration::from_secs(30);
 /// Most rounds of asking DNS for one address.
 const MAX_ROUNDS: usize = 16;
 
@@ -119,6 +122,18 @@ pub(crate) async fn with_names<T>(
     facts: &mut Facts,
     work: impl Fn(&dyn HostNames) -> T,
 ) -> (T, UsedNames) {
+    with_names_by_turns(world, asker, facts, None, work).await
+}
+
+/// As [`with_names`]; of those with the same `turns` one works at a time, and none while names
+/// are waited for.
+async fn with_names_by_turns<T>(
+    world: &World,
+    asker: &Asker,
+    facts: &mut Facts,
+    turns: Option<&Semaphore>,
+    work: impl Fn(&dyn HostNames) -> T,
+) -> (T, UsedNames) {
     let mut rounds = 0;
     loop {
         let names = KnownNames {
@@ -126,7 +141,12 @@ pub(crate) async fn with_names<T>(
             lacking: Mutex::new(Vec::new()),
             used: Mutex::default(),
         };
+        let turn = match turns {
+            Some(turns) => turns.acquire().await.ok(),
+            None => None,
+        };
         let result = work(&names);
+        drop(turn);
         let lacking = names
             .lacking
             .into_inner()
@@ -142,6 +162,7 @@ pub(crate) async fn with_names<T>(
             }
             return (result, used);
         }
+        drop(result);
         for need in lacking.into_iter().take(64) {
             let answer = world.resolver.answer(asker, &need).await;
             facts.add(need, answer);
@@ -235,7 +256,10 @@ impl Consultant {
         )
     }
 
-    async fn expansion(&mut self, text: &[u8]) -> Result<Expansion, LookupError> {
+    /// Who is behind an alias, as the reply to EXPN.
+    async fn members(&mut self, text: &[u8]) -> Result<Reply, LookupError> {
+        // A list of 100,000 takes memory while it is expanded: one at a time.
+        static TURNS: Semaphore = Semaphore::const_new(1);
         self.forget_facts();
         self.maps = TransactionMaps::take(&self.world);
         let Consultant {
@@ -247,7 +271,7 @@ impl Consultant {
             ..
         } = self;
         let aliases = maps.snapshot.alias_table();
-        let (expanded, _) = with_names(world, asker, facts, |names| {
+        let (members, _) = with_names_by_turns(world, asker, facts, Some(&TURNS), |names| {
             let flags = &client.daemon_flags;
             let expander = Expander {
                 addressing: maps.snapshot.addressing(names, flags),
@@ -255,10 +279,13 @@ impl Consultant {
                 users: &maps.users,
                 includes: &ServerIncludes { site: &world.site },
             };
-            aside(|| expander.expand(text))
+            aside(|| {
+                let expansion = expander.expand(text)?;
+                Ok(listed(world, maps, text, &expansion))
+            })
         })
         .await;
-        expanded
+        members
     }
 
     /// VRFY: the user, or that there is none.
@@ -279,8 +306,10 @@ impl Consultant {
                     Some((_, domain)) if !site.classes.local_hosts.contains(domain.as_bytes()) => {
                         reply(252, (2, 1, 5), format!("<{bare}>"))
                     }
-                    Some((local, _)) => reply(250, (2, 1, 5), self.full_name(local)),
-                    None => reply(250, (2, 1, 5), self.full_name(&bare)),
+                    Some((local, _)) => {
+                        reply(250, (2, 1, 5), full_name(&self.world, &self.maps, local))
+                    }
+                    None => reply(250, (2, 1, 5), full_name(&self.world, &self.maps, &bare)),
                 }
             }
             Answer::Unknown(refused) | Answer::Refused(refused) => named(text, refused),
@@ -288,60 +317,59 @@ impl Consultant {
         }
     }
 
-    /// `Full Name <user@host>`.
-    fn full_name(&self, user: &str) -> String {
-        let host = &self.world.site.host_name;
-        let gecos = match self.maps.users.get(user) {
-            Ok(Some(found)) => full_name_of(&found.gecos, user),
-            _ => String::new(),
-        };
-        if gecos.is_empty() {
-            return format!("<{user}@{host}>");
-        }
-        format!("{gecos} <{user}@{host}>")
-    }
-
     /// EXPN: everybody behind an alias.
     pub(super) async fn expand(&mut self, text: &[u8]) -> Reply {
-        // A list of 100,000 takes memory while it is expanded: one at a time.
-        static ONE: Semaphore = Semaphore::const_new(1);
-        let Ok(_one) = ONE.acquire().await else {
-            return unavailable();
-        };
-        let expansion = match self.expansion(text).await {
-            Ok(expansion) => expansion,
-            Err(error) => return lookup_failed(&error),
-        };
-        aside(|| self.expanded(text, &expansion))
+        self.expand_within(EXPAND_PATIENCE, text).await
     }
 
-    /// The members of a list, one a line.
-    fn expanded(&self, text: &[u8], expansion: &Expansion) -> Reply {
-        let mut lines = BTreeSet::new();
-        for recipient in &expansion.recipients {
-            match &recipient.state {
-                State::Unknown => return named(text, reply(550, (5, 1, 1), "User unknown")),
-                State::Refused(why) => return refused(why),
-                State::Deliver => {
-                    let user = shown(&recipient.triple.user);
-                    lines.insert(if user.contains('@') || user.starts_with(['/', '|']) {
-                        format!("<{user}>")
-                    } else {
-                        self.full_name(&user)
-                    });
-                }
-                _ => {}
-            }
-        }
-        if lines.is_empty() {
-            return reply(554, (5, 5, 2), "Nothing to EXPN");
-        }
-        Reply {
-            code: 250,
-            status: Some(Status::new(2, 1, 5)),
-            lines: lines.into_iter().take(MAX_EXPANDED).collect(),
+    async fn expand_within(&mut self, patience: Duration, text: &[u8]) -> Reply {
+        match tokio::time::timeout(patience, self.members(text)).await {
+            Ok(Ok(members)) => members,
+            Ok(Err(error)) => lookup_failed(&error),
+            Err(_) => unavailable(),
         }
     }
+}
+
+/// The members of a list, one a line.
+fn listed(world: &World, maps: &TransactionMaps, text: &[u8], expansion: &Expansion) -> Reply {
+    let mut lines = BTreeSet::new();
+    for recipient in &expansion.recipients {
+        match &recipient.state {
+            State::Unknown => return named(text, reply(550, (5, 1, 1), "User unknown")),
+            State::Refused(why) => return refused(why),
+            State::Deliver => {
+                let user = shown(&recipient.triple.user);
+                lines.insert(if user.contains('@') || user.starts_with(['/', '|']) {
+                    format!("<{user}>")
+                } else {
+                    full_name(world, maps, &user)
+                });
+            }
+            _ => {}
+        }
+    }
+    if lines.is_empty() {
+        return reply(554, (5, 5, 2), "Nothing to EXPN");
+    }
+    Reply {
+        code: 250,
+        status: Some(Status::new(2, 1, 5)),
+        lines: lines.into_iter().take(MAX_EXPANDED).collect(),
+    }
+}
+
+/// `Full Name <user@host>`.
+fn full_name(world: &World, maps: &TransactionMaps, user: &str) -> String {
+    let host = &world.site.host_name;
+    let gecos = match maps.users.get(user) {
+        Ok(Some(found)) => full_name_of(&found.gecos, user),
+        _ => String::new(),
+    };
+    if gecos.is_empty() {
+        return format!("<{user}@{host}>");
+    }
+    format!("{gecos} <{user}@{host}>")
 }
 
 /// The first item of the GECOS field, `&` being the login name with a capital.
@@ -384,5 +412,56 @@ fn lookup_failed(error: &LookupError) -> Reply {
     match error {
         LookupError::Loop { .. } => reply(554, (5, 4, 6), "aliasing/forwarding loop broken"),
         _ => unavailable(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket;
+    use std::sync::Arc;
+
+    use libmaps::store::disk::System;
+
+    use super::*;
+    use crate::consult::ClientLoad;
+    use crate::session::{Peer, Resolve};
+
+    /// A consultant of a client with this address.
+    fn consultant(world: &Arc<World>, addr: &str) -> Consultant {
+        let peer = Peer::nameless(addr.parse().unwrap(), 4000, Resolve::Fail);
+        let daemon = Arc::clone(&world.daemons[0]);
+        let load = ClientLoad::default();
+        Consultant::new(Arc::clone(world), daemon, Arc::new(peer), load)
+    }
+
+    #[tokio::test]
+    async fn expn_that_waits_for_a_name_keeps_nobody_else_waiting() {
+        let root = tempfile::tempdir().unwrap();
+        let silent = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let port = silent.local_addr().unwrap().port();
+        std::fs::create_dir_all(root.path().join("etc/mail")).unwrap();
+        let conf = format!("nameserver [127.0.0.1]:{port}\noptions timeout:30 attempts:1\n");
+        std::fs::write(root.path().join("etc/resolv.conf"), conf).unwrap();
+        let switch = root.path().join("etc/mail/service.switch");
+        std::fs::write(switch, "hosts files dns\n").unwrap();
+        let world = World::of_test(root.path(), Arc::new(System));
+        let mut slow = consultant(&world, "192.0.2.1");
+        let mut other = consultant(&world, "192.0.2.2");
+        let reply = tokio::select! {
+            biased;
+            reply = slow.expand(b"x@silent.example") => panic!("{reply}"),
+            reply = other.expand(b"ann") => reply,
+        };
+        assert!(
+            reply
+                .to_string()
+                .starts_with("250 2.1.5 <ann@mx.test.example>"),
+            "{reply}"
+        );
+        // And it has an end.
+        let reply = slow
+            .expand_within(Duration::ZERO, b"x@silent.example")
+            .await;
+        assert!(reply.to_string().starts_with("451 4.3.0 "), "{reply}");
     }
 }
