@@ -25,7 +25,7 @@ const MAGIC: &str = "smtpd-drop 1 ";
 /// Octets of the last line.
 const TRAILER_OCTETS: usize = MAGIC.len() + 16 + 1 + 8 + 1;
 /// Largest envelope.
-const MAX_JSON_OCTETS: u64 = 16 * 1024 * 1024;
+pub(super) const MAX_JSON_OCTETS: u64 = 16 * 1024 * 1024;
 /// How often a name is tried that is taken.
 const MAX_NAMES: usize = 16;
 

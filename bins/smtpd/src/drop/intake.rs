@@ -19,7 +19,7 @@ use libmaps::site::Site;
 use libmaps::store::disk::Disk;
 use tokio::task::JoinSet;
 
-use super::file::DropFault;
+use super::file::{DropFault, MAX_JSON_OCTETS};
 use super::take::take;
 use super::{DropId, Submit, is_unfinished};
 use crate::log::Level;
@@ -40,8 +40,10 @@ const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 const MAX_AT_ONCE: usize = 1000;
 /// How often, and with what waits between, the folder is read at the start where that fails.
 const FIRST_READS: usize = 20;
-/// Files that are taken side by side.
+/// Most files that are taken side by side.
 const BATCH: usize = 32;
+/// Most octets of their envelopes, which are in memory meanwhile.
+const BATCH_OCTETS: u64 = 2 * MAX_JSON_OCTETS;
 /// The user and group whose folder it is.
 const OWNER: &str = "smmsp:smmsp";
 
@@ -95,6 +97,25 @@ enum Left {
 struct Place {
     submit: Submit,
     folder: PathBuf,
+}
+
+impl Place {
+    /// How long the envelope of a file may be.
+    fn weight(&self, id: &DropId) -> u64 {
+        let metadata = fs::symlink_metadata(id.complete(&self.folder));
+        metadata.map_or(0, |m| m.len()).min(MAX_JSON_OCTETS)
+    }
+}
+
+/// How many of these files are taken side by side, one in any case.
+fn batch_size(weights: impl Iterator<Item = u64>) -> usize {
+    let mut room = BATCH_OCTETS;
+    let fitting = weights.take(BATCH).take_while(|weight| {
+        let left = room.checked_sub(*weight);
+        room = left.unwrap_or(0);
+        left.is_some()
+    });
+    fitting.count().max(1)
 }
 
 /// A drop folder that is watched.
@@ -217,8 +238,14 @@ impl Intake {
             false => Left::Nothing,
         };
         ids.truncate(MAX_AT_ONCE);
-        for batch in ids.chunks(BATCH) {
+        let mut rest = ids.as_slice();
+        while !rest.is_empty() {
+            let weights = rest.iter().map(|id| self.place.weight(id));
+            let (batch, more) = rest
+                .split_at_checked(batch_size(weights))
+                .unwrap_or((rest, &[]));
             self.take_batch(world, batch).await;
+            rest = more;
         }
         left
     }

@@ -133,6 +133,20 @@ async fn what_tells_of_a_refused_file_waits_until_that_is_aside_for_good() {
     assert_eq!(place.due(), [id.as_str()]);
 }
 
+#[test]
+fn large_files_are_not_taken_side_by_side_with_many() {
+    let size = |weights: &[u64]| batch_size(weights.iter().copied());
+    assert_eq!(size(&[1_000; 100]), BATCH);
+    assert_eq!(size(&[MAX_JSON_OCTETS; 100]), 2);
+    assert_eq!(size(&[1_000, MAX_JSON_OCTETS, MAX_JSON_OCTETS, 1_000]), 2);
+    assert_eq!(size(&[BATCH_OCTETS + 1, 1]), 1);
+    assert_eq!(size(&[1_000, 1_000]), 2);
+    let place = Place::new();
+    let id = place.drop(b"Subject: x\r\n\r\n");
+    let length = fs::metadata(id.complete(&place.folder())).unwrap().len();
+    assert_eq!(place.intake().place.weight(&id), length);
+}
+
 #[tokio::test]
 async fn all_that_is_there_is_taken_at_once() {
     let place = Place::new();
