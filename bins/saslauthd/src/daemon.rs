@@ -215,7 +215,10 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     let dovecot = start_dovecot(dovecot, &stop)?;
     let connections = raise_descriptors();
     let pool = Pool::start(threads(options), make).map_err(io_failed)?;
-    let service = Service::new(mechanism, options.logins, cache, Arc::clone(log));
+    let host = rustix::system::uname().nodename().to_bytes().to_vec();
+    let accounts = mechanism.accounts(&host);
+    let log_too = Arc::clone(log);
+    let service = Service::new(mechanism, accounts, options.logins, cache, log_too);
     let notifier = Notifier::from_env();
     let server = Server::new(listener, service, pool, stop, Arc::clone(log), connections);
     let server = server.map_err(io_failed)?;

@@ -16,7 +16,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use libmaps::live::Live;
 use libmaps::map::Map;
 use libmaps::policy::facts::Tls;
-use libmaps::sasl::ScramHash;
 use libmaps::sasl::account_file::AccountFile;
 use libmaps::sasl::conf::{Auxprop, Conf, ConfError, ConfWarning, PwcheckMethod, folders};
 use libmaps::sasl::db::SaslDb;
@@ -27,6 +26,7 @@ use libmaps::sasl::mechanism::{
 };
 use libmaps::sasl::password::{Password, SecretBytes};
 use libmaps::sasl::secret::{Secrets, Toll};
+use libmaps::sasl::{Realms, ScramHash};
 use libmaps::site::Site;
 use tokio::sync::Semaphore;
 
@@ -104,8 +104,8 @@ impl Logins {
         let hashing = Places::new(processors);
         // What saslauthd asks may ignore realms.
         let failures = match conf.pwcheck_method.contains(&PwcheckMethod::Saslauthd) {
-            true => Failures::new(failures::Accounts::BeforeRealm),
-            false => Failures::new(failures::Accounts::ByName),
+            true => Failures::new(Realms::Ignored),
+            false => Failures::new(Realms::Default(service.realm.clone())),
         };
         let mut checkers: Vec<Box<dyn PasswordChecker>> = Vec::new();
         for method in &conf.pwcheck_method {

@@ -77,11 +77,11 @@ impl Mechanism {
         }
     }
 
-    /// What tells an account of it.
+    /// What tells an account of it, on the machine of this name.
     #[must_use]
-    pub fn accounts(self) -> Accounts {
+    pub fn accounts(self, host: &[u8]) -> Accounts {
         match self {
-            Mechanism::Sasldb => Accounts::ByRealm,
+            Mechanism::Sasldb => Accounts::ByRealm(host.to_vec()),
             Mechanism::Pam | Mechanism::Shadow | Mechanism::Getpwent | Mechanism::Rimap => {
                 Accounts::ByLogin
             }

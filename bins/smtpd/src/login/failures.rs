@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use libmaps::sasl::{CountedAccount, Realms};
+
 use crate::throttle::network;
 
 /// Failures from one network after which attempts from there are slowed down. Addresses of
@@ -25,16 +27,6 @@ const SETS: usize = 8_192;
 const WAYS: usize = 8;
 /// Most networks and users whose failures are remembered.
 const RECORDS: usize = SETS * WAYS;
-
-/// Which part of a name tells the account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Accounts {
-    /// All of it.
-    ByName,
-    /// What stands before the realm: whoever checks passwords may not look at that, so one account
-    /// has as many names as there are realms.
-    BeforeRealm,
-}
 
 /// Whose failures are counted, by a hash of what names him.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,16 +46,16 @@ struct Record {
 #[derive(Debug)]
 pub(super) struct Failures {
     hasher: RandomState,
-    accounts: Accounts,
+    realms: Realms,
     table: Mutex<Vec<Option<Record>>>,
 }
 
 impl Failures {
     /// None yet.
-    pub(super) fn new(accounts: Accounts) -> Self {
+    pub(super) fn new(realms: Realms) -> Self {
         Failures {
             hasher: RandomState::new(),
-            accounts,
+            realms,
             table: Mutex::new(vec![None; RECORDS]),
         }
     }
@@ -77,15 +69,11 @@ impl Failures {
         })
     }
 
-    /// A user, in any case.
+    /// A user, by whichever spelling of his name.
     pub(super) fn user(&self, name: &[u8]) -> Who {
-        let realm = name.iter().rposition(|c| *c == b'@');
-        let account = match (self.accounts, realm) {
-            (Accounts::BeforeRealm, Some(at)) => name.get(..at).unwrap_or_default(),
-            _ => name,
-        };
+        let account = CountedAccount::of(name, &self.realms);
         Who {
-            key: self.hasher.hash_one(account.to_ascii_lowercase()),
+            key: self.hasher.hash_one(account),
             free: FREE_BY_USER,
         }
     }
@@ -160,13 +148,13 @@ fn set_mut(table: &mut [Option<Record>], key: u64) -> &mut [Option<Record>] {
 mod tests {
     use super::*;
 
-    fn failures(accounts: Accounts) -> Failures {
-        Failures::new(accounts)
+    fn failures() -> Failures {
+        Failures::new(Realms::Default(b"mx.example".to_vec()))
     }
 
     #[test]
     fn all_addresses_of_a_network_are_one() {
-        let failures = failures(Accounts::ByName);
+        let failures = failures();
         let who = |text: &str| failures.network(text.parse().unwrap());
         for n in 0..=FREE_BY_NETWORK {
             failures.failed(who(&format!("2001:db8:1:2::{n:x}")).unwrap());
@@ -181,7 +169,7 @@ mod tests {
 
     #[test]
     fn invented_names_do_not_make_a_real_one_forgotten() {
-        let failures = failures(Accounts::ByName);
+        let failures = failures();
         for _ in 0..=FREE_BY_USER {
             failures.failed(failures.user(b"alice"));
         }
@@ -195,12 +183,23 @@ mod tests {
     }
 
     #[test]
+    fn a_user_has_one_count_however_he_is_spelled() {
+        let failures = failures();
+        for _ in 0..=FREE_BY_USER {
+            failures.failed(failures.user(b"alice"));
+        }
+        for name in ["a\u{ad}lice", "\u{ff41}lice", "alice@mx.example"] {
+            let slow = failures.slow_down(failures.user(name.as_bytes()));
+            assert!(!slow.is_zero(), "{name:?}");
+        }
+        let other = failures.user(b"alice@other.example");
+        assert!(failures.slow_down(other).is_zero());
+    }
+
+    #[test]
     fn a_realm_that_nobody_looks_at_is_no_other_account() {
-        let by_name = failures(Accounts::ByName);
-        assert_ne!(by_name.user(b"alice@one"), by_name.user(b"alice@two"));
-        let before = failures(Accounts::BeforeRealm);
-        assert_eq!(before.user(b"alice@one"), before.user(b"alice@two"));
-        assert_eq!(before.user(b"alice@one"), before.user(b"alice"));
-        assert_ne!(before.user(b"alice@one"), before.user(b"alice@one@two"));
+        let failures = Failures::new(Realms::Ignored);
+        assert_eq!(failures.user(b"alice@one"), failures.user(b"alice@two"));
+        assert_ne!(failures.user(b"alice@one"), failures.user(b"alice@one@two"));
     }
 }
