@@ -12,11 +12,15 @@ use std::time::{Duration, Instant};
 
 use libmaps::sasl::{CountedAccount, Realms};
 
+use super::turns::Standing;
 use crate::throttle::network;
 
 /// Failures from one network after which attempts from there are slowed down. Addresses of
 /// this host itself are shared by all its users (webmail), so they are not counted.
 const FREE_BY_NETWORK: u32 = 30;
+/// Failures from one network after which it counts as [`Standing::Failing`], if nobody has
+/// logged in from there.
+const FREE_OF_STRANGERS: u32 = 3;
 /// Failures for one user after which attempts for him are slowed down.
 const FREE_BY_USER: u32 = 100;
 /// Failures are forgotten after so long.
@@ -40,6 +44,24 @@ struct Record {
     key: u64,
     failures: u32,
     last: Instant,
+    let_in: Option<Instant>,
+}
+
+impl Record {
+    /// Its failures, where they are not forgotten.
+    fn failures(&self, now: Instant) -> u32 {
+        match now.saturating_duration_since(self.last) <= FORGET_AFTER {
+            true => self.failures,
+            false => 0,
+        }
+    }
+
+    fn lives(&self, now: Instant) -> bool {
+        let last = self
+            .let_in
+            .map_or(self.last, |let_in| let_in.max(self.last));
+        now.saturating_duration_since(last) <= FORGET_AFTER
+    }
 }
 
 /// The failures that are remembered.
@@ -80,44 +102,65 @@ impl Failures {
 
     /// How long the next attempt is to wait.
     pub(super) fn slow_down(&self, who: Who) -> Duration {
-        let table = self.table();
-        let record = set(&table, who.key).iter().flatten();
-        let record = record.into_iter().find(|r| r.key == who.key);
-        match record.filter(|r| r.last.elapsed() <= FORGET_AFTER) {
-            Some(record) => match record.failures.checked_sub(who.free) {
-                Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
-                None => Duration::ZERO,
-            },
+        let failures = self.record(who).map_or(0, |r| r.failures(Instant::now()));
+        match failures.checked_sub(who.free) {
+            Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
             None => Duration::ZERO,
+        }
+    }
+
+    /// What is known of a network.
+    pub(super) fn standing(&self, network: Who) -> Standing {
+        let now = Instant::now();
+        let known = |at: Instant| now.saturating_duration_since(at) <= FORGET_AFTER;
+        match self.record(network) {
+            Some(record) if record.let_in.is_some_and(known) => Standing::Good,
+            Some(record) if record.failures(now) >= FREE_OF_STRANGERS => Standing::Failing,
+            _ => Standing::Good,
         }
     }
 
     /// One more.
     pub(super) fn failed(&self, who: Who) {
         let now = Instant::now();
+        self.change(who, now, |record| {
+            record.failures = record.failures(now).saturating_add(1);
+            record.last = now;
+        });
+    }
+
+    /// Somebody has logged in from this network. His failures count as before: who has an account
+    /// may guess at others.
+    pub(super) fn let_in(&self, network: Who) {
+        let now = Instant::now();
+        self.change(network, now, |record| record.let_in = Some(now));
+    }
+
+    fn record(&self, who: Who) -> Option<Record> {
+        let table = self.table();
+        let mut records = set(&table, who.key).iter().flatten();
+        records.find(|r| r.key == who.key).copied()
+    }
+
+    fn change(&self, who: Who, now: Instant, change: impl FnOnce(&mut Record)) {
         let mut table = self.table();
         let set = set_mut(&mut table, who.key);
-        let known = set.iter_mut().flatten().find(|r| r.key == who.key);
-        if let Some(record) = known {
-            let forgotten = now.saturating_duration_since(record.last) > FORGET_AFTER;
-            let before = if forgotten { 0 } else { record.failures };
-            record.failures = before.saturating_add(1);
-            record.last = now;
-            return;
+        if let Some(record) = set.iter_mut().flatten().find(|r| r.key == who.key) {
+            return change(record);
         }
         // Free places first, then what is forgotten, then the fewest failures, the oldest of them.
-        let place = set.iter_mut().min_by_key(|place| {
-            place.map(|r| {
-                let lives = now.saturating_duration_since(r.last) <= FORGET_AFTER;
-                (lives, r.failures, r.last)
-            })
-        });
+        let place = set
+            .iter_mut()
+            .min_by_key(|place| place.map(|r| (r.lives(now), r.failures(now), r.last)));
         if let Some(place) = place {
-            *place = Some(Record {
+            let mut record = Record {
                 key: who.key,
-                failures: 1,
+                failures: 0,
                 last: now,
-            });
+                let_in: None,
+            };
+            change(&mut record);
+            *place = Some(record);
         }
     }
 
@@ -194,6 +237,27 @@ mod tests {
         }
         let other = failures.user(b"alice@other.example");
         assert!(failures.slow_down(other).is_zero());
+    }
+
+    #[test]
+    fn a_network_where_only_failures_come_from_is_told_apart() {
+        let failures = failures();
+        let network = |text: &str| failures.network(text.parse().unwrap()).unwrap();
+        let (strangers, office) = (network("198.51.100.1"), network("192.0.2.7"));
+        failures.let_in(office);
+        for _ in 0..FREE_OF_STRANGERS {
+            assert_eq!(failures.standing(strangers), Standing::Good);
+            for network in [strangers, office] {
+                failures.failed(network);
+            }
+        }
+        assert_eq!(failures.standing(strangers), Standing::Failing);
+        assert_eq!(failures.standing(office), Standing::Good);
+        // Having an account makes no guess at others free.
+        for _ in 0..=FREE_BY_NETWORK {
+            failures.failed(office);
+        }
+        assert!(!failures.slow_down(office).is_zero());
     }
 
     #[test]
