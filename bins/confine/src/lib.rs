@@ -10,7 +10,7 @@
 //! | prctl(2) | nobody but root reads its memory, and no core file holds its keys |
 //! | capabilities(7) | root is left the right to pass by the modes of files, and no other |
 //! | landlock(7) | files are opened below the folders of its [`Reach`] and nowhere else |
-//! | seccomp(2) | no programs, no other processes, no mounts, modules, tracing or raw sockets; no file's mode, owner or attributes are changed, none is made set-user-ID |
+//! | seccomp(2) | no programs, no other processes, no mounts, modules, tracing or raw sockets; nothing is typed into a terminal; no file's mode, owner or attributes are changed, none is made set-user-ID |
 //!
 //! What none of them guards is connect(2) to a UNIX socket that has a path: a process that is
 //! still root's can ask other servers of the machine for what they do for root.
