@@ -1,8 +1,9 @@
 //! The mechanisms: who can tell whether a password is right.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use libmaps::opening;
 
 use crate::answer::Answer;
 use crate::backoff::Accounts;
@@ -151,7 +152,7 @@ impl Watch {
     }
 
     fn look(path: &Path) -> Sight {
-        let m = fs::metadata(path).ok()?;
+        let m = opening::metadata(path).ok()?;
         let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
         Some(([m.dev(), m.ino(), m.size()], times))
     }
@@ -160,6 +161,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
