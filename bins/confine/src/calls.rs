@@ -37,6 +37,8 @@ const REFUSED: &[i64] = &[
     libc::SYS_syslog,
     libc::SYS_acct,
     libc::SYS_quotactl,
+    // quotactl_fd.
+    443,
     libc::SYS_swapon,
     libc::SYS_swapoff,
     libc::SYS_personality,
@@ -46,6 +48,8 @@ const REFUSED: &[i64] = &[
     libc::SYS_pivot_root,
     libc::SYS_chroot,
     libc::SYS_open_tree,
+    // open_tree_attr.
+    467,
     libc::SYS_move_mount,
     libc::SYS_mount_setattr,
     libc::SYS_fsopen,
@@ -138,6 +142,12 @@ const X32_ONLY: &[i64] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const X32_ONLY: &[i64] = &[];
+
+/// ioctl's number there, which is another one, too.
+#[cfg(target_arch = "x86_64")]
+const X32_IOCTL: Option<i64> = Some(0x4000_0202);
+#[cfg(not(target_arch = "x86_64"))]
+const X32_IOCTL: Option<i64> = None;
 
 /// A call that makes a file or folder.
 struct Making {
@@ -234,7 +244,9 @@ fn programs() -> Result<[BpfProgram; 2], BackendError> {
             refused.insert(call + second, Vec::new());
         }
         refused.insert(libc::SYS_clone + second, vec![no_thread()?]);
-        refused.insert(libc::SYS_socket + second, vec![other_family()?]);
+        let sockets = vec![other_family()?, other_netlink()?];
+        refused.insert(libc::SYS_socket + second, sockets);
+        refused.insert(libc::SYS_ioctl + second, typing()?);
         // Its arguments are in memory, which a filter can't read. The C library takes
         // clone(2) where this call is missing.
         missing.insert(libc::SYS_clone3 + second, Vec::new());
@@ -244,6 +256,9 @@ fn programs() -> Result<[BpfProgram; 2], BackendError> {
         }
     }
     refused.extend(X32_ONLY.iter().map(|call| (*call, Vec::new())));
+    if let Some(ioctl) = X32_IOCTL {
+        refused.insert(ioctl, typing()?);
+    }
     let filter = |rules, errno: i32| {
         let refusal = SeccompAction::Errno(errno.unsigned_abs());
         SeccompFilter::new(rules, SeccompAction::Allow, refusal, arch)?.try_into()
@@ -272,4 +287,28 @@ fn other_family() -> Result<SeccompRule, BackendError> {
         SeccompCondition::new(0, SeccompCmpArgLen::Dword, SeccompCmpOp::Ne, family)
     };
     SeccompRule::new(FAMILIES.map(not).into_iter().collect::<Result<_, _>>()?)
+}
+
+/// A socket to another part of the kernel than the one that tells the addresses of this host.
+fn other_netlink() -> Result<SeccompRule, BackendError> {
+    let condition = |argument: u8, operator: SeccompCmpOp, value: i32| {
+        let value = u64::from(value.unsigned_abs());
+        SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)
+    };
+    SeccompRule::new(vec![
+        condition(0, SeccompCmpOp::Eq, libc::AF_NETLINK)?,
+        condition(2, SeccompCmpOp::Ne, libc::NETLINK_ROUTE)?,
+    ])
+}
+
+/// Octets put into a terminal as if somebody had typed them: whoever started this program by hand
+/// has his shell there.
+fn typing() -> Result<Vec<SeccompRule>, BackendError> {
+    let all = [libc::TIOCSTI, libc::TIOCLINUX];
+    let rules = all.into_iter().map(|request| {
+        let condition =
+            SeccompCondition::new(1, SeccompCmpArgLen::Dword, SeccompCmpOp::Eq, request)?;
+        SeccompRule::new(vec![condition])
+    });
+    rules.collect()
 }

@@ -10,10 +10,11 @@
 //! | prctl(2) | nobody but root reads its memory, and no core file holds its keys |
 //! | capabilities(7) | root is left the right to pass by the modes of files, and no other |
 //! | landlock(7) | files are opened below the folders of its [`Reach`] and nowhere else |
-//! | seccomp(2) | no programs, no other processes, no mounts, modules, tracing or raw sockets; no file's mode, owner or attributes are changed, none is made set-user-ID |
+//! | seccomp(2) | no programs, no other processes, no mounts, modules, tracing or raw sockets; nothing is typed into a terminal; no file's mode, owner or attributes are changed, none is made set-user-ID |
 //!
 //! What none of them guards is connect(2) to a UNIX socket that has a path: a process that is
-//! still root's can ask other servers of the machine for what they do for root.
+//! still root's can ask other servers of the machine for what they do for root. So whoever can
+//! calls [`leave_root`] before.
 //!
 //! A kernel that lacks one of them is no reason not to serve: what could not be done is in
 //! [`Confined::lacking`], for the log. Refused system calls fail with EPERM; they do not end the
@@ -26,6 +27,7 @@
 
 mod calls;
 mod files;
+mod ordinary;
 pub mod passing;
 mod reach;
 
@@ -34,6 +36,7 @@ use std::io;
 use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
+pub use ordinary::leave_root;
 pub use reach::Reach;
 
 /// The capabilities that root keeps: queue, maps and drop folder may belong to others.

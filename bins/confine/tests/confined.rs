@@ -38,6 +38,11 @@ const EXPECTED: &[(&str, &str)] = &[
     ("open an IPv4 socket", ""),
     ("open a packet socket", "EPERM"),
     ("open a vsock socket", "EPERM"),
+    ("ask for the addresses of this host", ""),
+    ("open an audit socket", "EPERM"),
+    ("type into a terminal", "EPERM"),
+    ("set quotas by a newer call", "EPERM"),
+    ("clone a mount by a newer call", "EPERM"),
     ("run a program", "EPERM"),
     ("fork", "EPERM"),
     ("trace", "EPERM"),
@@ -222,6 +227,22 @@ fn by_number(what: &str) -> io::Result<()> {
             "open a vsock socket" => {
                 libc::syscall(libc::SYS_socket, libc::AF_VSOCK, libc::SOCK_STREAM, 0)
             }
+            "ask for the addresses of this host" => {
+                let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
+                libc::syscall(
+                    libc::SYS_socket,
+                    libc::AF_NETLINK,
+                    kind,
+                    libc::NETLINK_ROUTE,
+                )
+            }
+            "open an audit socket" => {
+                let (kind, protocol) = (libc::SOCK_RAW, libc::NETLINK_AUDIT);
+                libc::syscall(libc::SYS_socket, libc::AF_NETLINK, kind, protocol)
+            }
+            "type into a terminal" => i64::from(libc::ioctl(0, libc::TIOCSTI, c"x".as_ptr())),
+            "set quotas by a newer call" => libc::syscall(443, -1, 0, 0, nothing),
+            "clone a mount by a newer call" => libc::syscall(467, -1, root.as_ptr(), 0, nothing, 0),
             "fork" => match libc::fork() {
                 0 => libc::_exit(0),
                 other => i64::from(other),

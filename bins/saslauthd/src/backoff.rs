@@ -1,7 +1,7 @@
 //! Back-off after failures: guessing gets slow, users don't get locked out.
 //!
-//! Each login (with its realm, where the mechanism looks at that), in any case,
-//! has a few failures in a row for free. From then
+//! Each login (with its realm, where the mechanism looks at that), in whichever
+//! spelling, has a few failures in a row for free. From then
 //! on its checks are spaced, at first by a second, then by two, four and eight;
 //! a check that would have to wait for too long is refused without asking. A
 //! success clears the login. When failures of all logins together come faster
@@ -15,6 +15,8 @@
 
 use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
+
+use libmaps::sasl::CountedAccount;
 
 use crate::frame::Request;
 
@@ -46,12 +48,25 @@ const SETS: usize = 1024;
 const WAYS: usize = 4;
 
 /// What tells an account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Accounts {
     /// The login alone: the mechanism does not look at realms.
     ByLogin,
-    /// Login and realm.
-    ByRealm,
+    /// Login and realm; where none is given it is this.
+    ByRealm(Vec<u8>),
+}
+
+impl Accounts {
+    /// The account that a request is about.
+    #[must_use]
+    pub fn of(&self, request: &Request) -> CountedAccount {
+        let realm = match self {
+            Accounts::ByLogin => &[][..],
+            Accounts::ByRealm(default) if request.realm.is_empty() => default,
+            Accounts::ByRealm(_) => &request.realm,
+        };
+        CountedAccount::of_parts(&request.login, realm)
+    }
 }
 
 /// When a request may be checked.
@@ -78,7 +93,6 @@ struct Record {
 #[derive(Debug)]
 pub struct Backoff {
     hasher: RandomState,
-    accounts: Accounts,
     table: Vec<Option<Record>>,
     overall: Overall,
 }
@@ -94,10 +108,9 @@ struct Overall {
 impl Backoff {
     /// Nothing remembered yet.
     #[must_use]
-    pub fn new(now: Instant, accounts: Accounts) -> Self {
+    pub fn new(now: Instant) -> Self {
         Backoff {
             hasher: RandomState::new(),
-            accounts,
             table: vec![None; LOGINS_LIMIT],
             overall: Overall {
                 level: 0,
@@ -107,9 +120,9 @@ impl Backoff {
         }
     }
 
-    /// When this request may be checked; takes that place in the line.
-    pub fn admit(&mut self, request: &Request, now: Instant) -> Admission {
-        let who = self.who(request);
+    /// When this account may be checked; takes that place in the line.
+    pub fn admit(&mut self, account: &CountedAccount, now: Instant) -> Admission {
+        let who = self.who(account);
         let mut start = self.overall.admit(now);
         if let Some(record) = self.find(who, now) {
             let space = space_after(record.failures);
@@ -128,18 +141,18 @@ impl Backoff {
         }
     }
 
-    /// Whether this request would be refused without asking; takes no place in the line.
-    pub fn is_full(&mut self, request: &Request, now: Instant) -> bool {
-        let who = self.who(request);
+    /// Whether this account would be refused without asking; takes no place in the line.
+    pub fn is_full(&mut self, account: &CountedAccount, now: Instant) -> bool {
+        let who = self.who(account);
         self.find(who, now).is_some_and(|record| {
             let waits = record.next.saturating_duration_since(now);
             !space_after(record.failures).is_zero() && waits > LONGEST_WAIT
         })
     }
 
-    /// A mechanism let this login in.
-    pub fn succeeded(&mut self, request: &Request) {
-        let who = self.who(request);
+    /// A mechanism let this account in.
+    pub fn succeeded(&mut self, account: &CountedAccount) {
+        let who = self.who(account);
         for place in self.set(who) {
             if place.is_some_and(|r| r.who == who) {
                 *place = None;
@@ -147,10 +160,10 @@ impl Backoff {
         }
     }
 
-    /// A mechanism refused this login.
-    pub fn failed(&mut self, request: &Request, now: Instant) {
+    /// A mechanism refused this account.
+    pub fn failed(&mut self, account: &CountedAccount, now: Instant) {
         self.overall.failed(now);
-        let who = self.who(request);
+        let who = self.who(account);
         if let Some(record) = self.find(who, now) {
             record.failures = record.failures.saturating_add(1);
             record.last = now;
@@ -171,14 +184,8 @@ impl Backoff {
         }
     }
 
-    fn who(&self, request: &Request) -> u64 {
-        let realm = match self.accounts {
-            Accounts::ByLogin => &[][..],
-            Accounts::ByRealm => &request.realm,
-        };
-        let folded = |octets: &[u8]| octets.to_ascii_lowercase();
-        self.hasher
-            .hash_one((folded(&request.login), folded(realm)))
+    fn who(&self, account: &CountedAccount) -> u64 {
+        self.hasher.hash_one(account)
     }
 
     fn find(&mut self, who: u64, now: Instant) -> Option<&mut Record> {
@@ -240,13 +247,8 @@ mod tests {
     use super::*;
     use zeroize::Zeroizing;
 
-    fn login(name: &str) -> Request {
-        Request {
-            login: name.into(),
-            password: Zeroizing::new(b"x".to_vec()),
-            service: Vec::new(),
-            realm: Vec::new(),
-        }
+    fn login(name: &str) -> CountedAccount {
+        CountedAccount::of_parts(name.as_bytes(), b"")
     }
 
     fn wait(admission: Admission, now: Instant) -> Option<u128> {
@@ -260,7 +262,7 @@ mod tests {
     #[test]
     fn failures_in_a_row_space_the_checks_of_one_login() {
         let now = Instant::now();
-        let (mut b, alice) = (Backoff::new(now, Accounts::ByRealm), login("alice"));
+        let (mut b, alice) = (Backoff::new(now), login("alice"));
         let mut waits = Vec::new();
         let mut t = now;
         for _ in 0..10 {
@@ -280,7 +282,7 @@ mod tests {
     #[test]
     fn a_line_that_gets_too_long_is_refused() {
         let now = Instant::now();
-        let (mut b, alice) = (Backoff::new(now, Accounts::ByRealm), login("alice"));
+        let (mut b, alice) = (Backoff::new(now), login("alice"));
         for _ in 0..20 {
             b.failed(&alice, now);
         }
@@ -289,31 +291,31 @@ mod tests {
     }
 
     #[test]
-    fn a_realm_that_nobody_looks_at_is_no_other_account() {
-        let now = Instant::now();
-        let of = |realm: &str| Request {
+    fn an_account_is_one_however_it_is_spelled() {
+        let request = |login: &str, realm: &str| Request {
+            login: login.into(),
+            password: Zeroizing::new(b"x".to_vec()),
+            service: Vec::new(),
             realm: realm.into(),
-            ..login("alice")
         };
-        for (accounts, known) in [(Accounts::ByLogin, true), (Accounts::ByRealm, false)] {
-            let mut b = Backoff::new(now, accounts);
-            for n in 0..20 {
-                b.failed(&of(&n.to_string()), now);
+        let by_realm = Accounts::ByRealm(b"mx.example".to_vec());
+        for accounts in [&Accounts::ByLogin, &by_realm] {
+            let alice = accounts.of(&request("alice", ""));
+            for other in ["ALICE", "a\u{ad}lice", "\u{ff41}lice", "al\u{7}ice"] {
+                for realm in ["", "mx.example", "MX.example"] {
+                    let found = accounts.of(&request(other, realm));
+                    assert_eq!(found, alice, "{other:?} {realm}");
+                }
             }
-            let waits = b.admit(&of("new"), now) != Admission::Now;
-            assert_eq!(waits, known, "{accounts:?}");
+            let elsewhere = accounts.of(&request("alice", "other.example"));
+            assert_eq!(elsewhere == alice, *accounts == Accounts::ByLogin);
         }
-        let mut b = Backoff::new(now, Accounts::ByRealm);
-        for _ in 0..20 {
-            b.failed(&login("ALICE"), now);
-        }
-        assert_ne!(b.admit(&login("alice"), now), Admission::Now);
     }
 
     #[test]
     fn failures_are_forgotten() {
         let now = Instant::now();
-        let (mut b, alice) = (Backoff::new(now, Accounts::ByRealm), login("alice"));
+        let (mut b, alice) = (Backoff::new(now), login("alice"));
         for _ in 0..20 {
             b.failed(&alice, now);
         }
@@ -323,7 +325,7 @@ mod tests {
     #[test]
     fn many_failures_of_many_logins_space_all_checks() {
         let now = Instant::now();
-        let mut b = Backoff::new(now, Accounts::ByRealm);
+        let mut b = Backoff::new(now);
         for i in 0..10_000 {
             b.failed(&login(&format!("u{i}")), now);
         }

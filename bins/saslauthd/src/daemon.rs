@@ -1,46 +1,38 @@
 //! saslauthd from its command line to its end.
 
+mod checkers;
+mod rights;
+
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
-use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use confine::Reach;
 use libmaps::sasl::account_file::AccountFile;
 use libmaps::sasl::password::SecretBytes;
-use rustix::process::Signal;
 use tools::report::asked_about_itself;
 use tools::serve::{Access, ListenAddress, Offer, Server as Bound};
 
 use crate::cache::CredentialCache;
 use crate::dovecot::{DEFAULT_MECHANISMS, DovecotService, LIMITS};
-use crate::ffi::crypt::Crypt;
-use crate::ffi::pam::Pam;
 use crate::log::{Log, Verbosity};
-use crate::mech::accounts::Accounts;
-use crate::mech::pam::PamChecker;
-use crate::mech::rimap::{Remote, Rimap};
-use crate::mech::sasldb::SasldbChecker;
-use crate::mech::shadow::{Getpwent, ShadowChecker};
-use crate::mech::{self, Mechanism, Named, PasswordChecker, Watch};
+use crate::mech::{self, Mechanism, Named, Watch};
 use crate::notify::Notifier;
-use crate::options::{self, Command, Confinement, Mode, Options, below};
-use crate::pool::{MakeChecker, Pool};
+use crate::options::{self, Command, Mode, Options, below};
+use crate::pool::Pool;
 use crate::process::{
     DETACHED, THREADS_LIMIT, catch_signals, detach, leave_terminal, raise_descriptors, random_key,
 };
 use crate::run_dir::{self, PidFile, RunDir, RunDirError};
 use crate::server::service::{Service, WatchedCache};
 use crate::server::{Ended, Server};
-use crate::starter::{self, STARTER, Starter, Stderr};
-use crate::worker::{self, By, REQUESTS_LIMIT, Recipe, SILENCE_LIMIT, Told, WorkerChecker};
+use crate::starter::{self, STARTER};
 
-/// First argument of a worker process; the mechanism's name follows, then `--root DIR`.
-const WORKER: &str = "--worker";
+use checkers::{WORKER, launch, prepare, work};
+use rights::{confine, leave_root};
 
 /// The store of `-a sasldb`.
 const SASLDB: &str = "/etc/sasldb2";
@@ -164,10 +156,12 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     run_dir::make(&options.run_dir)?;
     let mechanism = find_mechanism(&options.mechanism)?;
     let store = store(mechanism, options)?;
-    let (make, starter) = prepare(mechanism, options, store.path(), log).map_err(|why| {
+    let failed = |why| {
         let name = mechanism.name();
         Failure::Lines(vec![format!("failed to initialize mechanism {name}"), why])
-    })?;
+    };
+    let starter = launch(mechanism, options, store.path(), log).map_err(failed)?;
+    let make = prepare(mechanism, options, store.path(), log, starter.as_ref()).map_err(failed)?;
     tell_options(mechanism, options, log);
 
     let io_failed = |error: io::Error| Failure::line(format!("could not start: {error}"));
@@ -211,12 +205,16 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
 
     // Bound while that is allowed; its threads come after all that must be alone.
     let dovecot = bind_dovecot(options, &store, log)?;
-    confine(mechanism, options, store.path(), log);
+    let notifier = Notifier::from_env();
+    let rights = leave_root(starter.as_ref(), log);
+    confine(mechanism, options, store.path(), rights, log);
     let dovecot = start_dovecot(dovecot, &stop)?;
     let connections = raise_descriptors();
     let pool = Pool::start(threads(options), make).map_err(io_failed)?;
-    let service = Service::new(mechanism, options.logins, cache, Arc::clone(log));
-    let notifier = Notifier::from_env();
+    let host = rustix::system::uname().nodename().to_bytes().to_vec();
+    let accounts = mechanism.accounts(&host);
+    let log_too = Arc::clone(log);
+    let service = Service::new(mechanism, accounts, options.logins, cache, log_too);
     let server = Server::new(listener, service, pool, stop, Arc::clone(log), connections);
     let server = server.map_err(io_failed)?;
     if options.mode == Mode::Daemon {
@@ -225,20 +223,27 @@ fn run(options: &Options, log: &Arc<Log>) -> Result<(), Failure> {
     if let Some(notifier) = &notifier {
         notifier.ready();
     }
-    let served = server.with_notifier(notifier).with_starter(starter);
+    let watched = starter.as_ref().map(|starter| starter.watched());
+    let watched = watched.transpose().map_err(io_failed)?;
+    let served = server.with_notifier(notifier).with_starter(watched);
     let served = served.and_then(|mut server| server.run());
     if let Some(dovecot) = dovecot {
         // If it was a signal, it has been told, too.
         let _ = (&stop_signal).write(b"e");
         let _ = dovecot.join();
     }
+    if let (Some(starter), Some(path)) = (&starter, &options.dovecot) {
+        // Gone already, where the server may remove it itself.
+        let _ = starter.remove(&options.run_dir.join(path));
+    }
     dir.remove(log);
     log.info(format!("master exited: {pid}"));
     match served {
         Ok(Ended::AsTold) => Ok(()),
-        Ok(Ended::WithoutStarter) => Err(Failure::line(
-            "the process that starts worker processes has died, so nobody can log in",
-        )),
+        Ok(Ended::WithoutStarter) => Err(Failure::line(match mechanism.wants_process() {
+            true => "the process that starts worker processes has died, so nobody can log in",
+            false => "the process that keeps root's rights has died",
+        })),
         Err(error) => Err(Failure::line(format!(
             "could not wait for clients: {error}"
         ))),
@@ -273,29 +278,6 @@ fn store(mechanism: Mechanism, options: &Options) -> Result<AccountFile, Failure
             named.display()
         ))),
         _ => Ok(file),
-    }
-}
-
-/// Gives up what the server does not need from here on; there must be no other thread yet.
-fn confine(mechanism: Mechanism, options: &Options, store: &Path, log: &Log) {
-    if options.confinement == Confinement::Unconfined {
-        return;
-    }
-    let mut reach = match mechanism {
-        // Names are looked up.
-        Mechanism::Rimap => Reach::system(),
-        _ => Reach::new(),
-    };
-    if mechanism == Mechanism::Sasldb {
-        reach.read_file(store);
-    }
-    // Its files are removed at the end.
-    reach.write_folder(&options.run_dir);
-    if let Some(folder) = options.dovecot.as_deref().and_then(Path::parent) {
-        reach.write_folder(folder);
-    }
-    for lacking in confine::confine(&reach).lacking {
-        log.error(format!("not confined: {lacking}"));
     }
 }
 
@@ -365,122 +347,6 @@ fn find_mechanism(name: &str) -> Result<Mechanism, Failure> {
         None => Err(Failure::line(format!(
             "unknown authentication mechanism: {name}"
         ))),
-    }
-}
-
-/// A maker of checkers, after trying that one can be made, and what closes if it can make no
-/// good ones any more.
-fn prepare(
-    mechanism: Mechanism,
-    options: &Options,
-    store: &Path,
-    log: &Arc<Log>,
-) -> Result<(Arc<MakeChecker>, Option<OwnedFd>), String> {
-    if mechanism.wants_process() {
-        // Tried here, so that a missing library is known at the start.
-        checker_in_process(mechanism, options.root.as_deref())?;
-        let program = std::env::current_exe().map_err(|e| e.to_string())?;
-        let mut arguments = vec![OsString::from(WORKER), mechanism.name().into()];
-        if let Some(root) = &options.root {
-            arguments.extend(["--root".into(), root.clone().into_os_string()]);
-        }
-        let stderr = match (options.mode, log.is_verbose()) {
-            (Mode::Debug | Mode::Foreground, true) => Stderr::Shown,
-            _ => Stderr::Lost,
-        };
-        let (by, watched) = match options.confinement {
-            Confinement::Confined => {
-                let starter = Starter::launch(&program, &arguments, stderr);
-                let starter = starter.map_err(|e| e.to_string())?;
-                let watched = starter.watched().map_err(|e| e.to_string())?;
-                (By::Starter(Arc::new(starter)), Some(watched))
-            }
-            Confinement::Unconfined => (By::Ourselves, None),
-        };
-        let recipe = Recipe {
-            by,
-            program,
-            arguments,
-            silence_limit: SILENCE_LIMIT,
-            requests_limit: REQUESTS_LIMIT,
-            told: match options.processes {
-                0 => Told::No,
-                _ => Told::Yes,
-            },
-        };
-        let log = Arc::clone(log);
-        let make: Arc<MakeChecker> =
-            Arc::new(move || Box::new(WorkerChecker::new(recipe.clone(), Arc::clone(&log))));
-        return Ok((make, watched));
-    }
-    if mechanism == Mechanism::Rimap {
-        let option = options.mechanism_option.as_deref().unwrap_or_default();
-        let rimap = Remote::parse(option)
-            .and_then(Rimap::new)
-            .map_err(|e| e.to_string())?;
-        return Ok((Arc::new(move || Box::new(rimap.clone())), None));
-    }
-    let path = store.to_owned();
-    let host = rustix::system::uname().nodename().to_bytes().to_vec();
-    let log = Arc::clone(log);
-    let make: Arc<MakeChecker> =
-        Arc::new(move || Box::new(SasldbChecker::new(&path, &host, Arc::clone(&log))));
-    Ok((make, None))
-}
-
-/// A checker that runs in this process, for workers.
-fn checker_in_process(
-    mechanism: Mechanism,
-    root: Option<&Path>,
-) -> Result<Box<dyn PasswordChecker>, String> {
-    let accounts = match root {
-        Some(root) => Accounts::Root(root.to_owned()),
-        None => Accounts::System,
-    };
-    let crypt = || Crypt::load().map_err(|e| e.to_string());
-    match mechanism {
-        Mechanism::Pam => {
-            let pam = Pam::load().map_err(|e| e.to_string())?;
-            Ok(Box::new(PamChecker { pam }))
-        }
-        Mechanism::Shadow => Ok(Box::new(ShadowChecker {
-            accounts,
-            crypt: crypt()?,
-        })),
-        Mechanism::Getpwent => Ok(Box::new(Getpwent {
-            accounts,
-            crypt: crypt()?,
-        })),
-        Mechanism::Rimap | Mechanism::Sasldb => {
-            Err(format!("{} needs no process", mechanism.name()))
-        }
-    }
-}
-
-/// The life of a worker process; the arguments are those after `--worker`.
-fn work(args: &[OsString]) -> ExitCode {
-    // A worker must not outlive its server, however that ends.
-    let _ = rustix::process::set_parent_process_death_signal(Some(Signal::KILL));
-    let name = args.first().and_then(|a| a.to_str()).unwrap_or_default();
-    let root = args.get(2).map(PathBuf::from);
-    let socket = io::stdin();
-    let Some(Named::Here(mechanism)) = mech::named(name) else {
-        return ExitCode::from(1);
-    };
-    let Ok(mut checker) = checker_in_process(mechanism, root.as_deref()) else {
-        return ExitCode::from(1);
-    };
-    let served = rustix::io::fcntl_dupfd_cloexec(&socket, 3)
-        .map_err(io::Error::from)
-        .and_then(|fd| {
-            // Modules that read their standard input find it empty.
-            let null = std::fs::File::open("/dev/null")?;
-            rustix::stdio::dup2_stdin(&null)?;
-            worker::serve(&mut UnixStream::from(fd), &mut *checker)
-        });
-    match served {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(_) => ExitCode::from(1),
     }
 }
 

@@ -18,6 +18,7 @@ pub mod daemon;
 pub mod dovecot;
 pub mod ffi;
 pub mod frame;
+pub mod kept;
 pub mod log;
 pub mod mech;
 pub mod notify;

@@ -40,6 +40,9 @@ impl Notifier {
         };
         let socket = UnixDatagram::unbound().ok()?;
         socket.set_nonblocking(true).ok()?;
+        // While its folder may be entered: later this may be another user. What fails now is
+        // tried again with each word.
+        let _ = socket.connect_addr(&to);
         Some(Notifier {
             socket,
             to,
@@ -77,7 +80,9 @@ impl Notifier {
 
     fn send(&self, text: &str) {
         // A service manager that doesn't listen is no reason to stop serving.
-        let _ = self.socket.send_to_addr(text.as_bytes(), &self.to);
+        if self.socket.send(text.as_bytes()).is_err() {
+            let _ = self.socket.send_to_addr(text.as_bytes(), &self.to);
+        }
     }
 }
 

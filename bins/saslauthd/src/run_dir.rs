@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
+use crate::kept;
 use crate::log::Log;
 
 /// The pid file's two names.
@@ -89,6 +90,15 @@ pub fn make(path: &Path) -> Result<(), RunDirError> {
             source,
         })
 }
+
+/// What may be made in it, all of which goes at the end.
+pub const FILES: [&str; 5] = [
+    "mux",
+    "saslauthd.pid",
+    "saslauthd.pid.lock",
+    "cache.mmap",
+    "cache.flock",
+];
 
 /// The folder while the daemon runs. Dropping it leaves the files; see [`RunDir::remove`].
 #[derive(Debug)]
@@ -230,7 +240,7 @@ impl RunDir {
         files.push(("socket removed", "mux"));
         let remove = |(what, name)| {
             let path = self.path.join(name);
-            let removed = fs::remove_file(&path);
+            let removed = kept::remove(&path);
             (what, path, removed)
         };
         let removed: Vec<_> = files.into_iter().rev().map(remove).collect();

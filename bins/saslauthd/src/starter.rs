@@ -1,5 +1,5 @@
 //! The starter: a small process that keeps the rights of the start, and with them starts
-//! and ends worker processes.
+//! and ends worker processes, and does what only root may with a few files.
 //!
 //! The server that strangers talk to is confined and can start nothing. So before that it
 //! starts this program anew as its starter, with one socket between them:
@@ -7,7 +7,10 @@
 //! ```text
 //! server -> starter    `S`, four octets of nothing, and a descriptor: start a worker on it
 //!                      `E` and a process number (4 octets, big-endian): end that worker
-//! starter -> server    `O` and the process number, or the status it ended with (wait(2))
+//!                      `K`, `R`, `F` and the place of a file in the list of [`crate::kept`]:
+//!                      it is the server's; remove it; open it
+//! starter -> server    `O` and the process number, or the status it ended with (wait(2)),
+//!                      and a descriptor after `F`
 //!                      `F` and the number of the system's error
 //! ```
 //!
@@ -16,10 +19,11 @@
 
 use std::collections::HashMap;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::Mutex;
@@ -29,8 +33,10 @@ use confine::passing;
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType};
 
+use crate::kept::{Duty, Keeping, Kept};
+
 /// First argument of the starter; how its workers speak to standard error follows, then the
-/// arguments of a worker.
+/// number of files that it keeps, these, and the arguments of a worker, if there are to be any.
 pub(crate) const STARTER: &str = "--starter";
 
 /// What workers write to standard error.
@@ -87,26 +93,36 @@ pub(crate) fn command(
 #[derive(Debug)]
 pub struct Starter {
     channel: Mutex<OwnedFd>,
+    kept: Vec<Kept>,
 }
 
 impl Starter {
-    /// Starts the starter of these workers, with the rights that this process has now.
+    /// Starts the starter of these workers, if there are to be any, with the rights that this
+    /// process has now; it keeps these files.
     ///
     /// # Errors
     /// It can't be started.
-    pub fn launch(program: &PathBuf, arguments: &[OsString], stderr: Stderr) -> io::Result<Self> {
+    pub fn launch(
+        program: &PathBuf,
+        arguments: &[OsString],
+        stderr: Stderr,
+        kept: Vec<Kept>,
+    ) -> io::Result<Self> {
         let (ours, theirs) = rustix::net::socketpair(
             AddressFamily::UNIX,
             SocketType::SEQPACKET,
             SocketFlags::CLOEXEC,
             None,
         )?;
-        let mut all = vec![OsString::from(STARTER), stderr.word().into()];
+        let count = kept.len().to_string();
+        let mut all = vec![OsString::from(STARTER), stderr.word().into(), count.into()];
+        all.extend(kept.iter().map(Kept::to_argument));
         all.extend_from_slice(arguments);
         // Its end is seen by the socket; init waits for it when the server has gone.
         command(program, &all, theirs, stderr).spawn()?;
         Ok(Starter {
             channel: Mutex::new(ours),
+            kept,
         })
     }
 
@@ -124,7 +140,8 @@ impl Starter {
     /// # Errors
     /// It can't be started, or the starter has gone.
     pub fn start(&self, socket: OwnedFd) -> io::Result<u32> {
-        self.ask(b'S', 0, Some(socket.as_fd()))
+        let (worker, _) = self.ask(b'S', 0, Some(socket.as_fd()))?;
+        Ok(worker)
     }
 
     /// Ends a worker, if it has not ended by itself; how it ended.
@@ -132,15 +149,61 @@ impl Starter {
     /// # Errors
     /// It is not known, or the starter has gone.
     pub fn end(&self, worker: u32) -> io::Result<ExitStatus> {
-        let status = self.ask(b'E', worker, None)?;
+        let (status, _) = self.ask(b'E', worker, None)?;
         Ok(ExitStatus::from_raw(status.cast_signed()))
     }
 
-    fn ask(&self, verb: u8, number: u32, fd: Option<BorrowedFd<'_>>) -> io::Result<u32> {
+    /// Tells which of the files that are removed at the end stand there now: those are ours.
+    pub(crate) fn claim(&self) {
+        for (at, _) in (0..)
+            .zip(&self.kept)
+            .filter(|(_, k)| k.duty == Duty::Remove)
+        {
+            // One that this server does not make is not removed.
+            let _ = self.ask(b'K', at, None);
+        }
+    }
+
+    /// Removes a file that it keeps for that.
+    ///
+    /// # Errors
+    /// Those of unlink(2); it is no such file, or not ours.
+    pub(crate) fn remove(&self, path: &Path) -> io::Result<()> {
+        let at = self.place(path, |duty| duty == Duty::Remove)?;
+        self.ask(b'R', at, None).map(drop)
+    }
+
+    /// Opens a file that it keeps for that, or for a look.
+    ///
+    /// # Errors
+    /// Those of open(2); it is no such file.
+    pub(crate) fn open(&self, path: &Path) -> io::Result<File> {
+        let at = self.place(path, |duty| duty != Duty::Remove)?;
+        match self.ask(b'F', at, None)? {
+            (_, Some(file)) => Ok(File::from(file)),
+            _ => Err(io::ErrorKind::BrokenPipe.into()),
+        }
+    }
+
+    fn place(&self, path: &Path, fits: impl Fn(Duty) -> bool) -> io::Result<u32> {
+        let mut all = (0..).zip(&self.kept);
+        let found = all.find(|(_, kept)| fits(kept.duty) && kept.path == path);
+        found.map_or_else(
+            || Err(io::ErrorKind::PermissionDenied.into()),
+            |(at, _)| Ok(at),
+        )
+    }
+
+    fn ask(
+        &self,
+        verb: u8,
+        number: u32,
+        fd: Option<BorrowedFd<'_>>,
+    ) -> io::Result<(u32, Option<OwnedFd>)> {
         let channel = self.channel.lock().map_err(|_| io::ErrorKind::BrokenPipe)?;
         send(channel.as_fd(), verb, number, fd)?;
         match receive(channel.as_fd())? {
-            Some((b'O', number, _)) => Ok(number),
+            Some((b'O', number, fd)) => Ok((number, fd)),
             Some((b'F', number, _)) => Err(io::Error::from_raw_os_error(number.cast_signed())),
             _ => Err(io::ErrorKind::BrokenPipe.into()),
         }
@@ -153,7 +216,12 @@ impl Starter {
 /// The socket fails.
 pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
     let program = std::env::current_exe()?;
-    let (stderr, arguments) = args.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let (stderr, rest) = args.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let (count, rest) = rest.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    let count = count.to_str().and_then(|count| count.parse().ok());
+    let parted = count.and_then(|count| rest.split_at_checked(count));
+    let (kept, arguments) = parted.ok_or(io::ErrorKind::InvalidInput)?;
+    let mut keeping = Keeping::new(kept.iter().filter_map(|file| Kept::of_argument(file)));
     let stderr = Stderr::of(stderr);
     // A service manager, and a terminal, send their signals to it too; it ends with the
     // server. Handlers, unlike `SIG_IGN`, are not inherited by workers.
@@ -164,23 +232,29 @@ pub(crate) fn serve(args: &[OsString]) -> io::Result<()> {
     let mut workers: HashMap<u32, Child> = HashMap::new();
     while let Some((verb, number, fd)) = receive(channel.as_fd())? {
         let done = match (verb, fd) {
-            (b'S', Some(socket)) => {
+            (b'S', Some(socket)) if !arguments.is_empty() => {
                 command(&program, arguments, socket, stderr)
                     .spawn()
                     .map(|child| {
                         let pid = child.id();
                         workers.insert(pid, child);
-                        pid
+                        (pid, None)
                     })
             }
             (b'E', _) => match workers.remove(&number) {
-                Some(child) => end(child).map(|status| status.into_raw().cast_unsigned()),
+                Some(child) => end(child).map(|status| (status.into_raw().cast_unsigned(), None)),
                 None => Err(Errno::SRCH.into()),
             },
+            (b'K', _) => keeping.claim(number).map(|()| (0, None)),
+            (b'R', _) => keeping.remove(number).map(|()| (0, None)),
+            (b'F', _) => keeping.open(number).map(|file| (0, Some(file))),
             _ => Err(Errno::INVAL.into()),
         };
         match done {
-            Ok(number) => send(channel.as_fd(), b'O', number, None)?,
+            Ok((number, file)) => {
+                let file = file.as_ref().map(AsFd::as_fd);
+                send(channel.as_fd(), b'O', number, file)?;
+            }
             Err(error) => {
                 let number = error.raw_os_error().unwrap_or(libc::EIO);
                 send(channel.as_fd(), b'F', number.cast_unsigned(), None)?;

@@ -185,8 +185,19 @@ fn the_server_is_confined_and_its_workers_are_not() {
     for pid in [starter, worker] {
         assert_eq!(status(pid, "NoNewPrivs:"), before);
     }
-    assert_eq!(u64::from_str_radix(&rights, 16).unwrap() & !0b1110, 0);
+    let rights = u64::from_str_radix(&rights, 16).unwrap();
+    let ordinary = status(daemon.pid(), "Uid:") != "0";
+    for pid in [starter, worker] {
+        assert_eq!(status(pid, "Uid:"), status(std::process::id(), "Uid:"));
+    }
     let told = String::from_utf8(daemon.stop().stderr).unwrap();
+    match ordinary {
+        true => assert_eq!(rights, 0),
+        false => {
+            assert!(told.contains("it stays root"), "{told}");
+            assert_eq!(rights & !0b1110, 0);
+        }
+    }
     assert!(
         seccomp == "2" || told.contains("not confined: seccomp"),
         "{told}"
@@ -200,6 +211,42 @@ fn the_server_is_confined_and_its_workers_are_not() {
     assert_eq!(daemon.stop().code, Some(0));
 }
 
+/// Whoever starts it, the server is no longer root, and opens a store that is root's, sees that it
+/// changes, and leaves nothing behind.
+#[test]
+fn a_server_that_was_root_s_serves_as_an_ordinary_user() {
+    let site = Site::new();
+    let store = site.dir.path().join("etc/sasldb2");
+    let dovecot = site.dir.path().join("auth");
+    let closed = |path: &Path, bits| {
+        fs::set_permissions(path, fs::Permissions::from_mode(bits)).unwrap();
+    };
+    closed(&store, 0o600);
+    closed(site.dir.path(), 0o700);
+    let more = ["-d", "-c", "-a", "sasldb", "-D"];
+    let mut args = more.to_vec();
+    args.push(dovecot.to_str().unwrap());
+    let daemon = site.start(&args);
+    assert_eq!(ask(&site.socket(), &alice()), b"\0\x02OK");
+    // It answers nobody before.
+    let who = ["Uid:", "Gid:"].map(|field| status(daemon.pid(), field));
+    assert!(dovecot.exists());
+    set_password(&store, b"alice", b"r", b"other");
+    closed(&store, 0o600);
+    let other = frame("alice", "other", "smtp", "r");
+    assert_eq!(ask(&site.socket(), &other), b"\0\x02OK");
+    assert_ne!(ask(&site.socket(), &alice()), b"\0\x02OK");
+    let ended = daemon.stop();
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.code, Some(0), "{told}");
+    // A container may lack the right to change user.
+    let ordinary = !who.iter().any(|number| number == "0");
+    assert!(ordinary || told.contains("it stays root"), "{told}");
+    assert!(!dovecot.exists());
+    let left: Vec<_> = fs::read_dir(site.run_dir()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?} {told}");
+}
+
 #[test]
 fn a_server_that_has_lost_its_starter_ends() {
     let site = Site::new();
@@ -209,7 +256,9 @@ fn a_server_that_has_lost_its_starter_ends() {
     let starter = first_child(daemon.pid()).expect("a starter").cast_signed();
     let starter = rustix::process::Pid::from_raw(starter).unwrap();
     rustix::process::kill_process(starter, rustix::process::Signal::KILL).unwrap();
-    assert!(eventually(|| !site.socket().exists()), "it goes on");
+    // Nobody is left who could remove what was root's.
+    let ends = || UnixStream::connect(site.socket()).is_err();
+    assert!(eventually(ends), "it goes on");
     let ended = daemon.stop();
     let told = String::from_utf8(ended.stderr).unwrap();
     let why = "the process that starts worker processes has died, so nobody can log in\n";

@@ -2,21 +2,23 @@
 //!
 //! Each step runs on a thread of its own kind, since hashing takes long by design;
 //! only as many hash at once as there are processors, so a flood of logins costs
-//! time, not memory; and those who wait for saslauthd hold up nobody else. Failures are
+//! time, not memory; and the places are shared out by network. Failures are
 //! counted by address and by user beyond the connection, and slow the next attempt down.
 
+mod away;
 mod dovecot;
 mod failures;
 mod saslauthd;
+mod turns;
 
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use libmaps::live::Live;
 use libmaps::map::Map;
 use libmaps::policy::facts::Tls;
-use libmaps::sasl::ScramHash;
 use libmaps::sasl::account_file::AccountFile;
 use libmaps::sasl::conf::{Auxprop, Conf, ConfError, ConfWarning, PwcheckMethod, folders};
 use libmaps::sasl::db::SaslDb;
@@ -27,8 +29,8 @@ use libmaps::sasl::mechanism::{
 };
 use libmaps::sasl::password::{Password, SecretBytes};
 use libmaps::sasl::secret::{Secrets, Toll};
+use libmaps::sasl::{Realms, ScramHash};
 use libmaps::site::Site;
-use tokio::sync::Semaphore;
 
 use crate::places::Places;
 use crate::session::Login;
@@ -37,9 +39,10 @@ use crate::world::World;
 use dovecot::Dovecot;
 use failures::Failures;
 use saslauthd::Saslauthd;
+use turns::{Standing, Turn};
 
-/// Most steps of logins at one time, nearly all of which wait for saslauthd or a processor.
-const MAX_AT_ONCE: usize = 64;
+/// Who hears that nobody can tell hears it after so long: else he asks a thousand times a second.
+const NOBODY_CAN_TELL: Duration = Duration::from_secs(1);
 
 /// The site's way to log in.
 pub struct Logins {
@@ -49,7 +52,6 @@ pub struct Logins {
     available: bool,
     options: Vec<char>,
     store: Arc<Store>,
-    busy: Arc<Semaphore>,
     failures: Failures,
 }
 
@@ -104,8 +106,8 @@ impl Logins {
         let hashing = Places::new(processors);
         // What saslauthd asks may ignore realms.
         let failures = match conf.pwcheck_method.contains(&PwcheckMethod::Saslauthd) {
-            true => Failures::new(failures::Accounts::BeforeRealm),
-            false => Failures::new(failures::Accounts::ByName),
+            true => Failures::new(Realms::Ignored),
+            false => Failures::new(Realms::Default(service.realm.clone())),
         };
         let mut checkers: Vec<Box<dyn PasswordChecker>> = Vec::new();
         for method in &conf.pwcheck_method {
@@ -136,7 +138,6 @@ impl Logins {
             warnings: conf.warnings,
             available: Mechanism::ALL.iter().any(listed),
             options: site.options.auth.options.0.chars().collect(),
-            busy: Arc::new(Semaphore::new(MAX_AT_ONCE)),
             failures,
         })
     }
@@ -263,15 +264,9 @@ impl Exchange {
                 accounts,
             )
         };
-        match logins.run(work).await {
+        match logins.run(addr, work).await {
             Ok((inner, step)) => Exchange { inner, addr }.told(logins, step).await,
-            Err(why) => (
-                None,
-                Told::Unavailable {
-                    mechanism: mechanism.name(),
-                    why,
-                },
-            ),
+            Err(why) => (None, unavailable(mechanism.name(), why).await),
         }
     }
 
@@ -285,9 +280,9 @@ impl Exchange {
             let step = inner.respond(octets.expose(), accounts);
             (inner, step)
         };
-        match logins.run(work).await {
+        match logins.run(addr, work).await {
             Ok((inner, step)) => Exchange { inner, addr }.told(logins, step).await,
-            Err(why) => (None, Told::Unavailable { mechanism, why }),
+            Err(why) => (None, unavailable(mechanism, why).await),
         }
     }
 
@@ -299,6 +294,9 @@ impl Exchange {
                 // A right guess must not be told by its speed.
                 let user = logins.failures.user(&login.authid);
                 tokio::time::sleep(logins.failures.slow_down(user)).await;
+                if let Some(network) = logins.failures.network(self.addr) {
+                    logins.failures.let_in(network);
+                }
                 let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned().into();
                 let login = Login {
                     authid: text(&login.authid),
@@ -309,7 +307,7 @@ impl Exchange {
             }
             ServerStep::Failure(failure) if failure.kind == FailureKind::Unavailable => {
                 let why = failure.reason.into_owned();
-                (None, Told::Unavailable { mechanism, why })
+                (None, unavailable(mechanism, why).await)
             }
             ServerStep::Failure(failure) => {
                 let user = failure.authid.unwrap_or_default();
@@ -332,6 +330,12 @@ impl Exchange {
     }
 }
 
+/// After a while, without a place.
+async fn unavailable(mechanism: &'static str, why: String) -> Told {
+    tokio::time::sleep(NOBODY_CAN_TELL).await;
+    Told::Unavailable { mechanism, why }
+}
+
 fn failed(mechanism: &'static str, why: String) -> Told {
     Told::Failed { mechanism, why }
 }
@@ -340,13 +344,15 @@ impl Logins {
     /// Runs one step where it may take its time.
     async fn run<T: Send + 'static>(
         &self,
+        addr: IpAddr,
         work: impl FnOnce(&dyn Accounts) -> T + Send + 'static,
     ) -> Result<T, String> {
-        let permit = Arc::clone(&self.busy).acquire_owned().await;
-        let permit = permit.map_err(|_| "shutting down".to_owned())?;
+        let network = self.failures.network(addr);
+        let standing = network.map_or(Standing::Good, |who| self.failures.standing(who));
+        let turn = Turn::wait(addr, standing).await?;
         let store = Arc::clone(&self.store);
         let done = tokio::task::spawn_blocking(move || {
-            let _permit = permit;
+            let _turn = turn;
             store.refresh();
             let checkers = Checkers {
                 store: &*store,
@@ -453,75 +459,4 @@ fn dummy_check(service: &Service, name: &[u8], password: &Password) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_right_password_for_another_s_name_is_slow_and_counted() {
-        let logins = Logins::of(&Site::default(), SecretBytes::new(vec![1; 32])).unwrap();
-        let addr = "192.0.2.7".parse().unwrap();
-        for _ in 0..=30 {
-            let (inner, _) = ServerExchange::start(
-                Mechanism::Plain,
-                Arc::clone(&logins.service),
-                Channel::default(),
-                &Nonce::random().unwrap(),
-                0,
-                None,
-                &*logins.store,
-            );
-            let step = ServerStep::Failure(libmaps::sasl::mechanism::Failure {
-                kind: FailureKind::NotAuthorized,
-                reason: "not allowed to act as another user".into(),
-                authid: Some(b"alice".to_vec()),
-            });
-            let (_, told) = Exchange { inner, addr }.told(&logins, step).await;
-            assert!(matches!(told, Told::Failed { .. }));
-        }
-        let network = logins.failures.network(addr).unwrap();
-        assert!(!logins.failures.slow_down(network).is_zero());
-    }
-    #[tokio::test]
-    async fn a_replica_that_was_never_made_is_no_wrong_password() {
-        let root = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| std::fs::write(root.path().join(name), text).unwrap();
-        std::fs::create_dir_all(root.path().join("etc/sasl2")).unwrap();
-        write("etc/sasldb2.pgsql", "host db.example\nuser mail\n");
-        let site = Site {
-            root: Some(root.path().into()),
-            ..Site::default()
-        };
-        for (path, want) in [
-            ("/etc/sasldb2", FailureKind::Rejected),
-            ("/etc/sasldb2.pgsql", FailureKind::Unavailable),
-        ] {
-            write("etc/sasl2/Sendmail.conf", &format!("sasldb_path: {path}\n"));
-            let logins = Logins::of(&site, SecretBytes::new(vec![1; 32])).unwrap();
-            for (mechanism, first) in [
-                (Mechanism::Plain, &b"\0alice\0secret"[..]),
-                (Mechanism::Scram(ScramHash::Sha256), b"n,,n=alice,r=abcdef"),
-            ] {
-                let service = Arc::clone(&logins.service);
-                let channel = Channel::default();
-                let nonce = Nonce::random().unwrap();
-                let work = move |accounts: &dyn Accounts| {
-                    ServerExchange::start(
-                        mechanism,
-                        service,
-                        channel,
-                        &nonce,
-                        0,
-                        Some(first),
-                        accounts,
-                    )
-                };
-                let (_, step) = logins.run(work).await.unwrap();
-                match step {
-                    ServerStep::Failure(failure) => assert_eq!(failure.kind, want, "{path}"),
-                    // The decoy of one who has no account.
-                    _ => assert_eq!(want, FailureKind::Rejected, "{path}"),
-                }
-            }
-        }
-    }
-}
+mod tests;

@@ -13,7 +13,6 @@ use super::hash::ScramHash;
 use super::key::{AUTH_PASSWORD, HASHED_PASSWORD, USER_PASSWORD, UserId};
 use super::mechanism::{Accounts, AccountsError, PasswordChecker, Service};
 use super::password::{Password, SecretBytes};
-use super::saslprep::saslprep;
 use super::secret::{
     CramMd5, DigestMd5, OldPlain, Paid, ScramSecret, SecretTextError, Secrets, Toll,
 };
@@ -289,15 +288,6 @@ impl<M: Map> Accounts for SaslDb<M> {
         let Ok(user) = UserId::resolve(name.trim_ascii(), &service.realm) else {
             return Ok(false);
         };
-        let prepared = saslprep(user.authid());
-        if prepared.as_ref() != user.authid()
-            && SaslDb::secrets(self, &user).map_err(fails)?.is_none()
-            && let Ok(prepared) = UserId::new(&prepared, user.realm())
-        {
-            return self
-                .verify(&prepared, password, &service.toll)
-                .map_err(fails);
-        }
         self.verify(&user, password, &service.toll).map_err(fails)
     }
 }

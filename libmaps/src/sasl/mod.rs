@@ -6,6 +6,7 @@
 
 pub mod account_file;
 pub mod conf;
+mod counted;
 pub mod db;
 pub mod dovecot;
 pub mod edit;
@@ -17,6 +18,7 @@ pub mod password;
 mod saslprep;
 pub mod secret;
 
+pub use counted::{CountedAccount, Realms};
 pub use db::{SaslDb, SaslDbError};
 pub use hash::ScramHash;
 pub use key::UserId;

@@ -9,6 +9,7 @@ use libmaps::sasl::dovecot::{self, Line, VERSION};
 use libmaps::sasl::mechanism::{
     Channel, FailureKind, Mechanism, Nonce, ServerExchange, ServerStep,
 };
+use libmaps::sasl::saslprep;
 use tools::serve::{Conversation, Turn};
 use zeroize::Zeroizing;
 
@@ -140,6 +141,7 @@ impl<'a> Talk<'a> {
         peer: &str,
         out: &mut Vec<u8>,
     ) {
+        let name = &*saslprep(name.trim_ascii());
         let (user, peer) = (name.escape_ascii(), peer.escape_default());
         let mechanism = mechanism.name();
         self.service.log.info(format!(
@@ -183,7 +185,7 @@ impl<'a> Talk<'a> {
                 }
             }
             ServerStep::Success(login) => {
-                let who = service.login_of(&login.authid);
+                let who = service.account_of(&login.authid);
                 // A right guess must not be told by its speed.
                 if !service.admit(&who) {
                     return fail(out, number, Some(&login.authid), Refused::ForNow);
@@ -212,7 +214,7 @@ impl<'a> Talk<'a> {
                     failure.kind,
                     FailureKind::Rejected | FailureKind::NotAuthorized
                 ) {
-                    let who = service.login_of(&authid);
+                    let who = service.account_of(&authid);
                     // As a right guess would hear in this place.
                     if !service.admit(&who) {
                         return fail(out, number, Some(&authid), Refused::ForNow);

@@ -19,12 +19,10 @@ use libmaps::sasl::key::UserId;
 use libmaps::sasl::mechanism::{Accounts, AccountsError, Mechanism, Service as SaslService};
 use libmaps::sasl::password::{Password, SecretBytes};
 use libmaps::sasl::secret::Secrets;
-use libmaps::sasl::{SaslDb, ScramHash};
+use libmaps::sasl::{CountedAccount, Realms, SaslDb, ScramHash};
 use tools::serve::{Conversation, Limits, Service};
-use zeroize::Zeroizing;
 
-use crate::backoff::{self, Admission, Backoff};
-use crate::frame::Request;
+use crate::backoff::{Admission, Backoff};
 use crate::log::Log;
 
 pub use conversation::Talk;
@@ -65,6 +63,8 @@ pub fn mechanisms(list: &str) -> Result<Vec<Mechanism>, String> {
 /// The accounts behind the socket.
 pub struct DovecotService {
     sasl: Arc<SaslService>,
+    /// How failures are counted.
+    realms: Realms,
     offered: Vec<Mechanism>,
     store: Store,
     turnstile: Turnstile,
@@ -85,8 +85,11 @@ impl DovecotService {
         log: Arc<Log>,
     ) -> Self {
         let processors = std::thread::available_parallelism().map_or(2, usize::from);
+        let sasl = SaslService::new("smtp", host, decoy_key);
+        let realms = Realms::Default(sasl.realm.clone());
         DovecotService {
-            sasl: Arc::new(SaslService::new("smtp", host, decoy_key)),
+            sasl: Arc::new(sasl),
+            realms,
             offered,
             store: Store {
                 file,
@@ -94,14 +97,14 @@ impl DovecotService {
                 log: Arc::clone(&log),
             },
             turnstile: Turnstile::new(processors),
-            backoff: Mutex::new(Backoff::new(Instant::now(), backoff::Accounts::ByRealm)),
+            backoff: Mutex::new(Backoff::new(Instant::now())),
             clients: AtomicU64::new(1),
             log,
         }
     }
 
     /// Waits until this login may be checked; false: too many are waiting already.
-    fn admit(&self, login: &Request) -> bool {
+    fn admit(&self, login: &CountedAccount) -> bool {
         let now = Instant::now();
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         let admission = backoff.admit(login, now);
@@ -119,12 +122,12 @@ impl DovecotService {
     /// Whether there is no use in checking a password of this name: too many wait already. So
     /// guesses cost no hashing, which others wait for.
     fn is_shut(&self, authid: &[u8]) -> bool {
-        let login = self.login_of(authid);
+        let login = self.account_of(authid);
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         backoff.is_full(&login, Instant::now())
     }
 
-    fn learn(&self, login: &Request, good: Verdict) {
+    fn learn(&self, login: &CountedAccount, good: Verdict) {
         let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
         match good {
             Verdict::In => backoff.succeeded(login),
@@ -132,16 +135,9 @@ impl DovecotService {
         }
     }
 
-    /// The login of a name, as failures are counted by.
-    fn login_of(&self, authid: &[u8]) -> Request {
-        let user = UserId::resolve(authid, &self.sasl.realm).ok();
-        let login = user.as_ref().map_or(authid, UserId::authid).to_vec();
-        Request {
-            login,
-            password: Zeroizing::new(Vec::new()),
-            service: Vec::new(),
-            realm: user.map_or(Vec::new(), |user| user.realm().to_vec()),
-        }
+    /// The account of a name, as failures are counted by.
+    fn account_of(&self, typed: &[u8]) -> CountedAccount {
+        CountedAccount::of(typed, &self.realms)
     }
 }
 

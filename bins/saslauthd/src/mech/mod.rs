@@ -1,8 +1,9 @@
 //! The mechanisms: who can tell whether a password is right.
 
-use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+
+use libmaps::opening;
 
 use crate::answer::Answer;
 use crate::backoff::Accounts;
@@ -77,11 +78,11 @@ impl Mechanism {
         }
     }
 
-    /// What tells an account of it.
+    /// What tells an account of it, on the machine of this name.
     #[must_use]
-    pub fn accounts(self) -> Accounts {
+    pub fn accounts(self, host: &[u8]) -> Accounts {
         match self {
-            Mechanism::Sasldb => Accounts::ByRealm,
+            Mechanism::Sasldb => Accounts::ByRealm(host.to_vec()),
             Mechanism::Pam | Mechanism::Shadow | Mechanism::Getpwent | Mechanism::Rimap => {
                 Accounts::ByLogin
             }
@@ -151,7 +152,7 @@ impl Watch {
     }
 
     fn look(path: &Path) -> Sight {
-        let m = fs::metadata(path).ok()?;
+        let m = opening::metadata(path).ok()?;
         let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
         Some(([m.dev(), m.ino(), m.size()], times))
     }
@@ -160,6 +161,7 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::Answer;
-use crate::backoff::{Admission, Backoff};
+use crate::backoff::{Accounts, Admission, Backoff};
 use crate::cache::{CacheKey, CredentialCache, Found};
 use crate::frame::{Refusal, Request};
 use crate::log::Log;
@@ -72,16 +72,19 @@ pub struct Service {
     logins: Logins,
     cache: Option<WatchedCache>,
     epoch: u64,
+    accounts: Accounts,
     backoff: Backoff,
     log: Arc<Log>,
     figures: Figures,
 }
 
 impl Service {
-    /// A service with nothing remembered but the cache it is given.
+    /// A service with nothing remembered but the cache it is given; its failures are counted by
+    /// these accounts.
     #[must_use]
     pub fn new(
         mechanism: Mechanism,
+        accounts: Accounts,
         logins: Logins,
         cache: Option<WatchedCache>,
         log: Arc<Log>,
@@ -91,7 +94,8 @@ impl Service {
             logins,
             cache,
             epoch: 0,
-            backoff: Backoff::new(Instant::now(), mechanism.accounts()),
+            accounts,
+            backoff: Backoff::new(Instant::now()),
             log,
             figures: Figures::default(),
         }
@@ -136,7 +140,7 @@ impl Service {
         }
         let epoch = self.epoch;
         let key = key.map(|key| PendingKey { key, epoch });
-        match self.backoff.admit(&request, now) {
+        match self.backoff.admit(&self.accounts.of(&request), now) {
             Admission::Now => Next::Check(Box::new(Pending { request, key }), None),
             Admission::At(moment) => Next::Check(Box::new(Pending { request, key }), Some(moment)),
             Admission::Refused => Next::Answer(self.give_up(&request, "too many failures")),
@@ -151,9 +155,10 @@ impl Service {
         answer: &Answer,
         now: Instant,
     ) {
+        let account = self.accounts.of(request);
         if answer.is_ok() {
             self.figures.accepted = self.figures.accepted.saturating_add(1);
-            self.backoff.succeeded(request);
+            self.backoff.succeeded(&account);
             if answer.may_be_kept() {
                 self.keep(key, now);
             }
@@ -161,7 +166,7 @@ impl Service {
             self.log_success(request, "auth success", mechanism.as_bytes());
         } else {
             self.figures.refused = self.figures.refused.saturating_add(1);
-            self.backoff.failed(request, now);
+            self.backoff.failed(&account, now);
             self.log_failure(request, answer);
         }
         self.log_response(answer);

@@ -22,7 +22,8 @@ fn service(logins: Logins, watch: Option<Watch>) -> Service {
     };
     let log = Arc::new(Log::new(Verbosity::Normal));
     log.detach();
-    Service::new(Mechanism::Sasldb, logins, Some(cache), log)
+    let accounts = Mechanism::Sasldb.accounts(b"mx.example");
+    Service::new(Mechanism::Sasldb, accounts, logins, Some(cache), log)
 }
 
 fn pending(next: Next) -> (Box<Pending>, Option<Instant>) {

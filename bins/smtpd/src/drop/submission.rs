@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::queue::Octets;
-use crate::session::{BodyKind, ByMode, Notify, Ret};
+use crate::session::{BodyKind, ByMode, MAX_ENVID_OCTETS, MAX_ORCPT_OCTETS, Notify, Ret};
 
 /// Most recipients of one file.
 pub const MAX_RECIPIENTS: usize = 100_000;
@@ -15,10 +15,6 @@ pub const MAX_RECIPIENTS: usize = 100_000;
 pub const MAX_ADDRESS_OCTETS: usize = 2048;
 /// Longest full name, in octets.
 pub const MAX_NAME_OCTETS: usize = 256;
-/// Longest envelope id as xtext (RFC 3461 section 4.4), in octets.
-pub const MAX_ENVID_OCTETS: usize = 100;
-/// Longest ORCPT (RFC 3461 section 4.2), in octets.
-const MAX_ORCPT_OCTETS: usize = 500;
 /// Most hops that may be claimed.
 pub const MAX_HOPS: u32 = 1000;
 

@@ -12,27 +12,59 @@ use libmaps::sasl::dovecot::{self, Line, Verdict};
 use libmaps::sasl::mechanism::{AccountsError, PasswordChecker, Service};
 use libmaps::sasl::password::{Password, SecretBytes};
 
-/// Longest wait for an answer. Dovecot itself makes a wrong password wait for two seconds.
-const PATIENCE: Duration = Duration::from_secs(15);
+use super::away::Away;
+
+/// Longest wait for a connection.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(10);
+/// Longest wait for an answer. Dovecot itself makes a wrong password wait for two seconds, and an
+/// address that failed for more.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Most octets that a server may say: its greeting and the answer.
 const MAX_SAID_OCTETS: usize = 65_536;
+/// Why there is no answer where it did not come.
+const LATE: &str = "no answer in time";
 /// The number of the only exchange of a connection.
 const NUMBER: u32 = 1;
 
 /// A client of Dovecot's auth-client socket.
 pub(super) struct Dovecot {
     path: PathBuf,
+    away: Away,
 }
 
 impl Dovecot {
     pub(super) fn new(path: PathBuf) -> Self {
-        Dovecot { path }
+        Dovecot {
+            path,
+            away: Away::default(),
+        }
     }
 
     fn ask(&self, service: &Service, response: &SecretBytes) -> Result<bool, String> {
+        if self.away.rests(Instant::now()) {
+            return Err("it did not answer a moment ago".into());
+        }
+        let asked = Instant::now();
+        let failed = |e: std::io::Error| e.to_string();
+        let stream = opening::socket(&self.path, CONNECT_PATIENCE);
+        let stream = stream.inspect_err(|_| self.away.not_there(Instant::now()));
+        let answer = self.answer(stream.map_err(failed)?, service, response);
+        match &answer {
+            Ok(_) => self.away.answered(Instant::now()),
+            Err(why) if why == LATE => self.away.silent_since(asked, Instant::now()),
+            Err(_) => {}
+        }
+        answer
+    }
+
+    fn answer(
+        &self,
+        mut stream: UnixStream,
+        service: &Service,
+        response: &SecretBytes,
+    ) -> Result<bool, String> {
         let deadline = Instant::now() + PATIENCE;
         let failed = |e: std::io::Error| e.to_string();
-        let mut stream = opening::socket(&self.path, PATIENCE).map_err(failed)?;
         let mut talk = Vec::new();
         let (major, minor) = dovecot::VERSION;
         let (major, minor) = (major.to_string(), minor.to_string());
@@ -101,7 +133,7 @@ impl Said {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err("no answer in time".into());
+                return Err(LATE.into());
             }
             let mut block = [0; 4096];
             let read = stream
@@ -114,7 +146,7 @@ impl Said {
                     .extend_from_slice(block.get(..got).unwrap_or_default()),
                 Err(e) if e.kind() == std::io::ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => {
-                    return Err("no answer in time".into());
+                    return Err(LATE.into());
                 }
                 Err(e) => return Err(e.to_string()),
             }

@@ -10,11 +10,17 @@ use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use libmaps::sasl::{CountedAccount, Realms};
+
+use super::turns::Standing;
 use crate::throttle::network;
 
 /// Failures from one network after which attempts from there are slowed down. Addresses of
 /// this host itself are shared by all its users (webmail), so they are not counted.
 const FREE_BY_NETWORK: u32 = 30;
+/// Failures from one network after which it counts as [`Standing::Failing`], if nobody has
+/// logged in from there.
+const FREE_OF_STRANGERS: u32 = 3;
 /// Failures for one user after which attempts for him are slowed down.
 const FREE_BY_USER: u32 = 100;
 /// Failures are forgotten after so long.
@@ -25,16 +31,6 @@ const SETS: usize = 8_192;
 const WAYS: usize = 8;
 /// Most networks and users whose failures are remembered.
 const RECORDS: usize = SETS * WAYS;
-
-/// Which part of a name tells the account.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Accounts {
-    /// All of it.
-    ByName,
-    /// What stands before the realm: whoever checks passwords may not look at that, so one account
-    /// has as many names as there are realms.
-    BeforeRealm,
-}
 
 /// Whose failures are counted, by a hash of what names him.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +44,40 @@ struct Record {
     key: u64,
     failures: u32,
     last: Instant,
+    let_in: Option<Instant>,
+}
+
+impl Record {
+    /// Its failures, where they are not forgotten.
+    fn failures(&self, now: Instant) -> u32 {
+        match now.saturating_duration_since(self.last) <= FORGET_AFTER {
+            true => self.failures,
+            false => 0,
+        }
+    }
+
+    fn lives(&self, now: Instant) -> bool {
+        let last = self
+            .let_in
+            .map_or(self.last, |let_in| let_in.max(self.last));
+        now.saturating_duration_since(last) <= FORGET_AFTER
+    }
 }
 
 /// The failures that are remembered.
 #[derive(Debug)]
 pub(super) struct Failures {
     hasher: RandomState,
-    accounts: Accounts,
+    realms: Realms,
     table: Mutex<Vec<Option<Record>>>,
 }
 
 impl Failures {
     /// None yet.
-    pub(super) fn new(accounts: Accounts) -> Self {
+    pub(super) fn new(realms: Realms) -> Self {
         Failures {
             hasher: RandomState::new(),
-            accounts,
+            realms,
             table: Mutex::new(vec![None; RECORDS]),
         }
     }
@@ -77,59 +91,76 @@ impl Failures {
         })
     }
 
-    /// A user, in any case.
+    /// A user, by whichever spelling of his name.
     pub(super) fn user(&self, name: &[u8]) -> Who {
-        let realm = name.iter().rposition(|c| *c == b'@');
-        let account = match (self.accounts, realm) {
-            (Accounts::BeforeRealm, Some(at)) => name.get(..at).unwrap_or_default(),
-            _ => name,
-        };
+        let account = CountedAccount::of(name, &self.realms);
         Who {
-            key: self.hasher.hash_one(account.to_ascii_lowercase()),
+            key: self.hasher.hash_one(account),
             free: FREE_BY_USER,
         }
     }
 
     /// How long the next attempt is to wait.
     pub(super) fn slow_down(&self, who: Who) -> Duration {
-        let table = self.table();
-        let record = set(&table, who.key).iter().flatten();
-        let record = record.into_iter().find(|r| r.key == who.key);
-        match record.filter(|r| r.last.elapsed() <= FORGET_AFTER) {
-            Some(record) => match record.failures.checked_sub(who.free) {
-                Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
-                None => Duration::ZERO,
-            },
+        let failures = self.record(who).map_or(0, |r| r.failures(Instant::now()));
+        match failures.checked_sub(who.free) {
+            Some(over) => Duration::from_secs(1u64 << over.min(5)).min(MAX_SLOW_DOWN),
             None => Duration::ZERO,
+        }
+    }
+
+    /// What is known of a network.
+    pub(super) fn standing(&self, network: Who) -> Standing {
+        let now = Instant::now();
+        let known = |at: Instant| now.saturating_duration_since(at) <= FORGET_AFTER;
+        match self.record(network) {
+            Some(record) if record.let_in.is_some_and(known) => Standing::Good,
+            Some(record) if record.failures(now) >= FREE_OF_STRANGERS => Standing::Failing,
+            _ => Standing::Good,
         }
     }
 
     /// One more.
     pub(super) fn failed(&self, who: Who) {
         let now = Instant::now();
+        self.change(who, now, |record| {
+            record.failures = record.failures(now).saturating_add(1);
+            record.last = now;
+        });
+    }
+
+    /// Somebody has logged in from this network. His failures count as before: who has an account
+    /// may guess at others.
+    pub(super) fn let_in(&self, network: Who) {
+        let now = Instant::now();
+        self.change(network, now, |record| record.let_in = Some(now));
+    }
+
+    fn record(&self, who: Who) -> Option<Record> {
+        let table = self.table();
+        let mut records = set(&table, who.key).iter().flatten();
+        records.find(|r| r.key == who.key).copied()
+    }
+
+    fn change(&self, who: Who, now: Instant, change: impl FnOnce(&mut Record)) {
         let mut table = self.table();
         let set = set_mut(&mut table, who.key);
-        let known = set.iter_mut().flatten().find(|r| r.key == who.key);
-        if let Some(record) = known {
-            let forgotten = now.saturating_duration_since(record.last) > FORGET_AFTER;
-            let before = if forgotten { 0 } else { record.failures };
-            record.failures = before.saturating_add(1);
-            record.last = now;
-            return;
+        if let Some(record) = set.iter_mut().flatten().find(|r| r.key == who.key) {
+            return change(record);
         }
         // Free places first, then what is forgotten, then the fewest failures, the oldest of them.
-        let place = set.iter_mut().min_by_key(|place| {
-            place.map(|r| {
-                let lives = now.saturating_duration_since(r.last) <= FORGET_AFTER;
-                (lives, r.failures, r.last)
-            })
-        });
+        let place = set
+            .iter_mut()
+            .min_by_key(|place| place.map(|r| (r.lives(now), r.failures(now), r.last)));
         if let Some(place) = place {
-            *place = Some(Record {
+            let mut record = Record {
                 key: who.key,
-                failures: 1,
+                failures: 0,
                 last: now,
-            });
+                let_in: None,
+            };
+            change(&mut record);
+            *place = Some(record);
         }
     }
 
@@ -160,13 +191,13 @@ fn set_mut(table: &mut [Option<Record>], key: u64) -> &mut [Option<Record>] {
 mod tests {
     use super::*;
 
-    fn failures(accounts: Accounts) -> Failures {
-        Failures::new(accounts)
+    fn failures() -> Failures {
+        Failures::new(Realms::Default(b"mx.example".to_vec()))
     }
 
     #[test]
     fn all_addresses_of_a_network_are_one() {
-        let failures = failures(Accounts::ByName);
+        let failures = failures();
         let who = |text: &str| failures.network(text.parse().unwrap());
         for n in 0..=FREE_BY_NETWORK {
             failures.failed(who(&format!("2001:db8:1:2::{n:x}")).unwrap());
@@ -181,7 +212,7 @@ mod tests {
 
     #[test]
     fn invented_names_do_not_make_a_real_one_forgotten() {
-        let failures = failures(Accounts::ByName);
+        let failures = failures();
         for _ in 0..=FREE_BY_USER {
             failures.failed(failures.user(b"alice"));
         }
@@ -195,12 +226,44 @@ mod tests {
     }
 
     #[test]
+    fn a_user_has_one_count_however_he_is_spelled() {
+        let failures = failures();
+        for _ in 0..=FREE_BY_USER {
+            failures.failed(failures.user(b"alice"));
+        }
+        for name in ["a\u{ad}lice", "\u{ff41}lice", "alice@mx.example"] {
+            let slow = failures.slow_down(failures.user(name.as_bytes()));
+            assert!(!slow.is_zero(), "{name:?}");
+        }
+        let other = failures.user(b"alice@other.example");
+        assert!(failures.slow_down(other).is_zero());
+    }
+
+    #[test]
+    fn a_network_where_only_failures_come_from_is_told_apart() {
+        let failures = failures();
+        let network = |text: &str| failures.network(text.parse().unwrap()).unwrap();
+        let (strangers, office) = (network("198.51.100.1"), network("192.0.2.7"));
+        failures.let_in(office);
+        for _ in 0..FREE_OF_STRANGERS {
+            assert_eq!(failures.standing(strangers), Standing::Good);
+            for network in [strangers, office] {
+                failures.failed(network);
+            }
+        }
+        assert_eq!(failures.standing(strangers), Standing::Failing);
+        assert_eq!(failures.standing(office), Standing::Good);
+        // Having an account makes no guess at others free.
+        for _ in 0..=FREE_BY_NETWORK {
+            failures.failed(office);
+        }
+        assert!(!failures.slow_down(office).is_zero());
+    }
+
+    #[test]
     fn a_realm_that_nobody_looks_at_is_no_other_account() {
-        let by_name = failures(Accounts::ByName);
-        assert_ne!(by_name.user(b"alice@one"), by_name.user(b"alice@two"));
-        let before = failures(Accounts::BeforeRealm);
-        assert_eq!(before.user(b"alice@one"), before.user(b"alice@two"));
-        assert_eq!(before.user(b"alice@one"), before.user(b"alice"));
-        assert_ne!(before.user(b"alice@one"), before.user(b"alice@one@two"));
+        let failures = Failures::new(Realms::Ignored);
+        assert_eq!(failures.user(b"alice@one"), failures.user(b"alice@two"));
+        assert_ne!(failures.user(b"alice@one"), failures.user(b"alice@one@two"));
     }
 }

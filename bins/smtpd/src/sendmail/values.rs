@@ -1,7 +1,8 @@
 //! Values of options, as sendmail reads them.
 
 use super::args::Refusal;
-use crate::drop::submission::{MAX_ENVID_OCTETS, MAX_HOPS};
+use crate::drop::submission::MAX_HOPS;
+use crate::session::MAX_ENVID_OCTETS;
 use crate::session::{BodyKind, Notify, Ret};
 
 /// `-B`.

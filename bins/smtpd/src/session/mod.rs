@@ -35,7 +35,10 @@ use command::{Verb, echo};
 
 pub use body::{BodyDecoder, BodyFault, BodyStep, LineCheck};
 pub use command::echo as shown;
-pub use param::{BodyKind, ByMode, MailParams, Notify, RcptParams, Ret, Utf8Asked};
+pub use param::{
+    BodyKind, ByMode, MAX_ENVID_OCTETS, MAX_ORCPT_OCTETS, MailParams, Notify, RcptParams, Ret,
+    Utf8Asked,
+};
 pub use path::Path;
 pub use peer::{Peer, Resolve, bracketed};
 pub use rules::{AuthDemand, Bounces, Names, Offer, Offers, Rules};

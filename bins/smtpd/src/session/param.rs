@@ -114,6 +114,11 @@ fn halves(text: &[u8], at: usize) -> (&[u8], &[u8]) {
     text.split_at_checked(at).unwrap_or((text, b""))
 }
 
+/// Longest ENVID as xtext, in octets (RFC 3461 section 4.4).
+pub const MAX_ENVID_OCTETS: usize = 100;
+/// Longest ORCPT, in octets (RFC 3461 section 4.2).
+pub const MAX_ORCPT_OCTETS: usize = 500;
+
 /// Reads the parameters of MAIL.
 ///
 /// # Errors
@@ -129,7 +134,8 @@ pub(super) fn mail(text: &[u8], offers: Offers, by_min: i64) -> Result<MailParam
             b"body" => got.body = Some(body(need("BODY")?)?),
             b"envid" => {
                 dsn_allowed(offers, "ENVID")?;
-                let text = xtext(need("ENVID")?, "ENVID")?;
+                let word = within(need("ENVID")?, "ENVID", MAX_ENVID_OCTETS)?;
+                let text = xtext(word, "ENVID")?;
                 once(got.envid.is_some(), "ENVID")?;
                 got.envid = Some(text.into());
             }
@@ -176,7 +182,7 @@ pub(super) fn rcpt(text: &[u8], offers: Offers) -> Result<RcptParams, Reply> {
             }
             b"orcpt" => {
                 dsn_allowed(offers, "ORCPT")?;
-                let word = need("ORCPT")?;
+                let word = within(need("ORCPT")?, "ORCPT", MAX_ORCPT_OCTETS)?;
                 let text = xtext(word, "ORCPT")?;
                 if !text.contains(';') {
                     return Err(syntax("ORCPT"));
@@ -298,6 +304,18 @@ fn xtext<'a>(value: &'a [u8], key: &str) -> Result<&'a str, Reply> {
     std::str::from_utf8(value).map_err(|_| syntax(key))
 }
 
+/// A value that is no longer than that: the lines of the next host may be no longer (RFC 3461
+/// section 4).
+fn within<'a>(value: &'a [u8], key: &str, most: usize) -> Result<&'a [u8], Reply> {
+    match value.len() <= most {
+        true => Ok(value),
+        false => {
+            let text = format!("{key} parameter value is longer than {most} characters");
+            Err(bad(501, (5, 5, 4), text))
+        }
+    }
+}
+
 /// Decodes xtext that was checked before.
 fn decode_xtext(value: &[u8]) -> Vec<u8> {
     let digit = |c: Option<&u8>| char::from(*c.unwrap_or(&b'0')).to_digit(16).unwrap_or(0);
@@ -366,5 +384,29 @@ mod tests {
             }
         }
         assert!(by(b"1;", 0).is_err());
+    }
+
+    #[test]
+    fn orcpt_and_envid_are_no_longer_than_their_rfc_has_them() {
+        let offers = Offers::of(&[Offer::Dsn]);
+        let told = |refused: Option<Reply>| refused.map(|reply| reply.to_string());
+        for (longer, want) in [
+            (0, [None, None]),
+            (
+                1,
+                [
+                    Some("501 5.5.4 ENVID parameter value is longer than 100 characters"),
+                    Some("501 5.5.4 ORCPT parameter value is longer than 500 characters"),
+                ],
+            ),
+        ] {
+            let envid = format!("ENVID={}", "y".repeat(100 + longer));
+            let orcpt = format!("ORCPT=rfc822;{}", "y".repeat(493 + longer));
+            let got = [
+                told(mail(envid.as_bytes(), offers, 0).err()),
+                told(rcpt(orcpt.as_bytes(), offers).err()),
+            ];
+            assert_eq!(got, want.map(|text| text.map(str::to_owned)));
+        }
     }
 }

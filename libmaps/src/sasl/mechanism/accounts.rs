@@ -28,8 +28,8 @@ pub trait Accounts {
         Ok(None)
     }
 
-    /// Whether this is the password of the account that `name` (as the client
-    /// wrote it) stands for. "No" must take as long for an account that does not exist.
+    /// Whether this is the password of the account that `name` (prepared by SASLprep, unless an
+    /// account is stored under another spelling) stands for. "No" must take as long for an account that does not exist.
     ///
     /// # Errors
     /// The store or the checker can't be asked.

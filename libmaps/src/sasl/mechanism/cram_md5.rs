@@ -21,10 +21,12 @@ pub(super) fn respond(
         return Err(Failure::malformed("expected a name, a blank and a digest"));
     };
     let digest = SecretBytes::new(digest.get(1..).unwrap_or_default().to_vec());
+    let name = &context.name(name);
     let user = context.service.account(name)?;
-    let found = context.secrets(&user).map_err(|f| about(f, name))?;
+    let found = context.accounts.secrets(&user);
+    let found = found.map_err(|e| about(e.into(), name))?;
     let mut missing = "no such user";
-    let states = found.map(|(_, secrets)| {
+    let states = found.map(|secrets| {
         missing = "the user has no CRAM-MD5 secret";
         (secrets.cram_md5.clone(), secrets.clear)
     });

@@ -105,18 +105,18 @@ impl AwaitResponse {
         self.check_fields(&fields, &directives, context.service)?;
 
         let text = Names::of(username, realm, &directives);
-        let user = text.account(context.service)?;
-        let authid = text.authid(&user, context.service);
+        let typed = text.account(context.service)?;
+        let authid = context.name(&text.authid(&typed, context.service));
+        let user = context.service.account(&authid)?;
         let tell = |failure| about(failure, &authid);
-        let found = context.secrets(&user).map_err(tell)?;
+        let found = context.accounts.secrets(&user);
+        let found = found.map_err(|e| tell(e.into()))?;
         let mut missing = "no such user";
         // Made in any case: what there is of a user shall not show in the time.
-        let clear = found
-            .as_ref()
-            .and_then(|(_, secrets)| secrets.clear.as_ref());
+        let clear = found.as_ref().and_then(|secrets| secrets.clear.as_ref());
         let password = clear.map_or(&b"nobody's"[..], Password::expose);
         let made = hash_user(&text.username, &text.realm, password);
-        let hash = found.and_then(|(user, secrets)| {
+        let hash = found.and_then(|secrets| {
             missing = "the user has no DIGEST-MD5 secret for this realm";
             if secrets.clear.is_some() {
                 return Some(made);

@@ -16,8 +16,8 @@ pub(super) fn respond(context: &Context<'_>, response: &[u8]) -> Result<Progress
             "expected authzid NUL authid NUL password",
         ));
     };
-    check(context, authid, password)?;
-    Ok(Progress::Done(context.authorize(authid, authzid)?))
+    let authid = check(context, authid, password)?;
+    Ok(Progress::Done(context.authorize(&authid, authzid)?))
 }
 
 /// LOGIN's first response.
@@ -34,25 +34,27 @@ pub(super) fn take_password(
     name: &[u8],
     response: &[u8],
 ) -> Result<Progress, Failure> {
-    check(context, name, response)?;
-    Ok(Progress::Done(context.authorize(name, b"")?))
+    let authid = check(context, name, response)?;
+    Ok(Progress::Done(context.authorize(&authid, b"")?))
 }
 
-fn check(context: &Context<'_>, name: &[u8], password: &[u8]) -> Result<(), Failure> {
-    context.service.account(name)?;
+/// The account's name, where this is its password.
+fn check(context: &Context<'_>, typed: &[u8], password: &[u8]) -> Result<Vec<u8>, Failure> {
+    let name = context.name(typed);
+    context.service.account(&name)?;
     let password = Password::new(password.to_vec()).map_err(|_| {
         about(
             Failure::malformed("the password is empty or too long"),
-            name,
+            &name,
         )
     })?;
-    match context.accounts.check(context.service, name, &password) {
-        Ok(true) => Ok(()),
+    match context.accounts.check(context.service, &name, &password) {
+        Ok(true) => Ok(name),
         Ok(false) => Err(about(
             Failure::rejected("password verification failed"),
-            name,
+            &name,
         )),
-        Err(error) => Err(about(error.into(), name)),
+        Err(error) => Err(about(error.into(), &name)),
     }
 }
 

@@ -45,15 +45,17 @@ impl AwaitFirst {
         let hash = hash_of(context.mechanism);
         let first = ClientFirst::parse(response).map_err(Failure::malformed)?;
         let binding = bound(context.mechanism, context.channel, &first)?;
-        let user = context.service.account(&first.username)?;
-        let tell = |failure| about(failure, &first.username);
-        let found = context.secrets(&user).map_err(tell)?;
-        let secrets = found.as_ref().map(|(_, secrets)| secrets);
+        let name = context.name(&first.username);
+        let user = context.service.account(&name)?;
+        let tell = |failure| about(failure, &name);
+        let found = context.accounts.secrets(&user);
+        let found = found.map_err(|e| tell(e.into()))?;
+        let secrets = found.as_ref();
         let decoy_keys = Decoy::of(&user, secrets, hash, context.service, context.accounts);
         let Decoy { salt, iterations } = decoy_keys.map_err(|e| tell(e.into()))?;
         let mut decoy = Some("no such user");
         let mut made = false;
-        let keys = found.and_then(|(_, secrets)| {
+        let keys = found.and_then(|secrets| {
             decoy = Some("the user has no secret for this mechanism");
             let clear = secrets.clear.as_ref();
             let keys = secrets.scram(hash).cloned().or_else(|| {
@@ -78,7 +80,7 @@ impl AwaitFirst {
         let challenge = server_first(&nonce, keys.salt(), keys.iterations());
         let signed = [first.bare.as_slice(), &challenge].join(&b',');
         let state = AwaitFinal {
-            name: first.username,
+            name,
             authzid: first.authzid,
             keys,
             decoy,

@@ -9,10 +9,10 @@ use super::{
     ChannelBinding, MAX_MESSAGE_OCTETS, Mechanism, Nonce, cram_md5, digest_md5, external, plain,
     scram,
 };
+use crate::sasl::counted::settled;
 use crate::sasl::key::UserId;
 use crate::sasl::password::SecretBytes;
-use crate::sasl::saslprep::saslprep;
-use crate::sasl::secret::{MIN_ITERATIONS, Secrets, Toll};
+use crate::sasl::secret::{MIN_ITERATIONS, Toll};
 
 /// What a site tells its mechanisms; one for all connections.
 #[derive(Clone, Debug)]
@@ -101,7 +101,8 @@ pub enum Offer {
 pub struct Login {
     /// By which mechanism.
     pub mechanism: Mechanism,
-    /// Who proved it, as the client wrote it, without blanks around; `anonymous` for ANONYMOUS.
+    /// Who proved it: the account's name, in plain ASCII as the client wrote it, without blanks
+    /// around; one spelling for all that SASLprep makes equal. `anonymous` for ANONYMOUS.
     pub authid: Vec<u8>,
     /// As whom; the authid where the client asked for nobody else.
     pub authzid: Vec<u8>,
@@ -183,23 +184,17 @@ pub(super) struct Context<'a> {
 }
 
 impl Context<'_> {
-    /// The secrets of an account; a name that is not found as it was typed is
-    /// looked for as SASLprep makes it.
-    pub(super) fn secrets(&self, user: &UserId) -> Result<Option<(UserId, Secrets)>, Failure> {
-        if let Some(secrets) = self.accounts.secrets(user)? {
-            return Ok(Some((user.clone(), secrets)));
-        }
-        let prepared = saslprep(user.authid());
-        if prepared.as_ref() == user.authid() {
-            return Ok(None);
-        }
-        let Ok(prepared) = UserId::new(&prepared, user.realm()) else {
-            return Ok(None);
-        };
-        Ok(self.accounts.secrets(&prepared)?.map(|s| (prepared, s)))
+    /// The name of the account that a typed one stands for: who is asked for its password hears
+    /// this name, and this is who has logged in. Plain ASCII is what was typed.
+    pub(super) fn name(&self, typed: &[u8]) -> Vec<u8> {
+        // A store that can't be read says so when it is asked for the secrets.
+        settled(typed, |name| {
+            let user = self.service.account(name);
+            user.is_ok_and(|user| matches!(self.accounts.secrets(&user), Ok(Some(_))))
+        })
     }
 
-    /// Ends an exchange whose proof was good.
+    /// Ends an exchange whose proof was good; `authid` is a [`Context::name`].
     pub(super) fn authorize(&self, authid: &[u8], authzid: &[u8]) -> Result<Login, Failure> {
         let authid = authid.trim_ascii();
         let mut login = Login {
@@ -209,6 +204,10 @@ impl Context<'_> {
             trace: None,
         };
         if authzid.is_empty() || authzid == authid {
+            return Ok(login);
+        }
+        let authzid = &self.name(authzid);
+        if authzid == authid {
             return Ok(login);
         }
         let me = UserId::resolve(authid, &self.service.realm);

@@ -109,6 +109,57 @@ impl<'a> Talk<'a> {
     }
 }
 
+/// What SASLprep makes equal is one account, and is told as one; another account that is stored
+/// under such a spelling stays itself.
+#[test]
+fn spellings_of_a_name_are_one_login() {
+    let mut accounts = users(&[
+        ("alice", clear("secret")),
+        ("b\u{ad}ob", clear("hunter2")),
+        ("bob", clear("other")),
+    ]);
+    let carol = UserId::resolve(b"carol", b"mail.example.test").unwrap();
+    let password = Password::new(b"secret".to_vec()).unwrap();
+    let salts = Salts::random().unwrap();
+    let mine = Secrets::derive(&carol, &password, &Recipe::default(), &salts);
+    accounts.0.insert(carol, mine.unwrap());
+    let talk = Talk::new(&accounts);
+    for (name, password, want) in [
+        ("alice", "secret", "OK alice as alice"),
+        ("a\u{ad}lice", "secret", "OK alice as alice"),
+        ("\u{ff41}lice", "secret", "OK alice as alice"),
+        (
+            "\u{ff41}lice\u{ff20}mail.example.test",
+            "secret",
+            "OK alice@mail.example.test as alice@mail.example.test",
+        ),
+        ("car\u{ad}ol", "secret", "OK carol as carol"),
+        ("b\u{ad}ob", "hunter2", "OK b\u{ad}ob as b\u{ad}ob"),
+        (
+            "b\u{ad}ob",
+            "other",
+            "Rejected password verification failed",
+        ),
+        ("bob", "hunter2", "Rejected password verification failed"),
+        ("b\u{ad}\u{ad}ob", "other", "OK bob as bob"),
+        ("\u{a0}", "secret", "Malformed the user name is empty"),
+    ] {
+        for authzid in ["", name] {
+            let first = format!("{authzid}\0{name}\0{password}");
+            let told = talk.run("PLAIN", Some(first.as_bytes()), &[]);
+            assert_eq!(told, want, "{name:?} {authzid:?}");
+        }
+        let told = talk.run("LOGIN", None, &[name.as_bytes(), password.as_bytes()]);
+        assert!(told.ends_with(want), "{name:?}: {told}");
+    }
+    // The others tell the account's name, too.
+    let challenge = talk.run("CRAM-MD5", None, &[]);
+    let challenge = challenge.trim().trim_start_matches("S:").as_bytes();
+    let answer = cram_md5::answer("al\u{ad}ice".as_bytes(), &password, challenge);
+    let told = talk.run("CRAM-MD5", None, &[&answer]);
+    assert!(told.ends_with("OK alice as alice"), "{told}");
+}
+
 #[test]
 fn plain() {
     let accounts = users(&[
