@@ -11,7 +11,8 @@
 use std::ffi::CStr;
 use std::fmt;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions, TryLockError};
-use std::io::{self, Seek, SeekFrom, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt, PermissionsExt, fchown};
@@ -68,10 +69,16 @@ pub trait Disk: fmt::Debug + Send + Sync {
         file.write_all_at(octets, offset)
     }
 
-    /// Appends what is left of `from` to `to`, both from where they stand.
+    /// Lets the system begin to write to the disk what was written there, and waits for nothing: a
+    /// sync has less to wait for then. What goes wrong is told by that sync.
+    fn begin_to_sync(&self, file: &File, offset: u64, octets: u64) {
+        begin_to_sync(file, offset, octets);
+    }
+
+    /// Appends what is left of `from` to `to`, both from where they stand. A hole stays one: it
+    /// takes no room, and need not be written.
     fn copy(&self, from: &File, to: &File) -> io::Result<()> {
-        // After a signal it goes on from where both files stand then.
-        patiently(|| io::copy(&mut &*from, &mut &*to).map(drop))
+        copy_data(from, to)
     }
 
     /// Makes the file so many octets long; new ones are zeros.
@@ -194,6 +201,76 @@ fn remove_attribute(file: &File, name: &CStr) -> io::Result<()> {
     }
 }
 
+/// As [`Disk::copy`]: each piece between two holes, which a file system that can share blocks
+/// between files shares.
+fn copy_data(mut from: &File, mut to: &File) -> io::Result<()> {
+    let (start, end) = (
+        from.stream_position()?,
+        patiently(|| from.metadata())?.len(),
+    );
+    let shift = to.stream_position()?;
+    let there = |at: u64| shift.saturating_add(at - start);
+    let mut at = start;
+    while let Some(piece) = data_from(from, at, end)? {
+        patiently(|| from.seek(SeekFrom::Start(piece.start)))?;
+        patiently(|| to.seek(SeekFrom::Start(there(piece.start))))?;
+        at = piece.start;
+        while at < piece.end {
+            let left = piece.end - at;
+            // After a signal it goes on from where both files stand then.
+            let copied = patiently(|| io::copy(&mut from.take(left), &mut to).map(drop));
+            copied?;
+            let now = from.stream_position()?;
+            if now <= at {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            at = now;
+        }
+    }
+    // A hole at the end.
+    let octets = there(end.max(start));
+    match patiently(|| to.metadata())?.len() < octets {
+        true => patiently(|| to.set_len(octets)),
+        false => Ok(()),
+    }
+}
+
+/// The next piece at or behind `at` that is no hole; all that is left where the file system does
+/// not tell.
+fn data_from(file: &File, at: u64, end: u64) -> io::Result<Option<Range<u64>>> {
+    if at >= end {
+        return Ok(None);
+    }
+    let start = match seek_to(file, at, libc::SEEK_DATA) {
+        Err(e) if e.raw_os_error() == Some(libc::ENXIO) => return Ok(None),
+        Err(e) if e.raw_os_error() == Some(libc::EINVAL) => return Ok(Some(at..end)),
+        start => start?,
+    };
+    let hole = seek_to(file, start, libc::SEEK_HOLE)?;
+    let piece = start..hole.min(end);
+    Ok((!piece.is_empty()).then_some(piece))
+}
+
+#[allow(unsafe_code)] // lseek for data and holes has no safe form in std
+fn seek_to(file: &File, at: u64, whence: libc::c_int) -> io::Result<u64> {
+    let offset = i64::try_from(at).map_err(|_| io::ErrorKind::InvalidInput)?;
+    patiently(|| {
+        // SAFETY: the descriptor is open for as long as the call lasts.
+        let found = unsafe { libc::lseek(file.as_raw_fd(), offset, whence) };
+        u64::try_from(found).map_err(|_| io::Error::last_os_error())
+    })
+}
+
+#[allow(unsafe_code)] // sync_file_range has no safe form in std
+fn begin_to_sync(file: &File, offset: u64, octets: u64) {
+    let (Ok(offset), Ok(octets)) = (i64::try_from(offset), i64::try_from(octets)) else {
+        return;
+    };
+    let flags = libc::SYNC_FILE_RANGE_WRITE;
+    // SAFETY: the descriptor is open for as long as the call lasts.
+    let _ = unsafe { libc::sync_file_range(file.as_raw_fd(), offset, octets, flags) };
+}
+
 #[allow(unsafe_code)] // posix_fadvise has no safe form in std
 fn forget(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open for as long as the call lasts.
@@ -235,6 +312,11 @@ impl DiskFile {
     /// Those of write(2).
     pub fn write_all_at(&self, octets: &[u8], offset: u64) -> io::Result<()> {
         self.disk.write_all_at(&self.file, octets, offset)
+    }
+
+    /// As [`Disk::begin_to_sync`].
+    pub fn begin_to_sync(&self, offset: u64, octets: u64) {
+        self.disk.begin_to_sync(&self.file, offset, octets);
     }
 
     /// As [`Disk::set_len`].
@@ -314,6 +396,42 @@ mod tests {
         let mut got = [0; 6];
         file.read_exact_at(&mut got, 0).unwrap();
         assert_eq!(&got, b"octets");
+    }
+
+    #[test]
+    fn a_copy_has_the_octets_and_the_holes() {
+        use std::os::unix::fs::MetadataExt;
+        let mib = 1 << 20;
+        // Where data stands in a file of four mebioctets, and where the copy begins.
+        let cases: [(&[u64], u64); 6] = [
+            (&[], 0),
+            (&[0], 0),
+            (&[3 * mib], 0),
+            (&[0, 2 * mib], 0),
+            (&[mib, 4 * mib - 5], 0),
+            (&[mib, 4 * mib - 5], 7),
+        ];
+        for (data, from_start) in cases {
+            let mut from = tempfile::tempfile().unwrap();
+            from.set_len(4 * mib).unwrap();
+            for at in data {
+                from.write_all_at(b"octet", *at).unwrap();
+            }
+            from.seek(SeekFrom::Start(from_start)).unwrap();
+            let mut to = tempfile::tempfile().unwrap();
+            to.write_all(b"before").unwrap();
+            System.copy(&from, &to).unwrap();
+            let mut want = vec![0; (4 * mib) as usize];
+            from.read_exact_at(&mut want, 0).unwrap();
+            want.splice(..from_start as usize, *b"before");
+            let mut got = vec![7; want.len()];
+            to.read_exact_at(&mut got, 0).unwrap();
+            assert!(got == want, "{data:?}");
+            let (had, has) = (from.metadata().unwrap(), to.metadata().unwrap());
+            assert_eq!(has.len(), want.len() as u64);
+            // A file system that has no holes has none in either.
+            assert!(has.blocks() <= had.blocks() + 64, "{data:?}");
+        }
     }
 
     #[test]

@@ -232,6 +232,9 @@ impl Chunks {
             return Ok(());
         };
         file.write_all_at(&chunk.octets, number * CHUNK)?;
+        // Few of them are written to again: what is on the disk by then need not be waited for
+        // at the end.
+        file.begin_to_sync(number * CHUNK, CHUNK);
         if let Some(chunk) = self.changed.remove(&number) {
             self.spare = chunk.octets;
         }

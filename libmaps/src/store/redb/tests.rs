@@ -120,6 +120,37 @@ fn edits_keep_the_count_and_the_filter_right() {
 }
 
 #[test]
+fn a_filter_takes_a_quarter_more_before_it_is_made_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("m.db");
+    let keys: Vec<String> = (0..200).map(|n| format!("k{n:03}")).collect();
+    let entry = |key| (<str>::as_bytes(key), &b"v"[..]);
+    let first: Vec<(&[u8], &[u8])> = keys.iter().take(100).map(|k| entry(k)).collect();
+    build(&path, Duplicates::None, &first);
+    let room = || reopen(&path).unwrap().load_filter().unwrap().room();
+    let built = room();
+    assert!((100..125).contains(&built), "{built}");
+    for (count, is_new) in [(101, false), (125, false), (140, true), (200, false)] {
+        let before = room();
+        let changes: BTreeMap<Lhs, Vec<Change>> = keys
+            .iter()
+            .take(count)
+            .map(|key| (Lhs::from(key.as_str()), vec![Change::Set(Rhs::from("v"))]))
+            .collect();
+        let old = reopen(&path).unwrap();
+        let file = File::options().read(true).write(true).open(&path).unwrap();
+        edit(on_disk(file), &path, old.meta(), &changes).unwrap();
+        assert_eq!(room() != before, is_new, "{count}");
+        let filter = reopen(&path).unwrap().load_filter().unwrap();
+        let held = keys.iter().take(count);
+        assert!(
+            held.clone()
+                .all(|k| filter.may_contain(filter::hash(k.as_bytes())))
+        );
+    }
+}
+
+#[test]
 fn another_format_number_is_named() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("m.db");
