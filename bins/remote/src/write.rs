@@ -7,7 +7,9 @@ use libmaps::map::MapClass;
 use libmaps::sasl::edit::DESCRIBED;
 use libmaps::sasl::key::is_account;
 use libmaps::store::shared::frame::{Frame, Frames};
-use libmaps::store::shared::{Connection, Difference, Digest, Offer, Origin, Ready, Way, Wish};
+use libmaps::store::shared::{
+    Base, Connection, Difference, Digest, Offer, Origin, Ready, Way, Wish,
+};
 use libmaps::sysexits::SysExit;
 
 use crate::course::next_serial;
@@ -53,7 +55,10 @@ pub async fn write<E: Engine>(
             serial: Some(next_serial(head.serial, here.as_ref())),
             standing: None,
         },
-        base: current.as_ref().map(|(g, _)| g.origin.mark.clone()),
+        base: current.as_ref().map(|(g, _)| Base {
+            mark: g.origin.mark.clone(),
+            digest: g.offer.digest,
+        }),
         difference: match &current {
             Some((_, Difference::Welcome)) => Difference::Welcome,
             _ => Difference::Unwelcome,

@@ -1,5 +1,10 @@
 //! The programs in front: what they do to a local map, they do to a shared one.
 
+use libmaps::map::{Entry, MapClass, MapName};
+use libmaps::store::path::Safety;
+use libmaps::store::publish::{OnDuplicate, Options, Publisher};
+use libmaps::store::{self, Opened};
+
 use crate::server::Server;
 
 const ACCESS: &str = "Connect:192.168\tRELAY\nFrom:spam.example\tREJECT\n";
@@ -183,6 +188,44 @@ fn a_rebuild_that_changes_little_sends_little() {
     let here = source(host.good("mapctl info pgsql:m", ""));
     assert!(here.is_some());
     assert_eq!(source(there.good("mapctl info pgsql:m", "")), here);
+}
+
+#[test]
+fn an_edit_says_what_it_changed_and_nothing_of_a_replica_that_is_not_what_it_says() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    server.database("edits");
+    let (here, there) = (server.host("edits", &["m"]), server.host("edits", &["m"]));
+    here.good("makemap -d pgsql m", "a 1\na 2\nb 1\nc 1\n");
+    there.good("mapremote follow --once m.pgsql", "");
+    // Another value, under the name of the same generation.
+    let path = here.path("m.pgsql.db");
+    let Ok(Opened::Redb(map)) = store::open_any(&path, MapName::new(MapClass::Hash, &path)) else {
+        panic!("a replica");
+    };
+    let options = Options {
+        on_duplicate: OnDuplicate::KeepAll,
+        origin: map.meta().origin.clone(),
+        safety: Safety::SystemRules,
+        ..Options::new(MapClass::Hash, "test")
+    };
+    let mut publisher = Publisher::edit(&path, options).unwrap();
+    publisher.set(Entry::new("c", "damaged")).unwrap();
+    publisher.publish().unwrap();
+    here.good("editmap -u pgsql m a 9", "");
+    here.good("editmap -x pgsql m b", "");
+    there.good("mapremote follow --once m.pgsql", "");
+    assert_eq!(there.replica("m.pgsql").unwrap(), ["a 9", "c 1"]);
+    let new = server.host("edits", &["m"]);
+    new.good("mapremote follow --once m.pgsql", "");
+    assert_eq!(new.replica("m.pgsql").unwrap(), ["a 9", "c 1"]);
+    // What changes nothing is a generation all the same.
+    here.good("editmap -u pgsql m a 9", "");
+    there.good("mapremote follow --once m.pgsql", "");
+    let keys = "SELECT string_agg(coalesce(keys::text, '-'), ' ' ORDER BY generation) \
+         FROM mailmaps_generation";
+    assert_eq!(server.sql_in("edits", keys), "- 1 1 0");
 }
 
 #[test]

@@ -1,6 +1,5 @@
 //! What is different between two maps, in so many keys at the most.
 
-use std::cmp::Ordering;
 use std::iter::Peekable;
 
 use libmaps::lhs::Lhs;
@@ -51,46 +50,175 @@ pub(super) fn with_places(map: &dyn Map, sink: &mut PlacedSink<'_>) -> Result<()
     })
 }
 
-/// The keys in which `new` differs from `old`; `None` when they are too many.
+/// The keys among `changed` in which `new` differs from `old`, which is the same in all others and
+/// has this digest; and the digest of `new`.
+pub(super) fn at(
+    changed: &[Lhs],
+    old: &dyn Map,
+    new: &dyn Map,
+    mut digest: Digest,
+) -> Result<(Digest, Changes), StoreError> {
+    let mut changes = Vec::new();
+    for lhs in changed {
+        let (before, after) = (old.get_all(lhs.as_bytes())?, new.get_all(lhs.as_bytes())?);
+        if before == after {
+            continue;
+        }
+        for (rhs, place) in before.iter().zip(0..) {
+            digest.remove(lhs.as_bytes(), place, rhs.as_bytes());
+        }
+        for (rhs, place) in after.iter().zip(0..) {
+            digest.add(lhs.as_bytes(), place, rhs.as_bytes());
+        }
+        changes.push((lhs.clone(), after));
+    }
+    Ok((digest, changes))
+}
+
+/// The digest of `new`, which has so many entries, and the keys in which it differs from `old`;
+/// `None` when they are too many.
 pub(super) fn between(
     old: &dyn Map,
     new: &dyn Map,
     entries: u64,
-) -> Result<Option<Changes>, StoreError> {
-    let most = (entries / WORTH_IT).max(ALWAYS_FEW);
-    let (mut old, mut new) = (Groups::of(old), Groups::of(new));
-    let (mut before, mut after) = (old.next()?, new.next()?);
-    let (mut changes, mut octets) = (Vec::new(), 0);
-    loop {
-        let order = match (&before, &after) {
-            (None, None) => return Ok(Some(changes)),
-            (Some(_), None) => Ordering::Less,
-            (None, Some(_)) => Ordering::Greater,
-            (Some((a, _)), Some((b, _))) => a.cmp(b),
-        };
-        let change = match order {
-            Ordering::Less => before.take().map(|(lhs, _)| (lhs, Vec::new())),
-            Ordering::Greater => after.take(),
-            Ordering::Equal => {
-                let same = before == after;
-                before = None;
-                after.take().filter(|_| !same)
+) -> Result<(Digest, Option<Changes>), StoreError> {
+    let mut digest = Digest::default();
+    let mut comparison = Some(Comparison::with(old, entries)?);
+    with_places(new, &mut |lhs, place, rhs| {
+        digest.add(lhs, place, rhs);
+        if let Some(going_on) = &mut comparison
+            && going_on.take(lhs, place, rhs)? == Extent::TooLarge
+        {
+            comparison = None;
+        }
+        Ok(())
+    })?;
+    let changes = match comparison {
+        Some(comparison) => comparison.end()?,
+        None => None,
+    };
+    Ok((digest, changes))
+}
+
+/// Whether a difference is worth more than everything, as far as it is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Extent {
+    Small,
+    TooLarge,
+}
+
+/// A walk through two maps, in the order of their LHSs; what is the same in both is not copied.
+struct Comparison<'a> {
+    old: Groups<'a>,
+    /// The old group that is next, or that of the LHS in hand.
+    before: Option<Group>,
+    /// The LHS in hand, and its new values.
+    after: Option<(Lhs, After)>,
+    changes: Changes,
+    octets: usize,
+    most: u64,
+}
+
+/// The new values of an LHS, as far as they have come.
+enum After {
+    /// So many, which are the first of the old ones.
+    Same(usize),
+    Other(Vec<Rhs>),
+}
+
+impl<'a> Comparison<'a> {
+    fn with(old: &'a dyn Map, entries: u64) -> Result<Self, StoreError> {
+        let mut old = Groups::of(old);
+        Ok(Comparison {
+            before: old.next()?,
+            old,
+            after: None,
+            changes: Vec::new(),
+            octets: 0,
+            most: (entries / WORTH_IT).max(ALWAYS_FEW),
+        })
+    }
+
+    /// Takes the next entry of the new map.
+    fn take(&mut self, lhs: &[u8], place: u32, rhs: &[u8]) -> Result<Extent, StoreError> {
+        if place == 0 {
+            self.end_group()?;
+            self.pass_to(Some(lhs))?;
+        }
+        let before = self
+            .before
+            .as_ref()
+            .filter(|(old, _)| old.as_bytes() == lhs);
+        let old = before.map_or(&[][..], |(_, values)| values);
+        let after = self.after.get_or_insert_with(|| {
+            let lhs = before.map_or_else(|| Lhs::from(lhs), |(lhs, _)| lhs.clone());
+            (lhs, After::Same(0))
+        });
+        match &mut after.1 {
+            After::Same(count) if old.get(*count).is_some_and(|v| v.as_bytes() == rhs) => {
+                *count += 1;
             }
+            After::Same(count) => {
+                let mut values = old.get(..*count).unwrap_or_default().to_vec();
+                values.push(Rhs::from(rhs));
+                after.1 = After::Other(values);
+            }
+            After::Other(values) => values.push(Rhs::from(rhs)),
+        }
+        Ok(self.extent())
+    }
+
+    /// Compares the group in hand, now that it is whole.
+    fn end_group(&mut self) -> Result<(), StoreError> {
+        let Some((lhs, after)) = self.after.take() else {
+            return Ok(());
         };
-        if let Some((lhs, values)) = change {
-            let values_octets: usize = values.iter().map(|rhs| rhs.as_bytes().len()).sum();
-            octets += lhs.as_bytes().len() + values_octets;
-            changes.push((lhs, values));
-            if changes.len() as u64 > most || octets > MAX_OCTETS {
-                return Ok(None);
+        let is_old = self.before.as_ref().is_some_and(|(old, _)| *old == lhs);
+        let before = match is_old {
+            true => std::mem::replace(&mut self.before, self.old.next()?),
+            false => None,
+        };
+        let had = before.map_or_else(Vec::new, |(_, values)| values);
+        match after {
+            After::Same(count) if count == had.len() => {}
+            After::Same(count) => self.change(lhs, had.into_iter().take(count).collect()),
+            After::Other(values) => self.change(lhs, values),
+        }
+        Ok(())
+    }
+
+    /// Notes that the old LHSs before this one, or all that are left, are gone.
+    fn pass_to(&mut self, lhs: Option<&[u8]>) -> Result<(), StoreError> {
+        while let Some((old, _)) = &self.before
+            && lhs.is_none_or(|lhs| old.as_bytes() < lhs)
+            && self.extent() == Extent::Small
+        {
+            let gone = std::mem::replace(&mut self.before, self.old.next()?);
+            if let Some((old, _)) = gone {
+                self.change(old, Vec::new());
             }
         }
-        if before.is_none() {
-            before = old.next()?;
+        Ok(())
+    }
+
+    fn change(&mut self, lhs: Lhs, values: Vec<Rhs>) {
+        let values_octets: usize = values.iter().map(|rhs| rhs.as_bytes().len()).sum();
+        self.octets += lhs.as_bytes().len() + values_octets;
+        self.changes.push((lhs, values));
+    }
+
+    fn extent(&self) -> Extent {
+        match self.changes.len() as u64 > self.most || self.octets > MAX_OCTETS {
+            true => Extent::TooLarge,
+            false => Extent::Small,
         }
-        if after.is_none() {
-            after = new.next()?;
-        }
+    }
+
+    /// The changes, or `None`, when the new map has no more entries.
+    fn end(mut self) -> Result<Option<Changes>, StoreError> {
+        self.end_group()?;
+        self.pass_to(None)?;
+        Ok((self.extent() == Extent::Small).then_some(self.changes))
     }
 }
 
@@ -118,35 +246,5 @@ impl<'a> Groups<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use libmaps::map::Entry;
-    use libmaps::store::MemoryMap;
-
-    fn map(text: &str) -> MemoryMap {
-        let entries = text.split_whitespace().map(|e| {
-            let (lhs, rhs) = e.split_once('=').unwrap();
-            Entry::new(lhs, rhs)
-        });
-        MemoryMap::new("m", entries.collect::<Vec<_>>())
-    }
-
-    #[test]
-    fn added_removed_and_changed_keys_are_found() {
-        let changes = between(&map("a=1 b=2 c=3 d=4"), &map("b=2 c=4 d=4 e=5"), 4)
-            .unwrap()
-            .unwrap();
-        let shown: Vec<String> = changes
-            .iter()
-            .map(|(lhs, values)| format!("{lhs}={values:?}"))
-            .collect();
-        assert_eq!(shown, ["a=[]", "c=[Rhs(4)]", "e=[Rhs(5)]"]);
-        assert_eq!(between(&map(""), &map(""), 0).unwrap(), Some(Vec::new()));
-    }
-
-    #[test]
-    fn too_many_changes_are_none() {
-        let new: String = (0..1_002).map(|n| format!("k{n}=v ")).collect();
-        assert_eq!(between(&map(""), &map(&new), 1_002).unwrap(), None);
-    }
-}
+#[path = "changes_tests.rs"]
+mod tests;

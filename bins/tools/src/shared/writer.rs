@@ -5,22 +5,23 @@ use std::io::{BufRead, BufReader, BufWriter, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use libmaps::map::{Map, StoreError};
-use libmaps::store::publish::{Before, Options};
+use libmaps::map::{Map, MapName, StoreError};
+use libmaps::store::publish::{Before, Finished, Options};
 use libmaps::store::redb::Meta;
 use libmaps::store::shared::frame::{Frame, write_end};
-use libmaps::store::shared::{Connection, Difference, Offer, Origin, Ready, Way, Wish};
+use libmaps::store::shared::{Connection, Difference, Digest, Offer, Origin, Ready, Way, Wish};
 use libmaps::store::{self, Opened};
 use libmaps::sysexits::SysExit;
 
-use super::changes::{Changes, between, digest_of, with_places};
+use super::changes::{Changes, at, between, digest_of, with_places};
 use super::program::spawn;
 
 /// The longest line of mapremote, in octets.
 const MAX_LINE_OCTETS: u64 = 64 << 10;
 
 /// The right to write a shared map: mapremote holds the engine's lock while this lives. Dropped
-/// after a publish, it waits until mapremote has removed what the engine need not keep any more.
+/// after a publish, it waits until mapremote has begun to remove what the engine need not keep any
+/// more: what is much is removed by a process that nobody waits for.
 #[derive(Debug)]
 pub struct Writer {
     ready: Ready,
@@ -91,17 +92,21 @@ impl Writer {
 
 impl Pipe {
     /// Brings what the draft holds to the engine.
-    fn send(&mut self, draft: &Opened, ready: &Ready) -> Result<(), StoreError> {
-        let Opened::Redb(new) = draft else {
+    fn send(&mut self, draft: Finished<'_>, ready: &Ready) -> Result<(), StoreError> {
+        let Opened::Redb(new) = draft.map else {
             return Err(self.fault("only maps of class hash and btree are shared"));
         };
         let old = self.old(ready)?;
-        let digest = digest_of(new.as_ref())?;
-        let changes = match old {
-            Some(old) if ready.difference == Difference::Welcome && alike(&old, new.meta()) => {
-                between(&old, new.as_ref(), digest.entries())?
+        let old = old
+            .filter(|(old, _)| ready.difference == Difference::Welcome && alike(old, new.meta()));
+        let (digest, changes) = match (old, draft.changed) {
+            // The digest goes on from that of the engine, so that followers come to the same.
+            (Some((old, digest)), Some(changed)) => {
+                let (digest, changes) = at(changed, &old, new.as_ref(), digest)?;
+                (digest, Some(changes))
             }
-            _ => None,
+            (Some((old, _)), None) => between(&old, new.as_ref(), new.meta().entries)?,
+            (None, _) => (digest_of(new.as_ref())?, None),
         };
         let way = match &changes {
             Some(changes) => Way::Difference {
@@ -121,22 +126,18 @@ impl Pipe {
         }
     }
 
-    /// The replica as it is, if that is the current generation.
-    fn old(&self, ready: &Ready) -> Result<Option<store::RedbMap>, StoreError> {
+    /// The replica as it is, with the digest that the engine has of it, if that is the current
+    /// generation.
+    fn old(&self, ready: &Ready) -> Result<Option<(store::RedbMap, Digest)>, StoreError> {
         let path = &self.connection.replica;
-        let mark = ready.base.as_deref();
-        let opened = match mark {
-            None => return Ok(None),
-            Some(_) => store::open_any(
-                path,
-                libmaps::map::MapName::new(self.connection.class, path),
-            ),
+        let Some(base) = &ready.base else {
+            return Ok(None);
         };
-        match opened {
+        match store::open_any(path, MapName::new(self.connection.class, path)) {
             Ok(Opened::Redb(map))
-                if map.meta().origin.as_ref().map(|o| o.mark.as_str()) == mark =>
+                if map.meta().origin.as_ref().map(|o| &o.mark) == Some(&base.mark) =>
             {
-                Ok(Some(*map))
+                Ok(Some((*map, base.digest)))
             }
             // What was edited is not what the engine has.
             _ if self.wish == Wish::Edit => Err(StoreError::InUse { path: path.clone() }),

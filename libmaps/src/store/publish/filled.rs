@@ -23,6 +23,6 @@ impl Filled {
     /// Any of them leaves the old map in place.
     pub fn publish(self, check: &mut Check<'_>) -> Result<Published, StoreError> {
         check(self.publisher.finished()?.into_map().as_ref())?;
-        self.publisher.finish(Some(self.entries))
+        self.publisher.finish(Some(self.entries), None)
     }
 }

@@ -28,7 +28,7 @@ use crate::store::{CdbWriter, Opened, Sink, open_any, open_file};
 use draft::{Draft, Group, beside, keep_berkeley, sync_folder};
 
 pub use filled::Filled;
-pub use options::{Before, EditBy, Inserted, OnDuplicate, Options, Published};
+pub use options::{Before, EditBy, Finished, Inserted, OnDuplicate, Options, Published};
 
 /// Looks at a finished draft before it becomes the map.
 pub type Check<'a> = dyn FnMut(&dyn Map) -> Result<(), StoreError> + 'a;
@@ -363,7 +363,8 @@ impl Publisher {
                 ..base.meta().clone()
             };
             redb::edit(self.draft.writable()?, &self.target, &meta, &changes)?;
-            return self.finish(None);
+            let changed: Vec<Lhs> = changes.into_keys().collect();
+            return self.finish(None, Some(&changed));
         }
         let base = self.base.take();
         if let Some(Base::Redb(base)) = &base {
@@ -462,7 +463,11 @@ impl Publisher {
         }
     }
 
-    fn finish(mut self, entries: Option<u64>) -> Result<Published, StoreError> {
+    fn finish(
+        mut self,
+        entries: Option<u64>,
+        changed: Option<&[Lhs]>,
+    ) -> Result<Published, StoreError> {
         let entries = match entries {
             Some(entries) => entries,
             None => {
@@ -479,7 +484,8 @@ impl Publisher {
         // All that can fail has been done, but for the renames: what hosts share is current on all
         // of them once this was asked.
         if let Some(before) = &self.options.before {
-            before.ask(&self.finished()?)?;
+            let map = &self.finished()?;
+            before.ask(Finished { map, changed })?;
         }
         // No earlier: each run that failed would leave one more copy.
         let disk = &self.options.disk;

@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::lhs::Lhs;
 use crate::map::{MapClass, StoreError};
 use crate::store::Opened;
 use crate::store::disk::{Disk, System};
@@ -65,7 +66,17 @@ pub struct Options {
     pub before: Option<Before>,
 }
 
-type Asked = dyn FnMut(&Opened) -> Result<(), StoreError> + Send;
+/// A draft that is about to become the map.
+#[derive(Clone, Copy, Debug)]
+pub struct Finished<'a> {
+    /// It.
+    pub map: &'a Opened,
+    /// The LHSs that an edit put or removed, in order: in all others it is the map that it takes
+    /// the place of. `None` where that is not known.
+    pub changed: Option<&'a [Lhs]>,
+}
+
+type Asked = dyn FnMut(Finished<'_>) -> Result<(), StoreError> + Send;
 
 /// Sees every finished draft before it becomes the map; its error keeps the old map in place.
 #[derive(Clone)]
@@ -73,12 +84,12 @@ pub struct Before(Arc<Mutex<Asked>>);
 
 impl Before {
     /// Asks `f`.
-    pub fn new(f: impl FnMut(&Opened) -> Result<(), StoreError> + Send + 'static) -> Self {
+    pub fn new(f: impl FnMut(Finished<'_>) -> Result<(), StoreError> + Send + 'static) -> Self {
         Before(Arc::new(Mutex::new(f)))
     }
 
     /// Shows it a draft.
-    pub(super) fn ask(&self, draft: &Opened) -> Result<(), StoreError> {
+    pub(super) fn ask(&self, draft: Finished<'_>) -> Result<(), StoreError> {
         let mut asked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         (*asked)(draft)
     }

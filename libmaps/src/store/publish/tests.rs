@@ -433,19 +433,35 @@ fn a_replica_is_written_by_those_who_say_its_generation() {
     let noted = Arc::clone(&seen);
     let mut answers = vec![Ok(()), Err(StoreError::InUse { path: "e".into() })];
     let before = Before::new(move |draft| {
-        let Opened::Redb(map) = draft else {
+        let Opened::Redb(map) = draft.map else {
             panic!("{draft:?}");
         };
-        noted.lock().unwrap().push(map.get(b"a")?);
-        answers.pop().unwrap()
+        let changed = draft.changed.map(<[Lhs]>::to_vec);
+        noted.lock().unwrap().push((map.get(b"a")?, changed));
+        answers.pop().unwrap_or(Ok(()))
     });
     assert!(put(shared(2, Some(before.clone())), "2").is_err());
     assert_eq!(dump(&target), "a=1");
-    put(shared(3, Some(before)), "3").unwrap();
+    put(shared(3, Some(before.clone())), "3").unwrap();
     assert_eq!(dump(&target), "a=3");
+    // What is written anew may differ anywhere.
+    let rewriting = Options {
+        edit: EditBy::Rewriting,
+        ..shared(4, Some(before.clone()))
+    };
+    put(rewriting, "4").unwrap();
+    let new = Publisher::create(&target, shared(5, Some(before))).unwrap();
+    new.publish_sorted(None, &mut |sink| sink(b"a", b"5"))
+        .unwrap();
+    let changed = Some(vec![Lhs::from("a")]);
     assert_eq!(
         *seen.lock().unwrap(),
-        [Some(Rhs::from("2")), Some(Rhs::from("3"))]
+        [
+            (Some(Rhs::from("2")), changed.clone()),
+            (Some(Rhs::from("3")), changed),
+            (Some(Rhs::from("4")), None),
+            (Some(Rhs::from("5")), None),
+        ]
     );
 }
 

@@ -19,6 +19,6 @@ mod standing;
 pub use connection::{Connection, Kind, Server, Tls, Words};
 pub use digest::Digest;
 pub use follower::{follower_file, follower_notes};
-pub use offer::{Difference, Offer, Ready, Way, Wish};
+pub use offer::{Base, Difference, Offer, Ready, Way, Wish};
 pub use origin::Origin;
 pub use standing::Standing;

@@ -1,9 +1,9 @@
 //! What a writer and mapremote(8) say to each other over a pipe, the entries apart.
 //!
 //! ```text
-//! mapremote  ready GENERATION MARK BASE WAY  it holds the engine's lock; BASE is the mark of the
-//!                                            replica if that is the current generation, else -;
-//!                                            WAY is `difference` if one from it is welcome
+//! mapremote  ready GENERATION MARK BASE WAY  it holds the engine's lock; BASE is MARK:ENTRIES:DIGEST
+//!                                            of the replica if that is the current generation,
+//!                                            else -; WAY is `difference` if one from it is welcome
 //! writer     an Offer, frames, END           what the new generation holds
 //! mapremote  done                            the engine has it
 //! ```
@@ -11,7 +11,7 @@
 //! Instead of any of its lines mapremote may say `error EXIT TEXT`. A writer
 //! that goes away before the last frame leaves the engine as it was.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, BufRead};
 
 use super::{Digest, Origin};
@@ -54,10 +54,37 @@ impl Wish {
 pub struct Ready {
     /// What the draft is to say of itself.
     pub origin: Origin,
-    /// The mark of the current generation, if the replica holds it.
-    pub base: Option<String>,
+    /// The current generation, if the replica holds it.
+    pub base: Option<Base>,
     /// Whether a difference from it is welcome.
     pub difference: Difference,
+}
+
+/// The generation that a draft may be told as a difference from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Base {
+    /// Its mark.
+    pub mark: String,
+    /// What it holds.
+    pub digest: Digest,
+}
+
+impl Base {
+    fn parse(text: &str) -> Option<Self> {
+        let (mark, digest) = text.split_once(':')?;
+        let (entries, digest) = digest.split_once(':')?;
+        Some(Base {
+            mark: mark.to_owned(),
+            digest: Digest::parse(digest, entries.parse().ok()?)?,
+        })
+    }
+}
+
+impl fmt::Display for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Base { mark, digest } = self;
+        write!(f, "{mark}:{}:{digest}", digest.entries())
+    }
 }
 
 /// Whether the engine takes a difference.
@@ -77,7 +104,10 @@ impl Ready {
         let (origin, base) = text.rsplit_once(' ')?;
         Some(Ready {
             origin: Origin::parse(origin)?,
-            base: (base != "-").then(|| base.to_owned()),
+            base: match base {
+                "-" => None,
+                base => Some(Base::parse(base)?),
+            },
             difference: match way {
                 "difference" => Difference::Welcome,
                 "full" => Difference::Unwelcome,
@@ -89,7 +119,7 @@ impl Ready {
     /// The line without its end.
     #[must_use]
     pub fn line(&self) -> String {
-        let base = self.base.as_deref().unwrap_or("-");
+        let base = self.base.as_ref().map_or("-".into(), Base::to_string);
         let way = match self.difference {
             Difference::Welcome => "difference",
             Difference::Unwelcome => "full",
@@ -307,6 +337,20 @@ mod tests {
             assert_eq!(ready.base, None);
             assert_eq!(ready.line(), line);
         }
+        let mut digest = Digest::default();
+        digest.add(b"a", 0, b"1");
+        let mark = "fedcba98765432100123456789abcdef".to_owned();
+        let ready = Ready {
+            origin: Origin::parse("7 0123456789abcdef0123456789abcdef 9").unwrap(),
+            base: Some(Base { mark, digest }),
+            difference: Difference::Welcome,
+        };
+        let line = ready.line();
+        let text = line.strip_prefix("ready ").unwrap();
+        assert_eq!(Ready::parse(text), Some(ready));
+        // As a mapremote said it that told no digest.
+        let (origin, _) = text.split_once(':').unwrap();
+        assert_eq!(Ready::parse(&format!("{origin} difference")), None);
         // One that is too long is no writer that went away.
         let long = Offer {
             options: "x".repeat(5_000),
