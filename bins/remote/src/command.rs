@@ -23,6 +23,7 @@ use crate::log::{Log, Style};
 use crate::pgsql::{Pgsql, schema};
 use crate::redis::Redis;
 use crate::supervise::{Followed, supervise, supervise_reader};
+use crate::tidy;
 use crate::write::{self, Written, write};
 
 /// Brings maps to PostgreSQL, Redis and LDAP, and follows those that are there.
@@ -74,6 +75,13 @@ enum Command {
         file: PathBuf,
         /// Its number.
         generation: u64,
+    },
+    /// Remove what is old and need not be kept any more, in pieces with pauses between them.
+    ///
+    /// A writer removes a little itself and starts this for the rest.
+    Tidy {
+        /// Connection file.
+        file: PathBuf,
     },
     /// Hold the lock of a map and take a new generation from standard input: for the programs
     /// that write maps.
@@ -178,6 +186,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             follow(files, &read, until, Log::new(style))
         }
         Command::Generations { file } => about(file, root, About::Print(style)),
+        Command::Tidy { file } => about(file, root, About::Tidy),
         Command::Rollback { file, generation } => about(file, root, About::Rollback(*generation)),
     };
     match done {
@@ -251,6 +260,7 @@ fn connection(file: &Path, root: Option<&Path>) -> Result<Connection, Fault> {
 enum About {
     Print(Style),
     Rollback(u64),
+    Tidy,
 }
 
 fn about(file: &Path, root: Option<&Path>, what: About) -> Result<(), Fault> {
@@ -261,7 +271,7 @@ fn about(file: &Path, root: Option<&Path>, what: About) -> Result<(), Fault> {
             MapClass::Pgsql => ask::<Pgsql>(&connection, what).await,
             MapClass::Redis => ask::<Redis>(&connection, what).await,
             MapClass::Ldap => match what {
-                About::Print(_) => ask::<Directory>(&connection, what).await,
+                About::Print(_) | About::Tidy => ask::<Directory>(&connection, what).await,
                 About::Rollback(number) => ldap::believe(&connection, number).await,
             },
             class => Err(no_generations(class)),
@@ -274,6 +284,7 @@ async fn ask<E: Engine>(connection: &Connection, what: About) -> Result<(), Faul
     match what {
         About::Print(style) => generations::print::<E>(connection, style).await,
         About::Rollback(number) => generations::rollback::<E>(connection, number).await,
+        About::Tidy => tidy::finish::<E>(connection).await,
     }
 }
 
@@ -356,12 +367,7 @@ async fn write_and_tidy<E: Engine>(connection: &Connection, wish: Wish) -> Resul
     if let Written::Nothing = written {
         return Ok(());
     }
-    // What is not removed now is removed after the next write.
-    let tidied = async {
-        let mut engine = E::connect(&connection.server).await?;
-        engine.remove(&connection.map, connection.keep).await
-    };
-    if let Err(fault) = tidied.await {
+    if let Err(fault) = tidy::begin::<E>(connection).await {
         let file = connection.file.display();
         complain(&format!(
             "mapremote: {file}: old generations are not removed: {fault}"

@@ -197,8 +197,27 @@ pub trait Engine: Sized {
     /// tells, and says so to all.
     async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault>;
 
-    /// Removes these generations; the map is neither looked at nor locked.
-    async fn remove(&mut self, map: &str, keep: u32) -> Result<(), Fault>;
+    /// Removes what is older than the newest `keep` generations and needed by none of them; the map
+    /// is neither looked at nor locked. Nobody can roll back to what is removed from the beginning.
+    async fn remove(&mut self, map: &str, keep: u32, amount: Amount) -> Result<Left, Fault>;
+}
+
+/// How much of what is old is removed now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Amount {
+    /// What takes no time that is worth to be waited for, and what was left for too long.
+    Little,
+    /// All of it, in pieces with pauses between them, in which the engine is there for others.
+    All,
+}
+
+/// What of it is left then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    /// Nothing that is known of.
+    Nothing,
+    /// So much that others should remove it.
+    Much,
 }
 
 /// What becomes current.

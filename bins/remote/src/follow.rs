@@ -21,10 +21,10 @@ use crate::course::Course;
 use crate::engine::{Engine, Generation};
 use crate::fault::Fault;
 use crate::ldap::Directory;
-use crate::log::Log;
+use crate::log::{Log, Took};
 use crate::pgsql::Pgsql;
 use crate::redis::Redis;
-use crate::replica::{self, How, Update};
+use crate::replica::{self, Brought, How, Update};
 use crate::state;
 use crate::supervise::wait_for_the_end;
 
@@ -208,7 +208,7 @@ enum Look {
     /// The engine has no generation of it, and neither has this host.
     Empty,
     /// The replica is the current generation.
-    Here(Box<Generation>, Update, Course),
+    Here(Box<Generation>, Brought),
 }
 
 impl<'a, E: Engine> Follower<'a, E> {
@@ -316,12 +316,20 @@ impl<'a, E: Engine> Follower<'a, E> {
                 }
                 Ok(())
             }
-            Ok(Look::Here(head, update, course)) => {
+            Ok(Look::Here(head, brought)) => {
+                let Brought {
+                    update,
+                    course,
+                    fetched,
+                } = brought;
                 if update != Update::Nothing {
                     if course == Course::Parted {
                         self.log.parted(connection, &head);
                     }
-                    let took = started.elapsed();
+                    let took = Took {
+                        fetch: fetched.saturating_duration_since(started),
+                        publish: fetched.elapsed(),
+                    };
                     self.log.published(connection, &head, update, took);
                 } else if is_new {
                     self.log.current(connection, head.origin.generation);
@@ -389,7 +397,7 @@ async fn bring<E: Engine>(
         };
     };
     *current = Some(head.origin.generation);
-    let (update, course) = replica::update(engine, connection, &head, How::AtAnyPrice).await?;
+    let brought = replica::update(engine, connection, &head, How::AtAnyPrice).await?;
     engine.leave().await?;
-    Ok(Look::Here(Box::new(head), update, course))
+    Ok(Look::Here(Box::new(head), brought))
 }

@@ -21,6 +21,15 @@ pub enum Style {
     Json,
 }
 
+/// How long a follower took to bring a generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Took {
+    /// Until the last of its entries was here, of which much is the network's and the engine's.
+    pub fetch: Duration,
+    /// From then until it was the map.
+    pub publish: Duration,
+}
+
 /// Where events go: standard output, one line each.
 #[derive(Debug)]
 pub struct Log {
@@ -46,22 +55,25 @@ impl Log {
         let _ = out.flush();
     }
 
-    /// The replica holds a generation now. How long that took since its commit is told of new
-    /// ones; when an older one was made current again nobody knows.
+    /// The replica holds a generation now. How long after its commit that began and was done is told
+    /// of new ones; when an older one was made current again nobody knows.
     pub fn published(
         &self,
         connection: &Connection,
         generation: &Generation,
         update: Update,
-        took: Duration,
+        took: Took,
     ) {
         let (file, number) = (connection.file.display(), generation.origin.generation);
         let entries = generation.offer.digest.entries();
-        let lag = match update.replaced() {
+        let whole = took.fetch + took.publish;
+        let began = match update.replaced() {
             Some(before) if before > number => None,
-            _ => Some((generation.age + took).as_secs_f64()),
+            _ => Some(generation.age),
         };
-        let took = took.as_secs_f64();
+        let lag = began.map(|began| (began + whole).as_secs_f64());
+        let [whole, fetch, publish] =
+            [whole, took.fetch, took.publish].map(|time| time.as_secs_f64());
         let keys = match update {
             Update::Changed { keys, .. } => Some(keys),
             _ => None,
@@ -75,7 +87,10 @@ impl Log {
                     "entries": entries,
                     "keys_changed": keys,
                     "lag_seconds": lag,
-                    "took_seconds": took,
+                    "began_seconds": began.map(|began| began.as_secs_f64()),
+                    "took_seconds": whole,
+                    "fetch_seconds": fetch,
+                    "publish_seconds": publish,
                 })
                 .to_string(),
             ),
@@ -87,7 +102,7 @@ impl Log {
                 };
                 self.line(&format!(
                     "{file}: generation {number}, {entries} entries{how}, {lag}, \
-                     {took:.3} s to take it"
+                     {fetch:.3} s to fetch it, {publish:.3} s to publish it"
                 ));
             }
         }

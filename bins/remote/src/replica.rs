@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
-use libmaps::build::{Builder, Start};
 use libmaps::lhs::Lhs;
 use libmaps::map::{Entry, MapClass, MapName, StoreError};
 use libmaps::rhs::Rhs;
@@ -17,6 +17,7 @@ use libmaps::store::{self, Opened};
 use crate::course::Course;
 use crate::engine::{Engine, Generation, chain};
 use crate::fault::Fault;
+use crate::filling::Filling;
 
 /// The keys of differences, with all their values; none: it is gone.
 type Changes = BTreeMap<Box<[u8]>, Vec<Box<[u8]>>>;
@@ -62,8 +63,18 @@ pub fn origin(replica: &Path) -> Option<Origin> {
     }
 }
 
-/// Makes `wanted`, of a map that is looked at or locked, the replica; says as well how it
-/// follows upon what was here.
+/// How a replica was brought to a generation.
+#[derive(Clone, Copy, Debug)]
+pub struct Brought {
+    /// What was done.
+    pub update: Update,
+    /// How the generation follows upon what was here.
+    pub course: Course,
+    /// When the last of what was fetched for it was here.
+    pub fetched: Instant,
+}
+
+/// Makes `wanted`, of a map that is looked at or locked, the replica.
 ///
 /// # Errors
 /// Any of them leaves the replica as it was. One is that the engine has gone back.
@@ -72,18 +83,22 @@ pub async fn update(
     connection: &Connection,
     wanted: &Generation,
     how: How,
-) -> Result<(Update, Course), Fault> {
+) -> Result<Brought, Fault> {
     let replica = &connection.replica;
     let here = origin(replica);
     if here.as_ref() == Some(&wanted.origin) {
-        return Ok((Update::Nothing, Course::Onward));
+        return Ok(Brought {
+            update: Update::Nothing,
+            course: Course::Onward,
+            fetched: Instant::now(),
+        });
     }
     engine.doubt(connection)?;
     let all = engine.generations(&connection.map).await?;
     let course = Course::of(here.as_ref(), wanted, &all)?;
     let chain = chain(&all, wanted.origin.generation)?;
     let known = chain.iter().position(|g| here.as_ref() == Some(&g.origin));
-    let update = match (
+    let (update, fetched) = match (
         known.and_then(|at| chain.get(at).map(|base| (at, base))),
         how,
     ) {
@@ -91,10 +106,14 @@ pub async fn update(
             let later = chain.get(..at).unwrap_or_default();
             change(engine, connection, base, wanted, later).await?
         }
-        (None, How::Cheaply) => Update::Nothing,
+        (None, How::Cheaply) => (Update::Nothing, Instant::now()),
         (None, How::AtAnyPrice) => write_anew(engine, connection, wanted, &chain).await?,
     };
-    Ok((update, course))
+    Ok(Brought {
+        update,
+        course,
+        fetched,
+    })
 }
 
 /// Makes `wanted`, which is whole in the engine, the replica, whatever is here.
@@ -105,8 +124,11 @@ pub async fn replace(
     engine: &mut impl Engine,
     connection: &Connection,
     wanted: &Generation,
-) -> Result<Update, Fault> {
-    write_anew(engine, connection, wanted, std::slice::from_ref(wanted)).await
+) -> Result<(), Fault> {
+    let chain = std::slice::from_ref(wanted);
+    write_anew(engine, connection, wanted, chain)
+        .await
+        .map(drop)
 }
 
 /// How much it may cost.
@@ -118,22 +140,24 @@ pub enum How {
     Cheaply,
 }
 
-/// Applies the differences `later`, the last one first, to the replica, which holds `base`.
+/// Applies the differences `later`, the last one first, to the replica, which holds `base`; says
+/// as well when all was fetched.
 async fn change(
     engine: &mut impl Engine,
     connection: &Connection,
     base: &Generation,
     wanted: &Generation,
     later: &[Generation],
-) -> Result<Update, Fault> {
+) -> Result<(Update, Instant), Fault> {
     let changes = differences(engine, connection, later).await?;
+    let fetched = Instant::now();
     let keys = changes.len() as u64;
     let mut options = options(wanted);
     options.on_duplicate = OnDuplicate::KeepAll;
     let mut publisher = Publisher::edit(&connection.replica, options)?;
     // The lock is ours now; another program may have been faster.
     match origin(&connection.replica) {
-        Some(here) if here == wanted.origin => return Ok(Update::Nothing),
+        Some(here) if here == wanted.origin => return Ok((Update::Nothing, fetched)),
         Some(here) if here == base.origin => {}
         _ => {
             let path = connection.replica.clone();
@@ -158,26 +182,27 @@ async fn change(
     compare(wanted, digest)?;
     publisher.publish()?;
     let before = base.origin.generation;
-    Ok(Update::Changed { keys, before })
+    Ok((Update::Changed { keys, before }, fetched))
 }
 
-/// Writes the replica from everything that makes `wanted` up; the last of `chain` is full.
+/// Writes the replica from everything that makes `wanted` up; the last of `chain` is full. Says as
+/// well when all was fetched.
 async fn write_anew(
     engine: &mut impl Engine,
     connection: &Connection,
     wanted: &Generation,
     chain: &[Generation],
-) -> Result<Update, Fault> {
+) -> Result<(Update, Instant), Fault> {
     let Some((full, later)) = chain.split_last() else {
         return Err(Fault::damaged("a generation without entries"));
     };
     let changes = differences(engine, connection, later).await?;
-    let mut builder = Builder::open(&connection.replica, Start::Empty, options(wanted))?;
+    let mut filling = Filling::begin(connection, wanted.offer.duplicates, options(wanted))?;
     let here = origin(&connection.replica);
     if here.as_ref() == Some(&wanted.origin) {
-        return Ok(Update::Nothing);
+        return Ok((Update::Nothing, Instant::now()));
     }
-    let mut digest = Digest::default();
+    let mut changes = changes.into_iter().peekable();
     engine
         .entries(&connection.map, full, &mut |frame| {
             let Some(rhs) = frame.rhs else {
@@ -185,32 +210,29 @@ async fn write_anew(
                     "a full generation has a key without a value",
                 ));
             };
-            if changes.is_empty() || !changes.contains_key(frame.lhs) {
-                digest.add(frame.lhs, frame.place, rhs);
-                builder.put(frame.lhs, rhs, 0)?;
+            while let Some((lhs, values)) = changes.next_if(|(lhs, _)| **lhs < *frame.lhs) {
+                put_values(&mut filling, &lhs, &values)?;
             }
-            Ok(())
+            match changes.peek() {
+                Some((lhs, _)) if **lhs == *frame.lhs => Ok(()),
+                _ => filling.put(frame.lhs, frame.place, rhs),
+            }
         })
         .await?;
-    for (lhs, values) in &changes {
-        for (rhs, place) in values.iter().zip(0..) {
-            digest.add(lhs, place, rhs);
-            builder.put(lhs, rhs, 0)?;
-        }
+    let fetched = Instant::now();
+    for (lhs, values) in changes {
+        put_values(&mut filling, &lhs, &values)?;
     }
-    compare(wanted, digest)?;
-    let source = wanted.offer.source.clone();
-    match wanted.offer.duplicates {
-        Duplicates::Kept => builder.publish(source).map(drop)?,
-        // The digest does not see that a key came twice: the places tell that, which are data too.
-        Duplicates::None => {
-            if builder.publish_unique(source)?.is_err() {
-                return Err(Fault::damaged("a key came twice"));
-            }
-        }
-    }
+    compare(wanted, filling.digest())?;
+    filling.finish()?.publish(&mut |_| Ok(()))?;
     let before = here.map(|here| here.generation);
-    Ok(Update::Full { before })
+    Ok((Update::Full { before }, fetched))
+}
+
+/// Puts the values that a key has after the differences.
+fn put_values(filling: &mut Filling, lhs: &[u8], values: &[Box<[u8]>]) -> Result<(), Fault> {
+    let mut values = values.iter().zip(0..);
+    values.try_for_each(|(rhs, place)| filling.put(lhs, place, rhs))
 }
 
 /// What the differences, the last one first, change.

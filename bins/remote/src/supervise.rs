@@ -188,7 +188,7 @@ fn wait_for_line(events: &Receiver<Event>) -> Option<String> {
 }
 
 /// This program: by its name, or, where that was removed, the very file that runs.
-fn program() -> PathBuf {
+pub(crate) fn program() -> PathBuf {
     let named = std::env::current_exe().ok().filter(|path| path.is_file());
     named.unwrap_or_else(|| "/proc/self/exe".into())
 }

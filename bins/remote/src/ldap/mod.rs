@@ -27,7 +27,9 @@ use libmaps::store::shared::frame::Frame;
 use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Standing, Way};
 use libmaps::sysexits::SysExit;
 
-use crate::engine::{Current, Engine, Generation, Generations, Give, Head, Switch, Take};
+use crate::engine::{
+    Amount, Current, Engine, Generation, Generations, Give, Head, Left, Switch, Take,
+};
 use crate::fault::{Fault, chain};
 use crate::{replica, state};
 
@@ -328,7 +330,7 @@ impl Engine for Directory {
         Err(read_alone())
     }
 
-    async fn remove(&mut self, _map: &str, _keep: u32) -> Result<(), Fault> {
+    async fn remove(&mut self, _: &str, _: u32, _: Amount) -> Result<Left, Fault> {
         Err(read_alone())
     }
 }

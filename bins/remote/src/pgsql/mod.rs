@@ -6,6 +6,7 @@
 //! (REPEATABLE READ), so that generations may be removed under it.
 
 mod read;
+mod remove;
 pub mod schema;
 mod write;
 
@@ -23,7 +24,9 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{AsyncMessage, Client, NoTls, Row, Socket};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use crate::engine::{Engine, Generation, Generations, Give, Head, SCHEMA, Switch, Take};
+use crate::engine::{
+    Amount, Engine, Generation, Generations, Give, Head, Left, SCHEMA, Switch, Take,
+};
 use crate::fault::{Fault, within};
 use crate::tls;
 
@@ -211,8 +214,8 @@ impl Engine for Pgsql {
         self.switch(map, switch).await
     }
 
-    async fn remove(&mut self, map: &str, keep: u32) -> Result<(), Fault> {
-        self.remove_old(map, keep).await
+    async fn remove(&mut self, map: &str, keep: u32, amount: Amount) -> Result<Left, Fault> {
+        self.remove_old(map, keep, amount).await
     }
 }
 

@@ -3,7 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
+use futures_util::{FutureExt, TryStreamExt};
 use libmaps::store::shared::frame::Frame;
 use libmaps::store::shared::{Digest, Offer, Origin, Way};
 use libmaps::sysexits::SysExit;
@@ -90,7 +90,15 @@ impl Pgsql {
         let stream = within(self.timeout, self.client.copy_out(&text)).await?;
         let types = [Type::BYTEA, Type::INT4, Type::BYTEA];
         let mut rows = pin!(BinaryCopyOutStream::new(stream, &types));
-        while let Some(row) = within(self.timeout, rows.try_next()).await? {
+        loop {
+            // Most rows are here already: a clock is needed for those that are waited for.
+            let next = match rows.try_next().now_or_never() {
+                Some(next) => next?,
+                None => within(self.timeout, rows.try_next()).await?,
+            };
+            let Some(row) = next else {
+                return Ok(());
+            };
             let place: i32 = row.try_get(1)?;
             take(Frame {
                 lhs: row.try_get(0)?,
@@ -98,7 +106,6 @@ impl Pgsql {
                 rhs: row.try_get(2)?,
             })?;
         }
-        Ok(())
     }
 }
 

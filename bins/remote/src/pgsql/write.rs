@@ -1,4 +1,4 @@
-//! Writing: the lock, the entries, the switch, and the removal of what is old.
+//! Writing: the lock, the entries and the switch.
 
 use std::pin::pin;
 
@@ -11,15 +11,13 @@ use libmaps::sysexits::SysExit;
 use super::read::For;
 use super::schema::{CHANNEL, DDL, MAX_KEY_OCTETS};
 use super::{Pgsql, Values};
-use crate::engine::{Generation, Give, Head, Switch, removable, too_long};
+use crate::engine::{Generation, Give, Head, Switch, too_long};
 use crate::fault::{Fault, within};
 
 /// What begins each COPY in binary format, before flags and the length of an extension.
 const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What is sent at once, in octets.
 const PIECE_OCTETS: usize = 64 << 10;
-/// Rows that are removed in one transaction.
-const ROWS_AT_ONCE: i64 = 10_000;
 
 impl Pgsql {
     pub(super) async fn lock_row(&mut self, map: &str) -> Result<Head, Fault> {
@@ -157,58 +155,6 @@ impl Pgsql {
         ];
         self.execute(text, values).await.map(drop)
     }
-
-    /// The records of what is to go are removed under the lock, so that nobody rolls back to half
-    /// a generation; then the entries that no record names, in batches.
-    pub(super) async fn remove_old(&mut self, map: &str, keep: u32) -> Result<(), Fault> {
-        let head = self.lock_row(map).await?;
-        let id = self.id(map)?;
-        let all = self.all_generations(map).await?;
-        let current = head.current.generation().map(|g| g.origin.generation);
-        let old: Vec<i64> = removable(&all, current, keep)
-            .into_iter()
-            .map(signed)
-            .collect::<Result<_, _>>()?;
-        let text = "DELETE FROM mailmaps_generation WHERE map = $1 AND generation = ANY($2)";
-        self.execute(text, &[&id, &old]).await?;
-        // What a crash of the server brings back is removed after the next write.
-        self.batch("COMMIT; SET synchronous_commit = off").await?;
-        let mut after = -1_i64;
-        let text = "SELECT min(generation) FROM mailmaps_entry WHERE map = $1 AND generation > $2";
-        loop {
-            let next = self.one(text, &[&id, &after]).await?;
-            let Some(number) = next.try_get::<_, Option<i64>>(0)? else {
-                return Ok(());
-            };
-            after = number;
-            let text = "SELECT 1 FROM mailmaps_generation WHERE map = $1 AND generation = $2";
-            if self.maybe(text, &[&id, &number]).await?.is_none() {
-                self.remove_entries(id, number).await?;
-            }
-        }
-    }
-
-    async fn remove_entries(&self, id: i32, number: i64) -> Result<(), Fault> {
-        // What is removed stays in the index for a while: each batch begins behind the one before.
-        let text = "SELECT key FROM (SELECT key FROM mailmaps_entry \
-             WHERE map = $1 AND generation = $2 AND key >= $3 ORDER BY key LIMIT $4) AS batch \
-             ORDER BY key DESC LIMIT 1";
-        let delete = "DELETE FROM mailmaps_entry \
-             WHERE map = $1 AND generation = $2 AND key >= $3 AND key <= $4";
-        let mut from: Vec<u8> = Vec::new();
-        loop {
-            let values: Values<'_> = &[&id, &number, &from, &ROWS_AT_ONCE];
-            let end = self.maybe(text, values).await?;
-            let Some(end) = end else {
-                return Ok(());
-            };
-            let end: Vec<u8> = end.try_get(0)?;
-            self.execute(delete, &[&id, &number, &from, &end]).await?;
-            from = end;
-            // The first key behind it.
-            from.push(0);
-        }
-    }
 }
 
 fn put_row(piece: &mut BytesMut, id: i32, number: i64, frame: Frame<'_>) -> Result<(), Fault> {
@@ -236,6 +182,6 @@ fn put_row(piece: &mut BytesMut, id: i32, number: i64, frame: Frame<'_>) -> Resu
     Ok(())
 }
 
-fn signed(number: u64) -> Result<i64, Fault> {
+pub(super) fn signed(number: u64) -> Result<i64, Fault> {
     i64::try_from(number).map_err(|_| Fault::new(SysExit::Software, "a number beyond 2^63"))
 }

@@ -34,7 +34,8 @@ use redis::{
 };
 
 use crate::engine::{
-    Current, Engine, Generation, Generations, Give, Head, SCHEMA, Switch, Take, removable,
+    Amount, Current, Engine, Generation, Generations, Give, Head, Left, SCHEMA, Switch, Take,
+    removable,
 };
 use crate::fault::{Fault, chain};
 use lock::Lock;
@@ -366,10 +367,11 @@ impl Engine for Redis {
         })
     }
 
-    async fn remove(&mut self, map: &str, keep: u32) -> Result<(), Fault> {
+    /// All at once: a server frees what is unlinked beside its work.
+    async fn remove(&mut self, map: &str, keep: u32, _: Amount) -> Result<Left, Fault> {
         let lock = Lock::wait(&self.server, &key(map, "lock"))?;
         let Some(head) = self.head(map)? else {
-            return Ok(());
+            return Ok(Left::Nothing);
         };
         let all = self.generations(map).await?;
         let current = head.current.generation().map(|g| g.origin.generation);
@@ -383,7 +385,7 @@ impl Engine for Redis {
             self.ask::<u64>(eval.arg(lock.token()).arg(number))?;
         }
         drop(lock);
-        Ok(())
+        Ok(Left::Nothing)
     }
 }
 

@@ -75,7 +75,14 @@ fn five_hosts_see_each_generation_whole_even_while_the_engine_is_gone() {
             for follower in &followers {
                 let event = follower.wait_for_generation(build);
                 assert_eq!(event["event"], "published");
-                assert!(event["lag_seconds"].as_f64().unwrap() >= 0.0);
+                let [lag, began, took, fetch, publish] =
+                    ["lag", "began", "took", "fetch", "publish"].map(|name| {
+                        let seconds = event[format!("{name}_seconds")].as_f64().unwrap();
+                        assert!(seconds >= 0.0, "{event}");
+                        seconds
+                    });
+                assert!((lag - began - took).abs() < 1e-6, "{event}");
+                assert!((took - fetch - publish).abs() < 1e-6, "{event}");
             }
         }
         // Gone without a word, for a while.

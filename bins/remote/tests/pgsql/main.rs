@@ -14,4 +14,5 @@ mod readme;
 mod server;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod tidy;
 mod writers;

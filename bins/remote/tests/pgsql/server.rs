@@ -174,6 +174,19 @@ impl Server {
 
     /// Statements in such a database.
     pub(crate) fn sql_in(&self, database: &str, text: &str) -> String {
+        let mut command = self.session(database);
+        let ran = command
+            .args(["-c", text])
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let said = String::from_utf8_lossy(&ran.stderr);
+        assert!(ran.status.success(), "{text}: {said}");
+        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+    }
+
+    /// What runs the statements of its standard input there.
+    pub(crate) fn session(&self, database: &str) -> Command {
         let mut command = self.command("psql");
         command
             .arg("-h")
@@ -188,17 +201,9 @@ impl Server {
             "-XAtq",
             "-v",
             "ON_ERROR_STOP=1",
-            "-c",
-            text,
         ]);
-        let ran = command
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
-        let said = String::from_utf8_lossy(&ran.stderr);
-        assert!(ran.status.success(), "{text}: {said}");
-        String::from_utf8(ran.stdout).unwrap().trim().to_owned()
+        command.current_dir("/");
+        command
     }
 
     /// The lines of a connection file.
