@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Measures maps on PostgreSQL: 1,000,000 entries loaded, seen by five followers, looked up while the
-# map is switched and while the server is gone. Starts a server of its own in a temporary folder.
+# Measures maps on PostgreSQL: 1,000,000 entries loaded, seen by one follower and by five, looked up
+# while the server is gone. Starts a server of its own in a temporary folder.
 #
 #     testdata/scripts/shared-figures.sh [FOLDER OF THE PROGRAMS [ENTRIES [SECONDS WITHOUT THE SERVER]]]
 set -euo pipefail
@@ -35,45 +35,70 @@ for host in writer 1 2 3 4 5; do
     mkdir "$host"
     printf 'host %s\nuser mail\ndatabase postgres\nkeep 2\n' "$work" > "$host/access.pgsql"
 done
-seconds() { awk -v a="$1" -v b="$2" 'BEGIN { printf "%.2f", b - a }'; }
-load() {
-    source "$1" > source.txt
-    local before; before=$(date +%s.%N)
-    (cd writer && "$programs/makemap" pgsql access < ../source.txt)
-    seconds "$before" "$(date +%s.%N)"
+now() { date +%s.%N; }
+since() { awk -v a="$1" -v b="$(now)" 'BEGIN { printf "%.2f s", b - a }'; }
+timed() { # what it is called, and the command of the writer
+    local before; before=$(now)
+    (cd writer && "${@:2}")
+    printf '%-38s%s\n' "$1:" "$(since "$before")"
 }
-
-echo "$entries entries, $(nproc) processors"
-echo "makemap pgsql:access, first load:     $(load 1) s"
-before=$(date +%s.%N)
-(cd writer && "$programs/makemap" hash local < ../source.txt)
-echo "makemap hash:access, for comparison:  $(seconds "$before" "$(date +%s.%N)") s"
-for host in 1 2 3 4 5; do
-    (cd "$host" && exec "$programs/mapremote" follow --json access.pgsql > follow.log) &
-    followers+=($!)
-done
-seen() { # until all five hold generation $1
-    for host in 1 2 3 4 5; do
-        until grep -q "\"generation\":$1[,}]" "$host/follow.log"; do sleep 0.05; done
+makemap() { "$programs/makemap" "$@" < ../source.txt; }
+generation=0
+load() {
+    source $((generation + 1)) > source.txt
+    timed "makemap pgsql:access, $1" makemap pgsql access
+    generation=$((generation + 1))
+}
+seen() { # until these hosts hold the newest generation
+    for host in "$@"; do
+        until grep -q "\"generation\":$generation[,}]" "$host/follow.log" 2> /dev/null; do sleep 0.05; done
     done
 }
-seen 1
-echo "makemap pgsql:access, everything new: $(load 2) s"
-seen 2
-sed -i '3s/build 2/build 3/' source.txt
-before=$(date +%s.%N)
-(cd writer && "$programs/makemap" pgsql access < ../source.txt)
-echo "makemap pgsql:access, one line new:   $(seconds "$before" "$(date +%s.%N)") s"
-seen 3
-before=$(date +%s.%N)
-(cd writer && "$programs/editmap" -u pgsql access from:new.example REJECT)
-echo "editmap pgsql:access:                 $(seconds "$before" "$(date +%s.%N)") s"
-seen 4
-echo "followers, seconds since the commit (and to take it), generations 1 to 4:"
-for host in 1 2 3 4 5; do
-    grep published "$host/follow.log" | sed 's/.*"lag_seconds":\([0-9.]*\).*"took_seconds":\([0-9.]*\).*/\1 (\2)/' |
-        awk -v h="$host" '{ printf "%s%.2f %s", NR == 1 ? "  host " h ": " : ", ", $1, $2 } END { print "" }'
-done
+settled() { # until nobody but so many followers is connected
+    local connections="SELECT count(*) FROM pg_stat_activity WHERE application_name = 'mapremote'"
+    until [ "$(sql "$connections")" = "$1" ]; do sleep 0.2; done
+}
+follow() {
+    for host in "$@"; do
+        (cd "$host" && exec "$programs/mapremote" follow --json access.pgsql > follow.log) &
+        followers+=($!)
+    done
+    seen "$@"
+}
+changes() { # everything, then one line of the source, then one key, each seen by these hosts
+    load "everything new"
+    seen "$@"
+    sed -i "3s/build .*/build, changed $generation times/" source.txt
+    timed "makemap pgsql:access, one line new" makemap pgsql access
+    generation=$((generation + 1))
+    seen "$@"
+    timed "editmap pgsql:access" "$programs/editmap" -u pgsql access "from:new$generation.example" REJECT
+    generation=$((generation + 1))
+    seen "$@"
+    settled $#
+    echo "followers, seconds since the commit (until it began + to fetch + to publish), of each of these:"
+    for host in "$@"; do
+        grep published "$host/follow.log" | tail -n 3 | sed 's/[{}"]//g' | tr ':' ' ' | awk -v RS='[,\n]' -v h="$host" '
+            { value[$1] = $2 }
+            $1 == "took_seconds" {
+                printf "%s%.2f (%.2f + %.2f + %.2f)", n++ ? ", " : "  host " h ": ", value["lag_seconds"],
+                    value["began_seconds"], value["fetch_seconds"], value["publish_seconds"]
+            }
+            END { print "" }'
+    done
+}
+
+echo "$entries entries, $(nproc) processors, load $(cut -d' ' -f1 /proc/loadavg)"
+load "first load"
+timed "makemap hash, for comparison" makemap hash local
+TIMEFORMAT="mapremote follow --once:               %R s, %U s of CPU in the program, %S s in the system"
+{ time (cd 1 && "$programs/mapremote" follow --once access.pgsql > /dev/null); } 2>&1
+echo "one follower, as each of several hosts has one:"
+follow 1
+changes 1
+echo "five followers on this machine and its disk:"
+follow 2 3 4 5
+changes 1 2 3 4 5
 server -m immediate stop
 before=$(date +%s)
 asked=0 wrong=0
@@ -88,5 +113,6 @@ done
 echo "without the server for $outage s: $asked lookups on five hosts, $wrong failed"
 start
 (cd writer && "$programs/editmap" -u pgsql access from:later.example REJECT)
-seen 5
+generation=$((generation + 1))
+seen 1 2 3 4 5
 echo "and all five followed again"

@@ -10,9 +10,9 @@ use crate::fault::Fault;
 /// Rows that are removed in one transaction.
 const ROWS_AT_ONCE: u32 = 10_000;
 
-/// Of so many generations with entries and without a record, the newest ones, a writer leaves the
-/// entries to others. What is older was left before, and nobody has removed it.
-const LEFT_TO_OTHERS: usize = 2;
+/// Of the generations that writers before left to others, so many, the newest ones, may be in work.
+/// What is older nobody has removed, and a writer does not leave it again.
+const IN_WORK: usize = 2;
 
 /// The pause after a batch is so many times as long as the batch took: others use the server too,
 /// followers that fetch what has just become current above all.
@@ -64,13 +64,17 @@ impl Pgsql {
             return Ok(Left::Nothing);
         }
         let mut left = Left::Nothing;
-        let numbers = self.without_record(id).await?;
-        let split = numbers.len().saturating_sub(LEFT_TO_OTHERS);
-        let (before, newest) = numbers.split_at(split);
-        for number in before {
+        let (now, before): (Vec<i64>, Vec<i64>) = self
+            .without_record(id)
+            .await?
+            .into_iter()
+            .partition(|number| old.contains(number));
+        let split = before.len().saturating_sub(IN_WORK);
+        let (forgotten, in_work) = before.split_at(split);
+        for number in forgotten {
             self.remove_entries(id, *number, Pace::AtOnce).await?;
         }
-        for number in newest {
+        for number in in_work.iter().chain(&now) {
             if self.remove_batch(id, *number, &mut Vec::new()).await? == Batch::Full {
                 left = Left::Much;
             }
