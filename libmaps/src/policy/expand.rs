@@ -10,6 +10,8 @@ pub mod include;
 mod queued;
 mod recipient;
 
+use std::collections::HashMap;
+
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::canonify::Addressing;
@@ -208,6 +210,7 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
             max_depth: recursion.clamp(0, MAX_DEPTH),
             kept_host: Vec::new(),
             full: false,
+            writers: HashMap::new(),
         }
     }
 }

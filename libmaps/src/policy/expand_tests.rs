@@ -62,7 +62,7 @@ fn try_with_expander(
 ) -> Result<Expansion, LookupError> {
     let tables: RouteTables<MemoryMap> = RouteTables::default();
     let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]);
-    let users = Users::parse(b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\n");
+    let users = Users::parse(b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\nsue:x:2:2::/:/usr/sbin/nologin\n");
     let expander = Expander {
         addressing: Addressing {
             site,
@@ -228,7 +228,64 @@ fn programs_in_a_users_list_are_his() {
     files.0.get_mut("/joe").unwrap().owner = Owner::User(77);
     let expansion = expand_all(&site, entries(), &files, "l");
     assert_eq!(programs(&expansion), [(&b"|/bin/x"[..], None)]);
-    assert!(expansion.errors()[0].contains("unsafe for mailing to programs"));
+    assert_eq!(
+        expansion.errors(),
+        ["/joe: line 1: |/bin/x... UID 77 is an unknown user: cannot mail to programs"]
+    );
+}
+
+#[test]
+fn who_has_no_shell_names_neither_programs_nor_files() {
+    let mut files = files(&[
+        ("/own", "|/bin/x, /box\nroot\n"),
+        ("/site", "|/bin/y\n"),
+    ]);
+    files.0.get_mut("/own").unwrap().owner = Owner::User(2);
+    let site = crate::policy::route::tests::site();
+    let host = &site.host_name;
+    let entries = || {
+        vec![
+            Entry::new("program", "|/bin/z"),
+            Entry::new("list", ":include:/own"),
+        ]
+    };
+    let refused = |what: &str| {
+        format!("... User sue@{host} doesn't have a valid shell for mailing to {what}")
+    };
+    let in_own = [
+        format!("/own: line 1: /box{}", refused("files")),
+        format!("/own: line 1: |/bin/x{}", refused("programs")),
+    ];
+    // A list of hers that an alias names.
+    let expansion = expand_all(&site, entries(), &files, "list");
+    let mut errors = expansion.errors();
+    errors.sort();
+    assert_eq!(errors, in_own);
+    assert_eq!(expansion.deliver().len(), 1);
+    // Her `.forward`.
+    let users = Users::parse(b"sue:x:2:2::/:/usr/sbin/nologin\n");
+    let sue = users.get("sue").unwrap().unwrap();
+    let list = |text: &str| {
+        let expand = |expander: &Expander<'_, _, _>| expander.expand_for(&sue, text.as_bytes());
+        with_expander(&site, entries(), &files, expand)
+    };
+    let expansion = list("\\sue, \"|/bin/x\", /box");
+    let mut errors = expansion.errors();
+    errors.sort();
+    assert_eq!(
+        errors,
+        [
+            format!("\"|/bin/x\"{}", refused("programs")),
+            format!("/box{}", refused("files")),
+        ]
+    );
+    assert_eq!(expansion.deliver().len(), 1);
+    let mut errors = list(":include:/own").errors();
+    errors.sort();
+    assert_eq!(errors, in_own);
+    // What the site's own aliases and lists run is the site's to say.
+    let ran = |text: &str| programs(&list(text)).len();
+    assert_eq!((ran("program"), ran(":include:/site")), (1, 1));
 }
 
 #[test]

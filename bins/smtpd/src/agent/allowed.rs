@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use libmaps::policy::maps::file_of;
 use libmaps::site::Site;
+use libmaps::site::shells::Shells;
 use libmaps::site::users::Users;
 
 use super::{Name, Request};
@@ -107,6 +108,26 @@ impl Allowed {
             && Some(*uid) == server
             && !is_shared
             && self.kept_in(request).is_none()
+    }
+
+    /// Whether this is a program or a file that a user's list names, while he has no valid
+    /// shell. What aliases name runs as DefaultUser, who needs none.
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    pub(super) fn lacks_shell(&self, request: &Request) -> io::Result<bool> {
+        let Request::Run { path, uid, .. } = request else {
+            return Ok(false);
+        };
+        let [default_user, _] = self.named;
+        let is_named = path.path() == shell_of(&self.site)
+            || (own_program::is(path.path()) && self.kept_in(request).is_none());
+        if !is_named || default_user.is_some_and(|(default_user, _)| default_user == *uid) {
+            return Ok(false);
+        }
+        let shells = Shells::of(&self.site, &self.users)?;
+        let users = self.users.all_of(*uid)?;
+        Ok(!users.iter().any(|user| shells.allow(user)))
     }
 
     /// Whether a mailbox of this site, or the file for dead letters, is to be written.

@@ -11,6 +11,8 @@ use crate::stage::{mode, send_by as send, status};
 const SERVER: u32 = 54_321;
 const BOB: u32 = 54_322;
 const ANN: u32 = 54_323;
+/// She has no shell.
+const SUE: u32 = 54_324;
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
@@ -28,7 +30,8 @@ fn site() -> Site {
         "etc/passwd",
         &format!(
             "mailer:x:{SERVER}:{SERVER}::/:/bin/false\nbob:x:{BOB}:{BOB}:Bob:/home/bob:/bin/sh\n\
-             ann:x:{ANN}:{ANN}:Ann:/home/ann:/bin/sh\neve:x:{ANN}:{ANN}:Eve:/home/eve:/bin/sh\n"
+             ann:x:{ANN}:{ANN}:Ann:/home/ann:/bin/sh\neve:x:{ANN}:{ANN}:Eve:/home/eve:/bin/sh\n\
+             sue:x:{SUE}:{SUE}:Sue:/home/sue:/usr/sbin/nologin\n"
         ),
     );
     site.write(
@@ -125,6 +128,37 @@ fn deliveries_are_their_users_though_the_server_is_not_root() {
 }
 
 #[test]
+fn who_has_no_shell_runs_nothing_by_her_mail() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    let site = site();
+    fs::create_dir_all(site.path("home/sue")).unwrap();
+    let ran = site.path("open/ran");
+    let list = format!("\"|id > {0}\", {0}, bob\n", ran.display());
+    site.write("home/sue/.forward", &list);
+    for path in ["home/sue", "home/sue/.forward"] {
+        chown(site.path(path), Some(SUE), Some(SUE)).unwrap();
+        mode(&site, path, 0o700);
+    }
+    let server = site.start();
+    let (mut client, _) = Client::hello(server.only_port());
+    send(&mut client, "sue");
+    for what in ["programs", "files"] {
+        server.log_with(&format!(
+            "dsn=5.7.1, stat=User sue@{HOST} doesn't have a valid shell for mailing to {what}"
+        ));
+    }
+    // The addresses in it count.
+    site.text_with("var/mail/bob", "Subject: to sue");
+    assert!(!ran.exists());
+    // A site may say that all shells are as good as any.
+    site.write("etc/shells", "/SENDMAIL/ANY/SHELL/\n");
+    send(&mut client, "sue");
+    site.text_with("open/ran", &format!("uid={SUE}"));
+}
+
+#[test]
 fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
     if !is_root() {
         return eprintln!("skipped: only root can become another user");
@@ -194,6 +228,11 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         (
             run(own, &["deliver-file", "append", "fcntl", target], SERVER),
             "as the server's own user",
+        ),
+        (run("/bin/sh", &["-c", "true"], SUE), "no valid shell"),
+        (
+            run(own, &["deliver-file", "maildir", "mx", target], SUE),
+            "no valid shell",
         ),
         (
             ask(

@@ -3,6 +3,8 @@
 mod loops;
 mod sources;
 
+use std::collections::HashMap;
+
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::localaddr::{LocalName, find_user};
@@ -27,6 +29,8 @@ pub(super) struct Run<'a, 'b, M, A> {
     pub(super) kept_host: Vec<u8>,
     /// Whether [`MAX_RECIPIENTS`] was reached, and said.
     pub(super) full: bool,
+    /// The users who wrote lists, by the number of the list's recipient.
+    pub(super) writers: HashMap<usize, User>,
 }
 
 /// What sendmail notes of a recipient.
@@ -93,6 +97,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         let parent = self.add(parent, user.name.as_bytes(), None, None);
         self.set(parent, State::Included);
         self.put_under(parent, user.uid, Some(user));
+        self.writers.insert(parent, user.clone());
         self.list(
             List {
                 text: list,
@@ -213,7 +218,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         if triple.is_error() {
             self.set(new, refusal(&triple));
         } else if triple.mailer == "prog" {
-            self.check_source(new, "programs");
+            self.check_source(new, "programs")?;
         }
         if let Some(earlier) = self.earlier(new, &triple) {
             self.merge(earlier, new);
@@ -280,7 +285,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
     ) -> Result<(), LookupError> {
         match triple.mailer.as_str() {
             "*include*" => return self.include(new, triple, depth),
-            "*file*" => self.check_source(new, "files"),
+            "*file*" => self.check_source(new, "files")?,
             _ => {}
         }
         let expander = self.expander;
