@@ -73,6 +73,11 @@ impl Allowed {
         })
     }
 
+    /// The configuration.
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// What is done as root after all: root's mailbox and DeadLetterDrop are written, and
     /// root's `.forward` is read.
     pub(super) fn roots_own(&self, request: &Request) -> bool {

@@ -21,6 +21,7 @@ use crate::world::World;
 
 use super::batch::Targets;
 use super::forward::forward;
+use super::forward_file::ForwardList;
 use super::include_file::ServerIncludes;
 use super::known::{Known, is_user, runs_as};
 use super::outcome::for_now;
@@ -238,7 +239,7 @@ pub(super) enum What<'a> {
     /// A recipient, with the names of hosts that he was accepted by.
     Recipient(&'a [u8], &'a [KeptName]),
     /// The list of a user.
-    List(&'a [u8], &'a User),
+    List(&'a ForwardList, &'a User),
     /// An address, as it was written.
     Address(&'a [u8]),
 }
@@ -305,7 +306,7 @@ pub(super) async fn expansion_by(
         aside(|| match what {
             // As one address, which is how RCPT took it.
             What::Recipient(address, _) => expander.expand_one(&in_brackets(address)),
-            What::List(list, user) => expander.expand_for(user, list),
+            What::List(list, user) => expander.expand_for(user, &list.text, list.trust),
             What::Address(address) => expander.expand_one(address),
         })
     })

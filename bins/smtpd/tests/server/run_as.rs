@@ -159,6 +159,26 @@ fn who_has_no_shell_runs_nothing_by_her_mail() {
 }
 
 #[test]
+fn a_home_that_others_write_to_has_no_forward_file() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    let site = site();
+    // Somebody has put a file of hers there.
+    site.write("home/ann/.forward", "bob\n");
+    chown(site.path("home/ann/.forward"), Some(ANN), Some(ANN)).unwrap();
+    mode(&site, "home/ann", 0o777);
+    let server = site.start();
+    let (mut client, _) = Client::hello(server.only_port());
+    send(&mut client, "ann");
+    site.text_with("var/mail/ann", "Subject: to ann");
+    server.log_with("home/ann/.forward: World writable directory");
+    mode(&site, "home/ann", 0o755);
+    send(&mut client, "ann");
+    site.text_with("var/mail/bob", "Subject: to ann");
+}
+
+#[test]
 fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
     if !is_root() {
         return eprintln!("skipped: only root can become another user");

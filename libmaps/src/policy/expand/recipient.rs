@@ -14,6 +14,7 @@ use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
 use super::queued::{Key, Queued};
+use super::trust::Trust;
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
 /// An expansion at work.
@@ -85,7 +86,12 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
     }
 
     /// Takes the addresses of a user's list.
-    pub(super) fn below(&mut self, list: &[u8], user: &User) -> Result<(), LookupError> {
+    pub(super) fn below(
+        &mut self,
+        list: &[u8],
+        user: &User,
+        trust: Trust,
+    ) -> Result<(), LookupError> {
         let parent = Delivery {
             triple: MailerTriple {
                 mailer: "*forward*".to_owned(),
@@ -98,6 +104,9 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         self.set(parent, State::Included);
         self.put_under(parent, user.uid, Some(user));
         self.writers.insert(parent, user.clone());
+        self.note(parent, |flags| {
+            flags.unsafe_list = trust == Trust::Addresses;
+        });
         self.list(
             List {
                 text: list,

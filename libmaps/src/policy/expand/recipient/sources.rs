@@ -8,7 +8,8 @@ use std::sync::Arc;
 use super::{List, Run};
 use crate::decision::LookupError;
 use crate::map::{Map, StoreError};
-use crate::policy::expand::include::{Owner, Writers, is_transient, lines, words};
+use crate::policy::expand::include::{Owner, is_transient, lines, words};
+use crate::policy::expand::trust::{Trust, Waived};
 use crate::policy::expand::{Place, State};
 use crate::policy::route::MailerTriple;
 use crate::site::shells::Shells;
@@ -54,6 +55,14 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
                 return Ok(());
             }
         };
+        let blame = &self.expander.addressing.site.options.files.dont_blame;
+        let trust = match Waived::for_include(blame).judge(&include.standing) {
+            Ok(trust) => trust,
+            Err(why) => {
+                self.set(new, State::Refused(format!("Cannot open {path}: {why}")));
+                return Ok(());
+            }
+        };
         if let Owner::User(uid) = include.owner {
             let user = self.expander.users.by_uid(uid).map_err(|error| {
                 LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
@@ -66,7 +75,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         self.set(new, State::Included);
         self.note(new, |flags| {
             flags.leads_back = false;
-            flags.unsafe_list |= include.writers == Writers::Others;
+            flags.unsafe_list |= trust == Trust::Addresses;
         });
         for (line, text) in lines(&include.text) {
             if self.full {
