@@ -11,6 +11,7 @@ use libmaps::site::users::Users;
 
 use super::{Name, Request};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
+use crate::deliver::safe_folder;
 use crate::own_program;
 use crate::privilege::{Becoming, ids_of};
 use crate::server::Confinement;
@@ -203,6 +204,21 @@ impl Allowed {
             || (uid, gid) == (0, 0)
             || self.named.contains(&Some((uid, gid)))
             || group_of_mailboxes(&self.mail_folder) == Some(gid)
+    }
+
+    /// Whether our own file delivery is to write elsewhere than below SafeFileEnvironment.
+    pub(super) fn leaves_safe_folder(&self, request: &Request) -> bool {
+        let Request::Run { path, args, .. } = request else {
+            return false;
+        };
+        let Some(folder) = safe_folder::of_site(&self.site) else {
+            return false;
+        };
+        let is_below = match args.as_slice() {
+            [_, below, named, ..] => below.word() == "below" && named.path() == folder,
+            _ => false,
+        };
+        own_program::is(path.path()) && self.kept_in(request).is_none() && !is_below
     }
 
     pub(super) fn program(&self, path: &Path, args: &[Name]) -> bool {

@@ -186,6 +186,9 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         } if !allowed.program(path.path(), args) => {
             Reply::Refused(format!("{}: no mailer of this site", path.path().display()))
         }
+        Request::Run { .. } if allowed.leaves_safe_folder(&request) => {
+            Reply::Refused("SafeFileEnvironment does not lie above it".into())
+        }
         Request::Run {
             path,
             args,

@@ -29,6 +29,7 @@ mod octets;
 mod privilege;
 mod proxy;
 mod run_as;
+mod safe_folder;
 mod socket_maps;
 mod stage;
 mod tls;
