@@ -116,6 +116,11 @@ fn deliveries_are_their_users_though_the_server_is_not_root() {
     // A .forward that only its owner can read.
     send(&mut client, "ann");
     site.text_with("var/mail/bob", "Subject: to ann");
+    // Whose it is, is told of each copy.
+    for to in ["to=bob, ", "to=\"|id -u > /dev/null\", "] {
+        let copy = server.log_with(&format!(": {to}"));
+        assert!(copy.contains(", ctladdr=ann, delay="), "{copy}");
+    }
     // Nobody's home is there: the mailbox is.
     send(&mut client, "eve");
     site.text_with("var/mail/eve", "Subject: to eve");
