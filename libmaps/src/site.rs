@@ -14,6 +14,7 @@ pub mod machine;
 pub mod mc;
 pub mod model;
 pub mod options;
+pub mod shells;
 pub mod show;
 pub mod users;
 

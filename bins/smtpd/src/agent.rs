@@ -109,6 +109,8 @@ pub(crate) enum Reply {
     Ended(Outcome),
     /// The file, or none.
     File(Option<Text>),
+    /// The file, of which only the addresses count.
+    Addresses(Text),
     /// It was not done.
     Refused(String),
     /// The file can't be read now.
@@ -132,6 +134,12 @@ pub(crate) struct Found {
     pub(crate) mode: u32,
     /// Whether everybody may read it.
     pub(crate) everybody: bool,
+    /// Who may write to the folders above it, by [`Writers::number`].
+    ///
+    /// [`Writers::number`]: libmaps::policy::expand::trust::Writers::number
+    pub(crate) folders: u8,
+    /// How many names it has.
+    pub(crate) links: u64,
 }
 
 /// What is in a file; in JSON it is base64.

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libmaps::policy::expand::trust::Trust;
+use libmaps::site::model::options::Words;
 use libmaps::site::model::options::values::read_time;
 use libmaps::sysexits::SysExit;
 use tools::getopt::{self, Given, Opt, long, long_value, value};
@@ -209,20 +211,33 @@ fn deliver_file(args: &[OsString]) -> ExitCode {
     }
 }
 
-/// `smtpd read-forward UID PATH`: the agent calls itself so, as the user whose file it is.
+/// `smtpd read-forward UID WORDS ROOT PATH`: the agent calls itself so, as the user whose file it
+/// is, with the words of DontBlameSendmail. If only the addresses in it count, that is said on
+/// standard error.
 fn read_forward(args: &[OsString]) -> ExitCode {
-    use crate::deliver::forward_file::{Unread, read_trusted};
-    let [uid, path] = args else {
+    use crate::deliver::forward_file::{Rules, Unread, read_trusted};
+    let [uid, words, root, path] = args else {
         return SysExit::Usage.into();
+    };
+    let words = words.to_string_lossy();
+    let words = Words(words.split(',').map(str::to_owned).collect());
+    let rules = Rules {
+        root: Some(Path::new(root)),
+        blame: &words,
     };
     let Some(uid) = uid.to_str().and_then(|text| text.parse().ok()) else {
         return SysExit::Usage.into();
     };
-    match read_trusted(Path::new(path), uid) {
-        Ok(Some(text)) => match std::io::Write::write_all(&mut std::io::stdout().lock(), &text) {
-            Ok(()) => SysExit::Ok.into(),
-            Err(_) => SysExit::IoErr.into(),
-        },
+    match read_trusted(Path::new(path), uid, rules) {
+        Ok(Some(list)) => {
+            if list.trust == Trust::Addresses {
+                complain(&[b"addresses"]);
+            }
+            match std::io::Write::write_all(&mut std::io::stdout().lock(), &list.text) {
+                Ok(()) => SysExit::Ok.into(),
+                Err(_) => SysExit::IoErr.into(),
+            }
+        }
         Ok(None) => SysExit::NoInput.into(),
         Err(Unread::Untrusted(why)) => {
             complain(&[why.to_string().as_bytes()]);
@@ -235,13 +250,13 @@ fn read_forward(args: &[OsString]) -> ExitCode {
     }
 }
 
-/// `smtpd read-include PATH`: the agent calls itself so. What became of it is said in JSON on
+/// `smtpd read-include ROOT PATH`: the agent calls itself so. What became of it is said in JSON on
 /// standard error, as the list itself goes to standard output.
 fn read_include(args: &[OsString]) -> ExitCode {
-    let [path] = args else {
+    let [root, path] = args else {
         return SysExit::Usage.into();
     };
-    let read = crate::agent::read_include(Path::new(path));
+    let read = crate::agent::read_include(Some(Path::new(root)), Path::new(path));
     match serde_json::to_string(&read) {
         Ok(said) => {
             complain(&[said.as_bytes()]);

@@ -27,6 +27,7 @@ pub(crate) mod process;
 pub(crate) mod program;
 mod reroute;
 pub(crate) mod run_in;
+pub(crate) mod safe_folder;
 mod senders;
 pub(crate) mod text;
 

@@ -1,7 +1,9 @@
 //! Log lines, in sendmail's words.
 //!
 //! Client text never brings a line end or an escape sequence into a log: control
-//! octets are written as `\ooo`. Secrets are not handed to this module at all.
+//! octets are written as `\ooo`. Nor does it make a line so long that whoever takes it cuts its
+//! end off: what says where a message comes from stands there. Secrets are not handed to this
+//! module at all.
 
 use std::io::Write;
 use std::os::unix::net::UnixDatagram;
@@ -77,6 +79,12 @@ struct Entry<'a> {
     trace: Option<Vec<String>>,
 }
 
+/// Most octets of a line, without what stands before its text: rsyslog cuts a line at 8 KiB.
+const MAX_LINE_OCTETS: usize = 7500;
+/// Most characters of a Message-Id, as with sendmail.
+const MAX_MESSAGE_ID: usize = 100;
+/// Most characters of a sender, as with sendmail.
+const MAX_SENDER: usize = 200;
 /// LOG_MAIL.
 const FACILITY: u8 = 2;
 const SYSLOG: &str = "/dev/log";
@@ -115,7 +123,7 @@ impl Log {
 
     /// A line with the trace of a decision, which JSON and the journal show.
     pub fn line(&self, level: Level, id: Option<&str>, text: &str, trace: Option<&Trace>) {
-        let text = clean(text);
+        let text = bounded(text);
         let plain = match id {
             Some(id) => format!("{id}: {text}"),
             None => text.clone(),
@@ -194,14 +202,45 @@ fn level_name(level: Level) -> &'static str {
     }
 }
 
-/// The text with control characters as `\ooo`.
-fn clean(text: &str) -> String {
+/// As much of a Message-Id as a line has room for.
+pub(crate) fn message_id(id: &str) -> &str {
+    beginning(id, MAX_MESSAGE_ID)
+}
+
+/// As much of a sender as a line has room for.
+pub(crate) fn sender(address: &str) -> &str {
+    beginning(address, MAX_SENDER)
+}
+
+fn beginning(text: &str, characters: usize) -> &str {
+    let end = text.char_indices().nth(characters);
+    end.and_then(|(at, _)| text.get(..at)).unwrap_or(text)
+}
+
+/// The text with control characters (C0, DEL and C1) as `\ooo`.
+pub(crate) fn clean(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
+    text.chars().for_each(|c| push_clean(&mut out, c));
+    out
+}
+
+fn push_clean(out: &mut String, c: char) {
+    match c.is_control() {
+        true => out.push_str(&format!("\\{:03o}", c as u32)),
+        false => out.push(c),
+    }
+}
+
+/// As [`clean`], and no longer than a line may be.
+fn bounded(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(MAX_LINE_OCTETS));
     for c in text.chars() {
-        if c.is_control() {
-            out.push_str(&format!("\\{:03o}", c as u32));
-        } else {
-            out.push(c);
+        let before = out.len();
+        push_clean(&mut out, c);
+        if out.len() > MAX_LINE_OCTETS {
+            out.truncate(before);
+            out.push_str("...");
+            break;
         }
     }
     out
@@ -214,5 +253,24 @@ mod tests {
     #[test]
     fn no_line_ends_from_strangers() {
         assert_eq!(clean("a\r\nb\x1b[0m"), "a\\015\\012b\\033[0m");
+        assert_eq!(clean("a\u{9b}31m\x7fb\u{e9}"), "a\\23331m\\177b\u{e9}");
+    }
+
+    #[test]
+    fn no_line_is_longer_than_a_log_takes() {
+        let longest = "x".repeat(MAX_LINE_OCTETS);
+        assert_eq!(bounded(&longest), longest);
+        assert_eq!(bounded(&format!("{longest}y")), format!("{longest}..."));
+        let controls = bounded(&"\x01".repeat(MAX_LINE_OCTETS));
+        assert!(controls.len() <= MAX_LINE_OCTETS + 3, "{}", controls.len());
+        assert!(controls.ends_with("\\001..."), "{controls}");
+    }
+
+    #[test]
+    fn of_a_long_id_the_beginning_is_logged() {
+        let id = "\u{e9}".repeat(101);
+        assert_eq!(message_id(&id), "\u{e9}".repeat(100));
+        assert_eq!(message_id("<1@b.example>"), "<1@b.example>");
+        assert_eq!(sender(&"x".repeat(300)), "x".repeat(200));
     }
 }

@@ -3,10 +3,10 @@
 //! It asks the server that has the queue; where none runs, it opens the store itself.
 
 mod export;
+mod layout;
 
-use std::collections::HashSet;
 use std::ffi::OsString;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -16,12 +16,12 @@ use tools::alias_config::reason;
 use tools::getopt::{self, Given, Opt, flag, long, long_value, value};
 use tools::report::{asked_about_itself, complain, help};
 
-use crate::addressee::Addressee;
-use crate::clock::Civil;
+use crate::log::clean;
 use crate::queue::control::{Line, Request, ask, carry_out};
-use crate::queue::{Envelope, Expanded, Hold, Progress, Queue, QueueError, QueuedTarget};
+use crate::queue::{Queue, QueueError};
 
 use export::Exported;
+use layout::{Detail, Lines, Screen, Trouble, list, plain};
 
 const USAGE: &str = "\
 usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
@@ -68,10 +68,15 @@ pub fn mailq(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             return SysExit::Usage.into();
         }
     };
-    match options.run(&mut io::stdout().lock()) {
+    let mut out = io::stdout().lock();
+    let screen = match out.is_terminal() {
+        true => Screen::Terminal,
+        false => Screen::Elsewhere,
+    };
+    match options.run(screen, &mut out) {
         Ok(exit) => exit.into(),
         Err((exit, text)) => {
-            complain(&[b"mailq: ", text.as_bytes()]);
+            complain(&[b"mailq: ", clean(&text).as_bytes()]);
             exit.into()
         }
     }
@@ -97,15 +102,6 @@ enum Task {
     Ask(Vec<Request>),
     /// Write what waits into this folder.
     Export(PathBuf),
-}
-
-/// How much the list tells.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Detail {
-    /// The original's columns.
-    Plain,
-    /// Also priorities, the state of each copy and the next try (`-v`).
-    All,
 }
 
 impl Options {
@@ -171,7 +167,7 @@ impl Options {
         })
     }
 
-    fn run(&self, out: &mut impl Write) -> Result<SysExit, (SysExit, String)> {
+    fn run(&self, screen: Screen, out: &mut impl Write) -> Result<SysExit, (SysExit, String)> {
         // The words of classes that hosts share are not asked here.
         let loaded = load::load_unfilled(self.root.as_deref(), self.file.as_deref())
             .map_err(|e| (e.exit(), e.to_string()))?;
@@ -183,9 +179,13 @@ impl Options {
         };
         let mut exit = SysExit::Ok;
         for request in requests {
-            let lines = match ask(&folder, request) {
-                Ok(Some(lines)) => lines,
-                Ok(None) => alone(&folder, request.clone()).map_err(|e| (SysExit::NoInput, e))?,
+            let lines: Lines = match ask(&folder, request) {
+                Ok(Some(answer)) => Box::new(answer),
+                Ok(None) => {
+                    let lines = alone(&folder, request.clone());
+                    let lines = lines.map_err(|e| (SysExit::NoInput, e))?;
+                    Box::new(lines.into_iter().map(Ok))
+                }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                     let text = format!(
                         "{}: only root and the server's user may see the queue",
@@ -196,22 +196,29 @@ impl Options {
                 Err(error) => return Err((SysExit::TempFail, error.to_string())),
             };
             let printed = match (request, self.format) {
-                (Request::List, Format::Text) => list(shown, &lines, self.detail, out),
-                (_, Format::Text) => plain(&lines, out),
-                (_, Format::Json) => json(&lines, out),
+                (Request::List, Format::Text) => list(shown, lines, self.detail, out),
+                (_, Format::Text) => plain(lines, screen, out),
+                (_, Format::Json) => json(lines, out),
             };
-            match printed.and_then(|()| out.flush()) {
+            let printed = printed.and_then(|refusal| {
+                out.flush()?;
+                Ok(refusal)
+            });
+            match printed {
                 // A reader that has seen enough is no error.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(exit),
-                Err(error) => {
+                Err(Trouble::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
+                    return Ok(exit);
+                }
+                Err(Trouble::Output(error)) => {
                     let text = format!("standard output: {}", reason(&error));
                     return Err((SysExit::IoErr, text));
                 }
-                Ok(()) => {}
-            }
-            if let Some(Line::Error(text)) = lines.last() {
-                complain(&[b"mailq: ", text.as_bytes()]);
-                exit = SysExit::Unavailable;
+                Err(Trouble::Server(error)) => return Err((SysExit::TempFail, error.to_string())),
+                Ok(Some(text)) => {
+                    complain(&[b"mailq: ", clean(&text).as_bytes()]);
+                    exit = SysExit::Unavailable;
+                }
+                Ok(None) => {}
             }
         }
         Ok(exit)
@@ -278,7 +285,7 @@ fn export_all(
     } = exported;
     for (id, error) in &failed {
         let text = format!("mailq: {id}: {}", reason(error));
-        complain(&[text.as_bytes()]);
+        complain(&[clean(&text).as_bytes()]);
     }
     let mut text = format!("{written} written to {}", target.display());
     if held > 0 {
@@ -299,207 +306,14 @@ fn export_all(
     }
 }
 
-fn messages(lines: &[Line]) -> impl Iterator<Item = &Envelope> {
-    lines.iter().filter_map(|line| match line {
-        Line::Message(envelope) => Some(&**envelope),
-        _ => None,
-    })
-}
-
-/// sendmail's layout.
-fn list(folder: &Path, lines: &[Line], detail: Detail, out: &mut impl Write) -> io::Result<()> {
-    let count = messages(lines).count();
-    if count == 0 {
-        writeln!(out, "{} is empty", folder.display())?;
-        return writeln!(out, "\t\tTotal requests: 0");
-    }
-    let plural = if count == 1 { "" } else { "s" };
-    writeln!(out, "\t\t{} ({count} request{plural})", folder.display())?;
-    writeln!(
-        out,
-        "-----Q-ID----- --Size-- -----Q-Time----- ------------Sender/Recipient-----------"
-    )?;
-    for envelope in messages(lines) {
-        entry(envelope, detail, out)?;
-    }
-    writeln!(out, "\t\tTotal requests: {count}")
-}
-
-fn entry(envelope: &Envelope, detail: Detail, out: &mut impl Write) -> io::Result<()> {
-    let time = Civil::local(envelope.created_unix).ctime();
-    let time = time.get(..16).unwrap_or(&time);
-    let mark = match &envelope.hold {
-        Some(Hold::Quarantined(_)) => 'Q',
-        Some(Hold::Held) => 'H',
-        None => ' ',
-    };
-    writeln!(
-        out,
-        "{}{mark}{:9} {time} <{}>",
-        envelope.id,
-        envelope.size_octets,
-        envelope.sender.shown()
-    )?;
-    match &envelope.hold {
-        Some(Hold::Quarantined(why)) => writeln!(out, "      QUARANTINE: {why}")?,
-        Some(Hold::Held) => writeln!(out, "      HELD")?,
-        None => {}
-    }
-    if detail == Detail::All {
-        writeln!(out, "      {}", next_try(envelope))?;
-    }
-    match detail {
-        Detail::Plain => waiting(envelope, out),
-        Detail::All => all_copies(envelope, out),
-    }
-}
-
-/// Somebody who waits for a message.
-struct Waiter<'a> {
-    /// Which recipient he is or comes from.
-    recipient: usize,
-    /// The copy, where the recipient is known to be somebody.
-    target: Option<&'a QueuedTarget>,
-    /// What keeps it.
-    why: Option<String>,
-}
-
-/// Who waits: recipients that nothing is known of yet, and whoever a copy that is not done goes
-/// to; not those who have it, or of whom the sender has heard.
-fn waiters(envelope: &Envelope) -> Vec<Waiter<'_>> {
-    let mut all = Vec::new();
-    for (recipient, asked) in envelope.recipients.iter().enumerate() {
-        let mut wait = |target, why| {
-            all.push(Waiter {
-                recipient,
-                target,
-                why,
-            })
-        };
-        match &asked.expanded {
-            Expanded::No => wait(None, trouble(envelope, recipient)),
-            Expanded::Failed { text, .. } => wait(None, Some(text.clone())),
-            Expanded::Yes | Expanded::List { .. } | Expanded::Told => {}
-        }
-        let own = envelope.targets.iter();
-        for target in own.filter(|target| target.recipient == recipient) {
-            match &target.progress {
-                Progress::Waiting if target.last.is_empty() => wait(Some(target), None),
-                Progress::Waiting => wait(Some(target), Some(format!("Deferred: {}", target.last))),
-                Progress::Failed { text, .. } => wait(Some(target), Some(text.clone())),
-                Progress::Done | Progress::Sent | Progress::Forwarded | Progress::Told => {}
-            }
-        }
-    }
-    all
-}
-
-/// A line for each who waits.
-fn waiting(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
-    let mut known = HashSet::new();
-    for waiter in waiters(envelope) {
-        let recipient = envelope.recipients.get(waiter.recipient);
-        let who = match (waiter.target, recipient) {
-            (Some(target), _) => Addressee::of(envelope, target).to().to_owned(),
-            (None, Some(recipient)) => format!("<{}>", recipient.address.shown()),
-            (None, None) => continue,
-        };
-        if let Some(why) = waiter.why.filter(|_| !known.contains(&who)) {
-            writeln!(out, "                 ({why:.60})")?;
-        }
-        if known.insert(who.clone()) {
-            writeln!(out, "\t\t\t\t\t {who}")?;
-        }
-    }
-    Ok(())
-}
-
-/// Every recipient with the state of each copy.
-fn all_copies(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
-    for (at, recipient) in envelope.recipients.iter().enumerate() {
-        if let Some(why) = trouble(envelope, at) {
-            writeln!(out, "                 ({why:.60})")?;
-        }
-        writeln!(out, "\t\t\t\t\t <{}>", recipient.address.shown())?;
-        for target in envelope.targets.iter().filter(|t| t.recipient == at) {
-            writeln!(out, "\t\t\t\t\t    {}", copy(target))?;
-        }
-    }
-    Ok(())
-}
-
-/// When a message was tried, and when it will be.
-fn next_try(envelope: &Envelope) -> String {
-    let time = |unix| Civil::local(unix).ctime();
-    let next = match envelope.due_unix {
-        0 => "next try at once".to_owned(),
-        due_unix => format!("next try {}", time(due_unix)),
-    };
-    match envelope.tries {
-        0 => format!("not tried yet, {next}"),
-        tries => format!(
-            "tried {tries} time{}, last {}, {next}",
-            if tries == 1 { "" } else { "s" },
-            time(envelope.tried_unix)
-        ),
-    }
-}
-
-/// The state of a copy: where it goes, and what became of it.
-fn copy(target: &QueuedTarget) -> String {
-    let state = match &target.progress {
-        Progress::Done | Progress::Sent => "sent".to_owned(),
-        Progress::Forwarded => "forwarded".to_owned(),
-        Progress::Failed { text, .. } => format!("failed: {text}"),
-        Progress::Told => format!("failed, sender told: {}", target.last),
-        Progress::Waiting if target.last.is_empty() => "waiting".to_owned(),
-        Progress::Waiting => format!("waiting: {}", target.last),
-    };
-    let host = match target.host.shown() {
-        host if host.is_empty() => String::new(),
-        host => format!(" at {host}"),
-    };
-    let (mailer, user) = (&target.mailer, target.user.shown());
-    format!("{mailer}{host} {user}: {state}")
-}
-
-/// What keeps a recipient's copies.
-fn trouble(envelope: &Envelope, recipient: usize) -> Option<String> {
-    if let Some(Expanded::Failed { text, .. }) =
-        envelope.recipients.get(recipient).map(|r| &r.expanded)
-    {
-        return Some(text.clone());
-    }
-    let mut own = envelope.targets.iter().filter(|t| t.recipient == recipient);
-    own.find_map(|t| match &t.progress {
-        Progress::Failed { text, .. } => Some(text.clone()),
-        Progress::Waiting if !t.last.is_empty() => Some(format!("Deferred: {}", t.last)),
-        _ => None,
-    })
-}
-
-/// A message's envelope and text.
-fn plain(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
+/// A JSON object a message; what the server says it could not do comes back.
+fn json(lines: Lines, out: &mut impl Write) -> Result<Option<String>, Trouble> {
+    let (mut envelope, mut refusal) = (None, None);
     for line in lines {
-        match line {
-            Line::Message(envelope) => {
-                entry(envelope, Detail::All, out)?;
-                writeln!(out)?;
-            }
-            Line::Text(text) => out.write_all(&text.0)?,
-            Line::Error(_) | Line::Done => {}
-        }
-    }
-    Ok(())
-}
-
-/// A JSON object a message.
-fn json(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
-    let mut envelope = None;
-    for line in lines {
-        match line {
+        match line.map_err(Trouble::Server)? {
             Line::Message(this) => {
-                if let Some(before) = envelope.replace(serde_json::to_value(this)?) {
+                let this = serde_json::to_value(this).map_err(io::Error::from)?;
+                if let Some(before) = envelope.replace(this) {
                     writeln!(out, "{before}")?;
                 }
             }
@@ -508,11 +322,12 @@ fn json(lines: &[Line], out: &mut impl Write) -> io::Result<()> {
                     object.insert("text".into(), text.shown().into());
                 }
             }
-            Line::Error(_) | Line::Done => {}
+            Line::Error(text) => refusal = Some(text),
+            Line::Done => {}
         }
     }
-    match envelope {
-        Some(last) => writeln!(out, "{last}"),
-        None => Ok(()),
+    if let Some(last) = envelope {
+        writeln!(out, "{last}")?;
     }
+    Ok(refusal)
 }

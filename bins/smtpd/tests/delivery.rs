@@ -33,6 +33,8 @@ fn somebody() -> u32 {
 }
 
 fn start(aliases: &str, prepare: impl FnOnce(&Path)) -> Site {
+    // A list that the group of whoever tests could write to is none.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
     let root = tempfile::tempdir().unwrap();
     let path = root.path();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();

@@ -9,6 +9,9 @@
 pub mod include;
 mod queued;
 mod recipient;
+pub mod trust;
+
+use std::collections::HashMap;
 
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
@@ -19,6 +22,7 @@ use crate::table::aliases::AliasTable;
 
 use include::Includes;
 use queued::Queued;
+use trust::Trust;
 
 /// Most addresses of one expansion.
 pub const MAX_RECIPIENTS: usize = 500_000;
@@ -188,13 +192,19 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
 
     /// Expands the list of a user, such as his `.forward` file, separated by commas. Unlike
     /// what was typed it may name programs, files and includes, which are his: the first
-    /// recipient is the user, and all others stand below it.
+    /// recipient is the user, and all others stand below it. Where others may have put it there,
+    /// only the addresses in it count.
     ///
     /// # Errors
     /// When a map or the list of users can't be read.
-    pub fn expand_for(&self, user: &User, list: &[u8]) -> Result<Expansion, LookupError> {
+    pub fn expand_for(
+        &self,
+        user: &User,
+        list: &[u8],
+        trust: Trust,
+    ) -> Result<Expansion, LookupError> {
         let mut run = self.run();
-        run.below(list, user)?;
+        run.below(list, user, trust)?;
         Ok(run.out)
     }
 
@@ -208,6 +218,7 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
             max_depth: recursion.clamp(0, MAX_DEPTH),
             kept_host: Vec::new(),
             full: false,
+            writers: HashMap::new(),
         }
     }
 }

@@ -3,7 +3,8 @@ use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use super::include::{Include, Owner, Readers, Writers};
+use super::include::{Include, Owner, Readers};
+use super::trust::{Standing, Writers};
 use super::*;
 use crate::decision::Traced;
 use crate::map::Entry;
@@ -29,7 +30,7 @@ impl Includes for Files {
 fn files(all: &[(&str, &str)]) -> Files {
     let include = |text: &str| Include {
         text: text.into(),
-        writers: Writers::Owner,
+        standing: Standing::OWN,
         owner: Owner::Site,
         readers: Readers::Everybody,
     };
@@ -62,7 +63,9 @@ fn try_with_expander(
 ) -> Result<Expansion, LookupError> {
     let tables: RouteTables<MemoryMap> = RouteTables::default();
     let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]);
-    let users = Users::parse(b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\n");
+    let users = Users::parse(
+        b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\nsue:x:2:2::/:/usr/sbin/nologin\n",
+    );
     let expander = Expander {
         addressing: Addressing {
             site,
@@ -197,13 +200,41 @@ fn members_of_lists_know_their_line() {
 #[test]
 fn lists_that_strangers_write_start_no_programs() {
     let mut files = files(&[("/list", "|/bin/x\njoe\n")]);
-    files.0.get_mut("/list").unwrap().writers = Writers::Others;
-    let (deliver, rest) = expand(&[("l", ":include:/list")], &files, "l");
-    assert_eq!(deliver, ["local||joe"]);
-    assert!(
-        rest[0].contains("unsafe for mailing to programs"),
-        "{rest:?}"
+    files.0.get_mut("/list").unwrap().standing.folders = Writers::Group;
+    let mut site = crate::policy::route::tests::site();
+    let expand = |site: &Site| {
+        let entries = vec![Entry::new("l", ":include:/list")];
+        let expansion = expand_all(site, entries, &files, "l");
+        (expansion.deliver().len(), expansion.errors())
+    };
+    let (deliver, errors) = expand(&site);
+    let why = "Cannot open /list: Group writable directory";
+    assert_eq!(
+        (deliver, errors),
+        (0, vec![format!(":include:/list... {why}")])
     );
+    site.options.files.dont_blame.0 = vec!["IncludeFileInGroupWritableDirPath".into()];
+    let (deliver, errors) = expand(&site);
+    let why = "Address :include:/list is unsafe for mailing to programs";
+    assert_eq!(
+        (deliver, errors),
+        (1, vec![format!("/list: line 1: |/bin/x... {why}")])
+    );
+}
+
+#[test]
+fn of_a_users_list_that_is_not_his_alone_the_addresses_count() {
+    let site = crate::policy::route::tests::site();
+    let joe = Users::parse(b"joe:x:1:1::/:/bin/sh\n")
+        .get("joe")
+        .unwrap()
+        .unwrap();
+    let list = b"root, \"|/bin/x\"";
+    let expand = |e: &Expander<'_, _, _>| e.expand_for(&joe, list, Trust::Addresses);
+    let expansion = with_expander(&site, Vec::new(), &Files::default(), expand);
+    assert_eq!(expansion.deliver().len(), 1);
+    let why = "Address joe is unsafe for mailing to programs";
+    assert_eq!(expansion.errors(), [format!("\"|/bin/x\"... {why}")]);
 }
 
 /// The programs of an expansion, each with the user as whom it runs.
@@ -228,7 +259,63 @@ fn programs_in_a_users_list_are_his() {
     files.0.get_mut("/joe").unwrap().owner = Owner::User(77);
     let expansion = expand_all(&site, entries(), &files, "l");
     assert_eq!(programs(&expansion), [(&b"|/bin/x"[..], None)]);
-    assert!(expansion.errors()[0].contains("unsafe for mailing to programs"));
+    assert_eq!(
+        expansion.errors(),
+        ["/joe: line 1: |/bin/x... UID 77 is an unknown user: cannot mail to programs"]
+    );
+}
+
+#[test]
+fn who_has_no_shell_names_neither_programs_nor_files() {
+    let mut files = files(&[("/own", "|/bin/x, /box\nroot\n"), ("/site", "|/bin/y\n")]);
+    files.0.get_mut("/own").unwrap().owner = Owner::User(2);
+    let site = crate::policy::route::tests::site();
+    let host = &site.host_name;
+    let entries = || {
+        vec![
+            Entry::new("program", "|/bin/z"),
+            Entry::new("list", ":include:/own"),
+        ]
+    };
+    let refused = |what: &str| {
+        format!("... User sue@{host} doesn't have a valid shell for mailing to {what}")
+    };
+    let in_own = [
+        format!("/own: line 1: /box{}", refused("files")),
+        format!("/own: line 1: |/bin/x{}", refused("programs")),
+    ];
+    // A list of hers that an alias names.
+    let expansion = expand_all(&site, entries(), &files, "list");
+    let mut errors = expansion.errors();
+    errors.sort();
+    assert_eq!(errors, in_own);
+    assert_eq!(expansion.deliver().len(), 1);
+    // Her `.forward`.
+    let users = Users::parse(b"sue:x:2:2::/:/usr/sbin/nologin\n");
+    let sue = users.get("sue").unwrap().unwrap();
+    let list = |text: &str| {
+        let expand = |expander: &Expander<'_, _, _>| {
+            expander.expand_for(&sue, text.as_bytes(), Trust::Whole)
+        };
+        with_expander(&site, entries(), &files, expand)
+    };
+    let expansion = list("\\sue, \"|/bin/x\", /box");
+    let mut errors = expansion.errors();
+    errors.sort();
+    assert_eq!(
+        errors,
+        [
+            format!("\"|/bin/x\"{}", refused("programs")),
+            format!("/box{}", refused("files")),
+        ]
+    );
+    assert_eq!(expansion.deliver().len(), 1);
+    let mut errors = list(":include:/own").errors();
+    errors.sort();
+    assert_eq!(errors, in_own);
+    // What the site's own aliases and lists run is the site's to say.
+    let ran = |text: &str| programs(&list(text)).len();
+    assert_eq!((ran("program"), ran(":include:/site")), (1, 1));
 }
 
 #[test]
@@ -270,7 +357,7 @@ fn a_users_own_list_names_programs_files_and_includes() {
         .unwrap()
         .unwrap();
     let list = b"\\joe, \"|/bin/x a b\", /box, :include:/list";
-    let expand = |expander: &Expander<'_, _, _>| expander.expand_for(&joe, list);
+    let expand = |expander: &Expander<'_, _, _>| expander.expand_for(&joe, list, Trust::Whole);
     let expansion = with_expander(&site, Vec::new(), &files, expand);
     assert!(expansion.errors().is_empty(), "{:?}", expansion.errors());
     let all = expansion

@@ -235,6 +235,7 @@ impl Site {
         let files = [
             "/etc/passwd",
             "/etc/group",
+            "/etc/shells",
             "/etc/hosts",
             "/etc/resolv.conf",
         ];

@@ -101,6 +101,31 @@ impl Users {
         }
     }
 
+    /// All that are known to have this number: of several the name services may name only one.
+    ///
+    /// # Errors
+    /// As [`by_uid`](Self::by_uid).
+    pub fn all_of(&self, uid: u32) -> io::Result<Vec<User>> {
+        let of = |users: &HashMap<String, User>| -> Vec<User> {
+            let same = users.values().filter(|user| user.uid == uid);
+            same.cloned().collect()
+        };
+        Ok(match self {
+            Users::Listed(users) => of(users),
+            Users::File(file) => of(&*file.users()?),
+            Users::System | Users::SystemThen(_) => {
+                let mut all = users_of_system_file().map_or_else(Vec::new, |users| of(&users));
+                all.extend(self.by_uid(uid)?);
+                all
+            }
+        })
+    }
+
+    /// Whether they are the system's, and not those of a site of its own.
+    pub(crate) fn are_the_systems(&self) -> bool {
+        matches!(self, Users::System | Users::SystemThen(_))
+    }
+
     /// Whether there is such a user. `Err` means that nobody can tell.
     pub fn has(&self, name: &str) -> io::Result<bool> {
         match self {

@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use libmaps::policy::maps::file_of;
 use libmaps::site::Site;
+use libmaps::site::shells::Shells;
 use libmaps::site::users::Users;
 
 use super::{Name, Request};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
+use crate::deliver::safe_folder;
 use crate::own_program;
 use crate::privilege::{Becoming, ids_of};
 use crate::server::Confinement;
@@ -72,6 +74,11 @@ impl Allowed {
         })
     }
 
+    /// The configuration.
+    pub(super) fn site(&self) -> &Site {
+        &self.site
+    }
+
     /// What is done as root after all: root's mailbox and DeadLetterDrop are written, and
     /// root's `.forward` is read.
     pub(super) fn roots_own(&self, request: &Request) -> bool {
@@ -107,6 +114,26 @@ impl Allowed {
             && Some(*uid) == server
             && !is_shared
             && self.kept_in(request).is_none()
+    }
+
+    /// Whether this is a program or a file that a user's list names, while he has no valid
+    /// shell. What aliases name runs as DefaultUser, who needs none.
+    ///
+    /// # Errors
+    /// When nobody can tell.
+    pub(super) fn lacks_shell(&self, request: &Request) -> io::Result<bool> {
+        let Request::Run { path, uid, .. } = request else {
+            return Ok(false);
+        };
+        let [default_user, _] = self.named;
+        let is_named = path.path() == shell_of(&self.site)
+            || (own_program::is(path.path()) && self.kept_in(request).is_none());
+        if !is_named || default_user.is_some_and(|(default_user, _)| default_user == *uid) {
+            return Ok(false);
+        }
+        let shells = Shells::of(&self.site, &self.users)?;
+        let users = self.users.all_of(*uid)?;
+        Ok(!users.iter().any(|user| shells.allow(user)))
     }
 
     /// Whether a mailbox of this site, or the file for dead letters, is to be written.
@@ -177,6 +204,21 @@ impl Allowed {
             || (uid, gid) == (0, 0)
             || self.named.contains(&Some((uid, gid)))
             || group_of_mailboxes(&self.mail_folder) == Some(gid)
+    }
+
+    /// Whether our own file delivery is to write elsewhere than below SafeFileEnvironment.
+    pub(super) fn leaves_safe_folder(&self, request: &Request) -> bool {
+        let Request::Run { path, args, .. } = request else {
+            return false;
+        };
+        let Some(folder) = safe_folder::of_site(&self.site) else {
+            return false;
+        };
+        let is_below = match args.as_slice() {
+            [_, below, named, ..] => below.word() == "below" && named.path() == folder,
+            _ => false,
+        };
+        own_program::is(path.path()) && self.kept_in(request).is_none() && !is_below
     }
 
     pub(super) fn program(&self, path: &Path, args: &[Name]) -> bool {

@@ -12,13 +12,14 @@ use std::time::Duration;
 
 use libmaps::opening;
 use libmaps::policy::expand::include::{find_regular, reopen};
+use libmaps::policy::expand::trust::Trust;
 use libmaps::sysexits::SysExit;
 use rustix::fs::{MemfdFlags, SeekFrom, memfd_create, seek};
 
 use super::allowed::{Allowed, Rights};
 use super::brief::{self, KEPT};
 use super::{Found, Reply, Text};
-use crate::deliver::forward_file::{Unread, read_trusted};
+use crate::deliver::forward_file::{Rules, Unread, read_trusted};
 use crate::deliver::include_file::{self, Read};
 use crate::deliver::process::Output;
 use crate::own_program;
@@ -35,19 +36,26 @@ const NO_GROUP: u32 = 65_534;
 /// look for it: whatever hangs there, it is that one which hangs, and it is ended.
 pub(super) fn forward(path: &Path, uid: u32, gid: u32, allowed: &Allowed) -> Reply {
     if allowed.rights == Rights::Own {
-        return match read_trusted(path, uid) {
-            Ok(text) => Reply::File(text.map(Text)),
+        return match read_trusted(path, uid, Rules::of(allowed.site())) {
+            Ok(None) => Reply::File(None),
+            Ok(Some(list)) => match list.trust {
+                Trust::Whole => Reply::File(Some(Text(list.text))),
+                Trust::Addresses => Reply::Addresses(Text(list.text)),
+            },
             Err(Unread::Untrusted(why)) => Reply::Refused(why),
             Err(Unread::Later(why)) => Reply::Later(why),
         };
     }
-    let ended = ourselves(&["read-forward", &uid.to_string()], path).and_then(|mut command| {
+    let blame = allowed.site().options.files.dont_blame.0.join(",");
+    let words = ["read-forward", &uid.to_string(), &blame];
+    let ended = ourselves(&words, path, allowed).and_then(|mut command| {
         command.uid(uid).gid(gid);
         brief::run(command, path, PATIENCE, KEPT)
     });
     match ended {
         Ok(ended) => match ended.status.code() {
-            Some(0) => Reply::File(Some(Text(ended.out))),
+            Some(0) if ended.err.is_empty() => Reply::File(Some(Text(ended.out))),
+            Some(0) => Reply::Addresses(Text(ended.out)),
             Some(code) if code == i32::from(SysExit::NoInput.code()) => Reply::File(None),
             Some(code) if code == i32::from(SysExit::NoPerm.code()) => {
                 Reply::Refused(String::from_utf8_lossy(&ended.err).trim().to_owned())
@@ -72,7 +80,7 @@ pub(super) fn include(
     let later = |why: String| Reply::Later(format!("{}: {why}", path.display()));
     let read = || -> io::Result<_> {
         let text = memfd_create("include", MemfdFlags::CLOEXEC)?;
-        let mut command = ourselves(&["read-include"], path)?;
+        let mut command = ourselves(&["read-include"], path, allowed)?;
         if let (Rights::Root, Some(uid)) = (allowed.rights, list_owner) {
             command
                 .uid(uid)
@@ -113,12 +121,12 @@ fn may_have(
     }
 }
 
-/// `smtpd read-include PATH`: this program calls itself so, as the user in whose list the file
+/// `smtpd read-include ROOT PATH`: this program calls itself so, as the user in whose list the file
 /// stands, or as root.
 #[must_use]
-pub(crate) fn read_include(path: &Path) -> Read {
+pub(crate) fn read_include(root: Option<&Path>, path: &Path) -> Read {
     let out = io::stdout();
-    include_file::read_into(path, &mut out.lock())
+    include_file::read_into(root, path, &mut out.lock())
 }
 
 /// Opens a file that the configuration names, or a folder of such files; and one that a user has
@@ -162,9 +170,11 @@ fn reply_of(error: &io::Error) -> Reply {
     }
 }
 
-/// This program, for a file.
-fn ourselves(words: &[&str], path: &Path) -> io::Result<Command> {
+/// This program, for a file of the site.
+fn ourselves(words: &[&str], path: &Path, allowed: &Allowed) -> io::Result<Command> {
+    let root = allowed.site().root.as_deref().unwrap_or(Path::new("/"));
     let mut command = Command::new(own_program::path()?);
-    command.args(words).arg(path).env_clear().current_dir("/");
+    command.args(words).arg(root).arg(path);
+    command.env_clear().current_dir("/");
     Ok(command)
 }

@@ -170,6 +170,12 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         Request::Run { .. } if allowed.runs_as_server(&request, desk.server) => {
             Reply::Refused("nothing is run as the server's own user".into())
         }
+        Request::Run { uid, .. }
+            if allowed.rights == Rights::Root
+                && let Some(refused) = without_shell(uid, allowed.lacks_shell(&request)) =>
+        {
+            refused
+        }
         Request::Run { uid, gid, .. } | Request::Forward { uid, gid, .. }
             if allowed.rights == Rights::Root && !allowed.group(uid, gid) =>
         {
@@ -179,6 +185,9 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             ref path, ref args, ..
         } if !allowed.program(path.path(), args) => {
             Reply::Refused(format!("{}: no mailer of this site", path.path().display()))
+        }
+        Request::Run { .. } if allowed.leaves_safe_folder(&request) => {
+            Reply::Refused("SafeFileEnvironment does not lie above it".into())
         }
         Request::Run {
             path,
@@ -212,6 +221,15 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         },
     };
     write_frame(&mut stream, &reply)
+}
+
+/// The answer for a user who has no valid shell, or of whom nobody can tell.
+fn without_shell(uid: u32, lacks: io::Result<bool>) -> Option<Reply> {
+    match lacks {
+        Ok(false) => None,
+        Ok(true) => Some(Reply::Refused(format!("user {uid} has no valid shell"))),
+        Err(error) => Some(Reply::Later(format!("/etc/shells: {error}"))),
+    }
 }
 
 /// Whether the server has closed its end.

@@ -7,7 +7,7 @@ use libmaps::policy::rewrite::AddressRole;
 use crate::clock::{Civil, now_unix};
 use crate::consult::{local_form, reply};
 use crate::header::{HeaderFilter, Stamp};
-use crate::log::Level;
+use crate::log::{self, Level};
 use crate::macros;
 use crate::queue::{Envelope, Expanded, Hold, Octets, QueuedRecipient, Spool, is_full};
 use crate::session::{
@@ -370,10 +370,11 @@ impl Connection {
 
     fn log_from(&self, envelope: &Envelope, message_id: &str, class: i32) {
         let text = format!(
-            "from=<{}>, size={}, class={class}, nrcpts={}, msgid={message_id}, proto={}, daemon={}, relay={}",
-            envelope.sender.shown(),
+            "from=<{}>, size={}, class={class}, nrcpts={}, msgid={}, proto={}, daemon={}, relay={}",
+            log::sender(&envelope.sender.shown()),
             envelope.size_octets,
             envelope.recipients.len(),
+            log::message_id(message_id),
             envelope.protocol,
             self.consultant.daemon_name(),
             envelope.relay

@@ -25,6 +25,7 @@ use super::lanes::{ComeAgain, Lanes};
 use super::lmtp::{self, Letter};
 use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
+use super::safe_folder;
 use super::senders::{self, Senders};
 use super::text::{self, Front};
 
@@ -128,12 +129,15 @@ fn lane(world: &World, target: &QueuedTarget) -> String {
 enum Job {
     Append {
         path: PathBuf,
+        /// The folder that it must be in, by whatever links.
+        below: Option<PathBuf>,
         locking: Locking,
         front: Front,
         run_as: RunAs,
     },
     Maildir {
         folder: PathBuf,
+        below: Option<PathBuf>,
         front: Front,
         run_as: RunAs,
     },
@@ -200,6 +204,7 @@ fn mailbox_job(world: &World, user: &User, front: Front) -> Job {
     let group = group_of_mailboxes(&folder).unwrap_or(user.gid);
     Job::Append {
         path: folder.join(&user.name),
+        below: None,
         locking: Locking::Dotlock,
         front,
         run_as: RunAs {
@@ -240,9 +245,11 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
         return Err(Outcome::failed("5.2.0", "no .. in names of files"));
     }
     let run_as = run_as(world, target)?;
+    let below = safe_folder::of_site(&world.site);
     if target.user.0.ends_with(b"/") {
         return Ok(Job::Maildir {
             folder: path,
+            below,
             front: Front {
                 separator: None,
                 ..front
@@ -252,6 +259,7 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
     }
     Ok(Job::Append {
         path,
+        below,
         locking: Locking::Fcntl,
         front,
         run_as,
@@ -372,6 +380,7 @@ impl Job {
         match self {
             Job::Append {
                 path,
+                below,
                 locking,
                 front,
                 run_as,
@@ -380,19 +389,24 @@ impl Job {
                     Locking::Dotlock => "dotlock",
                     Locking::Fcntl => "fcntl",
                 };
-                by_helper(run_as, &["append", lock], &path, text, &front)
+                let words = words_below(below.as_deref(), ["append", lock]);
+                words.map_or_else(
+                    |outcome| outcome,
+                    |words| by_helper(run_as, &words, &path, text, &front),
+                )
             }
             Job::Maildir {
                 folder,
+                below,
                 front,
                 run_as,
-            } => by_helper(
-                run_as,
-                &["maildir", &world.site.host_name],
-                &folder,
-                text,
-                &front,
-            ),
+            } => {
+                let words = words_below(below.as_deref(), ["maildir", &world.site.host_name]);
+                words.map_or_else(
+                    |outcome| outcome,
+                    |words| by_helper(run_as, &words, &folder, text, &front),
+                )
+            }
             Job::Run { program, front } => program::run(program.with_our_rights(), |out| {
                 text::write(text.into_reader(), &front, out)
             }),
@@ -411,6 +425,18 @@ impl Job {
             Job::Discard => Outcome::sent(),
         }
     }
+}
+
+/// What a file is written with, and the folder that it must be in before that.
+fn words_below<'a>(below: Option<&'a Path>, words: [&'a str; 2]) -> Result<Vec<&'a str>, Outcome> {
+    let Some(below) = below else {
+        return Ok(words.to_vec());
+    };
+    let below = below.to_str().ok_or_else(|| {
+        Outcome::deferred("SafeFileEnvironment: its name is no text").with_status("4.3.5")
+    })?;
+    let [how, word] = words;
+    Ok(vec!["below", below, how, word])
 }
 
 /// Writes to a file as its user: by a process of our own where we are root, else here.
@@ -470,12 +496,12 @@ pub fn exit_of_file(words: &[&str], error: &io::Error) -> SysExit {
         io::ErrorKind::PermissionDenied | io::ErrorKind::NotFound
     );
     match words {
-        ["append", "fcntl"] if closed => SysExit::CantCreate,
+        ["append", "fcntl"] | ["below", _, "append", "fcntl"] if closed => SysExit::CantCreate,
         _ => SysExit::TempFail,
     }
 }
 
-/// What `smtpd deliver-file append|maildir WORD PATH` does with its standard input, a
+/// What `smtpd deliver-file [below FOLDER] append|maildir WORD PATH` does with its standard input, a
 /// message in frames.
 ///
 /// # Errors
@@ -490,6 +516,12 @@ fn write_file(words: &[&str], path: &Path, text: &mut dyn io::Read) -> io::Resul
         ["append", "dotlock"] => file::append(path, Locking::Dotlock, text),
         ["append", "fcntl"] => file::append(path, Locking::Fcntl, text),
         ["maildir", host] => file::maildir(path, host, text),
+        ["below", base, "append", "fcntl"] => {
+            file::append_below(Some(Path::new(base)), path, Locking::Fcntl, text)
+        }
+        ["below", base, "maildir", host] => {
+            file::maildir_below(Some(Path::new(base)), path, host, text)
+        }
         _ => Err(io::Error::new(
             io::ErrorKind::InvalidInput,
             "append dotlock|fcntl, or maildir HOST",

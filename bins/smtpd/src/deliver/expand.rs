@@ -22,6 +22,7 @@ use crate::world::World;
 
 use super::batch::Targets;
 use super::forward::forward;
+use super::forward_file::ForwardList;
 use super::include_file::ServerIncludes;
 use super::known::{Known, is_user, runs_as};
 use super::outcome::for_now;
@@ -239,7 +240,7 @@ pub(super) enum What<'a> {
     /// A recipient, with the names of hosts that he was accepted by.
     Recipient(&'a [u8], &'a [KeptName]),
     /// The list of a user.
-    List(&'a [u8], &'a User),
+    List(&'a ForwardList, &'a User),
     /// An address, as it was written.
     Address(&'a [u8]),
 }
@@ -306,7 +307,7 @@ pub(super) async fn expansion_by(
         aside(|| match what {
             // As one address, which is how RCPT took it.
             What::Recipient(address, _) => expander.expand_one(&in_brackets(address)),
-            What::List(list, user) => expander.expand_for(user, list),
+            What::List(list, user) => expander.expand_for(user, &list.text, list.trust),
             What::Address(address) => expander.expand_one(address),
         })
     })
@@ -390,6 +391,8 @@ fn refused_status(recipient: &Recipient, why: &str) -> String {
         given if recipient.triple.is_error() && is_status => given.into(),
         "tempfail" if recipient.triple.is_error() => "4.0.0".into(),
         _ if why.contains("loop") => "5.4.6".into(),
+        // A program or a file that is not for this list or its user.
+        _ if why.contains(" mailing to ") || why.contains(": cannot mail to ") => "5.7.1".into(),
         _ => "5.1.3".into(),
     }
 }

@@ -4,6 +4,7 @@
 //! it was. This runs as the user whose file it is; where the server is root, in a
 //! process of its own (`smtpd deliver-file`).
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsRawFd;
@@ -12,6 +13,7 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use super::dotlock::Dotlock;
+use super::safe_folder::Folder;
 
 /// Longest wait for a lock.
 pub(super) const LOCK_PATIENCE: Duration = Duration::from_secs(30);
@@ -31,6 +33,22 @@ pub enum Locking {
 /// # Errors
 /// What the system says. The file is then as it was before.
 pub fn append(path: &Path, locking: Locking, text: impl Read) -> io::Result<()> {
+    append_below(None, path, locking, text)
+}
+
+/// As [`append`], to a file below `base`: no link on the way leads elsewhere.
+///
+/// # Errors
+/// As with [`append`].
+pub(super) fn append_below(
+    base: Option<&Path>,
+    path: &Path,
+    locking: Locking,
+    text: impl Read,
+) -> io::Result<()> {
+    let (above, name) = parts_of(path)?;
+    let folder = Folder::find(base, above)?;
+    let path = &folder.join(name);
     let mut dotlock = match locking {
         Locking::Dotlock => Some(Dotlock::take(path)?),
         Locking::Fcntl => None,
@@ -60,6 +78,12 @@ pub fn append(path: &Path, locking: Locking, text: impl Read) -> io::Result<()> 
         file.set_len(before)?;
     }
     written
+}
+
+/// The folder of a file, and its name there.
+fn parts_of(path: &Path) -> io::Result<(&Path, &OsStr)> {
+    let parts = path.parent().zip(path.file_name());
+    parts.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no name of a file"))
 }
 
 /// Whether a file was there.
@@ -160,11 +184,23 @@ fn end_last_line(file: &mut File, octets: u64) -> io::Result<()> {
 ///
 /// # Errors
 /// What the system says.
-pub fn maildir(folder: &Path, host: &str, mut text: impl Read) -> io::Result<()> {
-    make_folder(folder)?;
-    for part in ["tmp", "new", "cur"] {
-        make_folder(&folder.join(part))?;
-    }
+pub fn maildir(folder: &Path, host: &str, text: impl Read) -> io::Result<()> {
+    maildir_below(None, folder, host, text)
+}
+
+/// As [`maildir`], for a folder below `base`: no link on the way leads elsewhere.
+///
+/// # Errors
+/// As with [`maildir`].
+pub(super) fn maildir_below(
+    base: Option<&Path>,
+    folder: &Path,
+    host: &str,
+    mut text: impl Read,
+) -> io::Result<()> {
+    made_folder(base, folder)?;
+    let part = |name| made_folder(base, &folder.join(name));
+    let (tmp, new, _) = (part("tmp")?, part("new")?, part("cur")?);
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
@@ -175,10 +211,8 @@ pub fn maildir(folder: &Path, host: &str, mut text: impl Read) -> io::Result<()>
         since.subsec_nanos(),
         std::process::id()
     );
-    let (tmp, new) = (
-        folder.join("tmp").join(&name),
-        folder.join("new").join(&name),
-    );
+    let (folder, name) = (new, OsString::from(name));
+    let (tmp, new) = (tmp.join(&name), folder.join(&name));
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -191,7 +225,23 @@ pub fn maildir(folder: &Path, host: &str, mut text: impl Read) -> io::Result<()>
         let _ = fs::remove_file(&tmp);
         return Err(error);
     }
-    File::open(folder.join("new"))?.sync_all()
+    File::open(folder.path())?.sync_all()
+}
+
+/// The folder, made if it is not there.
+fn made_folder(base: Option<&Path>, path: &Path) -> io::Result<Folder> {
+    match Folder::find(base, path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let (above, name) = parts_of(path)?;
+            make_folder(&Folder::find(base, above)?.join(name))?;
+            Folder::find(base, path)
+        }
+        Ok(found) => {
+            make_folder(found.path())?;
+            Ok(found)
+        }
+        failed => failed,
+    }
 }
 
 /// Makes a folder that is not there; its name is durable when this returns.
@@ -355,6 +405,36 @@ mod tests {
             );
         }
         assert_eq!(fs::read(&target).unwrap(), b"x");
+    }
+
+    #[test]
+    fn below_a_folder_no_link_leads_out() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let (safe, away) = (dir.path().join("safe"), dir.path().join("away"));
+        for folder in [&safe, &away, &away.join("tmp"), &away.join("new")] {
+            fs::create_dir(folder).unwrap();
+        }
+        symlink(&away, safe.join("link")).unwrap();
+        fs::create_dir(safe.join("half")).unwrap();
+        for part in ["tmp", "new"] {
+            symlink(away.join(part), safe.join("half").join(part)).unwrap();
+        }
+        let base = Some(safe.as_path());
+        let append = |name: &str| append_below(base, &safe.join(name), Locking::Fcntl, &b"x\n"[..]);
+        let maildir = |name: &str| maildir_below(base, &safe.join(name), "mx", &b"x\n"[..]);
+        append("box").unwrap();
+        append("box").unwrap();
+        maildir("folder").unwrap();
+        maildir("folder").unwrap();
+        assert_eq!(fs::read(safe.join("box")).unwrap(), b"x\nx\n");
+        assert_eq!(fs::read_dir(safe.join("folder/new")).unwrap().count(), 2);
+        assert!(append("link/box").is_err());
+        for name in ["link", "link/folder", "half"] {
+            assert!(maildir(name).is_err(), "{name}");
+        }
+        assert_eq!(fs::read_dir(&away).unwrap().count(), 2);
+        assert_eq!(fs::read_dir(away.join("new")).unwrap().count(), 0);
     }
 
     #[test]

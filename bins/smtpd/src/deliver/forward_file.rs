@@ -7,6 +7,9 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use libmaps::policy::expand::trust::{Standing, Trust, Waived, Writers, folders_above};
+use libmaps::site::Site;
+use libmaps::site::model::options::Words;
 use libmaps::site::users::User;
 
 use super::homes::{self, Way};
@@ -25,13 +28,37 @@ pub(crate) enum Unread {
     Untrusted(String),
 }
 
+/// What stands in a file that counts.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct ForwardList {
+    pub(crate) text: Vec<u8>,
+    /// How far it counts.
+    pub(crate) trust: Trust,
+}
+
+/// By what a file is judged: where the site begins, and what it waives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules<'a> {
+    pub(crate) root: Option<&'a Path>,
+    pub(crate) blame: &'a Words,
+}
+
+impl<'a> Rules<'a> {
+    pub(crate) fn of(site: &'a Site) -> Self {
+        Rules {
+            root: site.root.as_deref(),
+            blame: &site.options.files.dont_blame,
+        }
+    }
+}
+
 /// As [`forward_list`], on a thread of its own and for so long at the most: a home may lie
 /// on a server that is down, or belong to a file system of the user's own making.
 pub(super) async fn forward_list_in_time(
     world: &Arc<World>,
     user: &User,
     detail: &str,
-) -> Result<Option<Vec<u8>>, Unread> {
+) -> Result<Option<ForwardList>, Unread> {
     let (world, owned, detail) = (Arc::clone(world), user.clone(), detail.to_owned());
     let read = move |way| forward_list(&world, &owned, &detail, way);
     homes::in_time(user, homes::PATIENCE, read).await
@@ -43,7 +70,7 @@ fn forward_list(
     user: &User,
     detail: &str,
     way: Way,
-) -> Result<Option<Vec<u8>>, Unread> {
+) -> Result<Option<ForwardList>, Unread> {
     for pattern in world.site.options.files.forward_path.split(':') {
         let home = user.home.to_string_lossy();
         // A sender's detail must not lead to other folders.
@@ -64,17 +91,25 @@ fn forward_list(
             continue;
         }
         let path: PathBuf = world.site.below(Path::new(&path));
-        if let Some(text) = read_forward(&path, user, way)? {
-            return Ok(Some(one_list(&text)));
+        if let Some(list) = read_forward(&path, user, way, Rules::of(&world.site))? {
+            return Ok(Some(ForwardList {
+                text: one_list(&list.text),
+                ..list
+            }));
         }
     }
     Ok(None)
 }
 
 /// Reads the file with the rights at hand: ours, or by the agent the user's.
-fn read_forward(path: &Path, user: &User, way: Way) -> Result<Option<Vec<u8>>, Unread> {
+fn read_forward(
+    path: &Path,
+    user: &User,
+    way: Way,
+    rules: Rules<'_>,
+) -> Result<Option<ForwardList>, Unread> {
     let Some(agent) = agent::running() else {
-        return read_trusted(path, user.uid);
+        return read_trusted(path, user.uid, rules);
     };
     // Most users have none, which costs no process where we can see it.
     if way == Way::Look {
@@ -89,7 +124,14 @@ fn read_forward(path: &Path, user: &User, way: Way) -> Result<Option<Vec<u8>>, U
         gid: user.gid,
     };
     match agent.run(&request, |_| Ok(())) {
-        Ok(Reply::File(text)) => Ok(text.map(|Text(text)| text)),
+        Ok(Reply::File(text)) => Ok(text.map(|Text(text)| ForwardList {
+            text,
+            trust: Trust::Whole,
+        })),
+        Ok(Reply::Addresses(Text(text))) => Ok(Some(ForwardList {
+            text,
+            trust: Trust::Addresses,
+        })),
         Ok(Reply::Refused(why)) => Err(Unread::Untrusted(why)),
         Ok(Reply::Later(why)) => Err(Unread::Later(why)),
         Ok(_) => Err(Unread::Later("the agent did not understand".into())),
@@ -97,11 +139,16 @@ fn read_forward(path: &Path, user: &User, way: Way) -> Result<Option<Vec<u8>>, U
     }
 }
 
-/// A regular file that is its user's and only he can have written; `Ok(None)` if there is none.
+/// A regular file that is its user's and that only he can have written, or put there, but for
+/// what the site waives; `Ok(None)` if there is none.
 ///
 /// # Errors
 /// Why it is not trusted, or can't be read.
-pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unread> {
+pub(crate) fn read_trusted(
+    path: &Path,
+    uid: u32,
+    rules: Rules<'_>,
+) -> Result<Option<ForwardList>, Unread> {
     let shown = path.display();
     let later = |e: io::Error| Unread::Later(format!("forward {shown}: {e}"));
     let untrusted = |why: &str| Err(Unread::Untrusted(format!("forward {shown}: {why}")));
@@ -128,9 +175,15 @@ pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unr
     if metadata.uid() != uid {
         return untrusted("owned by somebody else");
     }
-    if metadata.mode() & 0o022 != 0 {
-        return untrusted("group or world writable");
-    }
+    let standing = Standing {
+        file: Writers::of_file(metadata.mode()),
+        folders: folders_above(path, rules.root).map_err(later)?,
+        links: metadata.nlink(),
+    };
+    let trust = match Waived::for_forward(rules.blame).judge(&standing) {
+        Ok(trust) => trust,
+        Err(why) => return untrusted(why),
+    };
     let mut text = Vec::new();
     file.take(MAX_FORWARD_OCTETS + 1)
         .read_to_end(&mut text)
@@ -138,7 +191,7 @@ pub(crate) fn read_trusted(path: &Path, uid: u32) -> Result<Option<Vec<u8>>, Unr
     if text.len() as u64 > MAX_FORWARD_OCTETS {
         return untrusted("longer than 256 KiB");
     }
-    Ok(Some(text))
+    Ok(Some(ForwardList { text, trust }))
 }
 
 #[allow(unsafe_code)] // geteuid(2) has no safe form in std.
@@ -160,23 +213,36 @@ fn one_list(text: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     #[test]
     fn only_the_users_own_file_counts() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("forward");
         std::fs::write(&path, "joe\n").unwrap();
+        // Whatever umask(2) whoever tests has.
+        let mode = |name: &str| {
+            let mode = PermissionsExt::from_mode(0o644);
+            std::fs::set_permissions(dir.path().join(name), mode).unwrap();
+        };
+        mode("forward");
         symlink(&path, dir.path().join("link")).unwrap();
         let uid = std::fs::metadata(&path).unwrap().uid();
-        let read = |name: &str, uid| read_trusted(&dir.path().join(name), uid);
-        assert_eq!(read("forward", uid).unwrap().unwrap(), b"joe\n");
+        let words = Words::default();
+        let rules = Rules {
+            root: Some(dir.path()),
+            blame: &words,
+        };
+        let read = |name: &str, uid| read_trusted(&dir.path().join(name), uid, rules);
+        let joe = read("forward", uid).unwrap().unwrap();
+        assert_eq!((&joe.text[..], joe.trust), (&b"joe\n"[..], Trust::Whole));
         assert!(read("none", uid).unwrap().is_none());
         // Half a list is none.
         let longest = usize::try_from(MAX_FORWARD_OCTETS).unwrap();
         std::fs::write(dir.path().join("longest"), vec![b'x'; longest]).unwrap();
+        mode("longest");
         std::fs::write(dir.path().join("long"), vec![b'x'; longest + 1]).unwrap();
-        assert_eq!(read("longest", uid).unwrap().unwrap().len(), longest);
+        assert_eq!(read("longest", uid).unwrap().unwrap().text.len(), longest);
         for (name, uid) in [
             ("forward", uid + 1),
             ("link", uid),
@@ -190,5 +256,47 @@ mod tests {
         }
         // What only can't be opened says nothing about what is in it.
         assert!(matches!(read("a\0b", uid), Err(Unread::Later(_))));
+    }
+
+    #[test]
+    fn a_file_that_others_may_have_put_there_does_not_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = dir.path().join("home");
+        let path = folder.join("forward");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(&path, "joe\n").unwrap();
+        std::fs::hard_link(&path, dir.path().join("link")).unwrap();
+        let uid = std::fs::metadata(&path).unwrap().uid();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let read = |words: &[&str]| {
+            let words = Words(words.iter().map(|word| (*word).to_owned()).collect());
+            let rules = Rules {
+                root: Some(dir.path()),
+                blame: &words,
+            };
+            match read_trusted(&path, uid, rules) {
+                Ok(list) => format!("{:?}", list.unwrap().trust),
+                Err(Unread::Untrusted(why)) => why.rsplit(": ").next().unwrap().to_owned(),
+                Err(Unread::Later(why)) => panic!("{why}"),
+            }
+        };
+        mode(&path, 0o644);
+        // What he links himself is his.
+        mode(&folder, 0o755);
+        assert_eq!(read(&[]), "Whole");
+        mode(&folder, 0o1777);
+        assert_eq!(read(&[]), "Hard links not allowed");
+        mode(&folder, 0o777);
+        assert_eq!(read(&[]), "World writable directory");
+        mode(&folder, 0o775);
+        assert_eq!(read(&[]), "Group writable directory");
+        std::fs::remove_file(dir.path().join("link")).unwrap();
+        assert_eq!(read(&["ForwardFileInGroupWritableDirPath"]), "Whole");
+        assert_eq!(read(&["ForwardFileInUnsafeDirPath"]), "Addresses");
+        mode(&folder, 0o755);
+        mode(&path, 0o664);
+        assert_eq!(read(&[]), "Group writable file");
     }
 }

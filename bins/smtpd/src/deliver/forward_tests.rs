@@ -1,5 +1,5 @@
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
 
 use libmaps::store::disk::System;
@@ -19,6 +19,11 @@ fn world(root: &Path, users: &[(&str, &str)], aliases: &str) -> Arc<World> {
             let home = root.join("home").join(name);
             fs::create_dir_all(&home).unwrap();
             fs::write(home.join(".forward"), forward).unwrap();
+            // Whatever umask(2) whoever tests has.
+            for (path, mode) in [("", 0o755), ("..", 0o755), (".forward", 0o644)] {
+                let mode = PermissionsExt::from_mode(mode);
+                fs::set_permissions(home.join(path), mode).unwrap();
+            }
         }
     }
     fs::write(root.join("etc/passwd"), passwd).unwrap();

@@ -9,6 +9,7 @@ use libmaps::policy::expand::include::{
     Facts, Include, Includes, MAX_INCLUDE_OCTETS, Readers, SiteIncludes, copy_whole, find_regular,
     reopen,
 };
+use libmaps::policy::expand::trust::{Writers, folders_above};
 use libmaps::site::Site;
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +44,8 @@ fn included(found: Found, file: File) -> io::Result<Include> {
             true => Readers::Everybody,
             false => Readers::Some,
         },
+        folders: Writers::of_number(found.folders),
+        links: found.links,
     };
     let mut text = Vec::new();
     file.take(MAX_INCLUDE_OCTETS).read_to_end(&mut text)?;
@@ -62,11 +65,11 @@ pub(crate) enum Read {
     Later(String),
 }
 
-/// Reads a list into a file.
-pub(crate) fn read_into(path: &Path, out: &mut impl Write) -> Read {
+/// Reads a list of a site into a file.
+pub(crate) fn read_into(root: Option<&Path>, path: &Path, out: &mut impl Write) -> Read {
     let mut read = || -> io::Result<Facts> {
         let seen = find_regular(path)?;
-        let facts = Facts::of(&seen)?;
+        let facts = Facts::of(&seen, folders_above(path, root)?)?;
         copy_whole(reopen(&seen)?, out)?;
         out.flush()?;
         Ok(facts)
@@ -76,6 +79,8 @@ pub(crate) fn read_into(path: &Path, out: &mut impl Write) -> Read {
             uid: facts.uid,
             mode: facts.mode,
             everybody: facts.readers == Readers::Everybody,
+            folders: facts.folders.number(),
+            links: facts.links,
         }),
         Err(error) => match error.raw_os_error() {
             Some(number) => Read::Errno(number),
@@ -95,14 +100,15 @@ mod tests {
         let list = dir.path().join("list");
         std::fs::write(&list, "joe\n").unwrap();
         let mut text = Vec::new();
-        let Read::Whole(found) = read_into(&list, &mut text) else {
+        let mut read = |path: &Path| read_into(Some(dir.path()), path, &mut text);
+        let Read::Whole(found) = read(&list) else {
             panic!("not read");
         };
-        assert_eq!(text, b"joe\n");
         assert_eq!(found.uid, rustix::process::geteuid().as_raw());
-        let none = read_into(&dir.path().join("none"), &mut text);
+        assert_eq!((found.folders, found.links), (0, 1));
+        let none = read(&dir.path().join("none"));
         assert_eq!(none, Read::Errno(libc::ENOENT));
-        let folder = read_into(dir.path(), &mut text);
-        assert_eq!(folder, Read::Refused("Regular files only".into()));
+        assert_eq!(read(dir.path()), Read::Refused("Regular files only".into()));
+        assert_eq!(text, b"joe\n");
     }
 }

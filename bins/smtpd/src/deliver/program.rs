@@ -12,6 +12,7 @@ use libmaps::sysexits::SysExit;
 use super::outcome::Outcome;
 use super::process::{Ended, Output, Patience, Process};
 use crate::agent::{self, Agent, Name, Reply, Request};
+use crate::log::clean;
 use crate::own_program;
 
 /// How long a program runs at the most.
@@ -213,7 +214,8 @@ pub(super) fn by_exit(code: i32, complaint: String) -> Outcome {
 fn complaint(out: &[u8], err: &[u8]) -> String {
     let text = if err.is_empty() { out } else { err };
     let text = String::from_utf8_lossy(text);
-    text.split_whitespace().collect::<Vec<_>>().join(" ")
+    // It is shown on terminals, in notices too.
+    clean(&text.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 #[cfg(test)]
@@ -366,6 +368,11 @@ mod tests {
         assert_eq!(
             sh("read x; echo \"no $x\" >&2; exit 69"),
             Outcome::failed("5.0.0", "Service unavailable: no hello")
+        );
+        // What a terminal would obey.
+        assert_eq!(
+            sh("printf 'a\\n\\033]0;b\\007' >&2; exit 69").text,
+            "Service unavailable: a \\033]0;b\\007"
         );
     }
 }

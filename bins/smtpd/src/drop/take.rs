@@ -16,7 +16,7 @@ use crate::clock::{Civil, now_unix};
 use crate::connection::RECEIVED;
 use crate::consult::local_form;
 use crate::header::{HeaderFilter, Stamp, Summary};
-use crate::log::Level;
+use crate::log::{self, Level};
 use crate::macros;
 use crate::queue::{Body, Envelope, Expanded, Octets, QueuedRecipient, Spool};
 use crate::resolver::Asker;
@@ -68,10 +68,10 @@ pub(super) async fn take(
     envelope.rank = schedule.rank(&envelope);
     let text = format!(
         "from={}, size={octets}, class={}, nrcpts={}, msgid={}, relay={}",
-        envelope.sender.shown(),
+        log::sender(&envelope.sender.shown()),
         summary.class,
         envelope.recipients.len(),
-        summary.message_id,
+        log::message_id(&summary.message_id),
         envelope.relay
     );
     let added = world.queue.add_held_back(envelope, body).await;

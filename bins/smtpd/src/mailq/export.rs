@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
-use super::waiters;
+use super::layout::waiters;
 use crate::addressee::Addressee;
 use crate::deliver::text::{self, Front};
 use crate::queue::{Envelope, Queue};

@@ -31,6 +31,9 @@ use super::{Envelope, Hold, Octets, Queue, QueueError};
 
 /// A request is a line of at most so many octets.
 const MAX_REQUEST_OCTETS: u64 = 4096;
+/// A line of an answer has fewer octets: it may be the envelope of a message with a copy for each
+/// of half a million recipients.
+const MAX_LINE_OCTETS: u64 = 256 * 1024 * 1024;
 /// A client that does not read or write for so long is left alone.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -217,8 +220,8 @@ fn json_line(line: &Line) -> io::Result<String> {
 /// Asks the server of this queue; `Ok(None)`: no server runs.
 ///
 /// # Errors
-/// When the server can't be understood or breaks off.
-pub fn ask(folder: &Path, request: &Request) -> io::Result<Option<Vec<Line>>> {
+/// When the server can't be asked.
+pub fn ask(folder: &Path, request: &Request) -> io::Result<Option<Answer>> {
     let mut stream = match UnixStream::connect(socket_of(folder)) {
         Ok(stream) => stream,
         Err(e)
@@ -236,15 +239,90 @@ pub fn ask(folder: &Path, request: &Request) -> io::Result<Option<Vec<Line>>> {
     let mut text = serde_json::to_string(request).map_err(io::Error::other)?;
     text.push('\n');
     stream.write_all(text.as_bytes())?;
-    let mut lines = Vec::new();
-    for line in BufReader::new(stream).lines() {
-        lines.push(serde_json::from_str(&line?).map_err(io::Error::other)?);
+    Ok(Some(Answer::of(stream)))
+}
+
+/// The lines of an answer, one at a time as they are asked for: whoever looks at the queue may be
+/// root, and the server may have been taken over. The last one is [`Line::Done`] or
+/// [`Line::Error`]; a line that is longer than any, and an answer that ends before, are errors.
+#[derive(Debug)]
+pub struct Answer<R = UnixStream> {
+    from: BufReader<R>,
+    most_octets: u64,
+    has_ended: bool,
+}
+
+impl<R: Read> Answer<R> {
+    fn of(from: R) -> Self {
+        Answer {
+            from: BufReader::new(from),
+            most_octets: MAX_LINE_OCTETS,
+            has_ended: false,
+        }
     }
-    match lines.last() {
-        Some(Line::Done | Line::Error(_)) => Ok(Some(lines)),
-        _ => Err(io::Error::new(
-            io::ErrorKind::UnexpectedEof,
-            "the server broke off",
-        )),
+
+    fn line(&mut self) -> io::Result<Line> {
+        let mut text = Vec::new();
+        let mut from = (&mut self.from).take(self.most_octets);
+        from.read_until(b'\n', &mut text)?;
+        if text.ends_with(b"\n") {
+            return serde_json::from_slice(&text).map_err(io::Error::other);
+        }
+        Err(match from.limit() {
+            0 => io::Error::new(io::ErrorKind::InvalidData, "the server says too much"),
+            _ => io::Error::new(io::ErrorKind::UnexpectedEof, "the server broke off"),
+        })
+    }
+}
+
+impl<R: Read> Iterator for Answer<R> {
+    type Item = io::Result<Line>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.has_ended {
+            return None;
+        }
+        let line = self.line();
+        self.has_ended = matches!(line, Ok(Line::Done | Line::Error(_)) | Err(_));
+        Some(line)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What comes of an answer, where lines have at most so many octets.
+    fn read(text: impl Read, most_octets: u64) -> (usize, String) {
+        let answer = Answer {
+            most_octets,
+            ..Answer::of(text)
+        };
+        let lines: Vec<_> = answer.take(100).collect();
+        let last = match lines.last() {
+            Some(Ok(line)) => format!("{line:?}"),
+            Some(Err(error)) => error.to_string(),
+            None => String::new(),
+        };
+        (lines.len(), last)
+    }
+
+    #[test]
+    fn an_answer_ends_with_its_last_line() {
+        let text = b"{\"text\":\"a\"}\n\"done\"\n\"done\"\n";
+        assert_eq!(read(&text[..], 100), (2, "Done".into()));
+        let text = b"{\"error\":\"no\"}\n";
+        assert_eq!(read(&text[..], 100), (1, "Error(\"no\")".into()));
+        for cut in [&b""[..], b"\"do", b"\"done\""] {
+            assert_eq!(read(cut, 100), (1, "the server broke off".into()));
+        }
+        assert_eq!(read(&b"\"done\"\n"[..], 7), (1, "Done".into()));
+    }
+
+    #[test]
+    fn a_line_without_end_is_not_kept() {
+        let endless = io::repeat(b'x');
+        let too_much = (1, "the server says too much".into());
+        assert_eq!(read(endless, 1000), too_much);
     }
 }

@@ -22,6 +22,7 @@ use super::scene::{read_site, unreadable};
 use super::submit::say;
 use crate::deliver;
 use crate::drop::intake::Intake;
+use crate::log::clean;
 use crate::log::{Log, Target};
 use crate::queue::control::{Line, Request, ask};
 use crate::queue::{Condition, Queue, QueueError, selects};
@@ -49,12 +50,15 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Re
         some => Request::RunSome(some.to_vec()),
     };
     let by_server = match ask(&folder, &request) {
-        Ok(lines) => lines,
+        Ok(answer) => answer,
         Err(error) => return Err(not_asked(&folder, &error)),
     };
     let exit = match by_server {
-        Some(lines) => match lines.last() {
-            Some(Line::Error(text)) => return Err(Refusal::new(SysExit::TempFail, text.as_str())),
+        Some(answer) => match answer.last() {
+            Some(Ok(Line::Error(text))) => {
+                return Err(Refusal::new(SysExit::TempFail, clean(&text)));
+            }
+            Some(Err(error)) => return Err(not_asked(&folder, &error)),
             _ => SysExit::Ok,
         },
         None if !may_enter(&folder) => {

@@ -138,3 +138,20 @@ fn the_journal_gets_fields() {
         "{entry}"
     );
 }
+
+#[test]
+fn a_long_message_id_does_not_hide_who_sent_the_message() {
+    let site = Site::new("");
+    let server = site.start();
+    let (mut client, _) = Client::hello(server.only_port());
+    let folded = "\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\u{1}\r\n ".repeat(2_700);
+    client.talk(&[
+        ("MAIL FROM:<a@b.example>", "250 "),
+        ("RCPT TO:<archive>", "250 "),
+        ("DATA", "354"),
+        (&format!("Message-Id: <{folded}>\r\n\r\nx\r\n."), "250 "),
+    ]);
+    let from = server.log_with("from=<a@b.example>");
+    assert!(from.contains(", proto=ESMTP, daemon=MTA, relay="), "{from}");
+    assert!(from.len() < 1_000, "{}", from.len());
+}

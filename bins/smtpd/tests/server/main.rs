@@ -30,6 +30,7 @@ mod octets;
 mod privilege;
 mod proxy;
 mod run_as;
+mod safe_folder;
 mod slow_names;
 mod socket_maps;
 mod stage;

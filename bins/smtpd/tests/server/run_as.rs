@@ -11,6 +11,8 @@ use crate::stage::{mode, send_by as send, status};
 const SERVER: u32 = 54_321;
 const BOB: u32 = 54_322;
 const ANN: u32 = 54_323;
+/// She has no shell.
+const SUE: u32 = 54_324;
 
 fn is_root() -> bool {
     fs::metadata("/proc/self").unwrap().uid() == 0
@@ -28,7 +30,8 @@ fn site() -> Site {
         "etc/passwd",
         &format!(
             "mailer:x:{SERVER}:{SERVER}::/:/bin/false\nbob:x:{BOB}:{BOB}:Bob:/home/bob:/bin/sh\n\
-             ann:x:{ANN}:{ANN}:Ann:/home/ann:/bin/sh\neve:x:{ANN}:{ANN}:Eve:/home/eve:/bin/sh\n"
+             ann:x:{ANN}:{ANN}:Ann:/home/ann:/bin/sh\neve:x:{ANN}:{ANN}:Eve:/home/eve:/bin/sh\n\
+             sue:x:{SUE}:{SUE}:Sue:/home/sue:/usr/sbin/nologin\n"
         ),
     );
     site.write(
@@ -113,6 +116,11 @@ fn deliveries_are_their_users_though_the_server_is_not_root() {
     // A .forward that only its owner can read.
     send(&mut client, "ann");
     site.text_with("var/mail/bob", "Subject: to ann");
+    // Whose it is, is told of each copy.
+    for to in ["to=bob, ", "to=\"|id -u > /dev/null\", "] {
+        let copy = server.log_with(&format!(": {to}"));
+        assert!(copy.contains(", ctladdr=ann, delay="), "{copy}");
+    }
     // Nobody's home is there: the mailbox is.
     send(&mut client, "eve");
     site.text_with("var/mail/eve", "Subject: to eve");
@@ -122,6 +130,57 @@ fn deliveries_are_their_users_though_the_server_is_not_root() {
     assert!(server.wait_end().success());
     let gone = || fs::metadata(format!("/proc/{agent}")).is_err();
     assert!(wait_until(gone), "the agent ends with the server");
+}
+
+#[test]
+fn who_has_no_shell_runs_nothing_by_her_mail() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    let site = site();
+    fs::create_dir_all(site.path("home/sue")).unwrap();
+    let ran = site.path("open/ran");
+    let list = format!("\"|id > {0}\", {0}, bob\n", ran.display());
+    site.write("home/sue/.forward", &list);
+    for path in ["home/sue", "home/sue/.forward"] {
+        chown(site.path(path), Some(SUE), Some(SUE)).unwrap();
+        mode(&site, path, 0o700);
+    }
+    let server = site.start();
+    let (mut client, _) = Client::hello(server.only_port());
+    send(&mut client, "sue");
+    for what in ["programs", "files"] {
+        server.log_with(&format!(
+            "dsn=5.7.1, stat=User sue@{HOST} doesn't have a valid shell for mailing to {what}"
+        ));
+    }
+    // The addresses in it count.
+    site.text_with("var/mail/bob", "Subject: to sue");
+    assert!(!ran.exists());
+    // A site may say that all shells are as good as any.
+    site.write("etc/shells", "/SENDMAIL/ANY/SHELL/\n");
+    send(&mut client, "sue");
+    site.text_with("open/ran", &format!("uid={SUE}"));
+}
+
+#[test]
+fn a_home_that_others_write_to_has_no_forward_file() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    let site = site();
+    // Somebody has put a file of hers there.
+    site.write("home/ann/.forward", "bob\n");
+    chown(site.path("home/ann/.forward"), Some(ANN), Some(ANN)).unwrap();
+    mode(&site, "home/ann", 0o777);
+    let server = site.start();
+    let (mut client, _) = Client::hello(server.only_port());
+    send(&mut client, "ann");
+    site.text_with("var/mail/ann", "Subject: to ann");
+    server.log_with("home/ann/.forward: World writable directory");
+    mode(&site, "home/ann", 0o755);
+    send(&mut client, "ann");
+    site.text_with("var/mail/bob", "Subject: to ann");
 }
 
 #[test]
@@ -194,6 +253,11 @@ fn the_agent_does_nothing_as_root_and_runs_mailers_only() {
         (
             run(own, &["deliver-file", "append", "fcntl", target], SERVER),
             "as the server's own user",
+        ),
+        (run("/bin/sh", &["-c", "true"], SUE), "no valid shell"),
+        (
+            run(own, &["deliver-file", "maildir", "mx", target], SUE),
+            "no valid shell",
         ),
         (
             ask(

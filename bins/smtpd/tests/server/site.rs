@@ -59,6 +59,8 @@ impl Site {
 
     /// A site without `sendmail.mc`.
     pub(crate) fn bare() -> Self {
+        // A list that the group of whoever tests could write to is none.
+        rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));
         let root = tempfile::tempdir().unwrap();
         std::fs::set_permissions(root.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
         let site = Site { root };

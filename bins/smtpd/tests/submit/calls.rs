@@ -25,6 +25,19 @@ fn a_message_waits_until_a_server_comes() {
 }
 
 #[test]
+fn of_a_long_message_id_the_beginning_is_logged() {
+    let site = Site::with_server();
+    let id = format!("{}\n ", "x".repeat(60)).repeat(300);
+    let text = format!("Message-Id: <{id}>\nSubject: x\n\nbody\n");
+    site.sendmail(&["box"], text.as_bytes());
+    site.until("the line", |s| s.log().contains("msgid=<xxx"));
+    let log = site.log();
+    let line = log.lines().find(|line| line.contains("msgid=")).unwrap();
+    assert!(line.contains(", relay=bob@localhost"), "{line}");
+    assert!(line.len() < 1_000, "{}", line.len());
+}
+
+#[test]
 fn nobody_needs_a_name_and_the_environment_gives_none() {
     let site = Site::with_server();
     site.sendmail(&["box"], MESSAGE);

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::trust::{Standing, Writers, folders_above};
 use crate::site::Site;
 use crate::store::path::effective_user;
 
@@ -17,8 +18,8 @@ pub const MAX_INCLUDE_OCTETS: u64 = 64 * 1024 * 1024;
 pub struct Include {
     /// What is in it.
     pub text: Vec<u8>,
-    /// Who may have written it.
-    pub writers: Writers,
+    /// Who may have written it, or put it there.
+    pub standing: Standing,
     /// Whose it is.
     pub owner: Owner,
     /// Who may read it.
@@ -54,15 +55,6 @@ pub enum Readers {
     Some,
 }
 
-/// Who may write a file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Writers {
-    /// Its owner alone.
-    Owner,
-    /// Its group, or everybody: programs and files in it are refused.
-    Others,
-}
-
 /// Who reads include files.
 pub trait Includes {
     /// The whole file. The path is as the alias gives it; `list_owner` is the user, by number,
@@ -83,8 +75,9 @@ pub struct SiteIncludes<'a> {
 
 impl Includes for SiteIncludes<'_> {
     fn read(&self, path: &Path, _: Option<u32>) -> io::Result<Include> {
-        let seen = find_regular(&self.site.below(path))?;
-        let facts = Facts::of(&seen)?;
+        let path = self.site.below(path);
+        let seen = find_regular(&path)?;
+        let facts = Facts::of(&seen, folders_above(&path, self.site.root.as_deref())?)?;
         let mut text = Vec::new();
         copy_whole(reopen(&seen)?, &mut text)?;
         Ok(Include::new(text, &facts))
@@ -100,14 +93,18 @@ pub struct Facts {
     pub mode: u32,
     /// Who may read it.
     pub readers: Readers,
+    /// Who may write to the folders above it.
+    pub folders: Writers,
+    /// How many names it has.
+    pub links: u64,
 }
 
 impl Facts {
-    /// Those of an open file, or of one that was found.
+    /// Those of an open file, or of one that was found, below such folders.
     ///
     /// # Errors
     /// What the system says.
-    pub fn of(file: &File) -> io::Result<Self> {
+    pub fn of(file: &File, folders: Writers) -> io::Result<Self> {
         let status = file.metadata()?;
         Ok(Facts {
             uid: status.uid(),
@@ -116,6 +113,8 @@ impl Facts {
                 true => Readers::Everybody,
                 false => Readers::Some,
             },
+            folders,
+            links: status.nlink(),
         })
     }
 }
@@ -184,9 +183,10 @@ impl Include {
     pub fn new(text: Vec<u8>, facts: &Facts) -> Self {
         Include {
             text,
-            writers: match facts.mode & 0o022 {
-                0 => Writers::Owner,
-                _ => Writers::Others,
+            standing: Standing {
+                file: Writers::of_file(facts.mode),
+                folders: facts.folders,
+                links: facts.links,
             },
             owner: match facts.uid {
                 uid if uid == 0 || uid == effective_user() => Owner::Site,
@@ -359,12 +359,19 @@ mod tests {
         std::fs::write(&path, "joe\n").unwrap();
         for (mode, want) in [
             (0o644, Writers::Owner),
-            (0o664, Writers::Others),
-            (0o646, Writers::Others),
+            (0o664, Writers::Group),
+            (0o646, Writers::Everybody),
         ] {
             std::fs::set_permissions(&path, PermissionsExt::from_mode(mode)).unwrap();
-            assert_eq!(read(dir.path(), "/list").unwrap().writers, want, "{mode:o}");
+            let standing = read(dir.path(), "/list").unwrap().standing;
+            assert_eq!(standing.file, want, "{mode:o}");
         }
+        std::fs::create_dir(dir.path().join("open")).unwrap();
+        std::fs::set_permissions(dir.path().join("open"), PermissionsExt::from_mode(0o777))
+            .unwrap();
+        std::fs::hard_link(&path, dir.path().join("open/list")).unwrap();
+        let standing = read(dir.path(), "/open/list").unwrap().standing;
+        assert_eq!((standing.folders, standing.links), (Writers::Everybody, 2));
     }
 
     #[test]

@@ -3,6 +3,8 @@
 mod loops;
 mod sources;
 
+use std::collections::HashMap;
+
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::localaddr::{LocalName, find_user};
@@ -12,6 +14,7 @@ use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
 use super::queued::{Key, Queued};
+use super::trust::Trust;
 use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
 /// An expansion at work.
@@ -27,6 +30,8 @@ pub(super) struct Run<'a, 'b, M, A> {
     pub(super) kept_host: Vec<u8>,
     /// Whether [`MAX_RECIPIENTS`] was reached, and said.
     pub(super) full: bool,
+    /// The users who wrote lists, by the number of the list's recipient.
+    pub(super) writers: HashMap<usize, User>,
 }
 
 /// What sendmail notes of a recipient.
@@ -81,7 +86,12 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
     }
 
     /// Takes the addresses of a user's list.
-    pub(super) fn below(&mut self, list: &[u8], user: &User) -> Result<(), LookupError> {
+    pub(super) fn below(
+        &mut self,
+        list: &[u8],
+        user: &User,
+        trust: Trust,
+    ) -> Result<(), LookupError> {
         let parent = Delivery {
             triple: MailerTriple {
                 mailer: "*forward*".to_owned(),
@@ -93,6 +103,10 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         let parent = self.add(parent, user.name.as_bytes(), None, None);
         self.set(parent, State::Included);
         self.put_under(parent, user.uid, Some(user));
+        self.writers.insert(parent, user.clone());
+        self.note(parent, |flags| {
+            flags.unsafe_list = trust == Trust::Addresses;
+        });
         self.list(
             List {
                 text: list,
@@ -213,7 +227,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         if triple.is_error() {
             self.set(new, refusal(&triple));
         } else if triple.mailer == "prog" {
-            self.check_source(new, "programs");
+            self.check_source(new, "programs")?;
         }
         if let Some(earlier) = self.earlier(new, &triple) {
             self.merge(earlier, new);
@@ -280,7 +294,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
     ) -> Result<(), LookupError> {
         match triple.mailer.as_str() {
             "*include*" => return self.include(new, triple, depth),
-            "*file*" => self.check_source(new, "files"),
+            "*file*" => self.check_source(new, "files")?,
             _ => {}
         }
         let expander = self.expander;

@@ -8,9 +8,11 @@ use std::sync::Arc;
 use super::{List, Run};
 use crate::decision::LookupError;
 use crate::map::{Map, StoreError};
-use crate::policy::expand::include::{Owner, Writers, is_transient, lines, words};
+use crate::policy::expand::include::{Owner, is_transient, lines, words};
+use crate::policy::expand::trust::{Trust, Waived};
 use crate::policy::expand::{Place, State};
 use crate::policy::route::MailerTriple;
+use crate::site::shells::Shells;
 use crate::table::aliases::Separator;
 
 impl<M: Map, A: Map> Run<'_, '_, M, A> {
@@ -53,16 +55,27 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
                 return Ok(());
             }
         };
-        if let (Owner::User(uid), None) = (include.owner, above) {
+        let blame = &self.expander.addressing.site.options.files.dont_blame;
+        let trust = match Waived::for_include(blame).judge(&include.standing) {
+            Ok(trust) => trust,
+            Err(why) => {
+                self.set(new, State::Refused(format!("Cannot open {path}: {why}")));
+                return Ok(());
+            }
+        };
+        if let Owner::User(uid) = include.owner {
             let user = self.expander.users.by_uid(uid).map_err(|error| {
                 LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
             })?;
-            self.put_under(new, uid, user.as_ref());
+            if above.is_none() {
+                self.put_under(new, uid, user.as_ref());
+            }
+            self.writers.extend(user.map(|user| (new, user)));
         }
         self.set(new, State::Included);
         self.note(new, |flags| {
             flags.leads_back = false;
-            flags.unsafe_list |= include.writers == Writers::Others;
+            flags.unsafe_list |= trust == Trust::Addresses;
         });
         for (line, text) in lines(&include.text) {
             if self.full {
@@ -83,25 +96,47 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
     }
 
     /// Programs and files are for aliases, and for lists that strangers can't write and a
-    /// user owns.
-    pub(super) fn check_source(&mut self, new: usize, what: &str) {
+    /// user owns who has a shell.
+    pub(super) fn check_source(&mut self, new: usize, what: &str) -> Result<(), LookupError> {
         let from = self.out.recipients.get(new).and_then(|r| r.from);
         let why = match from {
             None => format!("Cannot mail directly to {what}"),
-            Some(from) if self.flags(from).unsafe_list || self.is_nobodys(from) => {
+            Some(from) if let Some(uid) = self.is_nobodys(from) => {
+                format!("UID {uid} is an unknown user: cannot mail to {what}")
+            }
+            Some(from) if let Some(user) = self.without_shell(from)? => {
+                let host = &self.expander.addressing.site.host_name;
+                format!("User {user}@{host} doesn't have a valid shell for mailing to {what}")
+            }
+            Some(from) if self.flags(from).unsafe_list => {
                 let list = self.out.recipients.get(from);
                 let list = list.map(|r| String::from_utf8_lossy(&r.address).into_owned());
                 let list = list.unwrap_or_default();
                 format!("Address {list} is unsafe for mailing to {what}")
             }
-            Some(_) => return,
+            Some(_) => return Ok(()),
         };
         self.set(new, State::Refused(why));
+        Ok(())
     }
 
-    /// Whether it stands below a list whose owner is no user.
-    fn is_nobodys(&self, at: usize) -> bool {
+    /// The owner's number, where it stands below a list whose owner is no user.
+    fn is_nobodys(&self, at: usize) -> Option<u32> {
         let found = self.out.recipients.get(at);
-        found.is_some_and(|r| r.list_owner.is_some() && r.controller.is_none())
+        let found = found.filter(|r| r.controller.is_none())?;
+        found.list_owner
+    }
+
+    /// The user who wrote this list, if he has no valid shell. What an alias says is the site's,
+    /// even below a user's list.
+    fn without_shell(&self, list: usize) -> Result<Option<&str>, LookupError> {
+        let Some(user) = self.writers.get(&list) else {
+            return Ok(None);
+        };
+        let shells = Shells::of(self.expander.addressing.site, self.expander.users);
+        let shells = shells.map_err(|error| {
+            LookupError::Store(StoreError::io("/etc/shells".as_ref(), "read", error))
+        })?;
+        Ok((!shells.allow(user)).then_some(user.name.as_str()))
     }
 }
