@@ -13,6 +13,7 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
 use libmaps::map::{MapClass, StoreError};
+use libmaps::sasl::SaslDbError;
 use libmaps::sasl::conf::{self, Conf, ConfError};
 use libmaps::store::class::{ClassWord, Holds};
 use libmaps::store::shared::Connection;
@@ -125,6 +126,17 @@ pub fn host_realm() -> String {
     match fs::read_to_string("/proc/sys/kernel/hostname") {
         Ok(name) if !name.trim().is_empty() => name.trim().to_ascii_lowercase(),
         _ => "localhost".to_owned(),
+    }
+}
+
+/// The exit code that tells of a fault of a shared store (sysexits(3)).
+#[must_use]
+pub fn exit_of(error: &SaslDbError) -> SysExit {
+    match error {
+        SaslDbError::Store(error) => error.exit(),
+        SaslDbError::BadRecord { .. } => SysExit::DataErr,
+        // Only where the machine lacks the memory.
+        _ => SysExit::OsErr,
     }
 }
 

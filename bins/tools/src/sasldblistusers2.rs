@@ -17,7 +17,9 @@ use serde_json::json;
 use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
 use crate::report::{asked_about_itself, complain, help};
-use crate::sasl_site::{BANNER, VERSIONS, below, configuration, program_name, shared_store, tell};
+use crate::sasl_site::{
+    BANNER, VERSIONS, below, configuration, exit_of, program_name, shared_store, tell,
+};
 
 /// Every option.
 pub const OPTIONS: &[Opt] = &[
@@ -120,7 +122,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
             complain(&[format!("{program}: {error}").as_bytes()]);
             match is_shared {
-                true => error.exit().into(),
+                true => exit_of(&error).into(),
                 false => ExitCode::FAILURE,
             }
         }

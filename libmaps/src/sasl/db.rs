@@ -18,7 +18,6 @@ use super::secret::{
 };
 use crate::map::{Map, StoreError};
 use crate::store;
-use crate::sysexits::SysExit;
 
 /// libsasl's half-done HMAC-MD5 of old.
 const OLD_CRAM_MD5: &[u8] = b"cmusaslsecretCRAM-MD5";
@@ -60,19 +59,6 @@ pub enum SaslDbError {
     /// A hash could not be computed.
     #[error(transparent)]
     Secret(#[from] SecretTextError),
-}
-
-impl SaslDbError {
-    /// The exit code that tells of it (sysexits(3)).
-    #[must_use]
-    pub fn exit(&self) -> SysExit {
-        match self {
-            SaslDbError::Store(error) => error.exit(),
-            SaslDbError::BadRecord { .. } => SysExit::DataErr,
-            // Only where the machine lacks the memory.
-            SaslDbError::Secret(_) => SysExit::OsErr,
-        }
-    }
 }
 
 /// One record.

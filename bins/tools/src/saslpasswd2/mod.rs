@@ -24,8 +24,8 @@ use crate::getopt::{Given, Opt, flag, long, long_value, value};
 use crate::getopt_all::{self, Event};
 use crate::report::{VERSION, asked_about_itself, complain, help};
 use crate::sasl_site::{
-    BANNER, SaslCode, Severity, VERSIONS, below, configuration, host_realm, log, program_name,
-    shared_store, tell,
+    BANNER, SaslCode, Severity, VERSIONS, below, configuration, exit_of, host_realm, log,
+    program_name, shared_store, tell,
 };
 use input::{InputError, Source};
 use store::Job;
@@ -244,7 +244,7 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if job.shared.is_some() => {
-            fail_shared(program, &error.to_string(), error.exit())
+            fail_shared(program, &error.to_string(), exit_of(&error))
         }
         Err(error) => {
             // The original does not say which file; where the disk fails, scripts want to know.
