@@ -158,10 +158,12 @@ fn every_page_has_the_sections() {
 const OTHERS: &[&str] = &[
     "acl.5",
     "capabilities.7",
+    "chroot.2",
     "cp.1",
     "crypt.3",
     "flock.2",
     "getrlimit.2",
+    "getusershell.3",
     "kill.1",
     "landlock.7",
     "ldapdelete.1",
