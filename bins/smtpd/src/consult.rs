@@ -216,7 +216,7 @@ impl Consultant {
             site: &self.maps.snapshot.site,
             maps: &self.maps.snapshot.policy,
         };
-        client_may_relay(policy, &self.client, &self.facts)
+        client_may_relay(policy, &self.client)
     }
 
     /// As whom it asks for names.

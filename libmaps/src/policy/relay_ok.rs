@@ -9,7 +9,7 @@ use crate::table::verdict::Verdict;
 
 use super::canonify::{Canonical, Trouble, canon_addr, host_name};
 use super::check_rcpt::bad_helo;
-use super::facts::{Facts, Resolve, Session};
+use super::facts::{Answer, Facts, Need, Resolve, Session};
 use super::{Flow, Halt, Policy, Scene, ends_in, starts_in};
 
 /// What Relay_ok says.
@@ -22,14 +22,17 @@ pub(super) enum Relaying {
     Refused(Flow),
 }
 
-/// Whether a client may relay whoever the sender is: by its address or its name. What can't be
-/// told without asking further allows nothing.
+/// Whether a client may relay whoever the sender is: by its address, or by the name that this
+/// resolves to, as it stands there. A map that can't be read allows nothing.
 #[must_use]
-pub fn client_may_relay(policy: Policy<'_>, session: &Session, facts: &Facts) -> bool {
+pub fn client_may_relay(policy: Policy<'_>, session: &Session) -> bool {
+    let name = session.client_name.as_bytes();
+    let mut facts = Facts::new();
+    facts.add(Need::Host(name.into()), Answer::NotFound);
     let scene = Scene {
         policy,
         session,
-        facts,
+        facts: &facts,
     };
     let mut trace = Trace::new();
     by_address(&scene, &mut trace).unwrap_or(false)
@@ -210,4 +213,61 @@ fn by_name(scene: &Scene<'_>, trace: &mut Trace) -> Result<bool, Halt> {
 /// Whether an entry's RHS is RELAY.
 pub(super) fn relays(rhs: Option<&Rhs>) -> bool {
     rhs.is_some_and(|rhs| Verdict::parse(rhs.as_bytes()) == Verdict::Relay)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::decision::Traced;
+    use crate::lhs::Lhs;
+    use crate::map::Entry;
+    use crate::policy::maps::Maps;
+    use crate::site::Site;
+    use crate::site::model::{AccessDb, MapSpec};
+    use crate::store::memory::MemoryMap;
+
+    #[test]
+    fn clients_that_may_relay_do_so_by_address_or_by_a_name_that_is_theirs() {
+        let mut site = Site::default();
+        site.classes.relay_domains.insert(b"192.0.2");
+        site.classes.relay_domains.insert(b"own.example");
+        site.features.access = Some(AccessDb {
+            map: MapSpec::new("hash", "/etc/mail/access"),
+            skip: false,
+            lookup_dot_domain: false,
+            relay_to_full_address: false,
+        });
+        let entries = [
+            ("connect:198.51.100", "RELAY"),
+            ("connect:no.example", "OK"),
+        ];
+        let entries = entries.map(|(lhs, rhs)| Entry::new(Lhs::folded(lhs.as_bytes()), rhs));
+        let maps = Maps {
+            access: Some(Traced::new(Arc::new(MemoryMap::new("access", entries)) as _)),
+            ..Maps::default()
+        };
+        let policy = Policy {
+            site: &site,
+            maps: &maps,
+        };
+        for (addr, name, resolve, may) in [
+            ("127.0.0.1", "localhost", Resolve::Ok, true),
+            ("192.0.2.7", "[192.0.2.7]", Resolve::Fail, true),
+            ("198.51.100.7", "[198.51.100.7]", Resolve::Fail, true),
+            ("203.0.113.7", "mx.own.example", Resolve::Ok, true),
+            ("203.0.113.7", "mx.own.example", Resolve::Forged, false),
+            ("203.0.113.7", "mx.no.example", Resolve::Ok, false),
+            ("203.0.113.7", "", Resolve::Temp, false),
+        ] {
+            let session = Session {
+                client_addr: addr.into(),
+                client_name: name.into(),
+                client_resolve: resolve,
+                ..Session::default()
+            };
+            assert_eq!(client_may_relay(policy, &session), may, "{addr} {name}");
+        }
+    }
 }
