@@ -6,6 +6,8 @@
     missing_docs
 )]
 
+mod counts;
+mod proxy;
 mod server;
 #[path = "../stage/mod.rs"]
 mod stage;
