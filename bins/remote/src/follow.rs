@@ -17,7 +17,6 @@ use libmaps::map::MapClass;
 use libmaps::store::shared::Connection;
 use libmaps::sysexits::SysExit;
 
-use crate::course::Course;
 use crate::engine::{Engine, Generation};
 use crate::fault::Fault;
 use crate::ldap::Directory;
@@ -317,15 +316,8 @@ impl<'a, E: Engine> Follower<'a, E> {
                 Ok(())
             }
             Ok(Look::Here(head, brought)) => {
-                let Brought {
-                    update,
-                    course,
-                    fetched,
-                } = brought;
+                let Brought { update, fetched } = brought;
                 if update != Update::Nothing {
-                    if course == Course::Parted {
-                        self.log.parted(connection, &head);
-                    }
                     let took = Took {
                         fetch: fetched.saturating_duration_since(started),
                         publish: fetched.elapsed(),

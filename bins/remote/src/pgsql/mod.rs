@@ -8,6 +8,7 @@
 mod read;
 mod remove;
 pub mod schema;
+mod switches;
 mod write;
 
 use std::collections::HashMap;
@@ -15,7 +16,7 @@ use std::future::poll_fn;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use libmaps::store::shared::{Connection, Server, Tls};
+use libmaps::store::shared::{Connection, Origin, Server, Tls};
 use libmaps::sysexits::SysExit;
 use tokio::sync::mpsc;
 use tokio_postgres::config::{Config, SslMode, TargetSessionAttrs};
@@ -192,6 +193,10 @@ impl Engine for Pgsql {
         self.all_generations(map).await
     }
 
+    async fn marks(&mut self, map: &str, serial: u64) -> Result<Vec<String>, Fault> {
+        self.marks_of(map, serial).await
+    }
+
     async fn entries(
         &mut self,
         map: &str,
@@ -210,8 +215,13 @@ impl Engine for Pgsql {
         self.copy_in(map, generation, give).await
     }
 
-    async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
-        self.switch(map, switch).await
+    async fn commit(
+        &mut self,
+        map: &str,
+        switch: Switch<'_>,
+        here: Option<&Origin>,
+    ) -> Result<(), Fault> {
+        self.switch(map, switch, here).await
     }
 
     async fn remove(&mut self, map: &str, keep: u32, amount: Amount) -> Result<Left, Fault> {

@@ -4,8 +4,8 @@ use std::pin::pin;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
-use libmaps::store::shared::Way;
 use libmaps::store::shared::frame::Frame;
+use libmaps::store::shared::{Origin, Way};
 use libmaps::sysexits::SysExit;
 
 use super::read::For;
@@ -96,11 +96,14 @@ impl Pgsql {
         Ok(())
     }
 
-    pub(super) async fn switch(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
+    pub(super) async fn switch(
+        &mut self,
+        map: &str,
+        switch: Switch<'_>,
+        here: Option<&Origin>,
+    ) -> Result<(), Fault> {
         let id = self.id(map)?;
-        let generation = match switch {
-            Switch::New(generation) | Switch::Back(generation) => generation,
-        };
+        let generation = switch.generation();
         let number = signed(generation.origin.generation)?;
         if let Switch::New(_) = switch {
             self.insert_generation(id, number, generation).await?;
@@ -110,6 +113,7 @@ impl Pgsql {
              WHERE id = $1";
         let serial = signed(generation.origin.serial.unwrap_or(0))?;
         self.execute(text, &[&id, &number, &serial]).await?;
+        self.remember(id, &generation.origin, here).await?;
         let text = "SELECT pg_notify($1, $2)";
         self.all(text, &[&CHANNEL, &map]).await?;
         let done = self.client.batch_execute("COMMIT");

@@ -6,6 +6,7 @@
 //! ```text
 //! {mailmaps:access}:head         schema, serial, current, last
 //! {mailmaps:access}:generations  number to record, a JSON object
+//! {mailmaps:access}:switches     of each switch the marks that the map goes on from, SERIAL:MARK
 //! {mailmaps:access}:g:7:MARK:0   the entries of generation 7, frames in pieces of a mebioctet
 //! {mailmaps:access}:lock         who writes; it goes by itself when he does not renew it
 //! ```
@@ -34,8 +35,8 @@ use redis::{
 };
 
 use crate::engine::{
-    Amount, Current, Engine, Generation, Generations, Give, Head, Left, SCHEMA, Switch, Take,
-    removable,
+    Amount, Current, Engine, Generation, Generations, Give, Head, Left, REMEMBERED, SCHEMA, Switch,
+    Take, removable,
 };
 use crate::fault::{Fault, chain};
 use lock::Lock;
@@ -48,13 +49,14 @@ const PIECE_OCTETS: usize = 1 << 20;
 /// How long what a dead writer left stays, in seconds.
 const LOADING_SECONDS: u64 = 3_600;
 
-/// The switch. KEYS: head, generations, lock, pieces. ARGV: token, number, record or nothing,
-/// channel, map, serial.
+/// The switch. KEYS: head, generations, lock, switches, pieces. ARGV: token, number, record or
+/// nothing, channel, map, serial, mark, how many switches are remembered, and of what the writer's
+/// host has the serial and the mark, if it has anything.
 const SWITCH: &str = "
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then
   return redis.error_reply('LOCKLOST the lock went to another writer')
 end
-for i = 4, #KEYS do
+for i = 5, #KEYS do
   if redis.call('PERSIST', KEYS[i]) == 0 and redis.call('EXISTS', KEYS[i]) == 0 then
     return redis.error_reply('PIECELOST a piece of the generation is gone')
   end
@@ -74,6 +76,14 @@ local last = tonumber(redis.call('HGET', KEYS[1], 'last') or '0')
 last = math.max(last, tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'current', ARGV[2],
   'serial', string.format('%.0f', serial), 'last', string.format('%.0f', last))
+local function remember(serial, mark)
+  redis.call('ZADD', KEYS[4], serial, serial .. ':' .. mark)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', serial - tonumber(ARGV[8])))
+remember(string.format('%.0f', serial), ARGV[7])
+if ARGV[9] then
+  remember(ARGV[9], ARGV[10])
+end
 redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 'OK'
@@ -287,6 +297,14 @@ impl Engine for Redis {
         Ok(all)
     }
 
+    async fn marks(&mut self, map: &str, serial: u64) -> Result<Vec<String>, Fault> {
+        let mut range = cmd("ZRANGEBYSCORE");
+        range.arg(key(map, "switches")).arg(serial).arg(serial);
+        let members: Vec<String> = self.ask(&range)?;
+        let mark = |member: &String| Some(member.split_once(':')?.1.to_owned());
+        Ok(members.iter().filter_map(mark).collect())
+    }
+
     async fn entries(
         &mut self,
         map: &str,
@@ -331,7 +349,12 @@ impl Engine for Redis {
         Ok(())
     }
 
-    async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
+    async fn commit(
+        &mut self,
+        map: &str,
+        switch: Switch<'_>,
+        here: Option<&Origin>,
+    ) -> Result<(), Fault> {
         let (generation, text) = match switch {
             Switch::New(new) => {
                 let pieces = self.pieces_of(map, &new.origin).len();
@@ -343,7 +366,8 @@ impl Engine for Redis {
             return Err(Fault::new(SysExit::Software, "the map is not locked"));
         };
         let number = generation.origin.generation;
-        let mut keys = vec![key(map, "head"), key(map, "generations"), key(map, "lock")];
+        let parts = ["head", "generations", "lock", "switches"];
+        let mut keys: Vec<String> = parts.iter().map(|part| key(map, part)).collect();
         keys.extend(self.pieces_of(map, &generation.origin));
         let mut eval = cmd("EVAL");
         eval.arg(SWITCH).arg(keys.len()).arg(&keys);
@@ -352,7 +376,12 @@ impl Engine for Redis {
             .arg(&text)
             .arg(CHANNEL)
             .arg(map)
-            .arg(generation.origin.serial.unwrap_or(0));
+            .arg(generation.origin.serial.unwrap_or(0))
+            .arg(&generation.origin.mark)
+            .arg(REMEMBERED);
+        if let Some((serial, here)) = here.and_then(|here| here.serial.zip(Some(here))) {
+            eval.arg(serial).arg(&here.mark);
+        }
         self.ask::<String>(&eval).map(drop).map_err(|fault| {
             let refused = ["LOCKLOST", "PIECELOST", "RECORDLOST"]
                 .iter()

@@ -12,6 +12,7 @@ mod followers;
 mod mail;
 mod readme;
 mod server;
+mod split;
 #[path = "../stage/mod.rs"]
 mod stage;
 mod tidy;

@@ -9,6 +9,7 @@
 mod counts;
 mod proxy;
 mod server;
+mod split;
 #[path = "../stage/mod.rs"]
 mod stage;
 mod throttles;
