@@ -20,6 +20,7 @@ pub mod log;
 pub mod pgsql;
 pub mod redis;
 pub mod replica;
+pub mod setback;
 pub mod state;
 pub mod supervise;
 pub mod tidy;

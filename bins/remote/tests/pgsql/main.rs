@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod again;
 mod back;
 mod faults;
 mod followers;
