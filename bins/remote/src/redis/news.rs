@@ -25,16 +25,27 @@ pub(super) struct News {
 }
 
 impl News {
-    /// Subscribes; in a cluster at any of its nodes, which tell each other.
+    /// Subscribes; in a cluster at any of its nodes, which tell each other. What is committed from
+    /// then on is told.
     pub(super) fn start(server: &Server) -> Result<Self, Fault> {
         let mut connection = single(server)?;
         let patience = server.timeout;
         let (tell, told) = channel(MAX_NEWS);
+        let (begin, begun) = std::sync::mpsc::channel();
         thread::Builder::new().name("news".into()).spawn(move || {
-            if let Err(fault) = hear(&mut connection, &tell, patience) {
+            let mut subscription = connection.as_pubsub();
+            let subscribed = subscription.subscribe(CHANNEL).map_err(Fault::from);
+            let is_good = subscribed.is_ok();
+            if begin.send(subscribed).is_err() || !is_good {
+                return;
+            }
+            if let Err(fault) = hear(&mut subscription, &tell, patience) {
                 let _ = tell.blocking_send(Err(fault));
             }
         })?;
+        // The thread answers within the timeout of its connection, or ends.
+        let ended = |_| Fault::new(SysExit::TempFail, "the subscription ended");
+        begun.recv().map_err(ended)??;
         Ok(News { told })
     }
 
@@ -55,12 +66,10 @@ impl News {
 
 /// Hands on what is told until nobody wants it or the connection ends.
 fn hear(
-    connection: &mut redis::Connection,
+    subscription: &mut redis::PubSub<'_>,
     tell: &Sender<Result<String, Fault>>,
     patience: Duration,
 ) -> Result<(), Fault> {
-    let mut subscription = connection.as_pubsub();
-    subscription.subscribe(CHANNEL)?;
     subscription.set_read_timeout(Some(ROUND))?;
     let mut heard = Instant::now();
     while !tell.is_closed() {

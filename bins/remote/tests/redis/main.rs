@@ -7,6 +7,7 @@
 )]
 
 mod counts;
+mod news;
 mod proxy;
 mod server;
 mod split;
