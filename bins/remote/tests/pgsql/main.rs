@@ -10,6 +10,7 @@ mod again;
 mod back;
 mod faults;
 mod followers;
+mod locks;
 mod mail;
 mod readme;
 mod server;
