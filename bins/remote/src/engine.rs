@@ -143,8 +143,8 @@ pub trait Engine: Sized {
     /// Asks to be told of new generations.
     async fn listen(&mut self, maps: &[String]) -> Result<(), Fault>;
 
-    /// Waits for news; says which maps may have a new generation, or, with `None`, that the time
-    /// is over.
+    /// Waits for news; says which maps may have a new generation, or, with `None`, that any may,
+    /// as when the time is over.
     async fn wait(&mut self, time: Duration) -> Result<Option<Vec<String>>, Fault>;
 
     /// Where a map stands, in a moment that lasts until [`Engine::leave`]; `None`: no such map.

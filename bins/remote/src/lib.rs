@@ -15,6 +15,7 @@ pub mod fault;
 pub mod filling;
 pub mod follow;
 pub mod generations;
+mod heard;
 pub mod ldap;
 pub mod log;
 pub mod pgsql;

@@ -39,8 +39,9 @@ use crate::engine::{
     Take, removable,
 };
 use crate::fault::{Fault, chain};
+use crate::heard::News;
 use lock::Lock;
-use news::News;
+use news::Subscription;
 
 /// The channel that new generations are told on; what is told is the map's name.
 const CHANNEL: &str = "mailmaps";
@@ -108,7 +109,7 @@ return 1
 pub struct Redis {
     connection: Box<dyn ConnectionLike>,
     server: Server,
-    news: Option<News>,
+    news: Option<Subscription>,
     lock: Option<Lock>,
     /// How many pieces generations have, by their keys' beginning.
     pieces: HashMap<String, u64>,
@@ -232,7 +233,7 @@ impl Engine for Redis {
     }
 
     async fn listen(&mut self, _maps: &[String]) -> Result<(), Fault> {
-        self.news = Some(News::start(&self.server)?);
+        self.news = Some(Subscription::start(&self.server)?);
         Ok(())
     }
 
@@ -241,11 +242,14 @@ impl Engine for Redis {
             tokio::time::sleep(time).await;
             return Ok(None);
         };
-        let maps = news.wait(time).await?;
-        if maps.is_none() {
-            self.ask::<String>(&cmd("PING"))?;
+        match news.wait(time).await? {
+            News::Of(maps) => Ok(Some(maps)),
+            News::OfAny => Ok(None),
+            News::None => {
+                self.ask::<String>(&cmd("PING"))?;
+                Ok(None)
+            }
         }
-        Ok(maps)
     }
 
     async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault> {

@@ -12,6 +12,7 @@ mod faults;
 mod followers;
 mod locks;
 mod mail;
+mod news;
 mod readme;
 mod server;
 mod split;
