@@ -210,8 +210,8 @@ fn worker(root: Option<&Path>, style: Style) -> Vec<OsString> {
     args
 }
 
-/// The arguments of the process that counts for a supervisor. Its name stays, however often it
-/// is started, so that what it said is not counted twice.
+/// The arguments of the process that counts for a supervisor. What it calls this host stays,
+/// however often it is started, so that nothing counts which one before it said.
 fn counter(
     file: &Path,
     host: &str,

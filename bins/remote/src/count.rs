@@ -2,7 +2,8 @@
 //!
 //! A server says on a socket, this process's standard input, who has come and how many are open
 //! ([`counts`]); it hears how many there are on all hosts. What is open at the server is kept
-//! here as well, for an engine that was gone or has forgotten it. While the engine does not
+//! here as well, for an engine that was gone or has forgotten it: each connection begins with all
+//! of it, and nothing that was said on one before counts any more. While the engine does not
 //! answer, the server hears that at once and counts for itself; it never waits for long.
 
 use std::collections::HashMap;

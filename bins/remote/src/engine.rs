@@ -11,6 +11,10 @@ use crate::fault::Fault;
 /// The version of what stands in the engine; another one is an error that names both.
 pub const SCHEMA: i32 = 1;
 
+/// How many switches of a map an engine remembers. A host that was away for more can't be told
+/// whether the map goes on from what it has.
+pub const REMEMBERED: u64 = 32_768;
+
 /// One generation of a map.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Generation {
@@ -139,8 +143,8 @@ pub trait Engine: Sized {
     /// Asks to be told of new generations.
     async fn listen(&mut self, maps: &[String]) -> Result<(), Fault>;
 
-    /// Waits for news; says which maps may have a new generation, or, with `None`, that the time
-    /// is over.
+    /// Waits for news; says which maps may have a new generation, or, with `None`, that any may,
+    /// as when the time is over.
     async fn wait(&mut self, time: Duration) -> Result<Option<Vec<String>>, Fault>;
 
     /// Where a map stands, in a moment that lasts until [`Engine::leave`]; `None`: no such map.
@@ -177,6 +181,14 @@ pub trait Engine: Sized {
     /// All generations of a map that is looked at or locked.
     async fn generations(&mut self, map: &str) -> Result<Generations, Fault>;
 
+    /// The marks of those generations that the map goes on from, if they came by this switch: of
+    /// the one that became current by it, and of those that a writer knew which went on from there.
+    /// The map is looked at or locked. None: nothing is remembered of the switch, as of those of an
+    /// older program.
+    async fn marks(&mut self, _map: &str, _serial: u64) -> Result<Vec<String>, Fault> {
+        Ok(Vec::new())
+    }
+
     /// What a generation was given when it was written, all values of a key in a row.
     async fn entries(
         &mut self,
@@ -194,8 +206,14 @@ pub trait Engine: Sized {
     ) -> Result<(), Fault>;
 
     /// Makes a generation the current one of the locked map, durably, by the switch that its origin
-    /// tells, and says so to all.
-    async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault>;
+    /// tells, and says so to all. Remembers the switch, and that it goes on from what the writer's
+    /// host has.
+    async fn commit(
+        &mut self,
+        map: &str,
+        switch: Switch<'_>,
+        here: Option<&Origin>,
+    ) -> Result<(), Fault>;
 
     /// Removes what is older than the newest `keep` generations and needed by none of them; the map
     /// is neither looked at nor locked. Nobody can roll back to what is removed from the beginning.
@@ -227,6 +245,16 @@ pub enum Switch<'a> {
     New(&'a Generation),
     /// An older one.
     Back(&'a Generation),
+}
+
+impl<'a> Switch<'a> {
+    /// The generation; its origin tells the switch.
+    #[must_use]
+    pub fn generation(self) -> &'a Generation {
+        match self {
+            Switch::New(generation) | Switch::Back(generation) => generation,
+        }
+    }
 }
 
 /// Differences in a row, one upon the other, at the most.

@@ -17,7 +17,6 @@ use libmaps::map::MapClass;
 use libmaps::store::shared::Connection;
 use libmaps::sysexits::SysExit;
 
-use crate::course::Course;
 use crate::engine::{Engine, Generation};
 use crate::fault::Fault;
 use crate::ldap::Directory;
@@ -25,6 +24,7 @@ use crate::log::{Log, Took};
 use crate::pgsql::Pgsql;
 use crate::redis::Redis;
 use crate::replica::{self, Brought, How, Update};
+use crate::setback::Setback;
 use crate::state;
 use crate::supervise::wait_for_the_end;
 
@@ -190,6 +190,8 @@ struct Follower<'a, E> {
     told: HashSet<&'a str>,
     /// What was told last of each map that is wrong, so that it is told once.
     faults: Vec<Option<Fault>>,
+    /// What could not be brought of each map, and is not tried again for a while.
+    setbacks: Vec<Option<Setback>>,
     /// Whether all maps were looked at since the connection was made.
     round: Round,
 }
@@ -219,6 +221,7 @@ impl<'a, E: Engine> Follower<'a, E> {
             engine: None,
             told: HashSet::new(),
             faults: vec![None; group.len()],
+            setbacks: vec![None; group.len()],
             round: Round::Begun,
         }
     }
@@ -292,12 +295,12 @@ impl<'a, E: Engine> Follower<'a, E> {
         connection: &'a Connection,
         until: Until,
     ) -> Result<(), Fault> {
-        let Some(engine) = &mut self.engine else {
+        let (Some(engine), Some(setback)) = (&mut self.engine, self.setbacks.get_mut(at)) else {
             return Ok(());
         };
         let started = Instant::now();
         let mut current = None;
-        let done = bring(engine, connection, &mut current).await;
+        let done = bring(engine, connection, &mut current, setback).await;
         // Whether it is the first word of this map since the connection was made.
         let is_new = done.is_ok() && self.told.insert(&connection.map);
         for note in engine.notes() {
@@ -317,15 +320,8 @@ impl<'a, E: Engine> Follower<'a, E> {
                 Ok(())
             }
             Ok(Look::Here(head, brought)) => {
-                let Brought {
-                    update,
-                    course,
-                    fetched,
-                } = brought;
+                let Brought { update, fetched } = brought;
                 if update != Update::Nothing {
-                    if course == Course::Parted {
-                        self.log.parted(connection, &head);
-                    }
                     let took = Took {
                         fetch: fetched.saturating_duration_since(started),
                         publish: fetched.elapsed(),
@@ -374,11 +370,13 @@ impl<'a, E: Engine> Follower<'a, E> {
     }
 }
 
-/// Makes what is current in the engine the replica of one map; notes its number in `current`.
+/// Makes what is current in the engine the replica of one map; notes its number in `current`, and
+/// in `setback` that it could not.
 async fn bring<E: Engine>(
     engine: &mut E,
     connection: &Connection,
     current: &mut Option<u64>,
+    setback: &mut Option<Setback>,
 ) -> Result<Look, Fault> {
     let head = engine.look(connection).await?;
     let head = head.map_or(Ok(None), |head| head.current.known())?;
@@ -397,7 +395,21 @@ async fn bring<E: Engine>(
         };
     };
     *current = Some(head.origin.generation);
-    let brought = replica::update(engine, connection, &head, How::AtAnyPrice).await?;
+    let here = || replica::origin(&connection.replica);
+    if let Some(before) = setback
+        && let Some(fault) = before.fault(here().as_ref(), &head.origin, Instant::now())
+    {
+        return Err(fault.clone());
+    }
+    let brought = replica::update(engine, connection, &head, How::AtAnyPrice).await;
+    *setback = match &brought {
+        Ok(_) => None,
+        Err(fault) => {
+            let before = setback.as_ref();
+            Setback::new(before, here(), &head.origin, fault, Instant::now())
+        }
+    };
+    let brought = brought?;
     engine.leave().await?;
     Ok(Look::Here(Box::new(head), brought))
 }

@@ -6,7 +6,7 @@ use libmaps::store::shared::Connection;
 use libmaps::sysexits::SysExit;
 use serde_json::json;
 
-use crate::course::next_serial;
+use crate::course::{self, next_serial};
 use crate::engine::{Current, Engine, Generation, Switch};
 use crate::fault::Fault;
 use crate::log::Style;
@@ -22,9 +22,10 @@ pub async fn print<E: Engine>(connection: &Connection, style: Style) -> Result<(
         return Err(no_such_map(connection));
     };
     let all = engine.generations(&connection.map).await?;
+    let here = replica::origin(&connection.replica);
+    let marks = replica::marks(&mut engine, connection, here.as_ref()).await?;
     engine.leave().await?;
     let current = head.current.generation().map(|g| g.origin.clone());
-    let here = replica::origin(&connection.replica);
     let mut out = io::stdout().lock();
     for generation in &all.whole {
         let is_current = current.as_ref() == Some(&generation.origin);
@@ -44,6 +45,12 @@ pub async fn print<E: Engine>(connection: &Connection, style: Style) -> Result<(
         }
     }
     if let (Style::Text, Current::Broken(fault)) = (style, &head.current) {
+        writeln!(out, "{fault}")?;
+    }
+    if let (Some(_), Some(wanted), Style::Text) = (&here, head.current.generation(), style)
+        && here.as_ref() != current.as_ref()
+        && let Err(fault) = course::check(here.as_ref(), wanted, &all, &marks)
+    {
         writeln!(out, "{fault}")?;
     }
     if let (Some(here), Style::Text) = (&here, style)
@@ -128,19 +135,22 @@ pub async fn rollback<E: Engine>(connection: &Connection, number: u64) -> Result
         return Err(Fault::new(SysExit::Unavailable, why));
     };
     let here = replica::origin(&connection.replica);
-    let is_current = head.current.generation().map(|g| &g.origin) == Some(&generation.origin);
-    // Where the engine has gone back, the switch says that its generation counts all the same.
-    let is_behind = here
-        .as_ref()
-        .is_some_and(|here| *here != generation.origin && here.serial >= Some(head.serial));
-    if is_current && !is_behind {
-        return Ok(());
+    let current = head.current.generation();
+    let current = current.filter(|current| current.origin == generation.origin);
+    if let Some(current) = current {
+        let marks = replica::marks(&mut engine, connection, here.as_ref()).await?;
+        // Where the engine does not go on from what is here, the switch says that its generation
+        // counts all the same.
+        let is_known = here.as_ref() == Some(&current.origin)
+            || course::check(here.as_ref(), current, &all, &marks).is_ok();
+        if is_known {
+            return Ok(());
+        }
     }
     let mut generation = generation.clone();
     generation.origin.serial = Some(next_serial(head.serial, here.as_ref()));
-    engine
-        .commit(&connection.map, Switch::Back(&generation))
-        .await
+    let switch = Switch::Back(&generation);
+    engine.commit(&connection.map, switch, here.as_ref()).await
 }
 
 fn no_such_map(connection: &Connection) -> Fault {

@@ -108,25 +108,6 @@ impl Log {
         }
     }
 
-    /// The replica held what the engine does not know, and holds the engine's generation now.
-    pub fn parted(&self, connection: &Connection, generation: &Generation) {
-        let why = "the engine does not know the generation that was here, and has another of its \
-                   number: two writers wrote apart; the engine's is taken, which is the later one";
-        let (file, number) = (connection.file.display(), generation.origin.generation);
-        match self.style {
-            Style::Json => self.line(
-                &json!({
-                    "event": "parted",
-                    "map": file.to_string(),
-                    "generation": number,
-                    "error": why,
-                })
-                .to_string(),
-            ),
-            Style::Text => self.line(&format!("{file}: {why}")),
-        }
-    }
-
     /// The replica is as new as the engine's map: told once after each connection.
     pub fn current(&self, connection: &Connection, generation: u64) {
         let file = connection.file.display();
@@ -200,6 +181,7 @@ impl Log {
                     "event": "error",
                     "map": file.to_string(),
                     "error": fault.to_string(),
+                    "exit": fault.exit.code(),
                     "temporary": fault.exit.is_temporary(),
                 })
                 .to_string(),

@@ -14,7 +14,7 @@ use libmaps::store::redb::Duplicates;
 use libmaps::store::shared::{Connection, Digest, Origin};
 use libmaps::store::{self, Opened};
 
-use crate::course::Course;
+use crate::course;
 use crate::engine::{Engine, Generation, chain};
 use crate::fault::Fault;
 use crate::filling::Filling;
@@ -68,8 +68,6 @@ pub fn origin(replica: &Path) -> Option<Origin> {
 pub struct Brought {
     /// What was done.
     pub update: Update,
-    /// How the generation follows upon what was here.
-    pub course: Course,
     /// When the last of what was fetched for it was here.
     pub fetched: Instant,
 }
@@ -77,7 +75,7 @@ pub struct Brought {
 /// Makes `wanted`, of a map that is looked at or locked, the replica.
 ///
 /// # Errors
-/// Any of them leaves the replica as it was. One is that the engine has gone back.
+/// Any of them leaves the replica as it was. One is that the engine does not go on from it.
 pub async fn update(
     engine: &mut impl Engine,
     connection: &Connection,
@@ -89,13 +87,13 @@ pub async fn update(
     if here.as_ref() == Some(&wanted.origin) {
         return Ok(Brought {
             update: Update::Nothing,
-            course: Course::Onward,
             fetched: Instant::now(),
         });
     }
     engine.doubt(connection)?;
     let all = engine.generations(&connection.map).await?;
-    let course = Course::of(here.as_ref(), wanted, &all)?;
+    let marks = marks(engine, connection, here.as_ref()).await?;
+    course::check(here.as_ref(), wanted, &all, &marks)?;
     let chain = chain(&all, wanted.origin.generation)?;
     let known = chain.iter().position(|g| here.as_ref() == Some(&g.origin));
     let (update, fetched) = match (
@@ -109,11 +107,22 @@ pub async fn update(
         (None, How::Cheaply) => (Update::Nothing, Instant::now()),
         (None, How::AtAnyPrice) => write_anew(engine, connection, wanted, &chain).await?,
     };
-    Ok(Brought {
-        update,
-        course,
-        fetched,
-    })
+    Ok(Brought { update, fetched })
+}
+
+/// What the engine remembers of the switch by which came what is here.
+///
+/// # Errors
+/// The engine can't be asked.
+pub async fn marks(
+    engine: &mut impl Engine,
+    connection: &Connection,
+    here: Option<&Origin>,
+) -> Result<Vec<String>, Fault> {
+    match here.and_then(|here| here.serial) {
+        Some(serial) => engine.marks(&connection.map, serial).await,
+        None => Ok(Vec::new()),
+    }
 }
 
 /// Makes `wanted`, which is whole in the engine, the replica, whatever is here.

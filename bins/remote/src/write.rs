@@ -106,7 +106,8 @@ pub async fn write<E: Engine>(
         })
         .await;
     loaded?;
-    engine.commit(map, Switch::New(&generation)).await?;
+    let switch = Switch::New(&generation);
+    engine.commit(map, switch, here.as_ref()).await?;
     writeln!(output, "done")?;
     output.flush()?;
     Ok(Written::Committed)

@@ -20,6 +20,7 @@ use std::thread;
 use libmaps::site::Site;
 use libmaps::site::model::ClassMap;
 use libmaps::store::shared::Connection;
+use libmaps::sysexits::SysExit;
 use serde_json::Value;
 use tools::shared::{files_of, make_connection_files, spawn};
 
@@ -209,14 +210,16 @@ fn told(about: &str, line: &str) -> (Level, String) {
             Level::Warning,
             format!("shared map {map}: it has no generation yet"),
         ),
-        Some("parted") => (
-            Level::Warning,
-            format!("shared map {map}: {}", word("error")),
-        ),
-        Some("error") => (
-            Level::Warning,
-            format!("shared map {map} kept as it was: {}", word("error")),
-        ),
+        Some("error") => {
+            // What waiting does not mend is somebody's to mend.
+            let waiting = u64::from(SysExit::TempFail.code());
+            let level = match event.get("exit").and_then(Value::as_u64) {
+                Some(exit) if exit != waiting => Level::Error,
+                _ => Level::Warning,
+            };
+            let text = format!("shared map {map} kept as it was: {}", word("error"));
+            (level, text)
+        }
         Some("trouble") => (Level::Error, format!("{about}: {}", word("error"))),
         Some("counting") => {
             let text = format!("{about}: shared with other hosts by {map}");
@@ -252,9 +255,19 @@ mod tests {
                 r#"{"event":"error","map":"a.pgsql","error":"no answer"}"#,
                 "shared map a.pgsql kept as it was: no answer",
             ),
+            (
+                r#"{"event":"error","map":"a.pgsql","error":"no answer","exit":75}"#,
+                "shared map a.pgsql kept as it was: no answer",
+            ),
+            (
+                r#"{"event":"error","map":"a.pgsql","error":"gone","exit":74}"#,
+                "shared map a.pgsql kept as it was: gone",
+            ),
             ("what", "follower of shared maps: what"),
         ] {
-            assert_eq!(told(ABOUT, line).1, text);
+            let (level, said) = told(ABOUT, line);
+            assert_eq!(said, text);
+            assert_eq!(level == Level::Error, text.ends_with("gone"), "{line}");
         }
     }
 }

@@ -326,7 +326,12 @@ impl Engine for Directory {
         Err(read_alone())
     }
 
-    async fn commit(&mut self, _map: &str, _switch: Switch<'_>) -> Result<(), Fault> {
+    async fn commit(
+        &mut self,
+        _map: &str,
+        _switch: Switch<'_>,
+        _here: Option<&Origin>,
+    ) -> Result<(), Fault> {
         Err(read_alone())
     }
 

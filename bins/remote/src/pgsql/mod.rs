@@ -8,16 +8,17 @@
 mod read;
 mod remove;
 pub mod schema;
+mod switches;
 mod write;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use libmaps::store::shared::{Connection, Server, Tls};
+use libmaps::store::shared::{Connection, Origin, Server, Tls};
 use libmaps::sysexits::SysExit;
-use tokio::sync::mpsc;
 use tokio_postgres::config::{Config, SslMode, TargetSessionAttrs};
 use tokio_postgres::tls::{MakeTlsConnect, TlsConnect};
 use tokio_postgres::types::ToSql;
@@ -28,10 +29,8 @@ use crate::engine::{
     Amount, Engine, Generation, Generations, Give, Head, Left, SCHEMA, Switch, Take,
 };
 use crate::fault::{Fault, within};
+use crate::heard::{Heard, News};
 use crate::tls;
-
-/// News that wait to be taken; more are the same as these, since each map is looked at whole.
-const MAX_NEWS: usize = 1_024;
 
 /// Every question is answered by the tables' keys. What the server knows of their content is
 /// older than a generation that was loaded a moment ago, and it would read all of a table for
@@ -50,7 +49,7 @@ type Values<'a> = &'a [&'a (dyn ToSql + Sync)];
 /// A connection to a database.
 pub struct Pgsql {
     client: Client,
-    news: mpsc::Receiver<String>,
+    news: Arc<Heard>,
     timeout: Duration,
     /// The numbers that the tables have for maps' names.
     ids: HashMap<String, i32>,
@@ -140,27 +139,15 @@ impl Engine for Pgsql {
     }
 
     async fn wait(&mut self, time: Duration) -> Result<Option<Vec<String>>, Fault> {
-        let first = match tokio::time::timeout(time, self.news.recv()).await {
-            Err(_) => {
+        match self.news.wait(time).await? {
+            News::Of(maps) => Ok(Some(maps)),
+            News::OfAny => Ok(None),
+            News::None => {
                 // A server that is gone without a word is noticed here.
                 self.batch("").await?;
-                return Ok(None);
-            }
-            Ok(Some(first)) => first,
-            Ok(None) => {
-                return Err(Fault::new(
-                    SysExit::TempFail,
-                    "the server closed the connection",
-                ));
-            }
-        };
-        let mut maps = vec![first];
-        while let Ok(next) = self.news.try_recv() {
-            if !maps.contains(&next) {
-                maps.push(next);
+                Ok(None)
             }
         }
-        Ok(Some(maps))
     }
 
     async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault> {
@@ -192,6 +179,10 @@ impl Engine for Pgsql {
         self.all_generations(map).await
     }
 
+    async fn marks(&mut self, map: &str, serial: u64) -> Result<Vec<String>, Fault> {
+        self.marks_of(map, serial).await
+    }
+
     async fn entries(
         &mut self,
         map: &str,
@@ -210,8 +201,13 @@ impl Engine for Pgsql {
         self.copy_in(map, generation, give).await
     }
 
-    async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
-        self.switch(map, switch).await
+    async fn commit(
+        &mut self,
+        map: &str,
+        switch: Switch<'_>,
+        here: Option<&Origin>,
+    ) -> Result<(), Fault> {
+        self.switch(map, switch, here).await
     }
 
     async fn remove(&mut self, map: &str, keep: u32, amount: Amount) -> Result<Left, Fault> {
@@ -306,14 +302,17 @@ where
     <T::TlsConnect as TlsConnect<Socket>>::Future: Send,
 {
     let (client, mut connection) = within(timeout, config.connect(tls)).await?;
-    let (tell, news) = mpsc::channel(MAX_NEWS);
-    // Ends with the connection, and with it the channel.
+    let news = Arc::new(Heard::default());
+    let tell = Arc::clone(&news);
+    // Ends with the connection.
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|cx| connection.poll_message(cx)).await {
             if let AsyncMessage::Notification(told) = message {
-                let _ = tell.try_send(told.payload().to_owned());
+                tell.tell(told.payload());
             }
         }
+        let why = "the server closed the connection";
+        tell.end(Fault::new(SysExit::TempFail, why));
     });
     // A server that allows no such setting goes its own way.
     for settings in [BY_INDEX, KEEPALIVE] {

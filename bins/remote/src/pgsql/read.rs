@@ -15,11 +15,11 @@ use super::Pgsql;
 use crate::engine::{Current, Generation, Generations, Head, Take};
 use crate::fault::{Fault, within};
 
-/// Whether the map's row is to be locked.
+/// Whether the map's row is to be locked, and how long the answer may take then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum For {
     Reading,
-    Writing,
+    Writing(Duration),
 }
 
 const GENERATION: &str = "\
@@ -32,12 +32,13 @@ impl Pgsql {
         let text = "SELECT id, serial, current, last FROM mailmaps_map WHERE name = $1";
         let text = match purpose {
             For::Reading => text.to_owned(),
-            For::Writing => format!("{text} FOR UPDATE"),
+            For::Writing(_) => format!("{text} FOR UPDATE"),
         };
         let row = match purpose {
             For::Reading => self.maybe(&text, &[&map]).await?,
-            // A lock is waited for as long as the server was told to wait.
-            For::Writing => self.client.query_opt(&text, &[&map]).await?,
+            For::Writing(patience) => {
+                within(patience, self.client.query_opt(&text, &[&map])).await?
+            }
         };
         let Some(row) = row else { return Ok(None) };
         let id: i32 = row.try_get(0)?;

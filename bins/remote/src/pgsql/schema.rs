@@ -4,7 +4,8 @@
 ///
 /// `mailmaps_entry` has a row for each value that a generation was given when
 /// it was written: all of a full one, those of the changed keys of a
-/// difference. There a key that is gone has one row without a value.
+/// difference. There a key that is gone has one row without a value. The rows
+/// of generation -1 are no entries: they tell by what each switch came.
 pub const DDL: &str = "\
 CREATE TABLE IF NOT EXISTS mailmaps_schema (
     version integer PRIMARY KEY

@@ -1,11 +1,12 @@
 //! Writing: the lock, the entries and the switch.
 
 use std::pin::pin;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures_util::SinkExt;
-use libmaps::store::shared::Way;
 use libmaps::store::shared::frame::Frame;
+use libmaps::store::shared::{Origin, Way};
 use libmaps::sysexits::SysExit;
 
 use super::read::For;
@@ -19,8 +20,21 @@ const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 /// What is sent at once, in octets.
 const PIECE_OCTETS: usize = 64 << 10;
 
+/// How long a writer waits for another.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 impl Pgsql {
+    /// As [`Pgsql::lock_within`], for as long as a writer waits.
     pub(super) async fn lock_row(&mut self, map: &str) -> Result<Head, Fault> {
+        self.lock_within(map, PATIENCE).await
+    }
+
+    /// Waits for the right to write a map, for so long at the most; a server that does not say by
+    /// then that it is over has hung, and is waited for as long as for any answer.
+    ///
+    /// # Errors
+    /// Another writer holds the map, or the server does not answer.
+    pub async fn lock_within(&mut self, map: &str, patience: Duration) -> Result<Head, Fault> {
         if !self.has_schema().await? {
             self.make_schema().await?;
         }
@@ -28,29 +42,28 @@ impl Pgsql {
         // A writer whose source comes slowly says so every few seconds; one that says nothing for
         // so long is stopped, and what it holds is free. A statement that sends entries has an
         // hour: a writer that is stopped there is waited for no longer.
-        self.batch(
+        self.batch(&format!(
             "BEGIN;
-             SET LOCAL lock_timeout = '300s';
+             SET LOCAL lock_timeout = '{}ms';
              SET LOCAL idle_in_transaction_session_timeout = '120s';
              SET LOCAL statement_timeout = '3600s';
              SELECT set_config('synchronous_commit', 'on', true)
               WHERE current_setting('synchronous_commit') IN ('off', 'local')",
-        )
+            patience.as_millis()
+        ))
         .await?;
+        let patience = patience.saturating_add(self.timeout);
         let make = "INSERT INTO mailmaps_map (name) VALUES ($1) ON CONFLICT (name) DO NOTHING";
         let there = "SELECT 1 FROM mailmaps_map WHERE name = $1";
         let found = self.maybe(there, &[&map]).await?;
         if found.is_none() {
             // Waits for another first writer.
-            self.client.execute(make, &[&map]).await?;
+            let values: Values<'_> = &[&map];
+            let made = within(patience, self.client.execute(make, values));
+            made.await.map_err(lock_fault)?;
         }
-        let head = self.head(map, For::Writing).await.map_err(|fault| {
-            let is_lock = fault.why.contains("(55P03)");
-            match is_lock {
-                true => Fault::new(SysExit::TempFail, "another writer holds the map"),
-                false => fault,
-            }
-        })?;
+        let head = self.head(map, For::Writing(patience));
+        let head = head.await.map_err(lock_fault)?;
         head.ok_or_else(|| Fault::new(SysExit::TempFail, "the map was removed just now"))
     }
 
@@ -96,11 +109,14 @@ impl Pgsql {
         Ok(())
     }
 
-    pub(super) async fn switch(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
+    pub(super) async fn switch(
+        &mut self,
+        map: &str,
+        switch: Switch<'_>,
+        here: Option<&Origin>,
+    ) -> Result<(), Fault> {
         let id = self.id(map)?;
-        let generation = match switch {
-            Switch::New(generation) | Switch::Back(generation) => generation,
-        };
+        let generation = switch.generation();
         let number = signed(generation.origin.generation)?;
         if let Switch::New(_) = switch {
             self.insert_generation(id, number, generation).await?;
@@ -110,6 +126,7 @@ impl Pgsql {
              WHERE id = $1";
         let serial = signed(generation.origin.serial.unwrap_or(0))?;
         self.execute(text, &[&id, &number, &serial]).await?;
+        self.remember(id, &generation.origin, here).await?;
         let text = "SELECT pg_notify($1, $2)";
         self.all(text, &[&CHANNEL, &map]).await?;
         let done = self.client.batch_execute("COMMIT");
@@ -154,6 +171,14 @@ impl Pgsql {
             &generation.host,
         ];
         self.execute(text, values).await.map(drop)
+    }
+}
+
+/// What is wrong, of a lock that was waited for.
+fn lock_fault(fault: Fault) -> Fault {
+    match fault.why.contains("(55P03)") {
+        true => Fault::new(SysExit::TempFail, "another writer holds the map"),
+        false => fault,
     }
 }
 

@@ -6,6 +6,7 @@
 //! ```text
 //! {mailmaps:access}:head         schema, serial, current, last
 //! {mailmaps:access}:generations  number to record, a JSON object
+//! {mailmaps:access}:switches     of each switch the marks that the map goes on from, SERIAL:MARK
 //! {mailmaps:access}:g:7:MARK:0   the entries of generation 7, frames in pieces of a mebioctet
 //! {mailmaps:access}:lock         who writes; it goes by itself when he does not renew it
 //! ```
@@ -34,12 +35,13 @@ use redis::{
 };
 
 use crate::engine::{
-    Amount, Current, Engine, Generation, Generations, Give, Head, Left, SCHEMA, Switch, Take,
-    removable,
+    Amount, Current, Engine, Generation, Generations, Give, Head, Left, REMEMBERED, SCHEMA, Switch,
+    Take, removable,
 };
 use crate::fault::{Fault, chain};
+use crate::heard::News;
 use lock::Lock;
-use news::News;
+use news::Subscription;
 
 /// The channel that new generations are told on; what is told is the map's name.
 const CHANNEL: &str = "mailmaps";
@@ -48,13 +50,14 @@ const PIECE_OCTETS: usize = 1 << 20;
 /// How long what a dead writer left stays, in seconds.
 const LOADING_SECONDS: u64 = 3_600;
 
-/// The switch. KEYS: head, generations, lock, pieces. ARGV: token, number, record or nothing,
-/// channel, map, serial.
+/// The switch. KEYS: head, generations, lock, switches, pieces. ARGV: token, number, record or
+/// nothing, channel, map, serial, mark, how many switches are remembered, and of what the writer's
+/// host has the serial and the mark, if it has anything.
 const SWITCH: &str = "
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then
   return redis.error_reply('LOCKLOST the lock went to another writer')
 end
-for i = 4, #KEYS do
+for i = 5, #KEYS do
   if redis.call('PERSIST', KEYS[i]) == 0 and redis.call('EXISTS', KEYS[i]) == 0 then
     return redis.error_reply('PIECELOST a piece of the generation is gone')
   end
@@ -74,6 +77,14 @@ local last = tonumber(redis.call('HGET', KEYS[1], 'last') or '0')
 last = math.max(last, tonumber(ARGV[2]))
 redis.call('HSET', KEYS[1], 'current', ARGV[2],
   'serial', string.format('%.0f', serial), 'last', string.format('%.0f', last))
+local function remember(serial, mark)
+  redis.call('ZADD', KEYS[4], serial, serial .. ':' .. mark)
+end
+redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', string.format('%.0f', serial - tonumber(ARGV[8])))
+remember(string.format('%.0f', serial), ARGV[7])
+if ARGV[9] then
+  remember(ARGV[9], ARGV[10])
+end
 redis.call('DEL', KEYS[3])
 redis.call('PUBLISH', ARGV[4], ARGV[5])
 return 'OK'
@@ -98,7 +109,7 @@ return 1
 pub struct Redis {
     connection: Box<dyn ConnectionLike>,
     server: Server,
-    news: Option<News>,
+    news: Option<Subscription>,
     lock: Option<Lock>,
     /// How many pieces generations have, by their keys' beginning.
     pieces: HashMap<String, u64>,
@@ -222,7 +233,7 @@ impl Engine for Redis {
     }
 
     async fn listen(&mut self, _maps: &[String]) -> Result<(), Fault> {
-        self.news = Some(News::start(&self.server)?);
+        self.news = Some(Subscription::start(&self.server)?);
         Ok(())
     }
 
@@ -231,11 +242,14 @@ impl Engine for Redis {
             tokio::time::sleep(time).await;
             return Ok(None);
         };
-        let maps = news.wait(time).await?;
-        if maps.is_none() {
-            self.ask::<String>(&cmd("PING"))?;
+        match news.wait(time).await? {
+            News::Of(maps) => Ok(Some(maps)),
+            News::OfAny => Ok(None),
+            News::None => {
+                self.ask::<String>(&cmd("PING"))?;
+                Ok(None)
+            }
         }
-        Ok(maps)
     }
 
     async fn look(&mut self, connection: &Connection) -> Result<Option<Head>, Fault> {
@@ -287,6 +301,14 @@ impl Engine for Redis {
         Ok(all)
     }
 
+    async fn marks(&mut self, map: &str, serial: u64) -> Result<Vec<String>, Fault> {
+        let mut range = cmd("ZRANGEBYSCORE");
+        range.arg(key(map, "switches")).arg(serial).arg(serial);
+        let members: Vec<String> = self.ask(&range)?;
+        let mark = |member: &String| Some(member.split_once(':')?.1.to_owned());
+        Ok(members.iter().filter_map(mark).collect())
+    }
+
     async fn entries(
         &mut self,
         map: &str,
@@ -331,7 +353,12 @@ impl Engine for Redis {
         Ok(())
     }
 
-    async fn commit(&mut self, map: &str, switch: Switch<'_>) -> Result<(), Fault> {
+    async fn commit(
+        &mut self,
+        map: &str,
+        switch: Switch<'_>,
+        here: Option<&Origin>,
+    ) -> Result<(), Fault> {
         let (generation, text) = match switch {
             Switch::New(new) => {
                 let pieces = self.pieces_of(map, &new.origin).len();
@@ -343,7 +370,8 @@ impl Engine for Redis {
             return Err(Fault::new(SysExit::Software, "the map is not locked"));
         };
         let number = generation.origin.generation;
-        let mut keys = vec![key(map, "head"), key(map, "generations"), key(map, "lock")];
+        let parts = ["head", "generations", "lock", "switches"];
+        let mut keys: Vec<String> = parts.iter().map(|part| key(map, part)).collect();
         keys.extend(self.pieces_of(map, &generation.origin));
         let mut eval = cmd("EVAL");
         eval.arg(SWITCH).arg(keys.len()).arg(&keys);
@@ -352,7 +380,12 @@ impl Engine for Redis {
             .arg(&text)
             .arg(CHANNEL)
             .arg(map)
-            .arg(generation.origin.serial.unwrap_or(0));
+            .arg(generation.origin.serial.unwrap_or(0))
+            .arg(&generation.origin.mark)
+            .arg(REMEMBERED);
+        if let Some((serial, here)) = here.and_then(|here| here.serial.zip(Some(here))) {
+            eval.arg(serial).arg(&here.mark);
+        }
         self.ask::<String>(&eval).map(drop).map_err(|fault| {
             let refused = ["LOCKLOST", "PIECELOST", "RECORDLOST"]
                 .iter()

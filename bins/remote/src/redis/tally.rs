@@ -10,6 +10,10 @@
 //! last six. A host says how many are open there, and that it is alive; of a host that has not
 //! said so for a while nothing counts any more. All this is one script, for many clients at a
 //! time, so one round trip; all keys have one hash tag, so one node of a cluster.
+//!
+//! What is said while a connection is being lost may have come or not, and what ends while there
+//! is none is never said. So each connection has a name of its own for its host, `NAME#LOT`, and
+//! takes those of the host's earlier ones from the living: nothing that they said counts any more.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -33,6 +37,18 @@ const KEEP: Duration = Duration::from_secs(86_400);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How often a command is tried again in a cluster that has changed.
 const RETRIES: u32 = 2;
+
+/// What a host's earlier connections said counts no more. KEYS: hosts. ARGV: what it is called.
+const FORGET: &str = "
+local own = ARGV[1] .. '#'
+local hosts = redis.call('HKEYS', KEYS[1])
+for i = 1, #hosts do
+  if hosts[i] == ARGV[1] or string.sub(hosts[i], 1, #own) == own then
+    redis.call('HDEL', KEYS[1], hosts[i])
+  end
+end
+return 0
+";
 
 /// KEYS: hosts, then of each client its rate and its open. ARGV: host, life, a box's width, boxes,
 /// keep; then of each client how many have come, and how many are open at the host.
@@ -120,13 +136,14 @@ pub(crate) struct Told {
 pub(crate) struct Tally {
     connection: Box<dyn ConnectionLike>,
     name: String,
+    /// What the host is called by this connection alone.
     host: String,
     window: Duration,
 }
 
 impl Tally {
     /// Connects, within a second for each host of the list. `host` is what this one is called
-    /// there.
+    /// there; of what it said before nothing counts any more.
     pub(crate) fn connect(
         connection: &Connection,
         host: &str,
@@ -138,12 +155,17 @@ impl Tally {
             timeout: connection.server.timeout.min(PATIENCE),
             ..connection.server.clone()
         };
-        Ok(Tally {
+        let lot = getrandom::u32().map_err(|e| Fault::new(SysExit::OsErr, e.to_string()))?;
+        let mut tally = Tally {
             connection: open_within(&server, RETRIES)?,
             name: connection.map.clone(),
-            host: host.to_owned(),
+            host: format!("{host}#{lot:08x}"),
             window,
-        })
+        };
+        let mut forget = cmd("EVAL");
+        forget.arg(FORGET).arg(1).arg(key(&tally.name, "hosts"));
+        forget.arg(host).query::<u64>(&mut *tally.connection)?;
+        Ok(tally)
     }
 
     /// Says these words, and that this host is alive.

@@ -21,7 +21,8 @@ fn restore_generation_1(server: &Server, database: &str) {
         database,
         "UPDATE mailmaps_map SET current = 1, last = 1, serial = 1;
          DELETE FROM mailmaps_generation WHERE generation > 1;
-         DELETE FROM mailmaps_entry WHERE generation > 1",
+         DELETE FROM mailmaps_entry WHERE generation > 1;
+         DELETE FROM mailmaps_entry WHERE generation = -1 AND key > decode(lpad('1', 16, '0'), 'hex')",
     );
 }
 
@@ -39,7 +40,7 @@ fn an_engine_that_has_gone_back_is_not_followed() {
     let (here, there) = two_hosts(&server, "back");
     restore_generation_1(&server, "back");
     let why = "the engine has gone back: generation 1 by switch 1 is current there, and \
-               generation 2 by switch 2 is here";
+               generation 2 by switch 2, which is here,";
     for _ in 0..2 {
         let ran = there.run("mapremote follow --once m.pgsql", "");
         assert_eq!(ran.code, 74, "{ran:?}");
@@ -76,23 +77,6 @@ fn a_rollback_says_that_the_older_map_counts() {
     }
     let serial = "SELECT serial FROM mailmaps_map";
     assert_eq!(server.sql_in("backroll", serial), "3");
-}
-
-#[test]
-fn what_two_writers_wrote_apart_is_told() {
-    let Some(server) = Server::shared() else {
-        return;
-    };
-    let (_, there) = two_hosts(&server, "parted");
-    // The generation 2 of another writer, and a switch more.
-    server.sql_in(
-        "parted",
-        "UPDATE mailmaps_generation SET mark = 'ffffffffffffffffffffffffffffffff' WHERE generation = 2;
-         UPDATE mailmaps_map SET serial = 3",
-    );
-    let out = there.good("mapremote --json follow --once m.pgsql", "");
-    assert!(out.contains("two writers wrote apart"), "{out}");
-    assert!(out.contains(r#""event":"published""#), "{out}");
 }
 
 #[test]

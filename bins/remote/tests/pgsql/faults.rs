@@ -289,7 +289,10 @@ fn an_engine_that_dies_under_a_writer_leaves_both_as_they_were() {
     host.good("makemap pgsql m", &text);
     assert_eq!(host.replica("m.pgsql").unwrap().len(), 10_000);
     assert_eq!(
-        server.sql_in("dies", "SELECT count(*) FROM mailmaps_entry"),
+        server.sql_in(
+            "dies",
+            "SELECT count(*) FROM mailmaps_entry WHERE generation > 0"
+        ),
         "10003"
     );
 }

@@ -6,12 +6,16 @@
     missing_docs
 )]
 
+mod again;
 mod back;
 mod faults;
 mod followers;
+mod locks;
 mod mail;
+mod news;
 mod readme;
 mod server;
+mod split;
 #[path = "../stage/mod.rs"]
 mod stage;
 mod tidy;

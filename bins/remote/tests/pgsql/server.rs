@@ -255,3 +255,11 @@ pub(crate) fn wait_for(server: &Server) {
             .is_ok_and(|s| s.success())
     });
 }
+
+/// Sends a signal to a process.
+pub(crate) fn signal(name: &str, process: &str) {
+    let sent = Command::new("kill")
+        .args([&format!("-{name}"), process])
+        .status();
+    assert!(sent.unwrap().success());
+}

@@ -174,7 +174,10 @@ fn a_rebuild_that_changes_little_sends_little() {
         "|5000\n1|5000"
     );
     assert_eq!(
-        server.sql_in("little", "SELECT count(*) FROM mailmaps_entry"),
+        server.sql_in(
+            "little",
+            "SELECT count(*) FROM mailmaps_entry WHERE generation > 0"
+        ),
         "5001"
     );
     // The source's digest comes along: mapctl check compares it with the text.
@@ -245,7 +248,10 @@ fn old_generations_go_and_what_others_stand_on_stays() {
     // 34 begins anew; nothing older is needed.
     assert_eq!(numbers, "34 35 36 37 38 39 40");
     assert_eq!(
-        server.sql_in("keep", "SELECT min(generation) FROM mailmaps_entry"),
+        server.sql_in(
+            "keep",
+            "SELECT min(generation) FROM mailmaps_entry WHERE generation > 0"
+        ),
         "34"
     );
     let there = server.host("keep", &["m"]);

@@ -6,7 +6,11 @@
     missing_docs
 )]
 
+mod counts;
+mod news;
+mod proxy;
 mod server;
+mod split;
 #[path = "../stage/mod.rs"]
 mod stage;
 mod throttles;

@@ -1,0 +1,69 @@
+//! A server that hangs while a writer waits for a lock.
+
+use std::time::Duration;
+
+use libmaps::map::MapClass;
+use libmaps::store::shared::Connection;
+use libmaps::sysexits::SysExit;
+use remote::engine::Engine;
+use remote::pgsql::Pgsql;
+
+use crate::server::{Server, signal};
+use crate::stage::until;
+
+/// The processes of the server that wait for a lock.
+const WAITING: &str = "SELECT pid FROM pg_stat_activity \
+     WHERE application_name = 'mapremote' AND wait_event_type = 'Lock'";
+
+fn runtime() -> tokio::runtime::Runtime {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    runtime.enable_all().build().unwrap()
+}
+
+#[test]
+fn a_writer_waits_no_longer_for_a_server_that_hangs() {
+    let Some(server) = Server::own() else { return };
+    server.database("hang");
+    let host = server.host("hang", &["m"]);
+    host.write(
+        "m.pgsql",
+        &server.connection("hang").replace("timeout 10", "timeout 1"),
+    );
+    host.good("makemap pgsql m", "a 1\n");
+    let file = host.path("m.pgsql");
+    let connection = Connection::read(MapClass::Pgsql, &file, None).unwrap();
+    // A map that is there, and one whose first writer makes it.
+    for map in ["m", "new"] {
+        runtime().block_on(async {
+            let mut holder = Pgsql::connect(&connection.server).await.unwrap();
+            holder.lock(map).await.unwrap();
+            let at = connection.server.clone();
+            let waiter = std::thread::spawn(move || {
+                runtime().block_on(async {
+                    let mut waiter = Pgsql::connect(&at).await.unwrap();
+                    waiter.lock_within(map, Duration::from_secs(10)).await
+                })
+            });
+            let mut process = String::new();
+            until("a writer that waits", || {
+                process = server.sql(WAITING);
+                !process.is_empty()
+            });
+            signal("STOP", &process);
+            let ended = waiter.join().unwrap();
+            signal("CONT", &process);
+            let fault = ended.unwrap_err();
+            assert_eq!(fault.exit, SysExit::TempFail, "{fault}");
+            assert_eq!(fault.why, "no answer within 11 s");
+        });
+    }
+    // One that answers says who holds it.
+    runtime().block_on(async {
+        let mut holder = Pgsql::connect(&connection.server).await.unwrap();
+        holder.lock("m").await.unwrap();
+        let mut waiter = Pgsql::connect(&connection.server).await.unwrap();
+        let ended = waiter.lock_within("m", Duration::from_millis(50)).await;
+        let fault = ended.unwrap_err();
+        assert_eq!(fault.why, "another writer holds the map");
+    });
+}
