@@ -262,7 +262,8 @@ fn a_server_that_has_lost_its_starter_ends() {
     let ended = daemon.stop();
     let told = String::from_utf8(ended.stderr).unwrap();
     let why = "the process that starts worker processes has died, so nobody can log in\n";
-    assert!(told.ends_with(why), "{told}");
+    // A worker that goes with it may say so after it.
+    assert!(told.contains(why), "{told}");
     assert_eq!(ended.code, Some(1));
 }
 
