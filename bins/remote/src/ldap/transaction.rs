@@ -5,6 +5,7 @@
 //! that is lost takes them with it.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use ldap3::LdapResult;
 use ldap3::controls::{Assertion, RawControl};
@@ -21,6 +22,9 @@ const END: &str = "1.3.6.1.1.21.3";
 const PART: &str = "1.3.6.1.1.21.2";
 /// Changes that are made only if an entry is as it was (RFC 4528).
 const ASSERTION: &str = "1.3.6.1.1.12";
+
+/// How long a change may take when all are made, besides the time for any answer.
+const LONGEST_CHANGE: Duration = Duration::from_millis(20);
 
 /// transactionSpecificationOkay as OpenLDAP numbers it; it says success of a change that it took.
 const TAKEN: u32 = 16_672;
@@ -65,7 +69,8 @@ impl Directory {
     }
 
     pub(super) async fn start(&mut self) -> Result<Transaction, Fault> {
-        let (exop, done) = self.extended(StartTxn.into()).await?;
+        let time = self.server.timeout;
+        let (exop, done) = self.extended(StartTxn.into(), time).await?;
         if done.rc != 0 {
             return Err(refused(&done));
         }
@@ -116,7 +121,8 @@ impl Directory {
             txn_id: &transaction.id,
             commit: false,
         };
-        let (_, done) = self.extended(end.into()).await?;
+        let time = self.server.timeout;
+        let (_, done) = self.extended(end.into(), time).await?;
         match done.rc {
             0 => Ok(()),
             _ => Err(refused(&done)),
@@ -132,7 +138,10 @@ impl Directory {
             txn_id: &transaction.id,
             commit: true,
         };
-        let (exop, done) = self.extended(end.into()).await.map_err(|fault| {
+        // Whoever goes away meanwhile may take slapd with him.
+        let each = u32::try_from(transaction.asked.len()).unwrap_or(u32::MAX);
+        let time = self.server.timeout.saturating_mul(10) + LONGEST_CHANGE.saturating_mul(each);
+        let (exop, done) = self.extended(end.into(), time).await.map_err(|fault| {
             let why = format!(
                 "{}; the directory may or may not have the change",
                 fault.why
@@ -149,8 +158,7 @@ impl Directory {
         }
     }
 
-    async fn extended(&mut self, exop: Exop) -> Result<(Exop, LdapResult), Fault> {
-        let time = super::LONGEST_SEARCH.max(self.server.timeout);
+    async fn extended(&mut self, exop: Exop, time: Duration) -> Result<(Exop, LdapResult), Fault> {
         let done = within(time, self.ldap.extended(exop)).await?;
         Ok((done.0, done.1))
     }
