@@ -58,6 +58,8 @@ pub(super) struct Job<'a> {
     contexts: BTreeSet<String>,
     /// The moment when the writer began.
     began: Moment,
+    /// The mark of what a writer adds to, which its draft is made of and no other.
+    base: Option<String>,
 }
 
 /// How far a directory has come, as far as one map is concerned.
@@ -86,7 +88,7 @@ impl<'a> Job<'a> {
                 return refuse(
                     "a whole map is written to a directory in one transaction, for which the \
                      connection file has to say `transactions yes`: only of a server without \
-                     consumers, which may lose changes (mapremote(8), LDAP); change entries with \
+                     consumers, which may lose changes (mapremote(8), Whole maps in a directory); change entries with \
                      editmap(8) or ldapmodify(1)",
                 );
             }
@@ -115,6 +117,7 @@ impl<'a> Job<'a> {
             directory,
             contexts,
             began: Moment { state, marker },
+            base: None,
         })
     }
 
@@ -125,8 +128,11 @@ impl<'a> Job<'a> {
             return Ok(Entries::new());
         }
         self.directory.bring_once(self.connection).await?;
-        let found = self.directory.found.get(&self.connection.file);
-        let mut entries = found.map(|found| found.entries.clone()).unwrap_or_default();
+        let Some(found) = self.directory.found.get(&self.connection.file) else {
+            return Ok(Entries::new());
+        };
+        self.base = Some(found.generation.origin.mark.clone());
+        let mut entries = found.entries.clone();
         if self.search.kind == Kind::Aliases {
             entries.remove(MARK);
         }
@@ -143,7 +149,7 @@ impl<'a> Job<'a> {
                 serial: None,
                 standing: Some(standing(&self.began.state)?),
             },
-            base: None,
+            base: self.base.clone(),
             difference: Difference::Unwelcome,
         })
     }

@@ -23,7 +23,8 @@ const PART: &str = "1.3.6.1.1.21.2";
 /// Changes that are made only if an entry is as it was (RFC 4528).
 const ASSERTION: &str = "1.3.6.1.1.12";
 
-/// How long a change may take when all are made, besides the time for any answer.
+/// How long the server may make others' changes first, and how long each of ours may take.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
 const LONGEST_CHANGE: Duration = Duration::from_millis(20);
 
 /// transactionSpecificationOkay as OpenLDAP numbers it; it says success of a change that it took.
@@ -140,7 +141,7 @@ impl Directory {
         };
         // Whoever goes away meanwhile may take slapd with him.
         let each = u32::try_from(transaction.asked.len()).unwrap_or(u32::MAX);
-        let time = self.server.timeout.saturating_mul(10) + LONGEST_CHANGE.saturating_mul(each);
+        let time = self.server.timeout.max(LONGEST_WAIT) + LONGEST_CHANGE.saturating_mul(each);
         let (exop, done) = self.extended(end.into(), time).await.map_err(|fault| {
             let why = format!(
                 "{}; the directory may or may not have the change",
