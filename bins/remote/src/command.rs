@@ -358,8 +358,24 @@ async fn write_to(connection: &Connection, wish: Wish) -> Result<(), Fault> {
     match connection.class {
         MapClass::Pgsql => write_and_tidy::<Pgsql>(connection, wish).await,
         MapClass::Redis => write_and_tidy::<Redis>(connection, wish).await,
-        _ => Err(ldap::read_alone()),
+        MapClass::Ldap => write_to_directory(connection, wish).await,
+        class => Err(no_generations(class)),
     }
+}
+
+async fn write_to_directory(connection: &Connection, wish: Wish) -> Result<(), Fault> {
+    let written = ldap::write(connection, wish, io::stdin(), io::stdout()).await?;
+    if let Written::Nothing = written {
+        return Ok(());
+    }
+    // The directory has the map, and this host, too; what is not told now a follower will.
+    if let Err(fault) = ldap::bring(connection).await {
+        complain(&format!(
+            "mapremote: {}: {fault}",
+            connection.file.display()
+        ));
+    }
+    Ok(())
 }
 
 async fn write_and_tidy<E: Engine>(connection: &Connection, wish: Wish) -> Result<(), Fault> {

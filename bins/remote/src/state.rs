@@ -6,7 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use libmaps::store::shared::{Connection, follower_file, follower_notes};
+use libmaps::store::shared::{Connection, follower_file, follower_notes, provider_of};
 use serde_json::{Value, json};
 
 /// Notes that the engine was heard now, which generation is current there, and what went wrong.
@@ -53,8 +53,8 @@ pub fn missing(connection: &Connection, host: &str) -> Vec<String> {
 /// Notes that a host lacks a change; the first one of each provider counts.
 pub fn note_missing(connection: &Connection, host: &str, change: &str) {
     let mut known = missing(connection, host);
-    let provider = |change: &str| change.split('#').nth(2).map(str::to_owned);
-    if known.len() >= MAX_MISSING || known.iter().any(|k| provider(k) == provider(change)) {
+    let provider = provider_of(change);
+    if known.len() >= MAX_MISSING || known.iter().any(|k| provider_of(k) == provider) {
         return;
     }
     known.push(change.to_owned());

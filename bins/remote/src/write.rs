@@ -74,13 +74,11 @@ pub async fn write<E: Engine>(
         Err(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => return Ok(Written::Nothing),
         Err(e) => return Err(e.into()),
     };
-    let accounts = match connection.class {
+    let mut seen = Seen::of(match connection.class {
         MapClass::Pgsql => Accounts::Welcome,
         _ => Accounts::Refused,
-    };
-    if offer.options == DESCRIBED && accounts == Accounts::Refused {
-        return Err(refused());
-    }
+    });
+    seen.check_options(&offer)?;
     let generation = Generation {
         base: match offer.way {
             Way::Full => None,
@@ -92,7 +90,6 @@ pub async fn write<E: Engine>(
         age: Duration::ZERO,
     };
     let mut frames = Frames::new(input);
-    let mut seen = Seen::of(accounts);
     let loaded = engine
         .load(map, &generation, &mut || match frames.next_frame()? {
             Some(octets) => {
@@ -100,7 +97,7 @@ pub async fn write<E: Engine>(
                 Ok(Some(octets.to_vec()))
             }
             None => {
-                seen.check(&generation)?;
+                seen.check(&generation.offer)?;
                 Ok(None)
             }
         })
@@ -172,7 +169,7 @@ async fn base<E: Engine>(
 
 /// Waits for the writer's first word, and tells the engine meanwhile that somebody is there: a
 /// source may come slowly, and a host that is gone without a word must not hold the map.
-async fn wait_for_writer<E: Engine, R: Read + Send + 'static>(
+pub(crate) async fn wait_for_writer<E: Engine, R: Read + Send + 'static>(
     engine: &mut E,
     mut input: BufReader<R>,
 ) -> Result<BufReader<R>, Fault> {
@@ -201,20 +198,20 @@ fn refused() -> Fault {
 
 /// Whether an engine is to be trusted with passwords.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Accounts {
+pub(crate) enum Accounts {
     Welcome,
     Refused,
 }
 
 /// What came over the pipe, to be compared with what was offered.
-struct Seen {
+pub(crate) struct Seen {
     accounts: Accounts,
     digest: Digest,
     keys: u64,
 }
 
 impl Seen {
-    fn of(accounts: Accounts) -> Self {
+    pub(crate) fn of(accounts: Accounts) -> Self {
         Seen {
             accounts,
             digest: Digest::default(),
@@ -222,7 +219,15 @@ impl Seen {
         }
     }
 
-    fn note(&mut self, octets: &[u8]) -> Result<(), Fault> {
+    /// Passwords in whatever map they come.
+    pub(crate) fn check_options(&self, offer: &Offer) -> Result<(), Fault> {
+        match offer.options == DESCRIBED && self.accounts == Accounts::Refused {
+            true => Err(refused()),
+            false => Ok(()),
+        }
+    }
+
+    pub(crate) fn note(&mut self, octets: &[u8]) -> Result<(), Fault> {
         if let Some((frame, _)) = Frame::split(octets)? {
             if self.accounts == Accounts::Refused && is_account(frame.lhs) {
                 return Err(refused());
@@ -235,9 +240,9 @@ impl Seen {
         Ok(())
     }
 
-    fn check(&self, generation: &Generation) -> Result<(), Fault> {
-        let whole = match generation.offer.way {
-            Way::Full => self.digest == generation.offer.digest,
+    pub(crate) fn check(&self, offer: &Offer) -> Result<(), Fault> {
+        let whole = match offer.way {
+            Way::Full => self.digest == offer.digest,
             Way::Difference { keys } => self.keys == keys,
         };
         match whole {
@@ -248,7 +253,7 @@ impl Seen {
 }
 
 /// 32 hexadecimal digits by lot.
-fn mark() -> Result<String, Fault> {
+pub(crate) fn mark() -> Result<String, Fault> {
     let number = getrandom::u64().and_then(|a| Ok((a, getrandom::u64()?)));
     let (a, b) = number.map_err(|e| Fault::new(SysExit::OsErr, e.to_string()))?;
     Ok(format!("{a:016x}{b:016x}"))

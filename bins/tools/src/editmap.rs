@@ -191,7 +191,7 @@ impl Job<'_> {
         Ok(finish(NAME, written, SysExit::Ok))
     }
 
-    /// Changes an entry in a directory, which has no change of a whole map.
+    /// Changes an entry in a directory, where the rest of the map is not read for it.
     fn change_there(&self, connection: &Connection) -> Result<ExitCode, SysExit> {
         let (key, value) = (self.stored(&self.key), &self.value);
         let value = value.as_ref().map(|value| self.stored(value));

@@ -13,7 +13,7 @@ use std::process::ExitCode;
 
 use libmaps::build::aliases::{AliasReport, NoteKind, from_aliases};
 use libmaps::build::{Builder, OnError, Start};
-use libmaps::map::StoreError;
+use libmaps::map::{MapClass, StoreError};
 use libmaps::site::alias_files::{AliasFile, AliasSite, ConfigFault, SpecFault};
 use libmaps::site::options;
 use libmaps::source::aliases::{Limits, Printable};
@@ -304,11 +304,20 @@ fn rebuild_all(settings: &Settings, site: &AliasSite, outcome: &mut Outcome) {
         let line = format_args!("{NAME}: {shown}: no alias file is configured");
         outcome.refuse(&path, line, SysExit::Config);
     }
-    for file in site.files.iter().filter(|file| file.is_built()) {
+    for file in &site.files {
         let mut file = file.clone();
         file.path = libmaps::site::cf::below(settings.root.as_deref(), &file.path);
-        rebuild_one(settings, site, &file, outcome);
+        if file.is_built() || is_written(settings, &file) {
+            rebuild_one(settings, site, &file, outcome);
+        }
     }
+}
+
+/// Whether aliases in a directory are written of a text here: sendmail's are not.
+fn is_written(settings: &Settings, file: &AliasFile) -> bool {
+    let row = file.row().filter(|row| row.class == MapClass::Ldap);
+    let read = row.map(|row| row.connection(file.path.as_os_str(), settings.root.as_deref()));
+    matches!(read, Some(Ok(Some(connection))) if connection.takes_whole_maps())
 }
 
 fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome: &mut Outcome) {

@@ -7,11 +7,13 @@
 //! provider, or as that of an entry), until it has the same map as the replica, or until an
 //! administrator says that it counts.
 
+use ldap3::ldap_escape;
 use libmaps::store::shared::{Connection, Origin};
 use libmaps::sysexits::SysExit;
 
+use super::Directory;
+use super::look::standing;
 use super::reference::Scope;
-use super::{Directory, standing};
 use crate::course::{is_behind, missing_change};
 use crate::engine::{Engine, Generation};
 use crate::fault::Fault;
@@ -32,7 +34,6 @@ impl Directory {
             return Ok(None);
         };
         let host = self.host();
-        let noted = state::missing(connection, &host);
         if *here == generation.origin {
             state::forget(connection, Some(&host));
             return Ok(None);
@@ -41,7 +42,7 @@ impl Directory {
             state::note_missing(connection, &host, change);
             return Ok(Some(change.to_owned()));
         }
-        for change in noted {
+        for change in state::missing(connection, &host) {
             if !self.has_seen(connection, &change).await? {
                 let fault = is_behind(&change, here);
                 self.doubted.insert(connection.file.clone(), fault);
@@ -88,8 +89,7 @@ impl Directory {
         if state.values().flatten().any(|newest| newest == change) {
             return Ok(true);
         }
-        // It is of no other characters than a filter may have as they are.
-        let filter = format!("(entryCSN={change})");
+        let filter = format!("(entryCSN={})", ldap_escape(change));
         for context in state.keys() {
             let mut is_seen = false;
             let done = self.find(context, Scope::Subtree, &filter, vec!["1.1"], |_| {

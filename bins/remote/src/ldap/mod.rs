@@ -1,30 +1,40 @@
-//! LDAP, with sendmail's own schema: read alone.
+//! LDAP, with sendmail's own schema.
 //!
 //! A directory has no generations. What a search gives is one: its mark is the
 //! digest of the entries, its number the newest `entryCSN` among them. The
 //! search is made anew when `contextCSN` of the naming context has changed,
 //! and again when that changed while it ran, so that no half of a change is
-//! taken for the whole. A directory has no change of many entries at once
-//! either, which is why no program writes a whole map there; one entry is
-//! changed at once ([`entry`]).
+//! taken for the whole. One entry is changed at once ([`entry`]); many are only
+//! where the server has transactions ([`whole`]).
 
+mod bring;
+mod change;
+mod difference;
 mod doubt;
 pub mod entry;
+mod job;
+mod look;
+mod marker;
 mod open;
+mod own;
+mod owned;
 mod read;
 mod reference;
 mod resolve;
 mod search;
+mod transaction;
+mod whole;
+
+pub(crate) use bring::bring;
+pub(crate) use whole::write;
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use ldap3::{Ldap, LdapError};
-use libmaps::map::MapClass;
-use libmaps::store::redb::Duplicates;
 use libmaps::store::shared::frame::Frame;
-use libmaps::store::shared::{Connection, Digest, Offer, Origin, Server, Standing, Way};
+use libmaps::store::shared::{Connection, Origin, Server};
 use libmaps::sysexits::SysExit;
 
 use crate::engine::{
@@ -33,12 +43,9 @@ use crate::engine::{
 use crate::fault::{Fault, chain};
 use crate::{replica, state};
 
+use look::Found;
 use open::open;
-use read::State;
-use search::Search;
 
-/// How often a search is made anew because the directory changed meanwhile.
-const TRIES: u32 = 5;
 /// How long a search may take, with those that its entries name.
 const LONGEST_SEARCH: Duration = Duration::from_secs(600);
 
@@ -50,7 +57,6 @@ pub struct Directory {
     server: Server,
     /// Which of the server's hosts it is.
     at: usize,
-    timeout: Duration,
     /// By connection file: maps of one name may have other bases.
     found: HashMap<PathBuf, Found>,
     /// The one that was looked at last.
@@ -58,13 +64,6 @@ pub struct Directory {
     /// Why what was found is not to be followed, by connection file.
     doubted: HashMap<PathBuf, Fault>,
     notes: Vec<String>,
-}
-
-/// What a search gave.
-struct Found {
-    state: State,
-    generation: Generation,
-    entries: Entries,
 }
 
 impl From<LdapError> for Fault {
@@ -80,86 +79,6 @@ impl From<LdapError> for Fault {
         };
         Fault::new(exit, chain(&error))
     }
-}
-
-impl Directory {
-    /// What one host has of a map.
-    async fn look_here(&mut self, connection: &Connection) -> Result<Generation, Fault> {
-        let search = Search::of(connection)?;
-        self.looked.clone_from(&connection.file);
-        let mut contexts = match self.found.get(&connection.file) {
-            Some(found) => found.state.keys().cloned().collect(),
-            None => self.contexts([search.base.as_str()]).await?,
-        };
-        for _ in 0..TRIES {
-            let state = self.state(&contexts).await?;
-            let known = self.found.get(&connection.file);
-            if let Some(found) = known.filter(|found| found.state == state) {
-                return Ok(found.generation.clone());
-            }
-            let searched = tokio::time::timeout(LONGEST_SEARCH, self.search(&search)).await;
-            let Ok(searched) = searched else {
-                let why = format!("the search took more than {} s", LONGEST_SEARCH.as_secs());
-                return Err(Fault::new(SysExit::TempFail, why));
-            };
-            let read = searched?;
-            // Entries may name searches of other parts of the directory, whose changes count too.
-            let names = read.bases.iter().map(String::as_str);
-            let searched = self.contexts(names.chain([search.base.as_str()])).await?;
-            if searched != contexts {
-                contexts = searched;
-                continue;
-            }
-            if self.state(&contexts).await? == state {
-                let found = Found {
-                    generation: generation(&read.entries, &read.newest, standing(&state)?)?,
-                    state,
-                    entries: read.entries,
-                };
-                self.found.insert(connection.file.clone(), found);
-            }
-        }
-        let why = "the directory changes faster than it can be read";
-        Err(Fault::new(SysExit::TempFail, why))
-    }
-
-    /// Goes on to the next host that can be reached, since this one lacks a change; `false`: there
-    /// is none before the `first` comes again.
-    async fn next_host(&mut self, first: usize, change: &str) -> bool {
-        let count = self.server.hosts.len();
-        let behind = self.at;
-        for at in (behind + 1..behind + count).map(|at| at % count) {
-            if at == first {
-                break;
-            }
-            let Some((host, port)) = self.server.hosts.get(at).cloned() else {
-                break;
-            };
-            if let Ok(ldap) = open(&self.server, &host, port).await {
-                if let Some((old, port)) = self.server.hosts.get(behind) {
-                    self.notes.push(format!(
-                        "{old}:{port} is behind, it lacks the change {change}; {host} is asked"
-                    ));
-                }
-                (self.ldap, self.at) = (ldap, at);
-                self.found.clear();
-                return true;
-            }
-        }
-        false
-    }
-}
-
-/// How far the naming contexts have come that were searched.
-fn standing(state: &State) -> Result<Standing, Fault> {
-    let changes = state.iter().flat_map(|(context, changes)| {
-        let changes = changes.iter().map(String::as_str);
-        changes.map(|change| (context.as_str(), change))
-    });
-    Standing::of(changes).ok_or_else(|| {
-        let why = "contextCSN: expected a change number such as 20261126.1Z#000000#001#000000";
-        Fault::new(SysExit::DataErr, why)
-    })
 }
 
 /// Takes what the directory has now, though it may be behind what is here: an administrator says
@@ -184,37 +103,6 @@ pub(crate) async fn believe(connection: &Connection, number: u64) -> Result<(), 
     Ok(())
 }
 
-/// The generation that these entries are.
-fn generation(entries: &Entries, newest: &str, standing: Standing) -> Result<Generation, Fault> {
-    let mut digest = Digest::default();
-    for (lhs, rhs) in entries {
-        digest.add(lhs, 0, rhs);
-    }
-    // 20261126023201.123456Z#000000#001#000000
-    let digits: String = newest.chars().take_while(char::is_ascii_digit).collect();
-    let number = digits.parse::<u64>().unwrap_or(0);
-    Ok(Generation {
-        origin: Origin {
-            generation: number,
-            mark: digest.to_string(),
-            serial: None,
-            standing: Some(standing),
-        },
-        base: None,
-        offer: Offer {
-            way: Way::Full,
-            digest,
-            class: MapClass::Hash,
-            duplicates: Duplicates::None,
-            options: String::new(),
-            source: None,
-            program: concat!("mapremote ", env!("CARGO_PKG_VERSION")).into(),
-        },
-        host: String::new(),
-        age: Duration::ZERO,
-    })
-}
-
 impl Engine for Directory {
     async fn connect(server: &Server) -> Result<Self, Fault> {
         let mut last = Fault::new(SysExit::Config, "host: it is missing");
@@ -225,7 +113,6 @@ impl Engine for Directory {
                         ldap,
                         server: server.clone(),
                         at,
-                        timeout: server.timeout,
                         found: HashMap::new(),
                         looked: PathBuf::new(),
                         doubted: HashMap::new(),
@@ -288,11 +175,11 @@ impl Engine for Directory {
     }
 
     async fn stay(&mut self) -> Result<(), Fault> {
-        Ok(())
+        self.recover().await
     }
 
     async fn lock(&mut self, _map: &str) -> Result<Head, Fault> {
-        Err(read_alone())
+        Err(no_generations())
     }
 
     async fn generations(&mut self, _map: &str) -> Result<Generations, Fault> {
@@ -323,7 +210,7 @@ impl Engine for Directory {
         _generation: &Generation,
         _give: &mut Give<'_>,
     ) -> Result<(), Fault> {
-        Err(read_alone())
+        Err(no_generations())
     }
 
     async fn commit(
@@ -332,17 +219,15 @@ impl Engine for Directory {
         _switch: Switch<'_>,
         _here: Option<&Origin>,
     ) -> Result<(), Fault> {
-        Err(read_alone())
+        Err(no_generations())
     }
 
     async fn remove(&mut self, _: &str, _: u32, _: Amount) -> Result<Left, Fault> {
-        Err(read_alone())
+        Err(no_generations())
     }
 }
 
-/// Why no program writes maps in a directory.
-pub(crate) fn read_alone() -> Fault {
-    let why = "maps on LDAP are read alone: a directory cannot change a whole map at once; \
-               change its entries with editmap(8) or ldapmodify(1)";
-    Fault::new(SysExit::Config, why)
+/// A directory keeps no generations; what is written to it takes another way ([`write`]).
+fn no_generations() -> Fault {
+    Fault::new(SysExit::Software, "a directory keeps no generations")
 }

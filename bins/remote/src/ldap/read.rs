@@ -19,6 +19,12 @@ const PAGE: i32 = 500;
 /// The states of the providers of each naming context that was searched.
 pub(super) type State = BTreeMap<String, Vec<String>>;
 
+/// Whether all changes are one provider's. Others are told of a transaction bit by bit before it is
+/// made, and of one that fails, too.
+pub(super) fn is_alone(state: &State) -> bool {
+    state.values().all(|providers| providers.len() == 1)
+}
+
 /// What a search gives.
 #[derive(Default)]
 pub(super) struct Read {
@@ -78,9 +84,27 @@ impl Directory {
         names: &[&str],
     ) -> Result<HashMap<String, Vec<String>>, Fault> {
         let asked = self.ldap.search(dn, Scope::Base, filter, names.to_vec());
-        let (mut found, _) = within(self.timeout, async { asked.await?.success() }).await?;
+        let time = self.server.timeout;
+        let (mut found, _) = within(time, async { asked.await?.success() }).await?;
         let entry = found.pop().map(SearchEntry::construct);
         Ok(entry.map(|e| e.attrs).unwrap_or_default())
+    }
+
+    /// As [`Directory::attributes`], of an entry that may be missing.
+    pub(super) async fn attributes_if_there(
+        &mut self,
+        dn: &str,
+        names: &[&str],
+    ) -> Result<Option<HashMap<String, Vec<String>>>, Fault> {
+        let filter = "(objectClass=*)";
+        let asked = self.ldap.search(dn, Scope::Base, filter, names.to_vec());
+        let found = within(self.server.timeout, asked).await?;
+        // noSuchObject.
+        if found.1.rc == 32 {
+            return Ok(None);
+        }
+        let (mut found, _) = found.success()?;
+        Ok(found.pop().map(|entry| SearchEntry::construct(entry).attrs))
     }
 
     /// Everything that the search finds.
@@ -164,8 +188,9 @@ impl Directory {
         let asked = self
             .ldap
             .streaming_search_with(adapters, base, scope, filter, names);
-        let mut stream = within(self.timeout, asked).await?;
-        while let Some(entry) = within(self.timeout, stream.next()).await? {
+        let time = self.server.timeout;
+        let mut stream = within(time, asked).await?;
+        while let Some(entry) = within(time, stream.next()).await? {
             take(SearchEntry::construct(entry))?;
         }
         // A limit of the server's (RFC 4511: sizeLimitExceeded) is an error: half a map is none.

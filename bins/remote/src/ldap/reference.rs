@@ -17,12 +17,12 @@ pub(super) enum Reference {
     Dn(String),
     /// A filter, below the map's base.
     Filter(String),
-    /// A URL.
-    Url(String),
+    /// A URL, with its text.
+    Url { text: String, url: Url },
 }
 
 /// A search of a URL (RFC 4516).
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Url {
     pub(super) base: String,
     pub(super) attributes: Vec<String>,
@@ -31,7 +31,7 @@ pub(super) struct Url {
 }
 
 /// How far a search goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Scope {
     Base,
     OneLevel,
@@ -58,17 +58,17 @@ impl Reference {
                 check_nesting(text)?;
                 Reference::Filter(text.to_owned())
             }
-            Role::Url => {
-                Url::parse(text)?;
-                Reference::Url(text.to_owned())
-            }
+            Role::Url => Reference::Url {
+                text: text.to_owned(),
+                url: Url::parse(text)?,
+            },
         }))
     }
 
     /// The search as it stands in the directory.
     pub(super) fn text(&self) -> &str {
         match self {
-            Reference::Dn(text) | Reference::Filter(text) | Reference::Url(text) => text,
+            Reference::Dn(text) | Reference::Filter(text) | Reference::Url { text, .. } => text,
         }
     }
 }

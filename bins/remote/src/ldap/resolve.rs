@@ -6,7 +6,7 @@ use std::rc::Rc;
 use libmaps::sysexits::SysExit;
 
 use super::Directory;
-use super::reference::{Reference, Scope, Url};
+use super::reference::{Reference, Scope};
 use super::search::{Found, Search};
 use crate::fault::Fault;
 
@@ -109,11 +109,9 @@ impl Directory {
         let (base, scope, filter, attributes) = match reference {
             Reference::Dn(dn) => (dn.clone(), Scope::Subtree, "(objectClass=*)".into(), own),
             Reference::Filter(text) => (search.base.clone(), Scope::Subtree, text.clone(), own),
-            Reference::Url(text) => {
-                let bad = |why| Fault::new(SysExit::DataErr, why);
-                let url = Url::parse(text).map_err(bad)?;
+            Reference::Url { url, .. } => {
                 let attributes = search.attributes_of(&url.attributes);
-                (url.base, url.scope, url.filter, attributes)
+                (url.base.clone(), url.scope, url.filter.clone(), attributes)
             }
         };
         resolved.bases.insert(base.clone());

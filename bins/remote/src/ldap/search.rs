@@ -1,12 +1,12 @@
 //! What is searched for, and what the entries that are found mean.
 
 use ldap3::{SearchEntry, ldap_escape};
-use libmaps::site::Machine;
 use libmaps::site::ldap::attributes::{Attribute, Attributes, Role};
 use libmaps::store::shared::{Connection, Words};
 use libmaps::sysexits::SysExit;
 
 use super::Entries;
+use super::own::{Own, host_of};
 use super::reference::{Reference, check_nesting};
 use crate::fault::Fault;
 
@@ -19,6 +19,18 @@ pub(super) struct Search {
     pub(super) attributes: Attributes,
     pub(super) kind: Kind,
     pub(super) empty: Empty,
+    /// Of sendmail's own schema, what its entries are; none of what is the site's own.
+    pub(super) own: Option<Own>,
+    pub(super) transactions: Transactions,
+}
+
+/// Whether maps are written by transactions, of which consumers of the server may lose a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Transactions {
+    /// The site says that there are none.
+    Welcome,
+    /// It does not.
+    Refused,
 }
 
 /// What a search that finds nothing means.
@@ -60,25 +72,6 @@ impl Kind {
             None => Kind::Map,
         })
     }
-
-    /// The attributes of sendmail's schema. Its own list for aliases asks for searches in entries of
-    /// class sendmailMTAMapObject, which aliases are not; cf/README says what was meant.
-    fn attributes(self) -> &'static str {
-        match self {
-            Kind::Map => {
-                "sendmailMTAMapValue,sendmailMTAMapSearch:FILTER:sendmailMTAMapObject,\
-                 sendmailMTAMapURL:URL:sendmailMTAMapObject"
-            }
-            Kind::Aliases => {
-                "sendmailMTAAliasValue,sendmailMTAAliasSearch:FILTER:sendmailMTAAliasObject,\
-                 sendmailMTAAliasURL:URL:sendmailMTAAliasObject"
-            }
-            Kind::Class => {
-                "sendmailMTAClassValue,sendmailMTAClassSearch:FILTER:sendmailMTAClass,\
-                 sendmailMTAClassURL:URL:sendmailMTAClass"
-            }
-        }
-    }
 }
 
 /// An entry that was found.
@@ -118,13 +111,14 @@ impl Search {
             None => filter_of(connection, kind)?,
         };
         check_nesting(&filter).map_err(|why| wrong(&format!("filter: {why}")))?;
-        let attributes = words.get("value-attribute").unwrap_or(kind.attributes());
+        let attributes = words.get("value-attribute");
+        let attributes = attributes.unwrap_or(kind.schema().values);
         let key = words.get("key-attribute").unwrap_or("sendmailMTAKey");
+        let base = words
+            .get("base")
+            .ok_or_else(|| wrong("base: it is missing, where the search begins"))?;
         Ok(Search {
-            base: words
-                .get("base")
-                .ok_or_else(|| wrong("base: it is missing, where the search begins"))?
-                .to_owned(),
+            base: base.to_owned(),
             filter,
             key: (kind != Kind::Class).then(|| key.to_owned()),
             attributes: Attributes::parse(attributes)
@@ -134,6 +128,12 @@ impl Search {
                 None | Some("no") => Empty::Fault,
                 Some("yes") => Empty::Map,
                 Some(_) => return Err(wrong("empty: expected yes or no")),
+            },
+            own: Own::of(connection, kind, base)?,
+            transactions: match words.get("transactions") {
+                None | Some("no") => Transactions::Refused,
+                Some("yes") => Transactions::Welcome,
+                Some(_) => return Err(wrong("transactions: expected yes or no")),
             },
         })
     }
@@ -202,25 +202,30 @@ impl Search {
             .collect()
     }
 
+    /// The value of an entry whose searches were made; none: it has none, or a map's has several.
+    pub(super) fn value_of(&self, found: &Found) -> Option<Vec<u8>> {
+        match (self.kind, found.values.as_slice()) {
+            (_, []) => None,
+            (Kind::Map, [value]) => Some(value.clone()),
+            (Kind::Map, _) => None,
+            (Kind::Aliases | Kind::Class, values) => Some(values.join(&b", "[..])),
+        }
+    }
+
     /// Puts an entry, whose searches were made, into the map; says how many octets it takes.
     pub(super) fn put(&self, found: &Found, entries: &mut Entries) -> Result<usize, Fault> {
         let Some(key) = &self.key else {
             return Ok(put_words(&found.values, entries));
         };
-        let value = match (self.kind, found.values.as_slice()) {
-            // For sendmail there is no such key then.
-            (_, []) if !found.references.is_empty() => return Ok(0),
-            (_, []) => {
-                return Err(found.fault(&format!("it has no {}", self.attributes.of_values())));
-            }
-            (Kind::Map, [value]) => value.clone(),
-            (Kind::Map, _) if !found.references.is_empty() => {
-                return Err(found.fault("its searches find several values"));
-            }
-            (Kind::Map, _) => {
-                return Err(found.fault(&format!("it has several {}", self.attributes.of_values())));
-            }
-            (Kind::Aliases | Kind::Class, values) => values.join(&b", "[..]),
+        let Some(value) = self.value_of(found) else {
+            let named = self.attributes.of_values();
+            return match (found.values.is_empty(), found.references.is_empty()) {
+                // For sendmail there is no such key then.
+                (true, false) => Ok(0),
+                (true, true) => Err(found.fault(&format!("it has no {named}"))),
+                (false, false) => Err(found.fault("its searches find several values")),
+                (false, true) => Err(found.fault(&format!("it has several {named}"))),
+            };
         };
         if found.keys.is_empty() {
             return Err(found.fault(&format!("it has no {key}")));
@@ -250,18 +255,11 @@ fn filter_of(connection: &Connection, kind: Kind) -> Result<String, Fault> {
         let cluster = ldap_escape(cluster);
         format!("(sendmailMTACluster={cluster})")
     });
-    let host = match words.get("host-name") {
-        Some(host) => host.to_owned(),
-        // sendmail's $j.
-        None => Machine::of(connection.root.as_deref())?.name,
-    };
+    let host = host_of(connection)?;
     let host = ldap_escape(host.as_str());
     let whose = format!("(|{}(sendmailMTAHost={host}))", cluster.unwrap_or_default());
-    let (class, named) = match kind {
-        Kind::Map => ("sendmailMTAMapObject", "sendmailMTAMapName"),
-        Kind::Aliases => ("sendmailMTAAliasObject", "sendmailMTAAliasGrouping"),
-        Kind::Class => ("sendmailMTAClass", "sendmailMTAClassName"),
-    };
+    let schema = kind.schema();
+    let (class, named) = (schema.class, schema.name);
     Ok(format!("(&(objectClass={class}){whose}({named}={name}))"))
 }
 

@@ -4,32 +4,24 @@ use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
 
 use crate::server::{BASE, Server};
+use crate::site::{self, MAILERS};
 use crate::stage::running::Running;
 use crate::stage::{Host, until};
 
 /// A configuration whose last line is this.
 fn mc(port: u16, last: &str) -> String {
-    format!(
-        "OSTYPE(`linux')dnl
-define(`confDOMAIN_NAME', `mail.example.test')dnl
-define(`confLDAP_DEFAULT_SPEC', `-h \"127.0.0.1\" -p {port} -b {BASE} -d cn=admin,{BASE} -M simple -P /etc/mail/secret')dnl
-define(`confLDAP_CLUSTER', `mail')dnl
-FEATURE(`no_default_msa')dnl
-FEATURE(`accept_unresolvable_domains')dnl
-RELAY_DOMAIN_FILE(`@LDAP')dnl
+    let lines = format!(
+        "RELAY_DOMAIN_FILE(`@LDAP')dnl
 VIRTUSER_DOMAIN_FILE(`@ldap:-k (&(objectClass=organizationalUnit)(description=virtual)) -v ou')dnl
-DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl
-MAILER(`local')dnl
-MAILER(`smtp')dnl
-LOCAL_CONFIG
+{MAILERS}LOCAL_CONFIG
 {last}
 "
-    )
+    );
+    site::mc(port, &lines)
 }
 
-fn site(port: u16) -> Host {
-    let host = Host::with_site(&mc(port, "F{w}@LDAP"));
-    host.write_secret("etc/mail/secret", "right\n");
+fn host(port: u16) -> Host {
+    let host = site::host(&mc(port, "F{w}@LDAP"));
     host.write("etc/passwd", "joe:x:1000:1000::/home/joe:/bin/sh\n");
     // Made by hand, to be asked more often than by default.
     for (file, map) in [("class-R", "R"), ("class-w", "w"), ("class-M", "M")] {
@@ -87,7 +79,7 @@ fn who_may_relay_follows_the_directory_within_a_session() {
         "dn: ou=shop.example,{BASE}\nobjectClass: organizationalUnit\nou: shop.example\n\
          description: virtual\n"
     ));
-    let host = site(server.port);
+    let host = host(server.port);
     // The server fetches what its configuration can't be read without.
     let smtpd = Running::start(&host);
     let mut session = Session::of(&smtpd);
@@ -167,7 +159,7 @@ fn a_class_that_is_new_at_a_sighup_counts_as_soon_as_it_is_fetched() {
         "dn: ou=shop.example,{BASE}\nobjectClass: organizationalUnit\nou: shop.example\n\
          description: virtual\n"
     ));
-    let host = site(server.port);
+    let host = host(server.port);
     host.write("etc/mail/sendmail.mc", &mc(server.port, "Cwold.example"));
     let smtpd = Running::start(&host);
     smtpd.wait("ready");
@@ -214,13 +206,13 @@ fn a_class_that_was_never_fetched_is_told_with_its_line() {
     };
     server.add_class("R", &["one.example"]);
     server.add_class("w", &["here.example"]);
-    let host = site(server.port);
+    let host = host(server.port);
     let root = host.path("").display().to_string();
     let ran = host.run(&format!("smtpd check --root {root}"), "");
     assert_eq!(ran.code, 78, "{ran:?}");
     for (line, class, file) in [
-        (8, "VirtHost", "class-VirtHost.ldap"),
-        (7, "R", "class-R.ldap.db"),
+        (9, "VirtHost", "class-VirtHost.ldap"),
+        (8, "R", "class-R.ldap.db"),
         (13, "w", "class-w.ldap.db"),
     ] {
         let told = format!(

@@ -14,6 +14,8 @@ mod server;
 mod site;
 #[path = "../stage/mod.rs"]
 mod stage;
+mod whole;
+mod writers;
 
 use server::{BASE, Server};
 use stage::{Host, until};
@@ -139,11 +141,11 @@ fn what_goes_wrong_is_told_and_the_last_good_map_stays() {
     let ran = host.run("mapctl follow --once ldap:access", "");
     assert_ne!(ran.code, 0, "{ran:?}");
     assert_eq!(host.replica("access.ldap").unwrap(), ["a OK"]);
-    // Nobody writes there, and the reason is told.
+    // Nobody writes a whole map there, and the reason is told.
     for line in ["makemap ldap access", "makemap -o ldap:access"] {
         let ran = host.run(line, "a b\n");
         assert_eq!(ran.code, 78);
-        assert!(ran.err.contains("maps on LDAP are read alone"), "{ran:?}");
+        assert!(ran.err.contains("`transactions yes`"), "{ran:?}");
     }
 }
 

@@ -26,10 +26,15 @@ attributetype ( 1.1.2.1.14 NAME 'sendmailMTAClassSearch' EQUALITY caseExactMatch
 attributetype ( 1.1.2.1.15 NAME 'sendmailMTAClassURL' EQUALITY caseExactMatch SYNTAX 1.3.6.1.4.1.1466.115.121.1.15 SINGLE-VALUE )
 objectclass ( 1.1.2.2.1 NAME 'sendmailMTAMapObject' STRUCTURAL MUST ( sendmailMTAMapName $ sendmailMTAKey ) MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAMapValue $ sendmailMTAMapSearch $ sendmailMTAMapURL ) )
 objectclass ( 1.1.2.2.2 NAME 'sendmailMTAAliasObject' STRUCTURAL MUST sendmailMTAKey MAY ( sendmailMTAAliasGrouping $ sendmailMTACluster $ sendmailMTAHost $ sendmailMTAAliasValue $ sendmailMTAAliasSearch $ sendmailMTAAliasURL ) )
+objectclass ( 1.1.2.2.4 NAME 'sendmailMTAMap' STRUCTURAL MUST sendmailMTAMapName MAY ( sendmailMTACluster $ sendmailMTAHost $ description ) )
+objectclass ( 1.1.2.2.5 NAME 'sendmailMTAAlias' STRUCTURAL MAY ( sendmailMTAAliasGrouping $ sendmailMTACluster $ sendmailMTAHost $ description ) )
 objectclass ( 1.1.2.2.3 NAME 'sendmailMTAClass' STRUCTURAL MUST sendmailMTAClassName MAY ( sendmailMTACluster $ sendmailMTAHost $ sendmailMTAClassValue $ sendmailMTAClassSearch $ sendmailMTAClassURL ) )
 ";
 
 pub(crate) const BASE: &str = "dc=example,dc=org";
+/// The entry that the others are below.
+const ROOT: &str =
+    "dn: dc=example,dc=org\nobjectClass: dcObject\nobjectClass: organization\no: x\ndc: example\n";
 
 /// A directory in a temporary folder.
 pub(crate) struct Server {
@@ -55,9 +60,28 @@ impl Server {
         let mut server = Server::new();
         server.configure(1, more);
         server.run();
-        server.add(&format!(
-            "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: x\ndc: example\n"
-        ));
+        server.add(ROOT);
+        Some(server)
+    }
+
+    /// A directory whose database has no transactions.
+    pub(crate) fn without_transactions() -> Option<Server> {
+        if !is_there() {
+            return None;
+        }
+        let mut server = Server::new();
+        server.configure(1, "");
+        let path = server.dir.path().join("slapd.conf");
+        let text = fs::read_to_string(&path).unwrap();
+        let text = text.replace("database mdb\nmaxsize 10485760\n", "database ldif\n");
+        let lines = text.lines().filter(|line| !line.starts_with("index "));
+        fs::write(
+            &path,
+            lines.map(|line| format!("{line}\n")).collect::<String>(),
+        )
+        .unwrap();
+        server.run();
+        server.add(ROOT);
         Some(server)
     }
 
@@ -72,9 +96,7 @@ impl Server {
             server.consume(n + 1, ports[1 - n]);
             server.run();
         }
-        both[0].add(&format!(
-            "dn: {BASE}\nobjectClass: dcObject\nobjectClass: organization\no: x\ndc: example\n"
-        ));
+        both[0].add(ROOT);
         Some(both)
     }
 
@@ -86,6 +108,20 @@ impl Server {
              binddn=\"cn=admin,{BASE}\" credentials=right\nmultiprovider on\n"
         );
         self.configure(id, &more);
+    }
+
+    /// One that has the changes of this provider, and refers to it whoever has others.
+    pub(crate) fn consumer_of(provider: &Server) -> Server {
+        let mut server = Server::new();
+        let port = provider.port;
+        let more = format!(
+            "syncrepl rid=001 provider=ldap://127.0.0.1:{port} type=refreshAndPersist \
+             retry=\"1 +\" searchbase=\"{BASE}\" bindmethod=simple \
+             binddn=\"cn=admin,{BASE}\" credentials=right\nupdateref ldap://127.0.0.1:{port}\n"
+        );
+        server.configure(2, &more);
+        server.run();
+        server
     }
 
     /// Has it take nobody's changes any more, from its next start on.
@@ -129,6 +165,15 @@ impl Server {
         until("the directory's answer", || {
             std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok()
         });
+    }
+
+    /// Starts it again if it has ended by itself.
+    pub(crate) fn revive(&mut self) {
+        let process = self.process.as_mut().map(|process| process.0.try_wait());
+        if !matches!(process, Some(Ok(None))) {
+            self.kill();
+            self.run();
+        }
     }
 
     pub(crate) fn kill(&mut self) {
@@ -186,11 +231,22 @@ impl Server {
 
     /// The lines of an entry.
     pub(crate) fn read(&self, dn: &str) -> Vec<String> {
+        self.look(dn, "*")
+    }
+
+    /// The lines of an attribute of an entry.
+    pub(crate) fn attribute(&self, dn: &str, name: &str) -> Vec<String> {
+        let mut lines = self.look(dn, name);
+        lines.retain(|line| line.starts_with(&format!("{name}:")));
+        lines
+    }
+
+    fn look(&self, dn: &str, name: &str) -> Vec<String> {
         let mut command = Command::new("ldapsearch");
         command.args(["-x", "-LLL", "-o", "ldif-wrap=no"]);
         command.args(["-H", &format!("ldap://127.0.0.1:{}", self.port)]);
         command.args(["-D", &format!("cn=admin,{BASE}"), "-w", "right"]);
-        command.args(["-s", "base", "-b", dn]);
+        command.args(["-s", "base", "-b", dn, name]);
         let found = command.stdin(Stdio::null()).output().unwrap();
         let text = String::from_utf8(found.stdout).unwrap();
         let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();

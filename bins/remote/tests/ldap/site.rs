@@ -6,27 +6,38 @@ use crate::server::{BASE, Server};
 use crate::stage::Host;
 use crate::stage::running::Running;
 
-/// A site of a directory at this port.
-fn site(port: u16, virtusertable: &str) -> Host {
-    let mc = format!(
+pub(crate) const MAILERS: &str = "MAILER(`local')dnl\nMAILER(`smtp')dnl\n";
+
+/// A `sendmail.mc` that names a directory at this port, with these lines at the end.
+pub(crate) fn mc(port: u16, lines: &str) -> String {
+    format!(
         "OSTYPE(`linux')dnl
 define(`confDOMAIN_NAME', `mail.example.test')dnl
 define(`confLDAP_DEFAULT_SPEC', `-h \"127.0.0.1\" -p {port} -b {BASE} -d cn=admin,{BASE} -M simple -P /etc/mail/secret')dnl
 define(`confLDAP_CLUSTER', `mail')dnl
-define(`ALIAS_FILE', `ldap:')dnl
 FEATURE(`no_default_msa')dnl
 FEATURE(`accept_unresolvable_domains')dnl
+DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl
+{lines}"
+    )
+}
+
+/// A mail server of this configuration.
+pub(crate) fn host(mc: &str) -> Host {
+    let host = Host::with_site(mc);
+    host.write_secret("etc/mail/secret", "right\n");
+    host
+}
+
+/// As cf/README has it, with virtual users by this definition.
+fn maps(virtusertable: &str) -> String {
+    format!(
+        "define(`ALIAS_FILE', `ldap:')dnl
 FEATURE(`access_db', `LDAP')dnl
 FEATURE(`virtusertable', `{virtusertable}')dnl
 VIRTUSER_DOMAIN(`shop.example')dnl
-DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl
-MAILER(`local')dnl
-MAILER(`smtp')dnl
-"
-    );
-    let host = Host::with_site(&mc);
-    host.write_secret("etc/mail/secret", "right\n");
-    host
+{MAILERS}"
+    )
 }
 
 const OWN_FILTER: &str = "ldap -k (&(objectClass=sendmailMTAMapObject)(sendmailMTAMapName=shops)(sendmailMTAKey=%0)) -v sendmailMTAMapValue";
@@ -44,7 +55,7 @@ fn a_site_of_sendmails_own_definitions_is_served_from_replicas() {
     let Some(mut server) = Server::start("") else {
         return;
     };
-    let host = site(server.port, OWN_FILTER);
+    let host = host(&mc(server.port, &maps(OWN_FILTER)));
     server.add_entry("access", "From:spam.example", "REJECT");
     let here = "sendmailMTAHost: mail.example.test\n";
     add_for(&server, here, "access", "From:junk.example", "REJECT");
@@ -75,7 +86,7 @@ fn a_site_of_sendmails_own_definitions_is_served_from_replicas() {
     );
     let file = fs::read_to_string(host.path("etc/mail/access.ldap")).unwrap();
     assert!(file.starts_with("# Made of "), "{file}");
-    assert!(file.contains("sendmail.mc:8.\nhost 127.0.0.1:"), "{file}");
+    assert!(file.contains("sendmail.mc:9.\nhost 127.0.0.1:"), "{file}");
     // The directory is gone, and mail goes on.
     server.kill();
     assert!(rcpt("a@spam.example", sales).starts_with("550"));
@@ -111,14 +122,14 @@ fn what_no_replica_can_hold_is_told_with_its_line() {
             "a password is not sent in clear to another host",
         ),
     ] {
-        let host = site(1, virtusertable);
+        let host = host(&mc(1, &maps(virtusertable)));
         let root = host.path("").display().to_string();
         let ran = host.run(&format!("smtpd check --root {root}"), "");
         assert_eq!(ran.code, 78, "{}", ran.out);
         let line = ran.out.lines().find(|line| line.contains(why));
         let line = line.unwrap_or_else(|| panic!("{why}: {}", ran.out));
         assert!(
-            line.contains("sendmail.mc:9: error: FEATURE(virtusertable): "),
+            line.contains("sendmail.mc:10: error: FEATURE(virtusertable): "),
             "{line}"
         );
     }

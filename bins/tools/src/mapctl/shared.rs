@@ -35,7 +35,7 @@ pub(crate) struct PushArgs {
     /// Send everything, though the engine may hold most of it: after it was damaged there.
     #[arg(long)]
     full: bool,
-    /// The shared map: pgsql:path or redis:path.
+    /// The shared map: pgsql:path, redis:path or ldap:path.
     to: OsString,
 }
 

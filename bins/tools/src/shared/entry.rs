@@ -1,4 +1,4 @@
-//! Changing one entry of a map that can't be written as a whole: one in a directory.
+//! Changing one entry of a map in a directory, which need not be written as a whole for that.
 
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};

@@ -57,6 +57,7 @@ fn own_words(class: MapClass) -> &'static [&'static str] {
             "empty",
             "key-attribute",
             "value-attribute",
+            "transactions",
         ],
         _ => &[],
     }
@@ -237,6 +238,12 @@ impl Connection {
             words,
             ..connection
         })
+    }
+
+    /// Whether a whole map is written to the engine. To a directory it is where the file says so.
+    #[must_use]
+    pub fn takes_whole_maps(&self) -> bool {
+        self.class != MapClass::Ldap || self.words.get("transactions") == Some("yes")
     }
 
     /// An error about this map.

@@ -21,4 +21,4 @@ pub use digest::Digest;
 pub use follower::{follower_file, follower_notes};
 pub use offer::{Base, Difference, Offer, Ready, Way, Wish};
 pub use origin::Origin;
-pub use standing::Standing;
+pub use standing::{Standing, provider_of};

@@ -96,8 +96,9 @@ fn written(context: &str) -> String {
     octets.collect()
 }
 
-/// The number of the provider that made a change.
-fn provider_of(change: &str) -> Option<&str> {
+/// The number of the provider that made a change; `None` of what is no change number.
+#[must_use]
+pub fn provider_of(change: &str) -> Option<&str> {
     let good = |c: u8| c.is_ascii_alphanumeric() || b".#".contains(&c);
     if change.len() > MAX_OCTETS || !change.bytes().all(good) {
         return None;
