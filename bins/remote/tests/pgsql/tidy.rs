@@ -21,7 +21,10 @@ fn host(server: &Server, database: &str) -> Host {
 }
 
 fn rows(server: &Server, database: &str, generations: &str) -> u32 {
-    let text = format!("SELECT count(*) FROM mailmaps_entry WHERE generation {generations}");
+    // Those of generation -1 are the switches that are remembered.
+    let text = format!(
+        "SELECT count(*) FROM mailmaps_entry WHERE generation >= 0 AND generation {generations}"
+    );
     server.sql_in(database, &text).parse().unwrap()
 }
 
