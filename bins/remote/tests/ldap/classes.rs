@@ -8,10 +8,11 @@ use crate::site::{self, MAILERS};
 use crate::stage::running::Running;
 use crate::stage::{Host, until};
 
-/// A configuration whose last line is this.
+/// A configuration whose last line is this. Transactions without a message may be many.
 fn mc(port: u16, last: &str) -> String {
     let lines = format!(
-        "RELAY_DOMAIN_FILE(`@LDAP')dnl
+        "define(`confMAX_NOOP_COMMANDS', `0')dnl
+RELAY_DOMAIN_FILE(`@LDAP')dnl
 VIRTUSER_DOMAIN_FILE(`@ldap:-k (&(objectClass=organizationalUnit)(description=virtual)) -v ou')dnl
 {MAILERS}LOCAL_CONFIG
 {last}
