@@ -61,7 +61,13 @@ impl From<io::Error> for Fault {
 impl From<tokio_postgres::Error> for Fault {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(told) = error.as_db_error() else {
-            return Fault::new(SysExit::TempFail, chain(&error));
+            let wants_mending =
+                is_of_tls(&error) || error.to_string().starts_with("invalid configuration");
+            let exit = match wants_mending {
+                true => SysExit::Config,
+                false => SysExit::TempFail,
+            };
+            return Fault::new(exit, chain(&error));
         };
         let code = told.code().code();
         let exit = match code.get(..2) {
@@ -76,6 +82,30 @@ impl From<tokio_postgres::Error> for Fault {
         }
         Fault::new(exit, why)
     }
+}
+
+/// Whether both sides have another mind of TLS, which waiting does not change: a server without it,
+/// or a certificate that is not believed.
+fn is_of_tls(error: &tokio_postgres::Error) -> bool {
+    let mut next: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        let inner = error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::get_ref);
+        let tls = match inner {
+            Some(inner) => inner.downcast_ref::<rustls::Error>(),
+            None => error.downcast_ref::<rustls::Error>(),
+        };
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
+            return true;
+        }
+        // The library has no other sign of it.
+        if error.to_string() == "server does not support TLS" {
+            return true;
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// An error with those that it comes from, each told once.

@@ -20,7 +20,7 @@ use libmaps::sysexits::SysExit;
 use crate::engine::{Engine, Generation};
 use crate::fault::Fault;
 use crate::ldap::Directory;
-use crate::log::{Log, Took};
+use crate::log::{Log, Stays, Took};
 use crate::pgsql::Pgsql;
 use crate::redis::Redis;
 use crate::replica::{self, Brought, How, Update};
@@ -135,7 +135,7 @@ fn read_those(
         }
         Err(fault) => {
             if told.as_ref() != Some(&fault) {
-                log.failed(file, &fault);
+                log.failed(file, &fault, Stays::Unknown);
                 *told = Some(fault);
             }
             true
@@ -350,7 +350,8 @@ impl<'a, E: Engine> Follower<'a, E> {
             return;
         };
         if last.as_ref() != Some(fault) {
-            self.log.failed(&connection.file, fault);
+            let stays = Stays::of(&connection.replica);
+            self.log.failed(&connection.file, fault, stays);
             *last = Some(fault.clone());
         }
     }

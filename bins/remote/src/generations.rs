@@ -10,7 +10,7 @@ use crate::course::{self, next_serial};
 use crate::engine::{Current, Engine, Generation, Switch};
 use crate::fault::Fault;
 use crate::log::Style;
-use crate::replica;
+use crate::replica::{self, How};
 
 /// Prints the generations that the engine keeps, the newest first.
 ///
@@ -150,7 +150,28 @@ pub async fn rollback<E: Engine>(connection: &Connection, number: u64) -> Result
     let mut generation = generation.clone();
     generation.origin.serial = Some(next_serial(head.serial, here.as_ref()));
     let switch = Switch::Back(&generation);
-    engine.commit(&connection.map, switch, here.as_ref()).await
+    engine
+        .commit(&connection.map, switch, here.as_ref())
+        .await?;
+    if here.is_none() {
+        return Ok(());
+    }
+    // As after an edit: what this host reads is what it made current, follower or not.
+    bring(&mut engine, connection).await.map_err(|fault| Fault {
+        why: format!("it is current now, but not the replica here yet: {fault}"),
+        ..fault
+    })
+}
+
+/// Makes the current generation the replica.
+async fn bring<E: Engine>(engine: &mut E, connection: &Connection) -> Result<(), Fault> {
+    let Some(head) = engine.look(connection).await? else {
+        return engine.leave().await;
+    };
+    if let Some(current) = head.current.known()? {
+        replica::update(engine, connection, &current, How::AtAnyPrice).await?;
+    }
+    engine.leave().await
 }
 
 fn no_such_map(connection: &Connection) -> Fault {

@@ -30,6 +30,28 @@ pub struct Took {
     pub publish: Duration,
 }
 
+/// What programs read while a map can't be made new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stays {
+    /// The replica that there is.
+    Map,
+    /// Nothing: there was none yet.
+    Nothing,
+    /// Which file would be the replica is not known.
+    Unknown,
+}
+
+impl Stays {
+    /// As this file is there or not.
+    #[must_use]
+    pub fn of(replica: &Path) -> Self {
+        match replica.exists() {
+            true => Stays::Map,
+            false => Stays::Nothing,
+        }
+    }
+}
+
 /// Where events go: standard output, one line each.
 #[derive(Debug)]
 pub struct Log {
@@ -173,7 +195,7 @@ impl Log {
     }
 
     /// Something went wrong with the map of this connection file; the replica stays as it is.
-    pub fn failed(&self, file: &Path, fault: &Fault) {
+    pub fn failed(&self, file: &Path, fault: &Fault, stays: Stays) {
         let file = file.display();
         match self.style {
             Style::Json => self.line(
@@ -186,7 +208,14 @@ impl Log {
                 })
                 .to_string(),
             ),
-            Style::Text => self.line(&format!("{file}: {fault}; the last good map stays")),
+            Style::Text => {
+                let stays = match stays {
+                    Stays::Map => "; the last good map stays",
+                    Stays::Nothing => "; there is no map here yet",
+                    Stays::Unknown => "",
+                };
+                self.line(&format!("{file}: {fault}{stays}"));
+            }
         }
     }
 }

@@ -11,8 +11,7 @@ use crate::stage::{Host, until};
 /// A configuration whose last line is this. Transactions without a message may be many.
 fn mc(port: u16, last: &str) -> String {
     let lines = format!(
-        "define(`confMAX_NOOP_COMMANDS', `0')dnl
-RELAY_DOMAIN_FILE(`@LDAP')dnl
+        "define(`confMAX_NOOP_COMMANDS', `0')RELAY_DOMAIN_FILE(`@LDAP')dnl
 VIRTUSER_DOMAIN_FILE(`@ldap:-k (&(objectClass=organizationalUnit)(description=virtual)) -v ou')dnl
 {MAILERS}LOCAL_CONFIG
 {last}

@@ -35,7 +35,7 @@ fn wrong_credentials_and_wrong_tls_are_told() {
             78,
             "password authentication failed for user \"mail\" (28P01)",
         ),
-        (format!("{verified}user mail\n"), 75, "password missing"),
+        (format!("{verified}user mail\n"), 78, "password missing"),
         (
             format!("{verified}user mail\npassword-file open\n"),
             78,
@@ -47,13 +47,13 @@ fn wrong_credentials_and_wrong_tls_are_told() {
                 "{base}host 127.0.0.1\nca-file {}\nuser mail\npassword-file right\n",
                 ca.display()
             ),
-            75,
+            78,
             "certificate not valid for name \"127.0.0.1\"",
         ),
         // Nobody vouches for it.
         (
             format!("{base}host localhost\nca-file other.pem\nuser mail\npassword-file right\n"),
-            75,
+            78,
             "invalid peer certificate: ",
         ),
         (
@@ -92,6 +92,25 @@ fn wrong_credentials_and_wrong_tls_are_told() {
         // The map of the first one stays.
         assert_eq!(host.replica("m.pgsql").unwrap(), ["a 1"]);
     }
+}
+
+#[test]
+fn a_map_that_was_never_here_is_told_as_such() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    server.database("never");
+    let host = server.host("never", &["m"]);
+    let text = std::fs::read_to_string(host.path("m.pgsql")).unwrap();
+    host.write(
+        "m.pgsql",
+        &text.replace("user admin\n", "user nobody-here\n"),
+    );
+    host.run("mapremote follow --once m.pgsql", "");
+    let ran = host.run("mapctl info pgsql:m", "");
+    assert_eq!(ran.code, 66);
+    let why = "the replica was not made yet; the follower met: ";
+    assert!(ran.err.contains(why), "{}", ran.err);
 }
 
 #[test]

@@ -64,6 +64,8 @@ fn a_map_is_built_read_edited_followed_and_rolled_back() {
     );
 
     here.good("mapctl rollback pgsql:access 1", "");
+    // As after an edit, a host has what it made current.
+    assert_eq!(here.replica("access.pgsql").unwrap().len(), 2);
     there.good("mapctl follow --once pgsql:access", "");
     assert_eq!(there.replica("access.pgsql").unwrap().len(), 2);
     let gone = here.run("mapctl rollback pgsql:access 77", "");

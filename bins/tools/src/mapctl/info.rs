@@ -15,7 +15,7 @@ use libmaps::sysexits::SysExit;
 use serde_json::{Map as Object, Value};
 
 use super::name::{Named, SiteArgs};
-use super::{Outcome, Style};
+use super::{Failure, Outcome, Style};
 
 /// Where values begin, unless a property has a longer name.
 const MIN_COLUMN: usize = 16;
@@ -32,7 +32,7 @@ pub(crate) struct InfoArgs {
 /// Prints a line for each property; entries of formats that do not say are counted.
 pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
     let named = Named::find(&args.map, &args.site)?;
-    let opened = named.open()?;
+    let opened = named.open().map_err(|error| explained(&named, error))?;
     let mut lines: Vec<(&str, Value)> = Vec::new();
     if let Some(connection) = &named.shared {
         let server = format!("{} on {}", connection.map, connection.server.shown());
@@ -105,6 +105,21 @@ pub(crate) fn info(args: &InfoArgs, style: Style) -> Outcome {
     }
     out.flush()?;
     Ok(SysExit::Ok)
+}
+
+/// An error, with what the follower of a replica that was never made knows of that.
+fn explained(named: &Named, error: StoreError) -> Failure {
+    if named.shared.is_none() || !matches!(error, StoreError::Missing { .. }) {
+        return error.into();
+    }
+    let mut text = format!("{error}: the replica was not made yet");
+    for (what, value) in follower(named.path()) {
+        if what == "engine error" {
+            let value = value.as_str().map_or(value.to_string(), str::to_owned);
+            text.push_str(&format!("; the follower met: {value}"));
+        }
+    }
+    Failure::Other(error.exit(), text)
 }
 
 /// What the follower of a replica knows of the engine.
