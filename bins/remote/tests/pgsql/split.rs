@@ -93,15 +93,17 @@ fn a_follower_that_runs_says_it_and_stays() {
         return;
     };
     let hosts = failed_over(&server, "tells", 1);
-    let _apart = write_apart(&server, "tells", 3);
+    let apart = write_apart(&server, "tells", 3);
     let follower = hosts[0].follow("m.pgsql");
     let event = follower.wait_for("error");
     assert!(event["error"].as_str().unwrap().contains(APART), "{event}");
     assert_eq!(event["exit"], 74);
-    // It goes on with what its administrator decides, at once.
+    // It goes on with what its administrator decides.
     hosts[0].good("mapctl rollback pgsql:m 5", "");
-    follower.wait(|e| e["event"] == "published" && e["generation"] == 5);
     follows(&hosts[0], &["alice 1", "apart 2", "carol 1"]);
+    apart.good("editmap -u pgsql m dora 4", "");
+    follower.wait(|e| e["event"] == "published" && e["generation"] == 6);
+    follows(&hosts[0], &["alice 1", "apart 2", "carol 1", "dora 4"]);
 }
 
 #[test]
