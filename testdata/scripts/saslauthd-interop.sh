@@ -82,6 +82,8 @@ start() {
     starts=$((starts + 1))
     run=$dir/run$starts
     mkdir -m 0700 "$run"
+    # What the one before said is gone before it is looked for.
+    : >"$dir/log"
     setsid "$program" -d -a "$mechanism" -m "$run" "$@" 2>"$dir/log" &
     daemon=$!
     for _ in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20; do
