@@ -29,6 +29,8 @@ pub mod prescan;
 
 pub mod opening;
 
+pub mod way;
+
 // -- source: text to entries
 
 pub mod source;

@@ -15,6 +15,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("tokens", &[]),
     ("prescan", &[]),
     ("opening", &[]),
+    ("way", &[]),
     ("source", &["lhs", "rhs", "sysexits", "prescan"]),
     ("map", &["lhs", "rhs", "sysexits"]),
     ("store", &["lhs", "rhs", "sysexits", "opening", "map"]),
@@ -36,7 +37,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "policy",
         &[
             "address", "lhs", "reply", "rhs", "tokens", "map", "store", "live", "site", "decision",
-            "table", "sasl",
+            "table", "sasl", "way",
         ],
     ),
     (

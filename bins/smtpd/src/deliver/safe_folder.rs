@@ -5,18 +5,15 @@
 //! folder whatever anybody puts in the way meanwhile, on every kernel: links lead where they would
 //! after chroot(2), and `..` does not lead above.
 
-use std::collections::VecDeque;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use libmaps::site::Site;
+use libmaps::way::Way;
 use rustix::fs::{CWD, FileType, Mode, OFlags, fstat, openat, readlinkat};
-
-/// Most symbolic links on the way to a file, as for the kernel.
-const MAX_LINKS: usize = 40;
 
 /// The folder below which alone files of aliases and of users are written, where there is one.
 pub(crate) fn of_site(site: &Site) -> Option<PathBuf> {
@@ -77,10 +74,8 @@ fn walk(base: &Path, inner: &Path) -> io::Result<OwnedFd> {
     let folder = openat(CWD, base, flags | OFlags::DIRECTORY, Mode::empty())?;
     // Those on the way here: `..` goes back to the one that was passed.
     let mut passed = vec![folder];
-    let mut left: VecDeque<OsString> = VecDeque::new();
-    queue(inner, &mut left);
-    let mut links = 0;
-    while let Some(name) = left.pop_front() {
+    let mut way = Way::new(inner);
+    while let Some(name) = way.step() {
         if name == ".." {
             if passed.len() > 1 {
                 passed.pop();
@@ -94,32 +89,17 @@ fn walk(base: &Path, inner: &Path) -> io::Result<OwnedFd> {
         match FileType::from_raw_mode(fstat(&found)?.st_mode) {
             FileType::Directory => passed.push(found),
             FileType::Symlink => {
-                links += 1;
-                if links > MAX_LINKS {
-                    return Err(io::Error::from_raw_os_error(libc::ELOOP));
-                }
                 let target = readlinkat(&found, "", Vec::new())?;
                 let target = Path::new(OsStr::from_bytes(target.to_bytes()));
                 if target.is_absolute() {
                     passed.truncate(1);
                 }
-                queue(target, &mut left);
+                way.follow(target)?;
             }
             _ => return Err(io::Error::from_raw_os_error(libc::ENOTDIR)),
         }
     }
     passed.pop().ok_or_else(|| io::ErrorKind::NotFound.into())
-}
-
-/// Puts the names of a path before those that are left.
-fn queue(path: &Path, left: &mut VecDeque<OsString>) {
-    for part in path.components().rev() {
-        match part {
-            Component::Normal(name) => left.push_front(name.to_owned()),
-            Component::ParentDir => left.push_front("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
 }
 
 #[cfg(test)]

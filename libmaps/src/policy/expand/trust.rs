@@ -4,16 +4,12 @@
 //! folder counts as one that only its owners write to, as with TrustStickyBit: what stands
 //! there nobody else replaces. But others may put a link there.
 
-use std::collections::VecDeque;
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use crate::site::model::options::Words;
-
-/// Most symbolic links on the way to a file, as for the kernel.
-const MAX_LINKS: usize = 40;
+use crate::way::Way;
 
 /// Who may write to a file, or to the folders above it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -198,17 +194,13 @@ fn whole_if(safe: bool) -> Trust {
 /// What the system says of a folder; [`io::ErrorKind::Other`] where the links go round.
 pub fn folders_above(file: &Path, root: Option<&Path>) -> io::Result<Writers> {
     let root = root.unwrap_or(Path::new("/"));
-    let mut at = PathBuf::from("/");
-    let mut left: VecDeque<OsString> = VecDeque::new();
-    match file.parent().unwrap_or(file).strip_prefix(root) {
-        Ok(inner) => {
-            at = root.to_path_buf();
-            queue(inner, &mut left, &mut at);
-        }
-        Err(_) => queue(file.parent().unwrap_or(file), &mut left, &mut at),
-    }
-    let (mut worst, mut links) = (Writers::Owner, 0);
-    while let Some(name) = left.pop_front() {
+    let folder = file.parent().unwrap_or(file);
+    let (mut at, inner) = match folder.strip_prefix(root) {
+        Ok(inner) => (root.to_path_buf(), inner),
+        Err(_) => (PathBuf::from("/"), folder),
+    };
+    let (mut way, mut worst) = (Way::new(inner), Writers::Owner);
+    while let Some(name) = way.step() {
         if name == ".." {
             at.pop();
             continue;
@@ -220,27 +212,13 @@ pub fn folders_above(file: &Path, root: Option<&Path>) -> io::Result<Writers> {
             at = next;
             continue;
         }
-        links += 1;
-        if links > MAX_LINKS {
-            return Err(io::Error::from_raw_os_error(libc::ELOOP));
+        let link = std::fs::read_link(&next)?;
+        way.follow(&link)?;
+        if link.is_absolute() {
+            at = PathBuf::from("/");
         }
-        queue(&std::fs::read_link(&next)?, &mut left, &mut at);
     }
     Ok(worst)
-}
-
-/// Puts the names of a path before those that are left; one from the root begins there.
-fn queue(path: &Path, left: &mut VecDeque<OsString>, at: &mut PathBuf) {
-    if path.is_absolute() {
-        *at = PathBuf::from("/");
-    }
-    for part in path.components().rev() {
-        match part {
-            Component::Normal(name) => left.push_front(name.to_owned()),
-            Component::ParentDir => left.push_front("..".into()),
-            Component::RootDir | Component::CurDir | Component::Prefix(_) => {}
-        }
-    }
 }
 
 #[cfg(test)]
