@@ -11,8 +11,6 @@ mod queued;
 mod recipient;
 pub mod trust;
 
-use std::collections::HashMap;
-
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::canonify::Addressing;
@@ -218,7 +216,6 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
             max_depth: recursion.clamp(0, MAX_DEPTH),
             kept_host: Vec::new(),
             full: false,
-            writers: HashMap::new(),
         }
     }
 }

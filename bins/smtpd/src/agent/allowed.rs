@@ -117,7 +117,7 @@ impl Allowed {
     }
 
     /// Whether this is a program or a file that a user's list names, while he has no valid
-    /// shell. What aliases name runs as DefaultUser, who needs none.
+    /// shell. What aliases name runs as DefaultUser, who needs none, but below a user's list.
     ///
     /// # Errors
     /// When nobody can tell.

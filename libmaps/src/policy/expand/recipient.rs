@@ -3,8 +3,6 @@
 mod loops;
 mod sources;
 
-use std::collections::HashMap;
-
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::localaddr::{LocalName, find_user};
@@ -30,8 +28,6 @@ pub(super) struct Run<'a, 'b, M, A> {
     pub(super) kept_host: Vec<u8>,
     /// Whether [`MAX_RECIPIENTS`] was reached, and said.
     pub(super) full: bool,
-    /// The users who wrote lists, by the number of the list's recipient.
-    pub(super) writers: HashMap<usize, User>,
 }
 
 /// What sendmail notes of a recipient.
@@ -103,7 +99,6 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         let parent = self.add(parent, user.name.as_bytes(), None, None);
         self.set(parent, State::Included);
         self.put_under(parent, user.uid, Some(user));
-        self.writers.insert(parent, user.clone());
         self.note(parent, |flags| {
             flags.unsafe_list = trust == Trust::Addresses;
         });

@@ -70,7 +70,6 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             if above.is_none() {
                 self.put_under(new, uid, user.as_ref());
             }
-            self.writers.extend(user.map(|user| (new, user)));
         }
         self.set(new, State::Included);
         self.note(new, |flags| {
@@ -127,16 +126,21 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         found.list_owner
     }
 
-    /// The user who wrote this list, if he has no valid shell. What an alias says is the site's,
-    /// even below a user's list.
+    /// The user as whom what stands below this list runs, if he has no valid shell. That an alias or
+    /// a list of the site names it makes no difference: it is he who chose that.
     fn without_shell(&self, list: usize) -> Result<Option<&str>, LookupError> {
-        let Some(user) = self.writers.get(&list) else {
+        let below = self.out.recipients.get(list);
+        let Some(name) = below.and_then(|r| r.controller.as_deref()) else {
             return Ok(None);
         };
+        let user = self.expander.users.get(name).map_err(|error| {
+            LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
+        })?;
         let shells = Shells::of(self.expander.addressing.site, self.expander.users);
         let shells = shells.map_err(|error| {
             LookupError::Store(StoreError::io("/etc/shells".as_ref(), "read", error))
         })?;
-        Ok((!shells.allow(user)).then_some(user.name.as_str()))
+        let allowed = user.is_some_and(|user| shells.allow(&user));
+        Ok((!allowed).then_some(name))
     }
 }
