@@ -1,6 +1,6 @@
 //! The command line of smtpd: parse, call, report.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -190,10 +190,15 @@ impl Options {
         match parsed.operands.as_slice() {
             [] => {}
             [word] if word == "check" => options.check = true,
-            [word, ..] => return Err(format!("{}: not understood", word.to_string_lossy())),
+            [first, word, ..] if first == "check" => return Err(not_understood(word)),
+            [word, ..] => return Err(not_understood(word)),
         }
         Ok(options)
     }
+}
+
+fn not_understood(word: &OsStr) -> String {
+    format!("{}: not understood", word.to_string_lossy())
 }
 
 /// `smtpd deliver-file WORDS... PATH`: the server calls itself so, as the user whose file it is.

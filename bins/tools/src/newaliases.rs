@@ -317,7 +317,12 @@ fn rebuild_all(settings: &Settings, site: &AliasSite, outcome: &mut Outcome) {
 fn is_written(settings: &Settings, file: &AliasFile) -> bool {
     let row = file.row().filter(|row| row.class == MapClass::Ldap);
     let read = row.map(|row| row.connection(file.path.as_os_str(), settings.root.as_deref()));
-    matches!(read, Some(Ok(Some(connection))) if connection.takes_whole_maps())
+    match read {
+        Some(Ok(Some(connection))) => connection.takes_whole_maps(),
+        // A connection file that is wrong is told; without one they are sendmail's own.
+        Some(Err(error)) => !matches!(error, StoreError::Missing { .. }),
+        Some(Ok(None)) | None => false,
+    }
 }
 
 fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome: &mut Outcome) {

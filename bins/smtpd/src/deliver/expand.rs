@@ -390,7 +390,7 @@ fn refused_status(recipient: &Recipient, why: &str) -> String {
     match &*given {
         given if recipient.triple.is_error() && is_status => given.into(),
         "tempfail" if recipient.triple.is_error() => "4.0.0".into(),
-        _ if why.contains("loop") => "5.4.6".into(),
+        _ if why == "aliasing/forwarding loop broken" => "5.4.6".into(),
         // A program or a file that is not for this list or its user.
         _ if why.contains(" mailing to ") || why.contains(": cannot mail to ") => "5.7.1".into(),
         _ => "5.1.3".into(),

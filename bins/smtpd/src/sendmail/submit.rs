@@ -22,6 +22,7 @@ use crate::drop::file::DropWriter;
 use crate::drop::submission::{MAX_RECIPIENTS, Sender, Submission, Wanted, is_address};
 use crate::header::header_limit;
 use crate::queue::Octets;
+use crate::queue::is_full;
 use crate::session::BodyKind;
 
 /// Octets read at once.
@@ -327,9 +328,7 @@ pub(super) fn not_dropped(folder: &Path, error: &io::Error) -> Refusal {
             );
             Refusal::new(SysExit::OsFile, text)
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            Refusal::new(SysExit::TempFail, format!("{shown}: {cause}"))
-        }
+        _ if is_full(error) => Refusal::new(SysExit::TempFail, format!("{shown}: {cause}")),
         _ => Refusal::new(SysExit::IoErr, format!("{shown}: {cause}")),
     }
 }

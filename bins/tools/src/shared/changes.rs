@@ -51,14 +51,15 @@ pub(super) fn with_places(map: &dyn Map, sink: &mut PlacedSink<'_>) -> Result<()
 }
 
 /// The keys among `changed` in which `new` differs from `old`, which is the same in all others and
-/// has this digest; and the digest of `new`.
+/// has this digest, `None` when they are too many; and the digest of `new`.
 pub(super) fn at(
     changed: &[Lhs],
     old: &dyn Map,
     new: &dyn Map,
     mut digest: Digest,
-) -> Result<(Digest, Changes), StoreError> {
-    let mut changes = Vec::new();
+    entries: u64,
+) -> Result<(Digest, Option<Changes>), StoreError> {
+    let mut few = Some(Few::of(entries));
     for lhs in changed {
         let (before, after) = (old.get_all(lhs.as_bytes())?, new.get_all(lhs.as_bytes())?);
         if before == after {
@@ -70,9 +71,13 @@ pub(super) fn at(
         for (rhs, place) in after.iter().zip(0..) {
             digest.add(lhs.as_bytes(), place, rhs.as_bytes());
         }
-        changes.push((lhs.clone(), after));
+        if let Some(kept) = &mut few
+            && kept.add(lhs.clone(), after) == Extent::TooLarge
+        {
+            few = None;
+        }
     }
-    Ok((digest, changes))
+    Ok((digest, few.map(|few| few.changes)))
 }
 
 /// The digest of `new`, which has so many entries, and the keys in which it differs from `old`;
@@ -107,6 +112,38 @@ enum Extent {
     TooLarge,
 }
 
+/// Changes, as long as they are few.
+struct Few {
+    changes: Changes,
+    octets: usize,
+    most: u64,
+}
+
+impl Few {
+    /// For a map of so many entries.
+    fn of(entries: u64) -> Self {
+        Few {
+            changes: Vec::new(),
+            octets: 0,
+            most: (entries / WORTH_IT).max(ALWAYS_FEW),
+        }
+    }
+
+    fn add(&mut self, lhs: Lhs, values: Vec<Rhs>) -> Extent {
+        let values_octets: usize = values.iter().map(|rhs| rhs.as_bytes().len()).sum();
+        self.octets += lhs.as_bytes().len() + values_octets;
+        self.changes.push((lhs, values));
+        self.extent()
+    }
+
+    fn extent(&self) -> Extent {
+        match self.changes.len() as u64 > self.most || self.octets > MAX_OCTETS {
+            true => Extent::TooLarge,
+            false => Extent::Small,
+        }
+    }
+}
+
 /// A walk through two maps, in the order of their LHSs; what is the same in both is not copied.
 struct Comparison<'a> {
     old: Groups<'a>,
@@ -114,9 +151,7 @@ struct Comparison<'a> {
     before: Option<Group>,
     /// The LHS in hand, and its new values.
     after: Option<(Lhs, After)>,
-    changes: Changes,
-    octets: usize,
-    most: u64,
+    few: Few,
 }
 
 /// The new values of an LHS, as far as they have come.
@@ -133,9 +168,7 @@ impl<'a> Comparison<'a> {
             before: old.next()?,
             old,
             after: None,
-            changes: Vec::new(),
-            octets: 0,
-            most: (entries / WORTH_IT).max(ALWAYS_FEW),
+            few: Few::of(entries),
         })
     }
 
@@ -165,7 +198,7 @@ impl<'a> Comparison<'a> {
             }
             After::Other(values) => values.push(Rhs::from(rhs)),
         }
-        Ok(self.extent())
+        Ok(self.few.extent())
     }
 
     /// Compares the group in hand, now that it is whole.
@@ -181,8 +214,12 @@ impl<'a> Comparison<'a> {
         let had = before.map_or_else(Vec::new, |(_, values)| values);
         match after {
             After::Same(count) if count == had.len() => {}
-            After::Same(count) => self.change(lhs, had.into_iter().take(count).collect()),
-            After::Other(values) => self.change(lhs, values),
+            After::Same(count) => {
+                self.few.add(lhs, had.into_iter().take(count).collect());
+            }
+            After::Other(values) => {
+                self.few.add(lhs, values);
+            }
         }
         Ok(())
     }
@@ -191,34 +228,21 @@ impl<'a> Comparison<'a> {
     fn pass_to(&mut self, lhs: Option<&[u8]>) -> Result<(), StoreError> {
         while let Some((old, _)) = &self.before
             && lhs.is_none_or(|lhs| old.as_bytes() < lhs)
-            && self.extent() == Extent::Small
+            && self.few.extent() == Extent::Small
         {
             let gone = std::mem::replace(&mut self.before, self.old.next()?);
             if let Some((old, _)) = gone {
-                self.change(old, Vec::new());
+                self.few.add(old, Vec::new());
             }
         }
         Ok(())
-    }
-
-    fn change(&mut self, lhs: Lhs, values: Vec<Rhs>) {
-        let values_octets: usize = values.iter().map(|rhs| rhs.as_bytes().len()).sum();
-        self.octets += lhs.as_bytes().len() + values_octets;
-        self.changes.push((lhs, values));
-    }
-
-    fn extent(&self) -> Extent {
-        match self.changes.len() as u64 > self.most || self.octets > MAX_OCTETS {
-            true => Extent::TooLarge,
-            false => Extent::Small,
-        }
     }
 
     /// The changes, or `None`, when the new map has no more entries.
     fn end(mut self) -> Result<Option<Changes>, StoreError> {
         self.end_group()?;
         self.pass_to(None)?;
-        Ok((self.extent() == Extent::Small).then_some(self.changes))
+        Ok((self.few.extent() == Extent::Small).then_some(self.few.changes))
     }
 }
 

@@ -33,10 +33,26 @@ fn added_removed_and_changed_keys_are_found() {
 fn what_was_edited_comes_to_the_same_as_what_is_found() {
     let (old, new) = (map("a=1 b=2 c=3 d=4"), map("b=2 c=4 d=4 e=5"));
     let changed: Vec<Lhs> = ["a", "b", "c", "d", "e", "f"].map(Lhs::from).into();
-    let (digest, changes) = at(&changed, &old, &new, digest_of(&old).unwrap()).unwrap();
+    let (digest, changes) = at(&changed, &old, &new, digest_of(&old).unwrap(), 5).unwrap();
     assert_eq!(digest, digest_of(&new).unwrap());
     let found = between(&old, &new, 5).unwrap();
-    assert_eq!((digest, Some(changes)), found);
+    assert_eq!((digest, changes), found);
+}
+
+#[test]
+fn what_was_edited_in_too_many_places_goes_whole() {
+    let pairs = |n: u32| {
+        (0..n)
+            .map(|n| format!("k{n:04}=1"))
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    let (old, new) = (map(""), map(&pairs(1_001)));
+    let changed: Vec<Lhs> = (0..1_001)
+        .map(|n| Lhs::from(&*format!("k{n:04}")))
+        .collect();
+    let (digest, changes) = at(&changed, &old, &new, Digest::default(), 1_001).unwrap();
+    assert_eq!((digest, changes), (digest_of(&new).unwrap(), None));
 }
 
 #[test]
@@ -117,6 +133,6 @@ proptest! {
         prop_assert_eq!(made.into_iter().collect::<Vec<_>>(), new.groups.clone());
         let all: Vec<Lhs> = (0..12u8).map(|lhs| Lhs::from(&[lhs][..])).collect();
         let from = digest_of(&old).unwrap();
-        prop_assert_eq!(at(&all, &old, &new, from).unwrap(), (digest, changes));
+        prop_assert_eq!(at(&all, &old, &new, from, 10).unwrap(), (digest, Some(changes)));
     }
 }

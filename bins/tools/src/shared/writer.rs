@@ -102,8 +102,7 @@ impl Pipe {
         let (digest, changes) = match (old, draft.changed) {
             // The digest goes on from that of the engine, so that followers come to the same.
             (Some((old, digest)), Some(changed)) => {
-                let (digest, changes) = at(changed, &old, new.as_ref(), digest)?;
-                (digest, Some(changes))
+                at(changed, &old, new.as_ref(), digest, new.meta().entries)?
             }
             (Some((old, _)), None) => between(&old, new.as_ref(), new.meta().entries)?,
             (None, _) => (digest_of(new.as_ref())?, None),

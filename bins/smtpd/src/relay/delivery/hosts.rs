@@ -145,7 +145,7 @@ impl Delivery<'_> {
             .map(|addr| SocketAddr::new(addr, hop.port))
             .collect();
         // One that is left alone takes no other's place.
-        all.sort_by_key(|addr| self.resting(*addr).is_some());
+        all.sort_by_cached_key(|addr| self.resting(*addr).is_some());
         all.truncate(MAX_ADDRESSES);
         Ok(all)
     }
