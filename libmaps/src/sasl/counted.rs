@@ -78,10 +78,21 @@ fn bare(name: &[u8]) -> String {
 /// count. Of plain ASCII it is what was typed.
 pub(super) fn settled(typed: &[u8], exists: impl FnOnce(&[u8]) -> bool) -> Vec<u8> {
     let typed = typed.trim_ascii();
-    let prepared = saslprep(typed);
-    match prepared.as_ref() == typed || exists(typed) {
+    let prepared = prepared(typed);
+    match prepared == typed || exists(typed) {
         true => typed.to_vec(),
         false => prepared.trim_ascii().to_vec(),
+    }
+}
+
+/// As SASLprep makes a name. One whose realm is of another script can't be prepared as a whole
+/// (RFC 3454 section 6): then it is the user's part alone.
+fn prepared(typed: &[u8]) -> Vec<u8> {
+    let whole = saslprep(typed);
+    let at = typed.iter().rposition(|c| *c == b'@');
+    match at.and_then(|at| typed.split_at_checked(at)) {
+        Some((user, realm)) if whole.as_ref() == typed => [&*saslprep(user), realm].concat(),
+        _ => whole.into_owned(),
     }
 }
 
@@ -152,6 +163,25 @@ mod tests {
                 CountedAccount::of(name.as_bytes(), &realms),
                 CountedAccount::of(&prepared, &realms)
             );
+        }
+    }
+
+    #[test]
+    fn a_realm_of_another_script_does_not_hinder() {
+        let settled = |typed: &str| {
+            let name = settled(typed.as_bytes(), |_| false);
+            String::from_utf8(name).unwrap()
+        };
+        for (typed, want) in [
+            (
+                "\u{5d0}\u{ad}\u{5d1}@mx.example",
+                "\u{5d0}\u{5d1}@mx.example",
+            ),
+            ("\u{5d0}\u{ad}\u{5d1}", "\u{5d0}\u{5d1}"),
+            ("a\u{ad}lice@mx.example", "alice@mx.example"),
+            ("alice@mx.example", "alice@mx.example"),
+        ] {
+            assert_eq!(settled(typed), want, "{typed}");
         }
     }
 }
