@@ -34,8 +34,10 @@ const MAX_REQUEST_OCTETS: u64 = 4096;
 /// A line of an answer has fewer octets: it may be the envelope of a message with a copy for each
 /// of half a million recipients.
 const MAX_LINE_OCTETS: u64 = 256 * 1024 * 1024;
-/// A client that does not read or write for so long is left alone.
+/// A client that does not ask for so long is left alone, and a server that does not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// One that does not go on reading for so long: a person may be looking at the first page.
+const READER_PATIENCE: Duration = Duration::from_secs(3600);
 
 /// A request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -203,7 +205,7 @@ async fn talk(queue: &Arc<Queue>, stream: tokio::net::UnixStream) -> io::Result<
         while let Some(line) = lines.recv().await {
             let line = json_line(&line)?;
             let writing = writer.write_all(line.as_bytes());
-            tokio::time::timeout(PATIENCE, writing).await??;
+            tokio::time::timeout(READER_PATIENCE, writing).await??;
         }
         writer.shutdown().await
     };
