@@ -216,6 +216,7 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
             max_depth: recursion.clamp(0, MAX_DEPTH),
             kept_host: Vec::new(),
             full: false,
+            shells: None,
         }
     }
 }

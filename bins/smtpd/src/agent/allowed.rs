@@ -120,7 +120,7 @@ impl Allowed {
     /// shell. What aliases name runs as DefaultUser, who needs none, but below a user's list.
     ///
     /// # Errors
-    /// When nobody can tell.
+    /// Nobody can tell: the file that can't be read, and why.
     pub(super) fn lacks_shell(&self, request: &Request) -> io::Result<bool> {
         let Request::Run { path, uid, .. } = request else {
             return Ok(false);
@@ -131,8 +131,9 @@ impl Allowed {
         if !is_named || default_user.is_some_and(|(default_user, _)| default_user == *uid) {
             return Ok(false);
         }
-        let shells = Shells::of(&self.site, &self.users)?;
-        let users = self.users.all_of(*uid)?;
+        let shells = Shells::of(&self.site, &self.users).map_err(|e| of_file("/etc/shells", &e))?;
+        let users = self.users.all_of(*uid);
+        let users = users.map_err(|e| of_file("/etc/passwd", &e))?;
         Ok(!users.iter().any(|user| shells.allow(user)))
     }
 
@@ -229,6 +230,11 @@ impl Allowed {
         }
         self.mailers.iter().any(|mailer| mailer == path)
     }
+}
+
+/// The error of a file, which names it.
+fn of_file(path: &str, error: &io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("{path}: {error}"))
 }
 
 /// The files that an alias names as lists.

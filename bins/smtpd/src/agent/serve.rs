@@ -228,7 +228,7 @@ fn without_shell(uid: u32, lacks: io::Result<bool>) -> Option<Reply> {
     match lacks {
         Ok(false) => None,
         Ok(true) => Some(Reply::Refused(format!("user {uid} has no valid shell"))),
-        Err(error) => Some(Reply::Later(format!("/etc/shells: {error}"))),
+        Err(error) => Some(Reply::Later(error.to_string())),
     }
 }
 

@@ -7,6 +7,7 @@ use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::localaddr::{LocalName, find_user};
 use crate::policy::route::{Delivery, MailerTriple, Routed};
+use crate::site::shells::Shells;
 use crate::site::users::User;
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
@@ -28,6 +29,8 @@ pub(super) struct Run<'a, 'b, M, A> {
     pub(super) kept_host: Vec<u8>,
     /// Whether [`MAX_RECIPIENTS`] was reached, and said.
     pub(super) full: bool,
+    /// The valid shells, once somebody's was asked for.
+    pub(super) shells: Option<Shells<'b>>,
 }
 
 /// What sendmail notes of a recipient.

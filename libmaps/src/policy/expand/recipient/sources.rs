@@ -128,19 +128,23 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
 
     /// The user as whom what stands below this list runs, if he has no valid shell. That an alias or
     /// a list of the site names it makes no difference: it is he who chose that.
-    fn without_shell(&self, list: usize) -> Result<Option<&str>, LookupError> {
+    fn without_shell(&mut self, list: usize) -> Result<Option<String>, LookupError> {
         let below = self.out.recipients.get(list);
         let Some(name) = below.and_then(|r| r.controller.as_deref()) else {
             return Ok(None);
         };
-        let user = self.expander.users.get(name).map_err(|error| {
-            LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
-        })?;
-        let shells = Shells::of(self.expander.addressing.site, self.expander.users);
-        let shells = shells.map_err(|error| {
-            LookupError::Store(StoreError::io("/etc/shells".as_ref(), "read", error))
-        })?;
+        let unreadable =
+            |path: &str, error| LookupError::Store(StoreError::io(path.as_ref(), "read", error));
+        let users = self.expander.users;
+        let user = users.get(name).map_err(|e| unreadable("/etc/passwd", e))?;
+        let shells = match &mut self.shells {
+            Some(shells) => shells,
+            unread => {
+                let shells = Shells::of(self.expander.addressing.site, users);
+                unread.insert(shells.map_err(|e| unreadable("/etc/shells", e))?)
+            }
+        };
         let allowed = user.is_some_and(|user| shells.allow(&user));
-        Ok((!allowed).then_some(name))
+        Ok((!allowed).then(|| name.to_owned()))
     }
 }
