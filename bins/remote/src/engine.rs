@@ -220,10 +220,14 @@ pub trait Engine: Sized {
     async fn remove(&mut self, map: &str, keep: u32, amount: Amount) -> Result<Left, Fault>;
 }
 
+/// How long a program that has done its work waits for another writer, to remove what is old.
+pub const MOMENT: Duration = Duration::from_secs(1);
+
 /// How much of what is old is removed now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Amount {
-    /// What takes no time that is worth to be waited for, and what was left for too long.
+    /// What takes no time that is worth to be waited for, and what was left for too long. A writer
+    /// who has the map for longer than [`MOMENT`] removes it in his turn.
     Little,
     /// All of it, in pieces with pauses between them, in which the engine is there for others.
     All,

@@ -9,6 +9,9 @@ use std::time::Duration;
 use libmaps::map::StoreError;
 use libmaps::sysexits::SysExit;
 
+/// Why a map can't be written at the moment.
+pub(crate) const HELD: &str = "another writer holds the map";
+
 /// What went wrong, for people, and what a program ends with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::write::signed;
 use super::{Pgsql, Values};
-use crate::engine::{Amount, Left, removable};
+use crate::engine::{Amount, Left, MOMENT, removable};
 use crate::fault::Fault;
 
 /// Rows that are removed in one transaction.
@@ -38,7 +38,13 @@ impl Pgsql {
         keep: u32,
         amount: Amount,
     ) -> Result<Left, Fault> {
-        let head = self.lock_row(map).await?;
+        let head = match amount {
+            Amount::All => self.lock_row(map).await?,
+            Amount::Little => match self.lock_within(map, MOMENT).await? {
+                Some(head) => head,
+                None => return Ok(Left::Nothing),
+            },
+        };
         let id = self.id(map)?;
         let all = self.all_generations(map).await?;
         let current = head.current.generation().map(|g| g.origin.generation);

@@ -13,7 +13,7 @@ use super::read::For;
 use super::schema::{CHANNEL, DDL, MAX_KEY_OCTETS};
 use super::{Pgsql, Values};
 use crate::engine::{Generation, Give, Head, Switch, too_long};
-use crate::fault::{Fault, within};
+use crate::fault::{Fault, HELD, within};
 
 /// What begins each COPY in binary format, before flags and the length of an extension.
 const COPY_HEAD: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -25,16 +25,36 @@ const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Pgsql {
     /// As [`Pgsql::lock_within`], for as long as a writer waits.
+    ///
+    /// # Errors
+    /// Another writer holds the map for longer, or the server does not answer.
     pub(super) async fn lock_row(&mut self, map: &str) -> Result<Head, Fault> {
-        self.lock_within(map, PATIENCE).await
+        let head = self.lock_within(map, PATIENCE).await?;
+        head.ok_or_else(|| Fault::new(SysExit::TempFail, HELD))
     }
 
     /// Waits for the right to write a map, for so long at the most; a server that does not say by
-    /// then that it is over has hung, and is waited for as long as for any answer.
+    /// then that it is over has hung, and is waited for as long as for any answer. `None` if
+    /// another writer holds it still; what was begun is undone then.
     ///
     /// # Errors
-    /// Another writer holds the map, or the server does not answer.
-    pub async fn lock_within(&mut self, map: &str, patience: Duration) -> Result<Head, Fault> {
+    /// The server does not answer, or has no such map any more.
+    pub async fn lock_within(
+        &mut self,
+        map: &str,
+        patience: Duration,
+    ) -> Result<Option<Head>, Fault> {
+        match self.wait_for_lock(map, patience).await {
+            Ok(head) => Ok(Some(head)),
+            Err(fault) if is_held(&fault) => {
+                self.batch("ROLLBACK").await?;
+                Ok(None)
+            }
+            Err(fault) => Err(fault),
+        }
+    }
+
+    async fn wait_for_lock(&mut self, map: &str, patience: Duration) -> Result<Head, Fault> {
         if !self.has_schema().await? {
             self.make_schema().await?;
         }
@@ -60,10 +80,9 @@ impl Pgsql {
             // Waits for another first writer.
             let values: Values<'_> = &[&map];
             let made = within(patience, self.client.execute(make, values));
-            made.await.map_err(lock_fault)?;
+            made.await?;
         }
-        let head = self.head(map, For::Writing(patience));
-        let head = head.await.map_err(lock_fault)?;
+        let head = self.head(map, For::Writing(patience)).await?;
         head.ok_or_else(|| Fault::new(SysExit::TempFail, "the map was removed just now"))
     }
 
@@ -174,12 +193,9 @@ impl Pgsql {
     }
 }
 
-/// What is wrong, of a lock that was waited for.
-fn lock_fault(fault: Fault) -> Fault {
-    match fault.why.contains("(55P03)") {
-        true => Fault::new(SysExit::TempFail, "another writer holds the map"),
-        false => fault,
-    }
+/// Whether a lock was waited for in vain: `lock_not_available`.
+fn is_held(fault: &Fault) -> bool {
+    fault.why.contains("(55P03)")
 }
 
 fn put_row(piece: &mut BytesMut, id: i32, number: i64, frame: Frame<'_>) -> Result<(), Fault> {

@@ -10,7 +10,7 @@ use libmaps::sysexits::SysExit;
 use redis::{ConnectionLike, cmd};
 
 use super::open;
-use crate::fault::Fault;
+use crate::fault::{Fault, HELD};
 
 /// How long a writer waits for another.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -35,12 +35,29 @@ pub(super) struct Lock {
 }
 
 impl Lock {
-    /// Waits for the lock, and renews it from then on, on a connection of its own.
+    /// As [`Lock::within`], for as long as a writer waits.
+    ///
+    /// # Errors
+    /// Another writer holds the map for longer, or the server does not answer.
     pub(super) fn wait(server: &Server, key: &str) -> Result<Self, Fault> {
+        let lock = Self::within(server, key, PATIENCE)?;
+        lock.ok_or_else(|| Fault::new(SysExit::TempFail, HELD))
+    }
+
+    /// Waits for the lock, for so long at the most, and renews it from then on, on a connection of
+    /// its own. `None` if another writer holds it still.
+    ///
+    /// # Errors
+    /// The server does not answer.
+    pub(super) fn within(
+        server: &Server,
+        key: &str,
+        patience: Duration,
+    ) -> Result<Option<Self>, Fault> {
         let mut connection = open(server)?;
         let lot = getrandom::u64().map_err(|e| Fault::new(SysExit::OsErr, e.to_string()))?;
         let token = format!("{lot:016x}");
-        let until = Instant::now() + PATIENCE;
+        let until = Instant::now() + patience;
         loop {
             let mut set = cmd("SET");
             set.arg(key)
@@ -53,10 +70,7 @@ impl Lock {
                 break;
             }
             if Instant::now() >= until {
-                return Err(Fault::new(
-                    SysExit::TempFail,
-                    "another writer holds the map",
-                ));
+                return Ok(None);
             }
             thread::sleep(PAUSE);
         }
@@ -66,11 +80,11 @@ impl Lock {
         let renewing = thread::Builder::new()
             .name("lock".into())
             .spawn(move || renew(&server, &key, &lock, &told))?;
-        Ok(Lock {
+        Ok(Some(Lock {
             token,
             over,
             renewing: Some(renewing),
-        })
+        }))
     }
 
     /// What stands in the key while the lock is ours.

@@ -35,8 +35,8 @@ use redis::{
 };
 
 use crate::engine::{
-    Amount, Current, Engine, Generation, Generations, Give, Head, Left, REMEMBERED, SCHEMA, Switch,
-    Take, removable,
+    Amount, Current, Engine, Generation, Generations, Give, Head, Left, MOMENT, REMEMBERED, SCHEMA,
+    Switch, Take, removable,
 };
 use crate::fault::{Fault, chain};
 use crate::heard::News;
@@ -401,8 +401,15 @@ impl Engine for Redis {
     }
 
     /// All at once: a server frees what is unlinked beside its work.
-    async fn remove(&mut self, map: &str, keep: u32, _: Amount) -> Result<Left, Fault> {
-        let lock = Lock::wait(&self.server, &key(map, "lock"))?;
+    async fn remove(&mut self, map: &str, keep: u32, amount: Amount) -> Result<Left, Fault> {
+        let lock = key(map, "lock");
+        let lock = match amount {
+            Amount::All => Lock::wait(&self.server, &lock)?,
+            Amount::Little => match Lock::within(&self.server, &lock, MOMENT)? {
+                Some(lock) => lock,
+                None => return Ok(Left::Nothing),
+            },
+        };
         let Some(head) = self.head(map)? else {
             return Ok(Left::Nothing);
         };

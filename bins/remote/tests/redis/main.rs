@@ -17,6 +17,11 @@ mod throttles;
 
 use std::process::Stdio;
 
+use libmaps::map::MapClass;
+use libmaps::store::shared::Connection;
+use remote::engine::{Amount, Engine, Left};
+use remote::redis::Redis;
+
 use server::{Cluster, Server};
 use stage::{Host, until};
 
@@ -210,6 +215,16 @@ fn writers_wait_for_each_other_and_one_that_lost_its_lock_changes_nothing() {
     assert!(said.contains("the lock went to another writer"), "{said}");
     assert_eq!(host.replica("m.redis").unwrap(), before);
     assert_eq!(server.cli("HGET {mailmaps:m}:head serial"), "18");
+    // Who has written does not wait for the next writer to remove what is old.
+    assert_eq!(server.cli("GET {mailmaps:m}:lock"), "another");
+    let file = host.path("m.redis");
+    let connection = Connection::read(MapClass::Redis, &file, None).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    runtime.unwrap().block_on(async {
+        let mut writer = Redis::connect(&connection.server).await.unwrap();
+        let left = writer.remove("m", 0, Amount::Little).await;
+        assert_eq!(left.unwrap(), Left::Nothing);
+    });
 }
 
 #[test]
