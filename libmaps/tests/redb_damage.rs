@@ -275,6 +275,34 @@ fn try_layouts() {
     }
 }
 
+/// redb's list of pages that may be used again is read by an edit alone, as its last step; what the
+/// store library finds wrong there stops it, and once more when it is closed.
+#[test]
+fn an_edit_ends_whatever_the_pages_say_that_only_edits_read() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("map.db");
+    let mut builder = Builder::open(&path, Start::Empty, options(OnDuplicate::KeepAll)).unwrap();
+    for number in 0..200 {
+        let lhs = lhs(number / 2 * 2);
+        builder.put(lhs.as_bytes(), b"value", 1).unwrap();
+    }
+    builder.publish(None).unwrap();
+    let octets = Octets(std::fs::read(&path).unwrap());
+    let pages = (1..octets.0.len() / PAGE).filter(|n| octets.number::<8>(n * PAGE) != 0);
+    let mut refused = 0;
+    for (page, at) in pages.flat_map(|n| (0..64).step_by(4).map(move |at| (n * PAGE, at))) {
+        println!("page at {page}, octet {at}");
+        let pointer = Pointer {
+            at: page + at,
+            what: String::new(),
+        };
+        std::fs::write(&path, octets.with(&pointer, 0x0043_7e00_0080_0fc4)).unwrap();
+        let edited = edit(&path, OnDuplicate::KeepAll).map_err(damage);
+        refused += u32::from(edited.is_err());
+    }
+    assert!(refused > 0);
+}
+
 /// Whether damage was told of, and as such.
 fn told(case: &str, result: Result<(), StoreError>) -> bool {
     let Err(error) = result else {

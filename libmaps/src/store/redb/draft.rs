@@ -49,6 +49,25 @@ fn open(file: DiskFile, path: &Path) -> Result<(Database, Watch), StoreError> {
     Ok((db, watch))
 }
 
+/// Does `work` in the store in `file`, which is closed then. Where redb stopped at something
+/// damaged it may stop once more as it closes: that must not come while the first panic is on its
+/// way up, which would end the program.
+fn in_store<T>(
+    file: DiskFile,
+    path: &Path,
+    work: impl FnOnce(&mut Database, &Watch) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let (mut db, watch) = guarded(path, || open(file, path))?;
+    let done = guarded(path, || work(&mut db, &watch));
+    let closed = guarded(path, || {
+        drop(db);
+        watch.check(path)
+    });
+    let done = done?;
+    closed?;
+    Ok(done)
+}
+
 fn begin(db: &Database, path: &Path) -> Result<WriteTransaction, StoreError> {
     let mut write = db.begin_write().map_err(|e| from_redb(path, e))?;
     write.set_two_phase_commit(true);
@@ -66,9 +85,8 @@ pub(crate) fn write(
     finish: Finish,
     fill: &mut dyn FnMut(&mut Sink<'_>) -> Result<(), StoreError>,
 ) -> Result<u64, StoreError> {
-    guarded(path, || {
-        let (mut db, watch) = open(file, path)?;
-        let write = begin(&db, path)?;
+    in_store(file, path, |db, watch| {
+        let write = begin(db, path)?;
         let mut hashes = Vec::new();
         let entries = match meta.duplicates {
             Duplicates::None => fill_single(&write, path, &mut hashes, fill)?,
@@ -85,8 +103,6 @@ pub(crate) fn write(
         if wasteful || entries < ALWAYS_COMPACTED_BELOW {
             db.compact().map_err(|e| from_redb(path, e))?;
         }
-        drop(db);
-        watch.check(path)?;
         Ok(entries)
     })
 }
@@ -169,9 +185,8 @@ pub(crate) fn edit(
     meta: &Meta,
     changes: &BTreeMap<Lhs, Vec<Change>>,
 ) -> Result<(), StoreError> {
-    guarded(path, || {
-        let (db, watch) = open(file, path)?;
-        let write = begin(&db, path)?;
+    in_store(file, path, |db, _| {
+        let write = begin(db, path)?;
         let entries = match meta.duplicates {
             Duplicates::None => edit_single(&write, path, meta.entries, changes)?,
             Duplicates::Kept => edit_multi(&write, path, meta.entries, changes)?,
@@ -182,9 +197,7 @@ pub(crate) fn edit(
             ..meta.clone()
         };
         put_meta(&write, path, &meta, &filter)?;
-        write.commit().map_err(|e| from_redb(path, e))?;
-        drop(db);
-        watch.check(path)
+        write.commit().map_err(|e| from_redb(path, e))
     })
 }
 
