@@ -33,6 +33,8 @@ fn converse(member: &Member, service: &dyn Service, limits: Limits) -> io::Resul
     let mut buffer: Vec<u8> = Vec::new();
     let mut block = vec![0u8; BLOCK_OCTETS];
     let mut begun = Instant::now();
+    // Part of a request keeps nobody's place: one that is never whole would keep it for ever.
+    let mut answered = begun;
     let mut talk = service.begin();
     let mut greeting = Vec::new();
     talk.greet(&mut greeting);
@@ -42,12 +44,11 @@ fn converse(member: &Member, service: &dyn Service, limits: Limits) -> io::Resul
         if used > 0 {
             buffer.drain(..used);
             begun = Instant::now();
+            answered = begun;
         }
+        member.waits_since(answered);
         let patience = match buffer.is_empty() {
-            true => {
-                member.is_silent();
-                limits.idle
-            }
+            true => limits.idle,
             false => left(begun, limits.request)?,
         };
         socket.set_read_timeout(Some(patience))?;

@@ -25,7 +25,7 @@ struct Inside {
     clients: BTreeMap<u64, Arc<Client>>,
 }
 
-/// A client's socket, and since when nothing was heard from it.
+/// A client's socket, and since when it has asked for nothing.
 struct Client {
     socket: Socket,
     /// Milliseconds since the crowd began, or [`BUSY`].
@@ -61,8 +61,10 @@ impl Crowd {
         self.inside.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn now(&self) -> u64 {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(BUSY - 1)
+    /// Milliseconds from the crowd's beginning to a moment.
+    fn at(&self, moment: Instant) -> u64 {
+        let since = moment.saturating_duration_since(self.started);
+        u64::try_from(since.as_millis()).unwrap_or(BUSY - 1)
     }
 
     /// Lets a client in. Where all places are taken, the one that was silent longest leaves:
@@ -88,7 +90,7 @@ impl Crowd {
         inside.next += 1;
         let client = Arc::new(Client {
             socket,
-            silent_since: AtomicU64::new(self.now()),
+            silent_since: AtomicU64::new(self.at(Instant::now())),
         });
         inside.clients.insert(number, Arc::clone(&client));
         Admission::In(Member {
@@ -121,10 +123,11 @@ impl Member {
         &self.client.socket
     }
 
-    /// Nothing is being done for the client: it may be sent away.
-    pub(super) fn is_silent(&self) {
-        let now = self.crowd.now();
-        self.client.silent_since.store(now, Ordering::Relaxed);
+    /// Nothing is being done for the client, since its last whole request was answered then: it may
+    /// be sent away.
+    pub(super) fn waits_since(&self, answered: Instant) {
+        let since = self.crowd.at(answered);
+        self.client.silent_since.store(since, Ordering::Relaxed);
     }
 
     /// The client is being answered.

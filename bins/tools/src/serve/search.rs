@@ -9,10 +9,11 @@
 //! |---|---|---|
 //! | `search-virtusertable` | an address of ours | what stands for it; nothing for `error:` of 5yz |
 //! | `search-aliases` | a local address | its alias, where that is a list of addresses |
-//! | `search-mailertable` | an address or a domain | `transport:nexthop` of Postfix's transport(5) |
+//! | `search-mailertable` | an address or a domain that is not ours | `transport:nexthop` of Postfix's transport(5) |
 
 use std::sync::Arc;
 
+use libmaps::address::split_detail;
 use libmaps::decision::{LookupError, Trace};
 use libmaps::policy::maps::Maps;
 use libmaps::site::Site;
@@ -54,7 +55,7 @@ impl Search {
         let found = match self {
             Search::VirtUserTable => virtual_user(site, maps, &key),
             Search::Aliases => alias(site, maps, &key),
-            Search::MailerTable => transport(maps, &key),
+            Search::MailerTable => transport(site, maps, &key),
         };
         found.unwrap_or_else(|error| Reply::Temp(error.to_string()))
     }
@@ -112,35 +113,72 @@ fn refused(status: &[u8], text: &[u8]) -> Reply {
 
 /// A program, a file or a list of a file is for a local delivery agent, and no address. An alias
 /// of both can't be said: without the one or the other mail would be lost, so it has to wait.
+///
+/// `user+detail` is tried as `user+*` and as `user` too, as rule set 5 does; whoever asks a
+/// socket does not do that.
 fn alias(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
     let name = match parts(key) {
         Some((local, domain)) if site.classes.local_hosts.contains(domain) => local,
         Some(_) => return Ok(Reply::NotFound),
         None => key,
     };
-    let Some(targets) = maps.alias_table().targets(name, &mut Trace::new())? else {
-        return Ok(Reply::NotFound);
-    };
-    let agents = |target: &[u8]| {
-        let target = target.strip_prefix(b"\"").unwrap_or(target);
-        matches!(target.first(), Some(b'|' | b'/' | b'\\'))
-            || target
-                .get(..9)
-                .is_some_and(|head| head.eq_ignore_ascii_case(b":include:"))
-    };
-    let all = addresses(&targets, Separator::Comma).count();
-    let for_agents = addresses(&targets, Separator::Comma).filter(|t| agents(t));
-    Ok(match for_agents.count() {
-        0 => Reply::Ok(targets),
-        some if some == all => Reply::NotFound,
-        _ => Reply::Temp("an alias of addresses and of programs, files or lists".into()),
-    })
+    let table = maps.alias_table();
+    let plain = split_detail(name).map(|(plain, _)| plain);
+    let names = [
+        Some(name.to_vec()),
+        plain.map(|plain| [plain, b"+*"].concat()),
+        plain.map(<[u8]>::to_vec),
+    ];
+    for name in names.into_iter().flatten() {
+        if let Some(targets) = table.targets(&name, &mut Trace::new())? {
+            return Ok(list(&name, &targets));
+        }
+    }
+    Ok(Reply::NotFound)
 }
 
-/// sendmail's mailers for SMTP are Postfix's transport `smtp`; others keep their names.
-fn transport(maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
-    let domain = parts(key).map_or(key, |(_, domain)| domain);
-    let Some(table) = maps.route_tables().mailertable else {
+/// The members of an alias. A copy that its own user keeps, `\name`, is the name itself: an alias
+/// that leads to itself is at its end there.
+fn list(name: &[u8], targets: &[u8]) -> Reply {
+    let mut members: Vec<&[u8]> = Vec::new();
+    let (mut kept, mut for_agents) = (0, 0);
+    for target in addresses(targets, Separator::Comma) {
+        let bare = target.strip_prefix(b"\"").unwrap_or(target);
+        let of_include = bare.get(..9);
+        let plain = bare
+            .strip_prefix(b"\\")
+            .map(|p| p.strip_suffix(b"\"").unwrap_or(p));
+        match bare.first() {
+            Some(b'\\') if plain.is_some_and(|plain| plain.eq_ignore_ascii_case(name)) => {
+                kept += 1;
+                members.push(name);
+            }
+            Some(b'|' | b'/' | b'\\') => for_agents += 1,
+            _ if of_include.is_some_and(|head| head.eq_ignore_ascii_case(b":include:")) => {
+                for_agents += 1;
+            }
+            _ => members.push(target),
+        }
+    }
+    match (members.len(), for_agents) {
+        (all, 0) if all == kept => Reply::NotFound,
+        (_, 0) if kept == 0 => Reply::Ok(targets.to_vec()),
+        (_, 0) => Reply::Ok(members.join(&b", "[..])),
+        (0, _) => Reply::NotFound,
+        _ => Reply::Temp("an alias of addresses and of programs, files or lists".into()),
+    }
+}
+
+/// sendmail's mailers for SMTP are Postfix's transport `smtp`; others keep their names. Mail for a
+/// host of ours never comes to the table.
+fn transport(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
+    let domain = match parts(key) {
+        Some((_, domain)) => domain,
+        None if key.contains(&b'.') => key,
+        None => return Ok(Reply::NotFound),
+    };
+    let table = maps.route_tables().mailertable;
+    let Some(table) = table.filter(|_| !site.classes.local_hosts.contains(domain)) else {
         return Ok(Reply::NotFound);
     };
     let Some(rhs) = table.find(domain, &mut Trace::new())? else {
@@ -148,12 +186,11 @@ fn transport(maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
     };
     Ok(match MailerSpec::parse(&rhs) {
         MailerSpec::Nowhere => Reply::NotFound,
-        MailerSpec::Error { status, text } => {
-            let status = status.filter(|s| s.first().is_some_and(u8::is_ascii_digit));
-            let status = status.unwrap_or(b"5.0.0");
-            Reply::Ok([b"error:", status, b" ", text].concat())
+        MailerSpec::Error { status, text } => bounce(status.unwrap_or_default(), text),
+        MailerSpec::Local(b"") => Reply::Ok(b"local:".to_vec()),
+        MailerSpec::Local(_) | MailerSpec::Mailer { user: Some(_), .. } => {
+            Reply::Temp("an entry of another user, which transport(5) can't name".into())
         }
-        MailerSpec::Local(_) => Reply::Ok(b"local:".to_vec()),
         MailerSpec::Host(host) => Reply::Ok([b"relay:", &nexthop(host)[..]].concat()),
         MailerSpec::Mailer { mailer, host, .. } => {
             let smtp: [&[u8]; 5] = [b"smtp", b"esmtp", b"smtp8", b"dsmtp", b"relay"];
@@ -164,6 +201,21 @@ fn transport(maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
             Reply::Ok([transport, b":", &nexthop(host)[..]].concat())
         }
     })
+}
+
+/// Postfix's error(8): the service `error` bounces, `retry` defers.
+fn bounce(status: &[u8], text: &[u8]) -> Reply {
+    let lossy = |octets| String::from_utf8_lossy(octets).into_owned();
+    let reply = Refusal::new(&lossy(status), &lossy(text)).reply();
+    let (service, unnamed) = match reply.is_temporary() {
+        true => ("retry", "4.0.0"),
+        false => ("error", "5.0.0"),
+    };
+    let status = reply
+        .status
+        .map_or_else(|| unnamed.to_owned(), |s| s.to_string());
+    let text = reply.lines.join(" ");
+    Reply::Ok(format!("{service}:{status} {text}").into_bytes())
 }
 
 /// sendmail's list of hosts that are tried in order has colons between them, Postfix's (from 3.5 on)

@@ -170,6 +170,7 @@ fn what_postfix_is_told() {
     }
     let because = "ruleset=check_relay action=\"550 5.7.1 We know you\" because=\"hash:/etc/mail/access connect:spam.example (parent domain, 1 up): ERROR:5.7.1:550 We know you\"";
     server.says(because);
+    server.says("because=\"hash:/etc/mail/access from:evil.example (domain): REJECT\"");
     assert!(!server.log.lock().unwrap().contains("hush"));
 }
 

@@ -86,6 +86,16 @@ fn lookups() {
         ("search-aliases staff@example.org", "OK alice, bob"),
         ("search-aliases Staff", "OK alice, bob"),
         ("search-aliases staff@elsewhere.example", "NOTFOUND "),
+        ("search-aliases staff+x@example.org", "OK alice, bob"),
+        ("search-aliases star+x", "OK bob"),
+        ("search-aliases star", "NOTFOUND "),
+        // Who keeps a copy: an alias that leads to itself ends there.
+        ("search-aliases joe@example.org", "OK joe, ann@far.example"),
+        ("search-aliases kept", "NOTFOUND "),
+        (
+            "search-aliases other",
+            "TEMP an alias of addresses and of programs, files or lists",
+        ),
         // For a delivery agent, not for a list of addresses.
         ("search-aliases list", "NOTFOUND "),
         // Either answer would lose mail.
@@ -101,7 +111,21 @@ fn lookups() {
         ),
         (
             "search-mailertable a@closed.example",
-            "OK error:5.7.0 550 closed",
+            "OK error:5.7.0 closed",
+        ),
+        ("search-mailertable a@later.example", "OK retry:4.2.1 later"),
+        ("search-mailertable a@far.org", "OK smtp:[hub.example.net]"),
+        // Local mail never comes to the table.
+        ("search-mailertable a@example.org", "NOTFOUND "),
+        ("search-mailertable a", "NOTFOUND "),
+        // transport(5) names no other user.
+        (
+            "search-mailertable a@user.example",
+            "TEMP an entry of another user, which transport(5) can't name",
+        ),
+        (
+            "search-mailertable a@moved.example",
+            "TEMP an entry of another user, which transport(5) can't name",
         ),
         ("search-mailertable a@own.example", "OK procmail:/etc/rc"),
         ("search-mailertable a@row.example", "OK smtp:hub1,[hub2]"),

@@ -47,7 +47,7 @@ const MAPS: &[(&str, &str, &str, &[&str])] = &[
     (
         "cdb",
         "etc/mail/mailertable",
-        "far.example\tsmtp:[127.0.0.1]\n.lab.example\trelay:hub.lab.example\nclosed.example\terror:5.7.0:550 closed\nown.example\tprocmail:/etc/rc\nrow.example\tesmtp:hub1:[hub2]\n",
+        "far.example\tsmtp:[127.0.0.1]\n.lab.example\trelay:hub.lab.example\nclosed.example\terror:5.7.0:550 closed\nown.example\tprocmail:/etc/rc\nrow.example\tesmtp:hub1:[hub2]\n.org\tsmtp:[hub.example.net]\nuser.example\tlocal:joe\nmoved.example\tsmtp:joe@hub\nlater.example\terror:4.2.1:450 later\n",
         &[],
     ),
     (
@@ -61,7 +61,7 @@ const MAPS: &[(&str, &str, &str, &[&str])] = &[
     (
         "hash",
         "etc/aliases",
-        "@\t@\nstaff\talice, bob\nboth\tfirst\n",
+        "@\t@\nstaff\talice, bob\nboth\tfirst\njoe\t\\joe, ann@far.example\nkept\t\"\\kept\"\nother\t\\joe, ann\nstar+*\tbob\n",
         &["-N"],
     ),
     (

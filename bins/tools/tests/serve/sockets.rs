@@ -106,6 +106,24 @@ fn a_new_client_takes_the_place_of_the_one_that_was_silent_longest() {
 }
 
 #[test]
+fn the_beginning_of_a_request_keeps_no_place() {
+    let root = site();
+    let server = Server::start(root.path(), &["--max-connections", "1"]);
+    let mut greedy = server.connect("maps");
+    let asked = netstring("extra k") + "1";
+    greedy.write_all(asked.as_bytes()).unwrap();
+    assert_eq!(carried(&mut greedy), "OK v");
+    // It is being answered until it has heard the answer, and a moment longer.
+    let other = |_| {
+        let mut other = server.connect("maps");
+        other.write_all(netstring("extra k").as_bytes()).unwrap();
+        carried(&mut other) == "OK v"
+    };
+    assert!((0..1000).any(other));
+    assert_eq!(greedy.read(&mut [0]).unwrap(), 0, "it is sent away");
+}
+
+#[test]
 fn tcp_is_for_this_host_unless_others_are_named() {
     let root = site();
     let said = serve(root.path(), &["--socketmap", "inet:0.0.0.0:0"])

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use libmaps::address::{Address, AddressError, ReversePath};
-use libmaps::decision::{Decision, Probe, Trace};
+use libmaps::decision::{Asked, Decision, Probe, Trace};
 use libmaps::map::StoreError;
 use libmaps::policy::facts::{self, Answer, Facts, Login, Need, Resolve, Session, Tls};
 use libmaps::policy::live_classes::LiveClasses;
@@ -128,7 +128,9 @@ impl PolicyService {
         };
         // The first of the gravest counts, as in a session.
         let gravest = rulings.iter().rev().max_by_key(weight);
-        let last = gravest.and_then(|ruled| ruled.probes().rfind(Probe::hit));
+        // The entry, not what its word REJECT stands for, which is noted behind it.
+        let decides = |probe: &Probe| probe.hit() && !matches!(probe.asked, Asked::Fact("REJECT"));
+        let last = gravest.and_then(|ruled| ruled.probes().rfind(decides));
         let lines = rulings.iter().flat_map(|ruled| {
             let line = |probe| printable(&format!("{}: {probe}", ruled.ruleset));
             ruled.probes().map(line)
