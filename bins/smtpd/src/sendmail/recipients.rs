@@ -1,12 +1,12 @@
 //! The recipients that a header names (`-t`).
 
 use super::address_list::addresses;
-use crate::header::{Reach, field_name, last_reach, reach};
+use crate::header::{Reach, field_name, is_resent, last_reach, reach};
 
 /// Fields that name recipients.
 const FIELDS: [&[u8]; 4] = [b"to", b"cc", b"bcc", b"apparently-to"];
-/// Fields that name the recipients of a message that is sent once more; where any
-/// `Resent-` field stands, only these count (RFC 5322 section 3.6.6).
+/// Fields that name the recipients of a message that is sent once more ([`is_resent`]); of
+/// such a message only these count (RFC 5322 section 3.6.6).
 const RESENT_FIELDS: [&[u8]; 3] = [b"resent-to", b"resent-cc", b"resent-bcc"];
 
 /// Collects the header of a message while the text goes by; lines end in CRLF.
@@ -65,7 +65,7 @@ impl HeaderText {
     #[must_use]
     pub(super) fn recipients(&self) -> Vec<Vec<u8>> {
         let fields = fields(&self.text);
-        let resent = fields.iter().any(|(name, _)| name.starts_with(b"resent-"));
+        let resent = fields.iter().any(|(name, _)| is_resent(name));
         let wanted: &[&[u8]] = if resent { &RESENT_FIELDS } else { &FIELDS };
         fields
             .iter()
@@ -115,13 +115,15 @@ mod tests {
 
     #[test]
     fn recipients_of_headers() {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 11] = [
             (
                 "To: ann\nCC : bob,\n\tzoe\nBcc: joe\n\nTo: x\n",
                 &["ann", "bob", "zoe", "joe"],
             ),
             ("Resent-To: ann\nTo: zoe\n\nhi\n", &["ann"]),
             ("Resent-From: q\nTo: zoe\n\nhi\n", &[]),
+            ("RESENT-DATE: q\nTo: zoe\n\nhi\n", &[]),
+            ("Resent-By: q\nResent-Subject: q\nTo: zoe\n\nhi\n", &["zoe"]),
             ("From joe Mon Jan 1\nTo: zoe\n\nhi\n", &["zoe"]),
             (">From joe\nTo: zoe\n\nhi\n", &[]),
             ("Apparently-To: zoe\n\n", &["zoe"]),
