@@ -12,7 +12,7 @@ use libmaps::policy::route::tables::RouteTables;
 use libmaps::site::Site;
 use libmaps::sysexits::SysExit;
 
-use super::address_list::{addresses, is_plain};
+use super::address_list::{Listed, Separator, addresses};
 use super::args::{CommandLine, RecipientsIn, Refusal, Talk};
 use super::collect::{Collected, Collector};
 use super::recipients::HeaderText;
@@ -41,8 +41,13 @@ pub(super) fn submit(
     out: &mut dyn Write,
 ) -> Result<SysExit, Refusal> {
     let mut recipients = Recipients::new(&scene.site);
+    let mut separator = match scene.site.options.addresses.old_style_headers {
+        true => Separator::Blank,
+        false => Separator::Comma,
+    };
     for operand in &line.operands {
-        recipients.add(operands_of(&operand.0), out);
+        separator = separator.after(&operand.0);
+        recipients.add(addresses(&operand.0, separator), out);
     }
     let from_header = line.recipients_in == RecipientsIn::Header;
     if line.operands.is_empty() && !from_header {
@@ -64,7 +69,7 @@ pub(super) fn submit(
     }
     let collected = collect(line, scene, input)?;
     if from_header {
-        recipients.add(collected.header.recipients(), out);
+        recipients.add(collected.header.recipients(separator), out);
     }
     if recipients.good.is_empty() {
         if recipients.exit == SysExit::Ok {
@@ -105,18 +110,6 @@ pub(super) fn say(out: &mut dyn Write, text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
-/// The addresses of an operand: a list with commas, or words with blanks between.
-fn operands_of(operand: &[u8]) -> Vec<Vec<u8>> {
-    if is_plain(operand) {
-        let words = operand.split(u8::is_ascii_whitespace);
-        return words
-            .filter(|w| !w.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect();
-    }
-    addresses(operand)
-}
-
 /// Recipients, each once, and what came of looking at them.
 struct Recipients<'a> {
     site: &'a Site,
@@ -135,12 +128,19 @@ impl<'a> Recipients<'a> {
         }
     }
 
-    fn add(&mut self, all: Vec<Vec<u8>>, out: &mut dyn Write) {
-        for address in all {
+    fn add(&mut self, all: Vec<Listed>, out: &mut dyn Write) {
+        for element in all {
+            let (address, fault) = match element {
+                Listed::Address(address) => {
+                    let fault = fault(self.site, &address);
+                    (address, fault)
+                }
+                Listed::Unbalanced(text, sign) => (text, Some(unbalanced(sign))),
+            };
             if !self.seen.insert(address.clone()) {
                 continue;
             }
-            match fault(self.site, &address) {
+            match fault {
                 None => self.good.push(address),
                 Some((exit, text)) => {
                     let address = String::from_utf8_lossy(&address);
@@ -159,6 +159,11 @@ impl<'a> Recipients<'a> {
         };
         self.good.iter().map(wanted).collect()
     }
+}
+
+/// What is wrong with text that has this sign without the other of its pair.
+fn unbalanced(sign: char) -> (SysExit, String) {
+    (SysExit::Usage, format!("Unbalanced '{sign}'"))
 }
 
 /// What is wrong with an address, as far as its text tells; the maps are the server's to ask.
@@ -214,10 +219,15 @@ fn sender(line: &CommandLine, site: &Site) -> Result<Sender, Refusal> {
     let Some((written, by)) = &line.sender else {
         return Ok(Sender::Own);
     };
-    let address = match addresses(&written.0).as_slice() {
+    let address = match addresses(&written.0, Separator::Comma).as_slice() {
         [] => Vec::new(),
+        [Listed::Unbalanced(text, sign)] => {
+            let (exit, why) = unbalanced(*sign);
+            let text = String::from_utf8_lossy(text);
+            return Err(Refusal::new(exit, format!("{text}... {why}")));
+        }
         // Blanks are not allowed in an address; sendmail puts a dot there (BlankSub).
-        [only] => only
+        [Listed::Address(only)] => only
             .iter()
             .map(|c| if *c == b' ' { b'.' } else { *c })
             .collect(),
