@@ -333,6 +333,10 @@ impl CommandLine {
             b'A' if value == b"c" => self.queue_of = QueueOf::Client,
             b'A' => self.queue_of = QueueOf::Server,
             b'o' | b'O' => self.take_setting(letter, value)?,
+            b'e' => self.settings.push(Setting {
+                name: b"ErrorMode".to_vec(),
+                value,
+            }),
             b'd' if value.starts_with(b"0") || value.is_empty() => {
                 self.identity = Some(ShowIdentity);
             }

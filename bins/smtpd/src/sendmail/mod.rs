@@ -8,6 +8,7 @@ pub mod address_list;
 pub mod args;
 mod collect;
 mod daemon;
+mod fault;
 pub mod options;
 mod output;
 mod print_queue;

@@ -15,6 +15,7 @@ use libmaps::sysexits::SysExit;
 
 use super::args::{Dot, Refusal, Stream};
 use super::collect::{Collected, Collector};
+use super::fault::Fault;
 use super::recipients::HeaderText;
 use super::scene::Scene;
 use super::submit;
@@ -192,8 +193,8 @@ impl Talk<'_> {
         if let Err(error) = Address::parse(path.asked()) {
             return accept(Err(error));
         }
-        match submit::fault(&self.scene.site, path.bare()) {
-            Some((_, text)) => Answer::Refused(reply(553, (5, 1, 3), text)),
+        match Fault::of(&self.scene.site, path.bare()) {
+            Some(fault) => Answer::Refused(reply(553, (5, 1, 3), fault.text)),
             None => Answer::Accepted(Fate::Deliver),
         }
     }
