@@ -96,7 +96,8 @@ fn status_of(fault: &DropFault) -> Option<&'static str> {
     match fault {
         DropFault::Text | DropFault::Headers => Some("5.6.0"),
         DropFault::TooLarge => Some("5.3.4"),
-        DropFault::Io(_)
+        DropFault::Gone
+        | DropFault::Io(_)
         | DropFault::Kind
         | DropFault::Shape
         | DropFault::Json(_)
