@@ -10,7 +10,7 @@ use libmaps::sysexits::SysExit;
 
 use super::address_list::{Listed, Separator, addresses};
 use super::args::{CommandLine, RecipientsIn, Refusal, Talk};
-use super::collect::{Collected, Collector};
+use super::collect::{Bits, Collected, Collector};
 use super::fault::Fault;
 use super::recipients::HeaderText;
 use super::scene::Scene;
@@ -300,7 +300,7 @@ fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Me
         header: HeaderText::default(),
         body: None,
     };
-    let mut collector = Collector::new(line.dot);
+    let mut collector = Collector::new(line.dot, Bits::of(&scene.site, line.body));
     let (mut piece, mut text) = (vec![0u8; PIECE_OCTETS], Vec::new());
     loop {
         let got = match input.read(&mut piece) {
