@@ -79,6 +79,16 @@ impl HeaderText {
         Ok(())
     }
 
+    /// Whether the message is a report on another (RFC 6522): a notice that a program sends on.
+    #[must_use]
+    pub(super) fn is_report(&self) -> bool {
+        const REPORT: &[u8] = b"multipart/report";
+        fields(&self.text).iter().any(|(name, value)| {
+            let kind = value.trim_ascii_start().get(..REPORT.len());
+            name == b"content-type" && kind.is_some_and(|kind| kind.eq_ignore_ascii_case(REPORT))
+        })
+    }
+
     /// What is listed in the fields that name recipients, in order. `separator` is what the
     /// lists outside the header tell; the style of one list is that of the whole message.
     #[must_use]
@@ -163,6 +173,26 @@ mod tests {
             for size in [1, 2, 3, 5, 1000] {
                 assert_eq!(named(text, size), want, "{text:?} by {size}");
             }
+        }
+    }
+
+    #[test]
+    fn reports_are_known_by_their_type() {
+        for (text, want) in [
+            ("Content-Type: multipart/report; report-type=x\n\n", true),
+            ("CONTENT-TYPE:\n Multipart/Report;\n\tboundary=x\n\n", true),
+            ("Content-Type: multipart/mixed\n\n", false),
+            (
+                "X: multipart/report\n\nContent-Type: multipart/report\n",
+                false,
+            ),
+        ] {
+            let mut header = HeaderText::default();
+            header
+                .push(text.replace('\n', "\r\n").as_bytes(), 1000)
+                .unwrap();
+            header.finish(1000).unwrap();
+            assert_eq!(header.is_report(), want, "{text}");
         }
     }
 

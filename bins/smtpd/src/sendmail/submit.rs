@@ -74,6 +74,11 @@ pub(super) fn submit(
         say(out, "No recipient addresses found in header");
     }
     recipients.fail_too_many_hops(line.hops, out);
+    if collected.header.is_report() {
+        // A notice that a program sends on to a wrong address must not make another for the
+        // user whose program it is, and so on.
+        recipients.faulty.clear();
+    }
     if recipients.is_empty() {
         return Ok(recipients.exit);
     }

@@ -96,6 +96,22 @@ fn the_others_get_the_message() {
 }
 
 #[test]
+fn a_notice_that_a_program_sends_on_makes_no_other() {
+    let site = Site::new();
+    let notice = b"Content-Type: multipart/report; report-type=delivery-status\n\nx\n";
+    for args in [["zoe@"].as_slice(), &["-h40", "box"]] {
+        let out = site.sendmail(args, notice);
+        assert!(matches!(out.status.code(), Some(64 | 69)), "{out:?}");
+        assert!(!out.stdout.is_empty());
+        assert_eq!(dropped(&site), None, "{args:?}");
+    }
+    let out = site.sendmail(&["zoe@", "box"], notice);
+    assert_eq!(out.status.code(), Some(64));
+    let sent = dropped(&site).unwrap();
+    assert_eq!((sent.recipients.len(), sent.faulty.len()), (1, 0));
+}
+
+#[test]
 fn error_modes() {
     let site = Site::new();
     let line = "zoe@... Hostname required\n";
