@@ -13,7 +13,7 @@ use libmaps::table::mailertable::MailerSpec;
 use libmaps::table::virtusertable::Rewrite;
 use libmaps::tokens;
 use smtpd::macros;
-use smtpd::sendmail::address_list::{self, Listed, Separator};
+use smtpd::sendmail::address_list::{self, Listed};
 
 fuzz_target!(|octets: &[u8]| {
     if let Ok(tidy) = tokens::tidy(octets) {

@@ -251,7 +251,7 @@ const READERS: &[(&str, Reader)] = &[
     ("header addresses", |o| {
         drop(black_box(address_list::addresses(
             o,
-            address_list::Separator::Blank,
+            libmaps::table::aliases::Separator::Blank,
         )))
     }),
     ("macros", |o| {

@@ -7,26 +7,7 @@
 
 use std::iter::Peekable;
 
-/// What stands between the addresses of a message's lists.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Separator {
-    /// The old style (option OldStyleHeaders): blanks, until a list has a sign of the new.
-    Blank,
-    /// The new style: commas.
-    Comma,
-}
-
-impl Separator {
-    /// What separates once this list was seen too: one with a comma, a semicolon, an angle
-    /// bracket or a comment makes the whole message one of the new style, as in sendmail.
-    #[must_use]
-    pub fn after(self, list: &[u8]) -> Self {
-        match list.iter().any(|c| b",;<(".contains(c)) {
-            true => Separator::Comma,
-            false => self,
-        }
-    }
-}
+use libmaps::table::aliases::Separator;
 
 /// An element of a list.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +19,8 @@ pub enum Listed {
     Unbalanced(Vec<u8>, char),
 }
 
-/// The elements of a list, in order; what is empty is left out.
+/// The elements of a list, in order; what is empty is left out. Blanks separate in a message
+/// of the old style (option OldStyleHeaders), until a list has a sign of the new.
 #[must_use]
 pub fn addresses(list: &[u8], separator: Separator) -> Vec<Listed> {
     let mut all = Vec::new();

@@ -1,6 +1,8 @@
 //! The recipients that a header names (`-t`).
 
-use super::address_list::{Listed, Separator, addresses};
+use libmaps::table::aliases::Separator;
+
+use super::address_list::{Listed, addresses};
 use crate::header::{Reach, field_name, is_resent, last_reach, reach};
 
 /// Fields that name recipients.

@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use libmaps::site::Site;
 use libmaps::sysexits::SysExit;
+use libmaps::table::aliases::Separator;
 
-use super::address_list::{Listed, Separator, addresses};
+use super::address_list::{Listed, addresses};
 use super::args::{CommandLine, RecipientsIn, Refusal, Talk};
 use super::collect::{Bits, Collected, Collector};
 use super::fault::Fault;
