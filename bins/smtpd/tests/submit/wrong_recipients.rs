@@ -154,15 +154,41 @@ fn what_no_envelope_may_hold_is_told_all_the_same() {
     assert_eq!(told[1], format!("{} 5.1.3 Invalid address", &long[..2048]));
 }
 
-#[test]
-fn nobody_is_told_who_wants_to_hear_nothing_and_the_postmaster_for_nobody() {
-    let mut site = Site::new();
+/// Adds to the aliases of a site that has no server yet.
+fn add_alias(site: &Site, line: &str) {
     let aliases = site.root().join("etc/mail/aliases");
     let text = fs::read_to_string(&aliases).unwrap();
-    fs::write(&aliases, format!("{text}postmaster: box\n")).unwrap();
+    fs::write(&aliases, format!("{text}{line}\n")).unwrap();
     tables::build_aliases(&aliases).unwrap();
     let db = site.root().join("etc/mail/aliases.db");
     fs::set_permissions(db, fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[test]
+fn a_sender_whose_mail_a_program_sends_to_a_wrong_address_makes_no_loop() {
+    let mut site = Site::new();
+    let root = site.root().display().to_string();
+    add_alias(
+        &site,
+        &format!("loop: \"|{root}/bin/sendmail --root {root} -f loop zoe@\""),
+    );
+    add_alias(&site, "postmaster: box");
+    site.start();
+    site.sendmail(&["-f", "loop", "zoe@"], MESSAGE);
+    // The notice can't be delivered, as the program ends with 64.
+    site.until("what the postmaster hears", |s| {
+        s.read("open/box").contains("zoe@... Hostname required")
+    });
+    site.until("the end of it", |s| {
+        s.dropped("msg").is_empty() && s.queued().is_empty()
+    });
+    assert_eq!(site.log().matches("relay=bob@localhost").count(), 1);
+}
+
+#[test]
+fn nobody_is_told_who_wants_to_hear_nothing_and_the_postmaster_for_nobody() {
+    let mut site = Site::new();
+    add_alias(&site, "postmaster: box");
     site.start();
     let gone = |s: &Site| s.dropped("msg").is_empty() && s.queued().is_empty();
     site.sendmail(&["-f", "box", "-N", "never", "zoe@"], MESSAGE);
