@@ -13,11 +13,16 @@ fn check(file: Vec<u8>) {
         return;
     };
     assert!(text < size);
-    assert!((1..=MAX_RECIPIENTS).contains(&submission.recipients.len()));
-    for recipient in &submission.recipients {
-        let address = &recipient.address.0;
+    let (good, faulty) = (&submission.recipients, &submission.faulty);
+    assert!((1..=MAX_RECIPIENTS).contains(&(good.len() + faulty.len())));
+    let good = good.iter().map(|recipient| &recipient.address.0);
+    for address in good.chain(faulty.iter().map(|recipient| &recipient.address.0)) {
         assert!(!address.is_empty() && address.len() <= MAX_ADDRESS_OCTETS);
         assert!(!address.iter().any(u8::is_ascii_control));
+    }
+    for recipient in faulty {
+        assert!(recipient.status.starts_with("5."));
+        assert!(!recipient.text.chars().any(char::is_control));
     }
 }
 

@@ -13,7 +13,7 @@ use libmaps::table::mailertable::MailerSpec;
 use libmaps::table::virtusertable::Rewrite;
 use libmaps::tokens;
 use smtpd::macros;
-use smtpd::sendmail::address_list;
+use smtpd::sendmail::address_list::{self, Listed};
 
 fuzz_target!(|octets: &[u8]| {
     if let Ok(tidy) = tokens::tidy(octets) {
@@ -46,6 +46,13 @@ fuzz_target!(|octets: &[u8]| {
         let expanded = macros::expand(text, &|name| (name == "a").then_some("value"));
         assert!(expanded.len() <= text.len() * 5 + 5);
     }
-    let listed: usize = address_list::addresses(octets).iter().map(Vec::len).sum();
-    assert!(listed <= octets.len() + 1);
+    for separator in [Separator::Blank, Separator::Comma] {
+        let listed = address_list::addresses(octets, separator);
+        let length = |element: &Listed| {
+            let (Listed::Address(text) | Listed::Unbalanced(text, _)) = element;
+            text.len()
+        };
+        let listed: usize = listed.iter().map(length).sum();
+        assert!(listed <= octets.len());
+    }
 });

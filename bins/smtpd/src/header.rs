@@ -3,8 +3,10 @@
 //!
 //! As sendmail does: the Received line and missing Date, From and Message-Id fields
 //! stand first, then the fields that came, without Return-Path, Bcc, Resent-Bcc,
-//! Content-Length, Full-Name and empty Date and From fields. A line that is neither a
-//! field nor a continuation begins the body, and an empty line is put before it.
+//! Content-Length, Full-Name and empty ones of the fields that are added where they are
+//! missing. A message that is sent once more gets Resent-Date, Resent-From and
+//! Resent-Message-Id too. A line that is neither a field nor a continuation begins the body,
+//! and an empty line is put before it.
 
 use std::collections::BTreeMap;
 
@@ -263,6 +265,37 @@ pub(crate) fn field_name(line: &[u8]) -> Option<&[u8]> {
     (!name.is_empty() && name.iter().all(u8::is_ascii_graphic)).then_some(name)
 }
 
+/// The fields that make a message one that is sent once more, as sendmail knows them. Others
+/// whose names begin with `Resent-` are mere text, `Resent-By` and `Resent-User-Agent` among them.
+const RESENT_FIELDS: [&[u8]; 8] = [
+    b"resent-sender",
+    b"resent-from",
+    b"resent-reply-to",
+    b"resent-to",
+    b"resent-cc",
+    b"resent-bcc",
+    b"resent-date",
+    b"resent-message-id",
+];
+
+/// Whether a field of this name says that the message is sent once more
+/// (RFC 5322 section 3.6.6).
+pub(crate) fn is_resent(name: &[u8]) -> bool {
+    RESENT_FIELDS
+        .iter()
+        .any(|known| name.eq_ignore_ascii_case(known))
+}
+
+/// Fields that are added where they are missing, and replaced where they are empty.
+const NEVER_EMPTY: [&str; 6] = [
+    "Date",
+    "From",
+    "Message-Id",
+    "Resent-Date",
+    "Resent-From",
+    "Resent-Message-Id",
+];
+
 /// One field: its name, and all its lines behind the colon.
 struct Field<'a> {
     name: &'a [u8],
@@ -327,7 +360,7 @@ fn write_header(
         ]
         .into_iter()
         .any(is)
-            || empty && (is("Date") || is("From")))
+            || empty && NEVER_EMPTY.into_iter().any(is))
     };
     let find = |name: &str| {
         fields
@@ -339,9 +372,7 @@ fn write_header(
         out.extend_from_slice(format!("{name}: {}\r\n", value.replace('\n', "\r\n")).as_bytes());
     };
     add("Received", &stamp.received);
-    let resent = fields
-        .iter()
-        .any(|f| starts_with_ignoring_case(f.name, b"resent-"));
+    let resent = fields.iter().any(|f| is_resent(f.name));
     if resent && find("Resent-Date").is_none() {
         add("Resent-Date", &stamp.date);
     }
@@ -401,11 +432,6 @@ fn write_header(
     }
 }
 
-fn starts_with_ignoring_case(text: &[u8], prefix: &[u8]) -> bool {
-    text.get(..prefix.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(prefix))
-}
-
 /// The number of a precedence: the site's, else sendmail's.
 fn class_of(value: &[u8], precedences: &BTreeMap<String, i32>) -> i32 {
     let word = String::from_utf8_lossy(value.trim_ascii()).to_ascii_lowercase();
@@ -434,109 +460,5 @@ fn urgency_of(priority: Option<&[u8]>, class: i32) -> Urgency {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn filtered(text: &str, size: usize) -> (String, Result<Summary, TooLarge>) {
-        let stamp = Stamp {
-            received: "from a\n\tby b; now".into(),
-            date: "DATE".into(),
-            message_id: "<ID>".into(),
-            from: Some("joe@b".into()),
-            full_name: None,
-            warnings: vec![],
-            max_octets: 300,
-        };
-        let (mut filter, mut out) = (HeaderFilter::new(stamp), Vec::new());
-        let text = text.replace('\n', "\r\n");
-        for piece in text.as_bytes().chunks(size) {
-            filter.push(piece, &mut out);
-        }
-        let summary = filter.finish(&mut out);
-        (
-            String::from_utf8(out).unwrap().replace("\r\n", "\n"),
-            summary,
-        )
-    }
-
-    #[test]
-    fn fields_are_added_and_taken_out() {
-        const ALL: &str =
-            "Received: from a\n\tby b; now\nDate: DATE\nFrom: joe@b\nMessage-Id: <ID>\n";
-        const TOP: &str = "Received: from a\n\tby b; now\n";
-        let cases = [
-            ("", format!("{ALL}\n")),
-            ("\n", format!("{ALL}\n")),
-            ("\nx\n", format!("{ALL}\nx\n")),
-            ("no header at all\n", format!("{ALL}\nno header at all\n")),
-            (
-                "Subject: x\n more\n\nx",
-                format!("{ALL}Subject: x\n more\n\nx\n"),
-            ),
-            (
-                "Subject: x\nnot one\n",
-                format!("{ALL}Subject: x\n\nnot one\n"),
-            ),
-            (
-                "From x@y Fri\nSubject : x\n\n",
-                format!("{ALL}Subject: x\n\n"),
-            ),
-            (
-                "Return-Path: <e>\nBCC: s\nContent-Length: 5\nDate: \nFrom:\nMessage-Id: <>\n\nx\n",
-                format!("{TOP}Date: DATE\nFrom: joe@b\nMessage-Id: <>\n\nx\n"),
-            ),
-            (
-                "Resent-From: a@b\nFull-Name: foo\n\n",
-                format!(
-                    "{TOP}Resent-Date: DATE\nDate: DATE\nFrom: foo <joe@b>\nResent-Message-Id: <ID>\nMessage-Id: <ID>\nResent-From: a@b\n\n"
-                ),
-            ),
-        ];
-        for (text, want) in &cases {
-            for size in [1, 2, 3, 1000] {
-                assert_eq!(filtered(text, size).0, *want, "{text:?} by {size}");
-            }
-        }
-    }
-
-    #[test]
-    fn precedences_of_the_site() {
-        let own = BTreeMap::from([("bulk".to_owned(), -5), ("news".to_owned(), 30)]);
-        for (word, want) in [("Bulk", -5), ("NEWS", 30), ("junk", -100), ("other", 0)] {
-            assert_eq!(class_of(word.as_bytes(), &own), want, "{word}");
-        }
-    }
-
-    #[test]
-    fn hops_and_limits() {
-        let (_, summary) = filtered("Received: x\nReceived: y\nPrecedence: bulk\n\n", 7);
-        let want = Summary {
-            hops: 2,
-            message_id: "<ID>".into(),
-            class: -60,
-            urgency: Urgency::NonUrgent,
-            wants_receipt: false,
-        };
-        assert_eq!(summary, Ok(want));
-        let (_, summary) = filtered(
-            "Priority: Urgent\nPrecedence: bulk\nReturn-receipt-to: x\n\n",
-            7,
-        );
-        let said = summary.map(|s| (s.urgency, s.wants_receipt));
-        assert_eq!(said, Ok((Urgency::Urgent, true)));
-        let long = format!("X: {}\n\nbody\n", "y".repeat(400));
-        assert_eq!(filtered(&long, 1000).1, Err(TooLarge));
-        let endless = format!("X: {}", "y".repeat(9000));
-        assert_eq!(filtered(&endless, 100).1, Err(TooLarge));
-        // No field, and longer than the header may be.
-        for text in ["y".repeat(9000), format!("X: y\n{}: z", "y".repeat(9000))] {
-            for size in [1, 100, 4096, 10_000] {
-                let (out, summary) = filtered(&text, size);
-                assert!(summary.is_ok(), "by {size}");
-                assert!(out.contains(&format!("\n\n{}", "y".repeat(9000))));
-            }
-        }
-        let body = format!("X: y\n\n{}", "y".repeat(9000));
-        assert!(filtered(&body, 100).1.is_ok());
-    }
-}
+#[path = "header_tests.rs"]
+mod tests;

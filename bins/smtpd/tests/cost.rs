@@ -249,7 +249,10 @@ const READERS: &[(&str, Reader)] = &[
         }
     }),
     ("header addresses", |o| {
-        drop(black_box(address_list::addresses(o)))
+        drop(black_box(address_list::addresses(
+            o,
+            libmaps::table::aliases::Separator::Blank,
+        )))
     }),
     ("macros", |o| {
         let text = String::from_utf8_lossy(o);

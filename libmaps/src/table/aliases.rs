@@ -70,6 +70,16 @@ impl Separator {
             false => Separator::Blank,
         }
     }
+
+    /// What separates in a message whose lists so far tell this, and that has this list too:
+    /// one that shows commas makes the whole message one with commas, as in sendmail.
+    #[must_use]
+    pub fn after(self, list: &[u8]) -> Self {
+        match self {
+            Separator::Blank => Separator::guess(list),
+            Separator::Comma => Separator::Comma,
+        }
+    }
 }
 
 /// The addresses of a list, without blanks around them. Separators in quotes, comments and

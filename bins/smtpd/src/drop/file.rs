@@ -157,7 +157,10 @@ pub struct Dropped {
 /// Why a file is not taken.
 #[derive(Debug, thiserror::Error)]
 pub enum DropFault {
-    /// It can't be read now; it stays.
+    /// There is no file of this name any more.
+    #[error("it is gone")]
+    Gone,
+    /// It can't be read, or its message not be stored, now; it stays.
     #[error("{0}")]
     Io(#[from] io::Error),
     /// It is no regular file, or has more than one name.
@@ -194,10 +197,11 @@ impl DropFault {
 /// Opens a dropped file; links are not followed, and nothing that is opened can block.
 ///
 /// # Errors
-/// What is wrong with it.
+/// What is wrong with it; [`DropFault::Gone`] only where there is none.
 pub fn open(path: &Path) -> Result<Dropped, DropFault> {
     let opened = opening::file_without_link(path);
     let file = opened.map_err(|e| match e.raw_os_error() {
+        Some(libc::ENOENT) => DropFault::Gone,
         Some(libc::ELOOP | libc::ENXIO) => DropFault::Kind,
         _ => DropFault::Io(e),
     })?;

@@ -252,7 +252,7 @@ impl Intake {
 
     /// Takes some files side by side: they share the syncs of the queue and of the folder.
     async fn take_batch(&mut self, world: &Arc<World>, ids: &[DropId]) {
-        let (mut taken, mut tasks) = (Vec::new(), JoinSet::new());
+        let (mut taken, mut tasks, mut running) = (Vec::new(), JoinSet::new(), HashMap::new());
         for id in ids {
             if world.queue.holds(id.as_str()) {
                 // Only a message that waits for this removal is let go after it: any other
@@ -263,22 +263,31 @@ impl Intake {
                 continue;
             }
             self.held.insert(id.clone());
-            let (world, place, id) = (Arc::clone(world), Arc::clone(&self.place), id.clone());
-            tasks.spawn(async move {
-                let result = take(&world, &place.submit, &place.folder, &id).await;
-                (id, result)
-            });
+            let (world, place, file) = (Arc::clone(world), Arc::clone(&self.place), id.clone());
+            let task =
+                tasks.spawn(async move { take(&world, &place.submit, &place.folder, &file).await });
+            running.insert(task.id(), id.clone());
         }
-        while let Some(done) = tasks.join_next().await {
-            let Ok((id, result)) = done else { continue };
+        while let Some(done) = tasks.join_next_with_id().await {
+            let (task, result) = match done {
+                Ok(done) => done,
+                // Nothing is known of what it did, so it is done again like any other.
+                Err(error) => (error.id(), Err(DropFault::Io(io::Error::other(error)))),
+            };
+            let Some(id) = running.remove(&task) else {
+                continue;
+            };
             match result {
                 Ok(()) => taken.push(id),
-                Err(DropFault::Io(error)) if error.kind() == io::ErrorKind::NotFound => {
+                Err(DropFault::Gone) => {
                     self.held.remove(&id);
                 }
                 Err(fault) if fault.is_temporary() => {
                     let text = format!("dropped message not taken: {fault}");
-                    self.held.remove(&id);
+                    // One that the queue has all the same waits for the removal of its file.
+                    if !world.queue.holds(id.as_str()) {
+                        self.held.remove(&id);
+                    }
                     self.rest(world, id, &text);
                 }
                 Err(fault) => {

@@ -133,6 +133,39 @@ async fn what_tells_of_a_refused_file_waits_until_that_is_aside_for_good() {
     assert_eq!(place.due(), [id.as_str()]);
 }
 
+#[tokio::test]
+async fn what_the_queue_has_no_folder_for_rests_and_is_taken_later() {
+    let place = Place::new();
+    let mut intake = place.intake();
+    // So large that its text becomes a file of the queue.
+    let text = [b"Subject: x\r\n\r\n".as_slice(), &[b'x'; 3_000_000]].concat();
+    let id = place.drop(&text);
+    let (queue, aside) = (
+        place.root.path().join("queue"),
+        place.root.path().join("aside"),
+    );
+    fs::rename(&queue, &aside).unwrap();
+    intake.take_now().await;
+    assert!(id.complete(&place.folder()).exists());
+    assert!(intake.resting.contains_key(&id));
+    assert!(!intake.held.contains(&id));
+    fs::rename(&aside, &queue).unwrap();
+    intake.resting.clear();
+    intake.take_now().await;
+    assert_eq!(place.due(), [id.as_str()]);
+    assert!(!id.complete(&place.folder()).exists());
+}
+
+#[tokio::test]
+async fn a_file_that_is_gone_is_forgotten() {
+    let place = Place::new();
+    let mut intake = place.intake();
+    let id = place.drop(b"Subject: x\r\n\r\n");
+    fs::remove_file(id.complete(&place.folder())).unwrap();
+    intake.take_batch(&place.world, &[id]).await;
+    assert!(intake.resting.is_empty() && intake.held.is_empty());
+}
+
 #[test]
 fn large_files_are_not_taken_side_by_side_with_many() {
     let size = |weights: &[u64]| batch_size(weights.iter().copied());

@@ -15,6 +15,12 @@ pub const MAX_RECIPIENTS: usize = 100_000;
 pub const MAX_ADDRESS_OCTETS: usize = 2048;
 /// Longest full name, in octets.
 pub const MAX_NAME_OCTETS: usize = 256;
+/// Longest text about a wrong address, in octets.
+pub const MAX_FAULT_OCTETS: usize = 512;
+/// Longest enhanced status code: `5.` and two numbers of three digits (RFC 3463 section 2).
+const MAX_STATUS_OCTETS: usize = 9;
+/// A failure of which no more is known (RFC 3463 section 3.1).
+const UNKNOWN_STATUS: &str = "5.0.0";
 /// Most hops that may be claimed.
 pub const MAX_HOPS: u32 = 1000;
 
@@ -30,6 +36,9 @@ pub struct Submission {
     pub full_name: Option<Octets>,
     /// To whom.
     pub recipients: Vec<Wanted>,
+    /// Who can't be sent to: the sender is told, and nothing else is done about them.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub faulty: Vec<Faulty>,
     /// BODY (`-B`).
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub body: Option<BodyKind>,
@@ -93,6 +102,21 @@ pub struct Wanted {
     pub orcpt: Option<Box<str>>,
 }
 
+/// A recipient whose address is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Faulty {
+    /// As far as it can be shown.
+    pub address: Octets,
+    /// NOTIFY (`-N`).
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub notify: Option<Notify>,
+    /// Enhanced status code (RFC 3463), of class 5.
+    pub status: Box<str>,
+    /// What is wrong with it.
+    pub text: Box<str>,
+}
+
 /// What was said in a session on standard input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -148,6 +172,7 @@ impl Submission {
             sender: Sender::Own,
             full_name: None,
             recipients,
+            faulty: Vec::new(),
             body: None,
             ret: None,
             envid: None,
@@ -163,11 +188,10 @@ impl Submission {
     /// # Errors
     /// The first thing that is not.
     pub fn check(&self) -> Result<(), SubmissionFault> {
-        if self.recipients.is_empty() {
-            return Err(SubmissionFault::NoRecipients);
-        }
-        if self.recipients.len() > MAX_RECIPIENTS {
-            return Err(SubmissionFault::TooManyRecipients);
+        match self.recipients.len().saturating_add(self.faulty.len()) {
+            0 => return Err(SubmissionFault::NoRecipients),
+            1..=MAX_RECIPIENTS => {}
+            _ => return Err(SubmissionFault::TooManyRecipients),
         }
         if let Sender::Set { address, .. } = &self.sender
             && !is_address(&address.0)
@@ -181,6 +205,9 @@ impl Submission {
             }
             printable("ORCPT", recipient.orcpt.as_deref(), MAX_ORCPT_OCTETS)?;
         }
+        for faulty in &self.faulty {
+            faulty.check()?;
+        }
         printable("the envelope id", self.envid.as_deref(), MAX_ENVID_OCTETS)?;
         let helo = self.session.as_ref().map(|s| &*s.helo);
         printable("the name in HELO", helo, MAX_NAME_OCTETS)?;
@@ -191,6 +218,46 @@ impl Submission {
         }
         if self.hops > MAX_HOPS {
             return Err(SubmissionFault::Text("the hop count"));
+        }
+        Ok(())
+    }
+}
+
+impl Faulty {
+    /// With as much of its address and of what is wrong as may stand in an envelope.
+    #[must_use]
+    pub fn fitting(address: &[u8], notify: Option<Notify>, status: &str, text: &str) -> Self {
+        let fit = |c: &u8| if c.is_ascii_control() { b'?' } else { *c };
+        let address = address.iter().take(MAX_ADDRESS_OCTETS).map(fit).collect();
+        let mut fitting = String::new();
+        for c in text.chars().filter(|c| !c.is_control()) {
+            if fitting.len() + c.len_utf8() > MAX_FAULT_OCTETS {
+                break;
+            }
+            fitting.push(c);
+        }
+        let mut faulty = Faulty {
+            address: Octets(address),
+            notify,
+            status: status.into(),
+            text: fitting.into(),
+        };
+        if faulty.check().is_err() {
+            faulty.status = UNKNOWN_STATUS.into();
+        }
+        faulty
+    }
+
+    fn check(&self) -> Result<(), SubmissionFault> {
+        if !is_address(&self.address.0) {
+            return Err(SubmissionFault::Address);
+        }
+        printable("a status", Some(&self.status), MAX_STATUS_OCTETS)?;
+        if !self.status.starts_with("5.") {
+            return Err(SubmissionFault::Text("a status"));
+        }
+        if self.text.len() > MAX_FAULT_OCTETS || self.text.chars().any(char::is_control) {
+            return Err(SubmissionFault::Text("what is wrong with an address"));
         }
         Ok(())
     }
@@ -227,6 +294,25 @@ mod tests {
             notify: None,
             orcpt: None,
         }])
+    }
+
+    #[test]
+    fn a_wrong_address_is_made_to_fit() {
+        let long = ("\u{e9}".repeat(2000), "x".repeat(3000));
+        for (address, status, text) in [
+            ("zoe@", "5.1.3", "Hostname required"),
+            ("a\r\nb", "5.1.3.4.5.6.7", "a\r\nb\u{85}"),
+            (&long.1, "2.0.0", &long.0),
+            (&long.0, "", ""),
+        ] {
+            let submission = Submission {
+                faulty: vec![Faulty::fitting(address.as_bytes(), None, status, text)],
+                ..Submission::to(vec![])
+            };
+            assert_eq!(submission.check(), Ok(()), "{address}");
+        }
+        let one = Faulty::fitting(b"zoe@", None, "5.1.3", "Hostname required");
+        assert_eq!((&*one.status, &*one.text), ("5.1.3", "Hostname required"));
     }
 
     #[test]

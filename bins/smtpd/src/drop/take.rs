@@ -9,7 +9,7 @@ use libmaps::policy::rewrite::AddressRole;
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::file::{DropFault, Dropped, open};
-use super::submission::{Sender, SetBy, Submission};
+use super::submission::{Faulty, Sender, SetBy, Submission};
 use super::submitter::{Submitter, local_user, qualified};
 use super::{DropId, Submit, display};
 use crate::clock::{Civil, now_unix};
@@ -77,6 +77,16 @@ pub(super) async fn take(
     let added = world.queue.add_held_back(envelope, body).await;
     added.map_err(std::io::Error::other)?;
     world.log.about(Level::Info, id.as_str(), &text);
+    for Faulty {
+        address,
+        status,
+        text,
+        ..
+    } in &submission.faulty
+    {
+        let line = format!("to=<{}>, dsn={status}, stat={text}", address.shown());
+        world.log.about(Level::Info, id.as_str(), &line);
+    }
     Ok(())
 }
 
@@ -86,7 +96,8 @@ fn status_of(fault: &DropFault) -> Option<&'static str> {
     match fault {
         DropFault::Text | DropFault::Headers => Some("5.6.0"),
         DropFault::TooLarge => Some("5.3.4"),
-        DropFault::Io(_)
+        DropFault::Gone
+        | DropFault::Io(_)
         | DropFault::Kind
         | DropFault::Shape
         | DropFault::Json(_)
@@ -306,12 +317,13 @@ fn envelope(
         Sender::Own => qualified(site, submitter.name().as_bytes()),
         Sender::Set { address, .. } => qualified(site, &address.0),
     };
-    let recipients = submission.recipients.iter().map(|wanted| QueuedRecipient {
+    let good = submission.recipients.iter().map(|wanted| QueuedRecipient {
         address: Octets(qualified(site, &wanted.address.0)),
         notify: wanted.notify,
         orcpt: wanted.orcpt.clone(),
         ..QueuedRecipient::default()
     });
+    let recipients = good.chain(submission.faulty.iter().map(failed));
     let protocol = submission.session.as_ref().map(|s| s.protocol.as_str());
     Envelope {
         id: id.as_str().into(),
@@ -328,5 +340,19 @@ fn envelope(
         protocol: protocol.unwrap_or_default().to_owned(),
         recipients: recipients.collect(),
         ..Envelope::default()
+    }
+}
+
+/// A recipient whose address is wrong. It has failed already, so that it is told of and never
+/// routed, whatever it is.
+fn failed(faulty: &Faulty) -> QueuedRecipient {
+    QueuedRecipient {
+        address: faulty.address.clone(),
+        notify: faulty.notify,
+        expanded: Expanded::Failed {
+            status: faulty.status.clone().into(),
+            text: format!("{}... {}", faulty.address.shown(), faulty.text),
+        },
+        ..QueuedRecipient::default()
     }
 }

@@ -13,7 +13,7 @@ use tools::getopt::Opt;
 
 use super::options::OPTIONS;
 use super::queue_order::{Order, QueueOrder};
-use super::setting::{by_letter, by_name, check_delivery_mode};
+use super::setting::{by_letter, by_name, check_delivery_mode, is_safe};
 use super::values;
 use crate::drop::submission::SetBy;
 use crate::queue::Octets;
@@ -190,23 +190,9 @@ impl CommandLine {
     /// rights that are not the caller's.
     #[must_use]
     pub fn needs_own_rights(&self) -> bool {
-        const SAFE: [&[u8]; 9] = [
-            b"",
-            b"DeliveryMode",
-            b"ErrorMode",
-            b"IgnoreDots",
-            b"MeToo",
-            b"OldStyleHeaders",
-            b"SevenBitInput",
-            b"MinFreeBlocks",
-            b"Verbose",
-        ];
         self.root.is_some()
             || self.config.is_some()
-            || self
-                .settings
-                .iter()
-                .any(|s| !SAFE.contains(&s.name.as_slice()))
+            || self.settings.iter().any(|setting| !is_safe(&setting.name))
     }
 
     /// Reads a command line; `program` is the name that it was called by.
@@ -333,6 +319,10 @@ impl CommandLine {
             b'A' if value == b"c" => self.queue_of = QueueOf::Client,
             b'A' => self.queue_of = QueueOf::Server,
             b'o' | b'O' => self.take_setting(letter, value)?,
+            b'e' => self.settings.push(Setting {
+                name: b"ErrorMode".to_vec(),
+                value,
+            }),
             b'd' if value.starts_with(b"0") || value.is_empty() => {
                 self.identity = Some(ShowIdentity);
             }

@@ -244,8 +244,40 @@ fn names_are_modes() {
 }
 
 #[test]
-fn options_that_name_files_need_the_callers_own_rights() {
+fn options_that_are_not_safe_need_the_callers_own_rights() {
     for (args, own) in [
+        ("-OLogLevel=14 ann", false),
+        ("-oL9 ann", false),
+        ("-o7 ann", false),
+        ("-OEightBitMode=pass ann", false),
+        ("-opgoaway ann", false),
+        ("-OPrivacyOptions=goaway ann", false),
+        ("-ONoRecipientAction=none ann", false),
+        ("-OSendMimeErrors ann", false),
+        ("-oj ann", false),
+        ("-OSuperSafe ann", false),
+        ("-os ann", false),
+        ("-OCheckpointInterval=5 ann", false),
+        ("-oC5 ann", false),
+        ("-OMaxRecipientsPerMessage=9 ann", false),
+        ("-OQueueSortOrder=host ann", false),
+        (
+            "-OAllowBogusHELO -OBadRcptThrottle=1 -OColonOkInAddr ann",
+            false,
+        ),
+        (
+            "-ODefaultCharSet=x -ODialDelay=1 -OMaxQueueRunSize=1 ann",
+            false,
+        ),
+        (
+            "-OMinQueueAge=1 -ORejectNUL -OSingleLineFromHeader ann",
+            false,
+        ),
+        ("-OMinFreeBlocks=1 -oo -om -ov -em ann", false),
+        ("-OLogLevel=9 -OMaxHopCount=9 ann", true),
+        ("-OTimeout.queuereturn=5d ann", true),
+        ("-OSaveFromLine ann", true),
+        ("-OAliasFile=/x ann", true),
         ("-t -i -f a@b", false),
         ("-oem -odb -oi ann", false),
         ("-C x ann", true),

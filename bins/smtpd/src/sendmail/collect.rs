@@ -4,9 +4,13 @@
 //! one. Neither may it hold a CR alone: in the header it goes, as in sendmail, so that no field
 //! can smuggle another one in; behind the header it becomes a line end, since a report of
 //! cron's must not be lost for a progress bar. Unless dots are text, a line with a dot alone
-//! ends the message, and a dot before other text goes.
+//! ends the message, and a dot before other text goes. Where the message is to have seven
+//! bits, the eighth goes before anything else is looked at.
+
+use libmaps::site::Site;
 
 use super::args::Dot;
+use crate::session::BodyKind;
 
 /// How far a [`Collector::push`] came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +38,38 @@ enum State {
     End,
 }
 
+/// How many bits of an octet are text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Bits {
+    /// All of them.
+    Eight,
+    /// The eighth is taken off (`-B7BIT`, option SevenBitInput).
+    Seven,
+}
+
+impl Bits {
+    /// Of a message that was declared so, on a site where it is so with all or not.
+    #[must_use]
+    pub(super) fn of(site: &Site, body: Option<BodyKind>) -> Self {
+        match site.options.delivery.seven_bit_input || body == Some(BodyKind::SevenBit) {
+            true => Bits::Seven,
+            false => Bits::Eight,
+        }
+    }
+
+    fn mask(self) -> u8 {
+        match self {
+            Bits::Eight => 0xff,
+            Bits::Seven => 0x7f,
+        }
+    }
+}
+
 /// Makes message text of what a program writes.
 #[derive(Clone, Debug)]
 pub(super) struct Collector {
     dot: Dot,
+    bits: Bits,
     state: State,
     part: Part,
     line: Line,
@@ -62,9 +94,10 @@ enum Line {
 impl Collector {
     /// A collector at the start of a message.
     #[must_use]
-    pub(super) fn new(dot: Dot) -> Self {
+    pub(super) fn new(dot: Dot, bits: Bits) -> Self {
         Collector {
             dot,
+            bits,
             state: State::LineStart,
             part: Part::Header,
             line: Line::Empty,
@@ -73,7 +106,8 @@ impl Collector {
 
     /// Takes the next piece and appends text to `out`. What follows the end is ignored.
     pub(super) fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) -> Collected {
-        for &octet in piece.iter().filter(|octet| **octet != 0) {
+        let mask = self.bits.mask();
+        for octet in piece.iter().map(|octet| octet & mask).filter(|o| *o != 0) {
             self.state = self.step(octet, out);
             if self.state == State::End {
                 return Collected::End;
@@ -148,7 +182,11 @@ mod tests {
     use crate::session::LineCheck;
 
     fn collected(input: &[u8], dot: Dot, size: usize) -> Vec<u8> {
-        let (mut collector, mut out) = (Collector::new(dot), Vec::new());
+        collected_of(input, dot, Bits::Eight, size)
+    }
+
+    fn collected_of(input: &[u8], dot: Dot, bits: Bits, size: usize) -> Vec<u8> {
+        let (mut collector, mut out) = (Collector::new(dot, bits), Vec::new());
         for piece in input.chunks(size) {
             if collector.push(piece, &mut out) == Collected::End {
                 break;
@@ -190,21 +228,45 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_seven_bits() {
+        // With the eighth bit off some are CR, LF, NUL and a dot.
+        let cases: [(&[u8], &[u8]); 4] = [
+            (b"caf\xe9\n", b"cafi\r\n"),
+            (b"a\x8db\x80\n", b"ab\r\n"),
+            (b"a\x8a\xae\x8ab\n", b"a\r\n"),
+            (b"\xff", b"\x7f\r\n"),
+        ];
+        for (input, want) in cases {
+            for size in [1, 2, 1000] {
+                let out = collected_of(input, Dot::Ends, Bits::Seven, size);
+                assert_eq!(out, want, "{input:?} by {size}");
+            }
+        }
+        let site = Site::default();
+        assert_eq!(Bits::of(&site, None), Bits::Eight);
+        assert_eq!(Bits::of(&site, Some(BodyKind::EightBitMime)), Bits::Eight);
+        assert_eq!(Bits::of(&site, Some(BodyKind::SevenBit)), Bits::Seven);
+    }
+
     proptest::proptest! {
         #[test]
         fn nothing_leaves_that_no_message_may_hold(
             input in proptest::collection::vec(
-                proptest::sample::select(vec![b'.', b'\r', b'\n', b'a', 0, 200]), 0..60),
+                proptest::sample::select(vec![b'.', b'\r', b'\n', b'a', 0, 0x8a, 0x8d, 200]), 0..60),
             size in 1usize..5,
             ends in proptest::bool::ANY,
+            seven in proptest::bool::ANY,
         ) {
             let dot = if ends { Dot::Ends } else { Dot::IsText };
-            let out = collected(&input, dot, size);
+            let bits = if seven { Bits::Seven } else { Bits::Eight };
+            let out = collected_of(&input, dot, bits, size);
             let mut check = LineCheck::default();
             check.push(&out);
             proptest::prop_assert_eq!(check.finish(), None);
             proptest::prop_assert!(out.is_empty() || out.ends_with(b"\r\n"));
-            proptest::prop_assert_eq!(out, collected(&input, dot, 1000));
+            proptest::prop_assert!(!seven || out.is_ascii());
+            proptest::prop_assert_eq!(out, collected_of(&input, dot, bits, 1000));
         }
     }
 }

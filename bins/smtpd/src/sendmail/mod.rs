@@ -1,13 +1,14 @@
 //! sendmail: the program that others call to send mail, and sendmail's other faces.
 //!
 //! A message goes into the drop folder ([`crate::drop`]) whether or not a server runs. The
-//! set-group-ID bit serves that alone: whatever names a file of the caller's, and every mode
+//! set-group-ID bit serves that alone: a call with an option that is not safe, and every mode
 //! that sends nothing, runs with the caller's own rights.
 
 pub mod address_list;
 pub mod args;
 mod collect;
 mod daemon;
+mod fault;
 pub mod options;
 mod output;
 mod print_queue;

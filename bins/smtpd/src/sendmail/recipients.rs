@@ -1,13 +1,33 @@
 //! The recipients that a header names (`-t`).
 
-use super::address_list::addresses;
-use crate::header::{Reach, field_name, last_reach, reach};
+use libmaps::table::aliases::Separator;
+
+use super::address_list::{Listed, addresses};
+use crate::header::{Reach, field_name, is_resent, last_reach, reach};
 
 /// Fields that name recipients.
 const FIELDS: [&[u8]; 4] = [b"to", b"cc", b"bcc", b"apparently-to"];
-/// Fields that name the recipients of a message that is sent once more; where any
-/// `Resent-` field stands, only these count (RFC 5322 section 3.6.6).
+/// Fields that name the recipients of a message that is sent once more ([`is_resent`]); of
+/// such a message only these count (RFC 5322 section 3.6.6).
 const RESENT_FIELDS: [&[u8]; 3] = [b"resent-to", b"resent-cc", b"resent-bcc"];
+
+/// Fields of senders: their lists tell the style of a message too.
+const SENDER_FIELDS: [&[u8]; 8] = [
+    b"from",
+    b"sender",
+    b"reply-to",
+    b"errors-to",
+    b"disposition-notification-to",
+    b"resent-from",
+    b"resent-sender",
+    b"resent-reply-to",
+];
+
+/// Whether a list of addresses is in the field of this name, in small letters.
+fn has_list(name: &[u8]) -> bool {
+    let mut known = FIELDS.iter().chain(&RESENT_FIELDS).chain(&SENDER_FIELDS);
+    known.any(|field| *field == name)
+}
 
 /// Collects the header of a message while the text goes by; lines end in CRLF.
 #[derive(Debug, Default)]
@@ -61,16 +81,29 @@ impl HeaderText {
         Ok(())
     }
 
-    /// The addresses in the fields that name recipients, in order.
+    /// Whether the message is a report on another (RFC 6522): a notice that a program sends on.
     #[must_use]
-    pub(super) fn recipients(&self) -> Vec<Vec<u8>> {
+    pub(super) fn is_report(&self) -> bool {
+        const REPORT: &[u8] = b"multipart/report";
+        fields(&self.text).iter().any(|(name, value)| {
+            let kind = value.trim_ascii_start().get(..REPORT.len());
+            name == b"content-type" && kind.is_some_and(|kind| kind.eq_ignore_ascii_case(REPORT))
+        })
+    }
+
+    /// What is listed in the fields that name recipients, in order. `separator` is what the
+    /// lists outside the header tell; the style of one list is that of the whole message.
+    #[must_use]
+    pub(super) fn recipients(&self, separator: Separator) -> Vec<Listed> {
         let fields = fields(&self.text);
-        let resent = fields.iter().any(|(name, _)| name.starts_with(b"resent-"));
+        let lists = fields.iter().filter(|(name, _)| has_list(name));
+        let separator = lists.fold(separator, |so_far, (_, value)| so_far.after(value));
+        let resent = fields.iter().any(|(name, _)| is_resent(name));
         let wanted: &[&[u8]] = if resent { &RESENT_FIELDS } else { &FIELDS };
         fields
             .iter()
             .filter(|(name, _)| wanted.contains(&name.as_slice()))
-            .flat_map(|(_, value)| addresses(value))
+            .flat_map(|(_, value)| addresses(value, separator))
             .collect()
     }
 }
@@ -100,6 +133,16 @@ fn fields(header: &[u8]) -> Vec<(Vec<u8>, Vec<u8>)> {
 mod tests {
     use super::*;
 
+    fn shown(all: &[Listed]) -> Vec<String> {
+        let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+        all.iter()
+            .map(|element| match element {
+                Listed::Address(address) => text(address),
+                Listed::Unbalanced(written, sign) => format!("{sign}? {}", text(written)),
+            })
+            .collect()
+    }
+
     fn named(text: &str, size: usize) -> Vec<String> {
         let text = text.replace('\n', "\r\n");
         let mut header = HeaderText::default();
@@ -107,21 +150,20 @@ mod tests {
             header.push(piece, 1_000_000).unwrap();
         }
         header.finish(1_000_000).unwrap();
-        let all = header.recipients();
-        all.iter()
-            .map(|a| String::from_utf8_lossy(a).into_owned())
-            .collect()
+        shown(&header.recipients(Separator::Blank))
     }
 
     #[test]
     fn recipients_of_headers() {
-        let cases: [(&str, &[&str]); 9] = [
+        let cases: [(&str, &[&str]); 11] = [
             (
                 "To: ann\nCC : bob,\n\tzoe\nBcc: joe\n\nTo: x\n",
                 &["ann", "bob", "zoe", "joe"],
             ),
             ("Resent-To: ann\nTo: zoe\n\nhi\n", &["ann"]),
             ("Resent-From: q\nTo: zoe\n\nhi\n", &[]),
+            ("RESENT-DATE: q\nTo: zoe\n\nhi\n", &[]),
+            ("Resent-By: q\nResent-Subject: q\nTo: zoe\n\nhi\n", &["zoe"]),
             ("From joe Mon Jan 1\nTo: zoe\n\nhi\n", &["zoe"]),
             (">From joe\nTo: zoe\n\nhi\n", &[]),
             ("Apparently-To: zoe\n\n", &["zoe"]),
@@ -134,6 +176,53 @@ mod tests {
                 assert_eq!(named(text, size), want, "{text:?} by {size}");
             }
         }
+    }
+
+    #[test]
+    fn reports_are_known_by_their_type() {
+        for (text, want) in [
+            ("Content-Type: multipart/report; report-type=x\n\n", true),
+            ("CONTENT-TYPE:\n Multipart/Report;\n\tboundary=x\n\n", true),
+            ("Content-Type: multipart/mixed\n\n", false),
+            (
+                "X: multipart/report\n\nContent-Type: multipart/report\n",
+                false,
+            ),
+        ] {
+            let mut header = HeaderText::default();
+            header
+                .push(text.replace('\n', "\r\n").as_bytes(), 1000)
+                .unwrap();
+            header.finish(1000).unwrap();
+            assert_eq!(header.is_report(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn one_list_of_the_new_style_makes_all_of_it() {
+        // Each was given to sendmail 8.17.1.
+        let cases: [(&str, &[&str]); 13] = [
+            ("To: ann\nCc: bob zoe", &["ann", "bob", "zoe"]),
+            ("To: ann@x bob@y\n\tzoe@z", &["ann@x", "bob@y", "zoe@z"]),
+            ("To: a b\nCc: x, y", &["a b", "x", "y"]),
+            ("To: a b\nFrom: x, y", &["a b"]),
+            ("To: a b\nReply-To: x <y>", &["a b"]),
+            ("To: a b\nDisposition-Notification-To: x,y", &["a b"]),
+            ("To: a b\nErrors-To: x,y", &["a b"]),
+            ("To: a b\nTo: (comment)", &["a b"]),
+            ("Resent-To: a b\nTo: c,d", &["a b"]),
+            ("To: a b\nSubject: x <y>, b", &["a", "b"]),
+            ("To: a b\nReturn-Receipt-To: x,y", &["a", "b"]),
+            ("To: ann bob\nX-Cc: x,y", &["ann", "bob"]),
+            ("To: a b\nCc: x (c\nBcc: y", &["a b", "(? x (c", "y"]),
+        ];
+        for (text, want) in cases {
+            let text = format!("{text}\n\nhi, <there>\n");
+            assert_eq!(named(&text, 1000), want, "{text:?}");
+        }
+        let mut header = HeaderText::default();
+        header.push(b"To: a b\r\n\r\n", 100).unwrap();
+        assert_eq!(shown(&header.recipients(Separator::Comma)), ["a b"]);
     }
 
     #[test]
@@ -151,6 +240,6 @@ mod tests {
         assert_eq!(pushed, Ok(()));
         header.finish(5000).unwrap();
         assert!(header.text.len() < 5000);
-        assert_eq!(header.recipients(), [b"ann"]);
+        assert_eq!(shown(&header.recipients(Separator::Blank)), ["ann"]);
     }
 }

@@ -14,7 +14,8 @@ use libmaps::site::model::options::{OptionValue, Privacy};
 use libmaps::sysexits::SysExit;
 
 use super::args::{Dot, Refusal, Stream};
-use super::collect::{Collected, Collector};
+use super::collect::{Bits, Collected, Collector};
+use super::fault::Fault;
 use super::recipients::HeaderText;
 use super::scene::Scene;
 use super::submit;
@@ -24,8 +25,8 @@ use crate::drop::file::DropWriter;
 use crate::drop::submission::{Protocol, Sender, SetBy, Spoken, Submission, Wanted};
 use crate::queue::Octets;
 use crate::session::{
-    Action, Ahead, Answer, AuthDemand, Bounces, Channel, Chunk, Fate, Hello, MessageEnd, Names,
-    Offer, Offers, Path, Peer, Question, Rules, Session, Welcome,
+    Action, Ahead, Answer, AuthDemand, BodyKind, Bounces, Channel, Chunk, Fate, Hello, MessageEnd,
+    Names, Offer, Offers, Path, Peer, Question, Rules, Session, Welcome,
 };
 
 /// What `submit.mc` sets for every session of a submission program.
@@ -192,8 +193,8 @@ impl Talk<'_> {
         if let Err(error) = Address::parse(path.asked()) {
             return accept(Err(error));
         }
-        match submit::fault(&self.scene.site, path.bare()) {
-            Some((_, text)) => Answer::Refused(reply(553, (5, 1, 3), text)),
+        match Fault::of(&self.scene.site, path.bare()) {
+            Some(fault) => Answer::Refused(reply(553, (5, 1, 3), fault.text)),
             None => Answer::Accepted(Fate::Deliver),
         }
     }
@@ -221,7 +222,9 @@ impl Talk<'_> {
         let max_header = submit::max_header(&self.scene.site);
         let (mut header, mut header_read) = (HeaderText::default(), Ok(()));
         let mut too_large = false;
-        let mut collector = Collector::new(Dot::Ends);
+        let declared = self.session.transaction().and_then(|t| t.params.body);
+        let mut collector = Collector::new(Dot::Ends, Bits::of(&self.scene.site, declared));
+        let mut body = declared;
         let mut text = Vec::new();
         loop {
             text.clear();
@@ -232,6 +235,9 @@ impl Talk<'_> {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let collected = collector.push(&line, &mut text);
+            if !text.is_ascii() {
+                body.get_or_insert(BodyKind::EightBitMime);
+            }
             header_read = header_read.and_then(|()| header.push(&text, max_header));
             if let Ok(open) = &mut writer {
                 too_large |= max.is_some_and(|max| open.octets() + text.len() as u64 > max);
@@ -254,7 +260,7 @@ impl Talk<'_> {
             let text = format!("Headers too large ({max_header} max)");
             return Ok(MessageEnd::Refused(reply(552, (5, 6, 0), text)));
         }
-        let submission = self.submission();
+        let submission = self.submission(body);
         let dropped = writer.and_then(|writer| match submission {
             Some(submission) => writer.finish(&submission),
             None => Err(io::Error::other("no envelope")),
@@ -269,7 +275,7 @@ impl Talk<'_> {
         })
     }
 
-    fn submission(&self) -> Option<Submission> {
+    fn submission(&self, body: Option<BodyKind>) -> Option<Submission> {
         let transaction = self.session.transaction()?;
         let recipients = transaction.recipients.iter().map(|r| Wanted {
             address: Octets::from(r.path.bare()),
@@ -289,7 +295,7 @@ impl Talk<'_> {
                 address: Octets::from(transaction.sender.bare()),
                 by: SetBy::Mail,
             },
-            body: params.body,
+            body,
             ret: params.ret,
             envid: params.envid.clone(),
             by: params.by,

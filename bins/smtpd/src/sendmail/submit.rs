@@ -1,25 +1,23 @@
 //! `-bm`: the message on standard input goes into the drop folder.
 
+use std::collections::HashSet;
 use std::io::{self, Read, Write};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use libmaps::address::in_brackets;
-use libmaps::map::Map;
-use libmaps::policy::route::MailerTriple;
-use libmaps::policy::route::canonify::{Addressing, NoNames};
-use libmaps::policy::route::tables::RouteTables;
 use libmaps::site::Site;
 use libmaps::sysexits::SysExit;
+use libmaps::table::aliases::Separator;
 
-use super::address_list::{addresses, is_plain};
+use super::address_list::{Listed, addresses};
 use super::args::{CommandLine, RecipientsIn, Refusal, Talk};
-use super::collect::{Collected, Collector};
+use super::collect::{Bits, Collected, Collector};
+use super::fault::Fault;
 use super::recipients::HeaderText;
 use super::scene::Scene;
 use crate::drop::DropId;
 use crate::drop::file::DropWriter;
-use crate::drop::submission::{MAX_RECIPIENTS, Sender, Submission, Wanted, is_address};
+use crate::drop::submission::{Faulty, MAX_RECIPIENTS, Sender, Submission, Wanted};
 use crate::header::header_limit;
 use crate::queue::Octets;
 use crate::queue::is_full;
@@ -30,7 +28,8 @@ const PIECE_OCTETS: usize = 64 * 1024;
 /// How long `-v` waits for the server to take the message.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// Sends what stands on `input`.
+/// Sends what stands on `input`. Of a recipient whose address is wrong the caller is told, and
+/// the sender by a notice of the server's: the message is dropped with what is wrong.
 ///
 /// # Errors
 /// Why nothing was sent.
@@ -41,20 +40,24 @@ pub(super) fn submit(
     out: &mut dyn Write,
 ) -> Result<SysExit, Refusal> {
     let mut recipients = Recipients::new(&scene.site);
+    let mut separator = match scene.site.options.addresses.old_style_headers {
+        true => Separator::Blank,
+        false => Separator::Comma,
+    };
+    let said = match recipients.mode {
+        ErrorMode::Print => Said::Aloud,
+        ErrorMode::Quiet | ErrorMode::Mail | ErrorMode::MailAndSucceed => Said::Not,
+    };
     for operand in &line.operands {
-        recipients.add(operands_of(&operand.0), out);
+        separator = separator.after(&operand.0);
+        recipients.add(addresses(&operand.0, separator), said, out);
     }
     let from_header = line.recipients_in == RecipientsIn::Header;
     if line.operands.is_empty() && !from_header {
         return Err(Refusal::usage("Recipient names must be specified"));
     }
-    let max_hops = scene.site.options.limits.max_hops;
-    if max_hops > 0 && i64::from(line.hops) > max_hops {
-        let text = format!("Too many hops {} ({max_hops} max)", line.hops);
-        return Err(Refusal::new(SysExit::Unavailable, text));
-    }
     let sender = sender(line, &scene.site)?;
-    if recipients.good.is_empty() && !from_header {
+    if recipients.is_empty() && !from_header {
         // A program that is still writing is not cut off.
         let _ = io::copy(input, &mut io::sink());
         return match recipients.exit {
@@ -64,20 +67,29 @@ pub(super) fn submit(
     }
     let collected = collect(line, scene, input)?;
     if from_header {
-        recipients.add(collected.header.recipients(), out);
+        // Of these sendmail tells in every mode.
+        let listed = collected.header.recipients(separator);
+        recipients.add(listed, Said::Aloud, out);
     }
-    if recipients.good.is_empty() {
-        if recipients.exit == SysExit::Ok {
-            say(out, "No recipient addresses found in header");
-        }
+    if recipients.is_empty() && recipients.exit == SysExit::Ok {
+        say(out, "No recipient addresses found in header");
+    }
+    recipients.fail_too_many_hops(line.hops, out);
+    if collected.header.is_report() {
+        // A notice that a program sends on to a wrong address must not make another for the
+        // user whose program it is, and so on.
+        recipients.faulty.clear();
+    }
+    if recipients.is_empty() {
         return Ok(recipients.exit);
     }
-    if recipients.good.len() > MAX_RECIPIENTS {
+    if recipients.good.len() + recipients.faulty.len() > MAX_RECIPIENTS {
         let text = format!("more than {MAX_RECIPIENTS} recipients");
         return Err(Refusal::new(SysExit::Unavailable, text));
     }
     let submission = Submission {
         sender,
+        faulty: recipients.faulty(line),
         full_name: line.full_name.clone().map(clean_name),
         body: line.body.or(collected.body),
         ret: line.ret,
@@ -90,7 +102,7 @@ pub(super) fn submit(
     checked.map_err(|fault| Refusal::new(SysExit::DataErr, fault.to_string()))?;
     let finished = collected.writer.finish(&submission);
     let id = finished.map_err(|e| not_dropped(&scene.folder, &e))?;
-    if line.talk == Talk::Verbose {
+    if line.talk == Talk::Verbose && !recipients.good.is_empty() {
         let fate = fate_of(&id, &scene.folder);
         for address in &recipients.good {
             let address = String::from_utf8_lossy(address);
@@ -105,23 +117,46 @@ pub(super) fn say(out: &mut dyn Write, text: &str) {
     let _ = writeln!(out, "{text}");
 }
 
-/// The addresses of an operand: a list with commas, or words with blanks between.
-fn operands_of(operand: &[u8]) -> Vec<Vec<u8>> {
-    if is_plain(operand) {
-        let words = operand.split(u8::is_ascii_whitespace);
-        return words
-            .filter(|w| !w.is_empty())
-            .map(<[u8]>::to_vec)
-            .collect();
+/// What comes of a wrong address (option ErrorMode).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum ErrorMode {
+    /// It is told on standard output, and to the sender by mail.
+    Print,
+    /// By the exit code alone.
+    Quiet,
+    /// By mail, and by the exit code.
+    Mail,
+    /// By mail alone.
+    MailAndSucceed,
+}
+
+impl ErrorMode {
+    fn of(site: &Site) -> Self {
+        match site.options.delivery.error_mode.bytes().next() {
+            Some(b'q') => ErrorMode::Quiet,
+            // To write to a terminal of somebody's is not ours.
+            Some(b'm' | b'w') => ErrorMode::Mail,
+            Some(b'e') => ErrorMode::MailAndSucceed,
+            _ => ErrorMode::Print,
+        }
     }
-    addresses(operand)
+}
+
+/// Whether what is wrong is said on standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Said {
+    Aloud,
+    Not,
 }
 
 /// Recipients, each once, and what came of looking at them.
 struct Recipients<'a> {
     site: &'a Site,
+    mode: ErrorMode,
     good: Vec<Vec<u8>>,
-    seen: std::collections::HashSet<Vec<u8>>,
+    /// Those that are told of by mail.
+    faulty: Vec<(Vec<u8>, Fault)>,
+    seen: HashSet<Vec<u8>>,
     exit: SysExit,
 }
 
@@ -129,26 +164,64 @@ impl<'a> Recipients<'a> {
     fn new(site: &'a Site) -> Self {
         Recipients {
             site,
+            mode: ErrorMode::of(site),
             good: Vec::new(),
-            seen: std::collections::HashSet::new(),
+            faulty: Vec::new(),
+            seen: HashSet::new(),
             exit: SysExit::Ok,
         }
     }
 
-    fn add(&mut self, all: Vec<Vec<u8>>, out: &mut dyn Write) {
-        for address in all {
+    /// Whether there is nobody to send to and nothing to tell of.
+    fn is_empty(&self) -> bool {
+        self.good.is_empty() && self.faulty.is_empty()
+    }
+
+    fn add(&mut self, all: Vec<Listed>, said: Said, out: &mut dyn Write) {
+        for element in all {
+            let (address, fault) = match element {
+                Listed::Address(address) => {
+                    let fault = Fault::of(self.site, &address);
+                    (address, fault)
+                }
+                Listed::Unbalanced(text, sign) => (text, Some(Fault::unbalanced(sign))),
+            };
             if !self.seen.insert(address.clone()) {
                 continue;
             }
-            match fault(self.site, &address) {
-                None => self.good.push(address),
-                Some((exit, text)) => {
-                    let address = String::from_utf8_lossy(&address);
-                    say(out, &format!("{address}... {text}"));
-                    self.exit = exit;
-                }
+            let Some(fault) = fault else {
+                self.good.push(address);
+                continue;
+            };
+            if said == Said::Aloud {
+                let address = String::from_utf8_lossy(&address);
+                say(out, &format!("{address}... {}", fault.text));
             }
+            self.fail(address, fault);
         }
+    }
+
+    fn fail(&mut self, address: Vec<u8>, fault: Fault) {
+        if self.mode != ErrorMode::MailAndSucceed {
+            self.exit = fault.exit;
+        }
+        if self.mode != ErrorMode::Quiet {
+            self.faulty.push((address, fault));
+        }
+    }
+
+    /// MaxHopCount: a message that goes round in circles goes to nobody.
+    fn fail_too_many_hops(&mut self, hops: u32, out: &mut dyn Write) {
+        let max = self.site.options.limits.max_hops;
+        if max <= 0 || i64::from(hops) <= max || self.is_empty() {
+            return;
+        }
+        let fault = Fault::too_many_hops(hops, max);
+        say(out, &fault.text);
+        for address in std::mem::take(&mut self.good) {
+            self.fail(address, fault.clone());
+        }
+        self.exit = fault.exit;
     }
 
     fn wanted(&self, line: &CommandLine) -> Vec<Wanted> {
@@ -159,54 +232,13 @@ impl<'a> Recipients<'a> {
         };
         self.good.iter().map(wanted).collect()
     }
-}
 
-/// What is wrong with an address, as far as its text tells; the maps are the server's to ask.
-pub(super) fn fault(site: &Site, address: &[u8]) -> Option<(SysExit, String)> {
-    if !is_address(address) {
-        return Some((SysExit::Usage, "Invalid address".to_owned()));
+    fn faulty(&self, line: &CommandLine) -> Vec<Faulty> {
+        let faulty = |(address, fault): &(Vec<u8>, Fault)| {
+            Faulty::fitting(address, line.notify, &fault.status, &fault.text)
+        };
+        self.faulty.iter().map(faulty).collect()
     }
-    let first = address.strip_prefix(b"\"").unwrap_or(address);
-    let direct = match first.first() {
-        Some(b'|') => Some("Cannot mail directly to programs"),
-        Some(b'/') => Some("Cannot mail directly to files"),
-        Some(b':') if starts_with_include(first) => Some("Cannot mail directly to :include:s"),
-        _ => None,
-    };
-    if let Some(text) = direct {
-        return Some((SysExit::Usage, text.to_owned()));
-    }
-    let tables: RouteTables<std::sync::Arc<dyn Map>> = RouteTables::default();
-    let addressing = Addressing {
-        site,
-        tables: &tables,
-        names: &NoNames,
-        daemon_flags: "",
-    };
-    let triple = addressing.route(&in_brackets(address)).ok()?.outcome;
-    // A site without MAILER(smtp) and the like is the server's affair.
-    (triple.is_error() && triple.host.starts_with(b"5.1.")).then(|| refusal_of(&triple))
-}
-
-fn starts_with_include(text: &[u8]) -> bool {
-    const WORD: &[u8] = b":include:";
-    text.get(..WORD.len())
-        .is_some_and(|head| head.eq_ignore_ascii_case(WORD))
-}
-
-/// Exit code and words of an error triple: `"553 Hostname required"` and the like.
-fn refusal_of(triple: &MailerTriple) -> (SysExit, String) {
-    let text = String::from_utf8_lossy(&triple.user).replace('"', "");
-    let words = match text.split_once(' ') {
-        Some((code, words)) if code.len() == 3 && code.bytes().all(|c| c.is_ascii_digit()) => words,
-        _ => text.as_str(),
-    };
-    let exit = match triple.host.as_slice() {
-        b"5.1.1" => SysExit::NoUser,
-        b"5.1.2" => SysExit::NoHost,
-        _ => SysExit::Usage,
-    };
-    (exit, words.to_owned())
 }
 
 /// Who the message is to be from.
@@ -214,25 +246,32 @@ fn sender(line: &CommandLine, site: &Site) -> Result<Sender, Refusal> {
     let Some((written, by)) = &line.sender else {
         return Ok(Sender::Own);
     };
-    let address = match addresses(&written.0).as_slice() {
+    let address = match addresses(&written.0, Separator::Comma).as_slice() {
         [] => Vec::new(),
+        [Listed::Unbalanced(text, sign)] => {
+            return Err(refused(text, &Fault::unbalanced(*sign)));
+        }
         // Blanks are not allowed in an address; sendmail puts a dot there (BlankSub).
-        [only] => only
+        [Listed::Address(only)] => only
             .iter()
             .map(|c| if *c == b' ' { b'.' } else { *c })
             .collect(),
         _ => return Err(Refusal::usage("More than one \"from\" person")),
     };
     if !address.is_empty()
-        && let Some((exit, text)) = fault(site, &address)
+        && let Some(fault) = Fault::of(site, &address)
     {
-        let address = String::from_utf8_lossy(&address);
-        return Err(Refusal::new(exit, format!("{address}... {text}")));
+        return Err(refused(&address, &fault));
     }
     Ok(Sender::Set {
         address: Octets(address),
         by: *by,
     })
+}
+
+fn refused(address: &[u8], fault: &Fault) -> Refusal {
+    let address = String::from_utf8_lossy(address);
+    Refusal::new(fault.exit, format!("{address}... {}", fault.text))
 }
 
 /// A name of one line, cut to a sensible length.
@@ -267,7 +306,7 @@ fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Me
         header: HeaderText::default(),
         body: None,
     };
-    let mut collector = Collector::new(line.dot);
+    let mut collector = Collector::new(line.dot, Bits::of(&scene.site, line.body));
     let (mut piece, mut text) = (vec![0u8; PIECE_OCTETS], Vec::new());
     loop {
         let got = match input.read(&mut piece) {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use smtpd::drop::DropId;
 use smtpd::drop::file::DropWriter;
-use smtpd::drop::submission::{Submission, Wanted};
+use smtpd::drop::submission::{Faulty, Submission, Wanted};
 
 use crate::site::Site;
 
@@ -55,6 +55,21 @@ fn what_does_not_read_is_put_aside_and_the_next_is_taken() {
             &folder,
             TEXT,
             r#"{"recipients":[{"address":"box"}],"hops":4000000000}"#,
+        ),
+        drop_file(
+            &folder,
+            TEXT,
+            r#"{"recipients":[{"address":"box"}],"faulty":[{"address":"x","status":"2.0.0","text":"y"}]}"#,
+        ),
+        drop_file(
+            &folder,
+            TEXT,
+            r#"{"recipients":[{"address":"box"}],"faulty":[{"address":"x\r\ny","status":"5.0.0","text":"y"}]}"#,
+        ),
+        drop_file(
+            &folder,
+            TEXT,
+            r#"{"recipients":[{"address":"box"}],"faulty":[{"address":"x","status":"5.0.0","text":"y\nz"}]}"#,
         ),
         drop_file(&folder, b"Subject: bare\n\nLF\r\n", TO_BOX),
         drop_file(&folder, b"Subject: x\r\n\r\nbare \r CR\r\n", TO_BOX),
@@ -160,13 +175,30 @@ fn no_file_makes_the_server_run_or_write_what_its_owner_may_not() {
         wanted(":include:/etc/mail/aliases".into()),
         wanted("box".into()),
     ]);
+    // Those that the file itself calls wrong are told of and not looked at.
+    let faulty = |address: String| Faulty {
+        address: address.as_str().into(),
+        notify: None,
+        status: "5.1.3".into(),
+        text: "of no meaning".into(),
+    };
+    let submission = Submission {
+        faulty: vec![
+            faulty(format!("|touch {}", pwned.display())),
+            faulty("/open/pwned".into()),
+            faulty("tofile".into()),
+        ],
+        ..submission
+    };
     let mut writer = DropWriter::create(&folder).unwrap();
     writer.push(TEXT).unwrap();
     writer.finish(&submission).unwrap();
     site.until("the good recipient's copy", |s| {
         s.read("open/box").contains("hostile")
     });
+    site.until("the end of it", |s| s.queued().is_empty());
     assert!(!pwned.exists());
+    assert!(!site.root().join("open/file").exists());
 }
 
 #[test]

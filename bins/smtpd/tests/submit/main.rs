@@ -15,3 +15,4 @@ mod once;
 mod outputs;
 mod queue;
 mod site;
+mod wrong_recipients;

@@ -37,7 +37,7 @@ option_group! {
         colon_ok: bool = "ColonOkInAddr", "confCOLON_OK_IN_ADDR", "True";
         /// Keep source routes.
         dont_prune_routes: bool = "DontPruneRoutes", "confDONT_PRUNE_ROUTES", "False";
-        /// Header addresses are separated by blanks too.
+        /// Addresses are separated by blanks where no list of the message has a comma, `;`, `<` or `(`.
         old_style_headers: bool = "OldStyleHeaders", "confOLD_STYLE_HEADERS", "False";
         /// Characters that make a full name be quoted.
         must_quote: String = "MustQuoteChars", "confMUST_QUOTE_CHARS", "@,;:\\()[].'";
