@@ -17,11 +17,12 @@ CF = "/usr/share/sendmail/cf/"
 LOCAL = ["polkatistas.org", "mail.polkatistas.org", "tubascoundrels.net"]
 DOMS = ["good.example", "a.good.example", "spam.example", "x.spam.example", "partner.example", "sub.partner.example",
         "nowhere.invalid", "client.example", "canon.example", "alias.example", "virt.example", "a.virt.example", HOST, "fake.polkatistas.org"] + LOCAL
-USERS = ["joe", "bob+lists", "news+a+b", "root", "me+", "J.Doe", "postmaster", '"a b"', '"joe@spam.example"', '"x%spam.example"', "a.b+c"]
+USERS = ["joe", "bob+lists", "news+a+b", "root", "me+", "J.Doe", "postmaster", '"a b"', '"joe@spam.example"', '"x%spam.example"', "a.b+c",
+         "\\joe", "j\\oe", '"joe"', '"bob"+lists', 'bo"b"+lists', '"bob+lists"', '"b\\ob"+x']
 ADDRS = ["10.1.2.3", "10.9.8.7", "128.32.2.9", "127.0.0.1", "192.0.2.55", "IPv6:2001:db8::9", "IPv6:2001:db8:1:2:3:4:5:6", "IPv6:0:0:0:0:0:0:0:1", "0"]
 # `ERROR:` alone is left out: the rules then take the address behind it for the text.
 RHS = ["OK", "RELAY", "REJECT", "DISCARD", "SKIP", "relay", "QUARANTINE:held", "ERROR:5.7.1:550 Go away", "ERROR:550 no", "550 old", "ERROR:4.2.2:450 full", "FRIEND", "HATER",
-       "SPAMFRIEND", "QUARANTINE", 'ERROR:"551 quo ted"', "REJECT now", "ERROR:5.7:550 x", "?"]
+       "SPAMFRIEND", "QUARANTINE", 'ERROR:"551 quo ted"', "REJECT now", "ERROR:5.7:550 x", "?", "ERROR:5.7.1:550 100%% sure%3 of %0 %x"]
 TLSREQ = ["VERIFY", "VERIFY:112", "ENCR:128", "PERM+ENCR:256", "TEMP+VERIFY", "VERIFY+CN", "VERIFY:0+CN:laptop++CI:/C=US/CN=Root", "ENCR:0+CS:/CN=x", "ENCR:abc", "ENCR", "VERIFY:112+", "OK",
           "VERIFY+CITag:MyCA", "ENCR:1+CN", "PERM+OK", "VERIFY:128+FOO++CN:nobody", "NO"]
 VERIFY = ["OK", "TRUSTED", "NO", "NOT", "FAIL", "NONE", "TEMP", "PROTOCOL", "SOFTWARE", "CONFIG", "CLEAR", "DANE_FAIL"]
@@ -73,8 +74,16 @@ def access_map(r):
     if rel(r, .4): put("MyCA:/C=US/CN=Root", r.choice(["OK", "NO"]))
     return "\n".join(lines) + "\n"
 
+def quoted(r, name):
+    """Another spelling of a domain, with a quote or a backslash."""
+    labels = name.split(".")
+    at = r.randrange(len(labels))
+    labels[at] = r.choice(['"%s"' % labels[at], labels[at][:1] + "\\" + labels[at][1:]])
+    return ".".join(labels)
+
 def address(r):
-    k, u, d = r.randrange(14), r.choice(USERS), r.choice(DOMS)
+    k, u, d = r.randrange(16), r.choice(USERS), r.choice(DOMS)
+    if k > 13: return "%s@%s" % (u, quoted(r, d))
     if k == 0: return u
     if k == 1: return "%s%%%s@%s" % (u, r.choice(DOMS), d)
     if k == 2: return "@%s:%s@%s" % (r.choice(DOMS), u, d)
