@@ -119,6 +119,44 @@ fn no_quote_or_backslash_gets_past_an_entry() {
     }
 }
 
+/// With delay_checks the rules are given `$f`, in which `localhost` has become this host's name.
+#[test]
+fn a_sender_at_localhost_is_judged_by_what_he_became() {
+    for (delay, refused) in [("", true), ("FEATURE(`delay_checks')dnl\n", false)] {
+        let world = World::of(&json!({
+            "/etc/mail/sendmail.mc": format!(
+                "OSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME', `mail.example.com')dnl\n\
+                FEATURE(`accept_unresolvable_domains')dnl\n{delay}\
+                LOCAL_DOMAIN(`[127.0.0.1]')dnl\nRELAY_DOMAIN(`127.0.0.3')dnl\n\
+                MAILER(`local')dnl\nMAILER(`smtp')dnl\n"
+            ),
+            "/etc/hosts": "127.0.0.1 localhost\n",
+        }));
+        let field = if refused { "check_mail" } else { "check_rcpt" };
+        for (from, at_localhost) in [
+            ("a@localhost", true),
+            ("a@[127.0.0.1]", true),
+            ("a%x@localhost", true),
+            ("a@localhost.UUCP", true),
+            ("a@there.example", false),
+        ] {
+            let asked = json!({"client_addr": "127.0.0.3", "client_name": "c.example",
+                "client_resolve": "OK", "mail_from": from, "rcpt_to": "joe@mail.example.com"});
+            let (got, trace) = world.ask(field, &session(&asked), &asked);
+            let want = match refused && at_localhost {
+                true => "error",
+                false => "accept",
+            };
+            assert_eq!(got["action"], want, "{from} {got}\n{trace}");
+        }
+        // Who has no domain still has none.
+        let asked = json!({"client_addr": "127.0.0.3", "client_name": "c.example",
+            "client_resolve": "OK", "mail_from": "a", "rcpt_to": "joe@mail.example.com"});
+        let (got, _) = world.ask(field, &session(&asked), &asked);
+        assert_eq!(got["action"], "error");
+    }
+}
+
 /// A recorded site.
 struct World {
     site: Site,

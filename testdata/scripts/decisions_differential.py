@@ -110,12 +110,12 @@ def session(r):
 
 RULES = ["check_relay", "tls_client", "check_mail", "check_rcpt", "trust_auth", "srv_features", "try_tls", "tls_server", "tls_rcpt"]
 
-def script(s, delayed):
+def script(s, delayed, f):
     t, au = s.get("tls", {}), s.get("auth", {})
     m = {"client_addr": s["client_addr"], "client_name": s["client_name"], "client_ptr": s["client_ptr"], "client_resolve": s["client_resolve"], "client_rate": s["client_rate"], "client_connections": s["client_connections"],
          "verify": t.get("verify", "NONE"), "cipher_bits": t.get("cipher_bits", 0), "cn_subject": t.get("cn_subject", ""), "cert_subject": t.get("cert_subject", ""), "cert_issuer": t.get("cert_issuer", ""),
          "auth_type": au.get("mechanism", ""), "auth_authen": au.get("authid", ""), "auth_ssf": au.get("ssf", ""), "auth_author": "", "server_name": s["server_name"], "server_addr": s["server_addr"], "daemon_flags": s["daemon_flags"]}
-    out = [".D{%s}%s" % kv for kv in m.items()] + [".Df" + s["mail_from"], ".Ds%s" % s["helo"]]
+    out = [".D{%s}%s" % kv for kv in m.items()] + [".Df" + f, ".Ds%s" % s["helo"]]
     v = m["verify"]
     for f in RULES:
         if f in delayed: continue
@@ -138,7 +138,25 @@ def verdict(text):
     return {"action": "error", "at": at, "message": squash(msg)}
 
 def ask_sendmail(cf, root, sessions, delayed):
-    lines = [l for s in sessions for l in script(s, delayed)]
+    senders = [s["mail_from"] for s in sessions]
+    # With delay_checks the rules see what the server has made of the sender meanwhile.
+    if delayed:
+        asked = [f for f in senders if f]
+        made = dict(zip(asked, ("".join(re.findall(r'"[^"]*"|\S+', t)) for t in test_mode(cf, root, ["3,4 " + f for f in asked]))))
+        senders = [made.get(f, "") for f in senders]
+    got = test_mode(cf, root, [l for s, f in zip(sessions, senders) for l in script(s, delayed, f)])
+    per = len(RULES) - len(delayed)
+    if len(got) != per * len(sessions): raise RuntimeError("%d answers for %d questions: %s" % (len(got), per * len(sessions), got[-5:]))
+    names = [f for f in RULES if f not in delayed]
+    answers = [dict(zip(names, map(verdict, got[i * per:(i + 1) * per]))) for i in range(len(sessions))]
+    # A refusal shows the client's own spelling here.
+    for s, f, answer in zip(sessions, senders, answers):
+        for v in answer.values():
+            if "message" in v: v["message"] = v["message"].replace("senderaddress" + squash(f), "senderaddress" + squash(s["mail_from"]))
+    return answers
+
+def test_mode(cf, root, lines):
+    """What test mode returns for each line that is no definition."""
     inner = 'ip link set lo up 2>/dev/null; hostname %s; mount --bind "$0/etc/hosts" /etc/hosts; mount --bind "$0/etc/nsswitch.conf" /etc/nsswitch.conf; exec sendmail -C "$1" -bt' % HOST
     p = subprocess.run(["unshare", "-nmu", "sh", "-c", inner, root, cf], input="\n".join(lines) + "\n", capture_output=True, text=True, errors="replace", timeout=600)
     got, cur = [], None
@@ -150,10 +168,7 @@ def ask_sendmail(cf, root, sessions, delayed):
         if m and m.group(2) == "returns": cur = m.group(3)
         elif m and cur is None: cur = ""
     if cur is not None: got.append(cur)
-    per = len(RULES) - len(delayed)
-    if len(got) != per * len(sessions): raise RuntimeError("%d answers for %d questions: %s" % (len(got), per * len(sessions), (p.stdout[-500:], p.stderr[-500:])))
-    names = [f for f in RULES if f not in delayed]
-    return [dict(zip(names, map(verdict, got[i * per:(i + 1) * per]))) for i in range(len(sessions))]
+    return got
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
