@@ -96,6 +96,7 @@ pub fn source(
     } else {
         let items = lint.items(input)?;
         lint.duplicates(&items);
+        lint.quotes(&items);
         match kind {
             Kind::Access => lint.access(&items),
             Kind::Mailertable => lint.mailertable(&items),
@@ -171,6 +172,19 @@ impl Lint<'_> {
             self.say(line, Severity::Error, text);
         }
         Ok(items)
+    }
+
+    /// Names that no table asks for, as it takes quotes and backslashes off first.
+    fn quotes(&mut self, items: &[Item]) {
+        for item in items {
+            if item.lhs.iter().any(|octet| matches!(octet, b'"' | b'\\')) {
+                let text = format!(
+                    "{} is never found: names are asked for without quotes and backslashes",
+                    item.lhs_text()
+                );
+                self.say(item.line, Severity::Warning, text);
+            }
+        }
     }
 
     fn duplicates(&mut self, items: &[Item]) {

@@ -286,6 +286,14 @@ pub enum StoreError {
         /// The rule that refused it, in sendmail's words.
         why: &'static str,
     },
+    /// There is a text that a map is built from, and no map.
+    #[error("{}: {}", path.display(), not_built(text))]
+    NotBuilt {
+        /// The map that is not there.
+        path: PathBuf,
+        /// The alias file.
+        text: PathBuf,
+    },
     /// An entry does not fit: too long for the format.
     #[error("{}: {why}", path.display())]
     TooLarge {
@@ -325,6 +333,11 @@ fn io_reason(error: &io::Error) -> String {
     }
 }
 
+fn not_built(text: &Path) -> String {
+    let text = text.display();
+    format!("not there, but {text} is: run newaliases")
+}
+
 fn page_text(page: Option<u64>) -> String {
     page.map_or(String::new(), |n| format!("page {n}: "))
 }
@@ -353,6 +366,7 @@ impl StoreError {
             | StoreError::Foreign { path, .. }
             | StoreError::Unsupported { path, .. }
             | StoreError::Unsafe { path, .. }
+            | StoreError::NotBuilt { path, .. }
             | StoreError::TooLarge { path, .. }
             | StoreError::Engine { path, .. }
             | StoreError::Io { path, .. } => path,
@@ -369,6 +383,7 @@ impl StoreError {
                 format!("damaged: {}{why}", page_text(*page))
             }
             StoreError::Unsafe { why, .. } => (*why).into(),
+            StoreError::NotBuilt { text, .. } => not_built(text),
             StoreError::Foreign { why, .. }
             | StoreError::Unsupported { why, .. }
             | StoreError::TooLarge { why, .. }
@@ -384,7 +399,7 @@ impl StoreError {
             StoreError::Missing { .. } => SysExit::NoInput,
             StoreError::InUse { .. } => SysExit::TempFail,
             StoreError::Corrupt { .. } => SysExit::IoErr,
-            StoreError::Unsupported { .. } => SysExit::Config,
+            StoreError::Unsupported { .. } | StoreError::NotBuilt { .. } => SysExit::Config,
             StoreError::Foreign { .. } | StoreError::Unsafe { .. } => SysExit::CantCreate,
             StoreError::TooLarge { .. } => SysExit::DataErr,
             StoreError::Engine { exit, .. } => *exit,

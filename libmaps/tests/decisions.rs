@@ -68,6 +68,95 @@ fn every_recorded_decision_is_made_again() {
     assert!(passed.values().sum::<i32>() > 14_000, "{passed:?}");
 }
 
+/// What sendmail says of the spellings of one address, as it was asked by hand.
+#[test]
+fn no_quote_or_backslash_gets_past_an_entry() {
+    let world = World::of(&json!({
+        "/etc/mail/sendmail.mc": "OSTYPE(`linux')dnl\n\
+            define(`confDOMAIN_NAME', `mx.example.org')dnl\n\
+            FEATURE(`access_db')dnl\nFEATURE(`blocklist_recipients')dnl\n\
+            FEATURE(`accept_unresolvable_domains')dnl\n\
+            MAILER(`local')dnl\nMAILER(`smtp')dnl\n",
+        "/etc/mail/access": "From:bad@spam.example REJECT\nFrom:worse.example ERROR:550 %0 100%% no\n\
+            To:vip@mx.example.org ERROR:5.1.1:550 left the company\n",
+        "/etc/hosts": "",
+    }));
+    let asked = |from: &str, to: &str| {
+        json!({"client_addr": "192.0.2.7", "client_name": "c.example", "client_resolve": "OK",
+               "mail_from": from, "rcpt_to": to})
+    };
+    let ask = |field: &str, from: &str, to: &str| {
+        let asked = asked(from, to);
+        world.ask(field, &session(&asked), &asked).0["action"].clone()
+    };
+    for (from, want) in [
+        ("bad@spam.example", "error"),
+        ("\"bad\"@spam.example", "error"),
+        ("b\\ad@spam.example", "error"),
+        ("\\bad@spam.example", "error"),
+        ("bad@sp\\am.example", "error"),
+        ("bad@\"spam\".example", "error"),
+        ("\"b\\ad\"@sub.spam.example", "accept"),
+        ("x@sub.wo\\rse.example", "error"),
+        ("good@spam.example", "accept"),
+    ] {
+        assert_eq!(
+            ask("check_mail", from, "joe@mx.example.org"),
+            want,
+            "{from}"
+        );
+    }
+    for (to, want) in [
+        ("vip@mx.example.org", "error"),
+        ("\\vip@mx.example.org", "error"),
+        ("\"vip\"+x@mx.example.org", "error"),
+        ("v\\ip@mx.example.org", "error"),
+        ("\"vip+x\"@mx.example.org", "error"),
+        ("\"vi\\p\"@\"mx\".example.org", "error"),
+        ("vi@mx.example.org", "accept"),
+    ] {
+        assert_eq!(ask("check_rcpt", "good@spam.example", to), want, "{to}");
+    }
+}
+
+/// With delay_checks the rules are given `$f`, in which `localhost` has become this host's name.
+#[test]
+fn a_sender_at_localhost_is_judged_by_what_he_became() {
+    for (delay, refused) in [("", true), ("FEATURE(`delay_checks')dnl\n", false)] {
+        let world = World::of(&json!({
+            "/etc/mail/sendmail.mc": format!(
+                "OSTYPE(`linux')dnl\ndefine(`confDOMAIN_NAME', `mail.example.com')dnl\n\
+                FEATURE(`accept_unresolvable_domains')dnl\n{delay}\
+                LOCAL_DOMAIN(`[127.0.0.1]')dnl\nRELAY_DOMAIN(`127.0.0.3')dnl\n\
+                MAILER(`local')dnl\nMAILER(`smtp')dnl\n"
+            ),
+            "/etc/hosts": "127.0.0.1 localhost\n",
+        }));
+        let field = if refused { "check_mail" } else { "check_rcpt" };
+        for (from, at_localhost) in [
+            ("a@localhost", true),
+            ("a@[127.0.0.1]", true),
+            ("a%x@localhost", true),
+            ("a@localhost.UUCP", true),
+            ("a@there.example", false),
+        ] {
+            let asked = json!({"client_addr": "127.0.0.3", "client_name": "c.example",
+                "client_resolve": "OK", "mail_from": from, "rcpt_to": "joe@mail.example.com"});
+            let (got, trace) = world.ask(field, &session(&asked), &asked);
+            let want = match refused && at_localhost {
+                true => "error",
+                false => "accept",
+            };
+            assert_eq!(got["action"], want, "{from} {got}\n{trace}");
+        }
+        // Who has no domain still has none.
+        let asked = json!({"client_addr": "127.0.0.3", "client_name": "c.example",
+            "client_resolve": "OK", "mail_from": "a", "rcpt_to": "joe@mail.example.com"});
+        let (got, _) = world.ask(field, &session(&asked), &asked);
+        assert_eq!(got["action"], "error");
+    }
+}
+
 /// A recorded site.
 struct World {
     site: Site,

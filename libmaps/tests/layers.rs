@@ -36,8 +36,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "policy",
         &[
-            "address", "lhs", "reply", "rhs", "tokens", "map", "store", "live", "site", "decision",
-            "table", "sasl", "way",
+            "address", "lhs", "reply", "rhs", "tokens", "map", "store", "live", "build", "site",
+            "decision", "table", "sasl", "way",
         ],
     ),
     (

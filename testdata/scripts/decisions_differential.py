@@ -17,11 +17,12 @@ CF = "/usr/share/sendmail/cf/"
 LOCAL = ["polkatistas.org", "mail.polkatistas.org", "tubascoundrels.net"]
 DOMS = ["good.example", "a.good.example", "spam.example", "x.spam.example", "partner.example", "sub.partner.example",
         "nowhere.invalid", "client.example", "canon.example", "alias.example", "virt.example", "a.virt.example", HOST, "fake.polkatistas.org"] + LOCAL
-USERS = ["joe", "bob+lists", "news+a+b", "root", "me+", "J.Doe", "postmaster", '"a b"', '"joe@spam.example"', '"x%spam.example"', "a.b+c"]
+USERS = ["joe", "bob+lists", "news+a+b", "root", "me+", "J.Doe", "postmaster", '"a b"', '"joe@spam.example"', '"x%spam.example"', "a.b+c",
+         "\\joe", "j\\oe", '"joe"', '"bob"+lists', 'bo"b"+lists', '"bob+lists"', '"b\\ob"+x']
 ADDRS = ["10.1.2.3", "10.9.8.7", "128.32.2.9", "127.0.0.1", "192.0.2.55", "IPv6:2001:db8::9", "IPv6:2001:db8:1:2:3:4:5:6", "IPv6:0:0:0:0:0:0:0:1", "0"]
 # `ERROR:` alone is left out: the rules then take the address behind it for the text.
 RHS = ["OK", "RELAY", "REJECT", "DISCARD", "SKIP", "relay", "QUARANTINE:held", "ERROR:5.7.1:550 Go away", "ERROR:550 no", "550 old", "ERROR:4.2.2:450 full", "FRIEND", "HATER",
-       "SPAMFRIEND", "QUARANTINE", 'ERROR:"551 quo ted"', "REJECT now", "ERROR:5.7:550 x", "?"]
+       "SPAMFRIEND", "QUARANTINE", 'ERROR:"551 quo ted"', "REJECT now", "ERROR:5.7:550 x", "?", "ERROR:5.7.1:550 100%% sure%3 of %0 %x"]
 TLSREQ = ["VERIFY", "VERIFY:112", "ENCR:128", "PERM+ENCR:256", "TEMP+VERIFY", "VERIFY+CN", "VERIFY:0+CN:laptop++CI:/C=US/CN=Root", "ENCR:0+CS:/CN=x", "ENCR:abc", "ENCR", "VERIFY:112+", "OK",
           "VERIFY+CITag:MyCA", "ENCR:1+CN", "PERM+OK", "VERIFY:128+FOO++CN:nobody", "NO"]
 VERIFY = ["OK", "TRUSTED", "NO", "NOT", "FAIL", "NONE", "TEMP", "PROTOCOL", "SOFTWARE", "CONFIG", "CLEAR", "DANE_FAIL"]
@@ -73,8 +74,16 @@ def access_map(r):
     if rel(r, .4): put("MyCA:/C=US/CN=Root", r.choice(["OK", "NO"]))
     return "\n".join(lines) + "\n"
 
+def quoted(r, name):
+    """Another spelling of a domain, with a quote or a backslash."""
+    labels = name.split(".")
+    at = r.randrange(len(labels))
+    labels[at] = r.choice(['"%s"' % labels[at], labels[at][:1] + "\\" + labels[at][1:]])
+    return ".".join(labels)
+
 def address(r):
-    k, u, d = r.randrange(14), r.choice(USERS), r.choice(DOMS)
+    k, u, d = r.randrange(16), r.choice(USERS), r.choice(DOMS)
+    if k > 13: return "%s@%s" % (u, quoted(r, d))
     if k == 0: return u
     if k == 1: return "%s%%%s@%s" % (u, r.choice(DOMS), d)
     if k == 2: return "@%s:%s@%s" % (r.choice(DOMS), u, d)
@@ -101,12 +110,12 @@ def session(r):
 
 RULES = ["check_relay", "tls_client", "check_mail", "check_rcpt", "trust_auth", "srv_features", "try_tls", "tls_server", "tls_rcpt"]
 
-def script(s, delayed):
+def script(s, delayed, f):
     t, au = s.get("tls", {}), s.get("auth", {})
     m = {"client_addr": s["client_addr"], "client_name": s["client_name"], "client_ptr": s["client_ptr"], "client_resolve": s["client_resolve"], "client_rate": s["client_rate"], "client_connections": s["client_connections"],
          "verify": t.get("verify", "NONE"), "cipher_bits": t.get("cipher_bits", 0), "cn_subject": t.get("cn_subject", ""), "cert_subject": t.get("cert_subject", ""), "cert_issuer": t.get("cert_issuer", ""),
          "auth_type": au.get("mechanism", ""), "auth_authen": au.get("authid", ""), "auth_ssf": au.get("ssf", ""), "auth_author": "", "server_name": s["server_name"], "server_addr": s["server_addr"], "daemon_flags": s["daemon_flags"]}
-    out = [".D{%s}%s" % kv for kv in m.items()] + [".Df" + s["mail_from"], ".Ds%s" % s["helo"]]
+    out = [".D{%s}%s" % kv for kv in m.items()] + [".Df" + f, ".Ds%s" % s["helo"]]
     v = m["verify"]
     for f in RULES:
         if f in delayed: continue
@@ -129,7 +138,25 @@ def verdict(text):
     return {"action": "error", "at": at, "message": squash(msg)}
 
 def ask_sendmail(cf, root, sessions, delayed):
-    lines = [l for s in sessions for l in script(s, delayed)]
+    senders = [s["mail_from"] for s in sessions]
+    # With delay_checks the rules see what the server has made of the sender meanwhile.
+    if delayed:
+        asked = [f for f in senders if f]
+        made = dict(zip(asked, ("".join(re.findall(r'"[^"]*"|\S+', t)) for t in test_mode(cf, root, ["3,4 " + f for f in asked]))))
+        senders = [made.get(f, "") for f in senders]
+    got = test_mode(cf, root, [l for s, f in zip(sessions, senders) for l in script(s, delayed, f)])
+    per = len(RULES) - len(delayed)
+    if len(got) != per * len(sessions): raise RuntimeError("%d answers for %d questions: %s" % (len(got), per * len(sessions), got[-5:]))
+    names = [f for f in RULES if f not in delayed]
+    answers = [dict(zip(names, map(verdict, got[i * per:(i + 1) * per]))) for i in range(len(sessions))]
+    # A refusal shows the client's own spelling here.
+    for s, f, answer in zip(sessions, senders, answers):
+        for v in answer.values():
+            if "message" in v: v["message"] = v["message"].replace("senderaddress" + squash(f), "senderaddress" + squash(s["mail_from"]))
+    return answers
+
+def test_mode(cf, root, lines):
+    """What test mode returns for each line that is no definition."""
     inner = 'ip link set lo up 2>/dev/null; hostname %s; mount --bind "$0/etc/hosts" /etc/hosts; mount --bind "$0/etc/nsswitch.conf" /etc/nsswitch.conf; exec sendmail -C "$1" -bt' % HOST
     p = subprocess.run(["unshare", "-nmu", "sh", "-c", inner, root, cf], input="\n".join(lines) + "\n", capture_output=True, text=True, errors="replace", timeout=600)
     got, cur = [], None
@@ -141,10 +168,7 @@ def ask_sendmail(cf, root, sessions, delayed):
         if m and m.group(2) == "returns": cur = m.group(3)
         elif m and cur is None: cur = ""
     if cur is not None: got.append(cur)
-    per = len(RULES) - len(delayed)
-    if len(got) != per * len(sessions): raise RuntimeError("%d answers for %d questions: %s" % (len(got), per * len(sessions), (p.stdout[-500:], p.stderr[-500:])))
-    names = [f for f in RULES if f not in delayed]
-    return [dict(zip(names, map(verdict, got[i * per:(i + 1) * per]))) for i in range(len(sessions))]
+    return got
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)

@@ -16,9 +16,9 @@ HOSTS = "127.0.0.1 localhost\n10.200.0.1 mx.polkatistas.org\n10.200.0.2 polkatis
 OURS = ["polkatistas.org", "tubascoundrels.net", "virt.example", "localhost", "mx.polkatistas.org", "localhost.polkatistas.org"]
 THEIRS = ["remote.example", "sub.remote.example", "visi.com", "inside.lan", "a.inside.lan", "hackenbush.com", "bobs.hackenbush.com", "deep.er.client.example", "client.example", "x.client.example",
           "nowhere.invalid", "v.vhost.example", "vhost.example", "Alias.Inside.LAN", "short", "onlyshort", "unknownshort", "old.example", "a.old.example", "g.example", "sub.g.example", "under_score.example", "x-y.example", "pl+us.example"]
-ODD = ["[192.0.2.1]", "[10.1.2.3]", "[IPv6:2001:db8::1]", "[127.0.0.1]", "foo.REDIRECT", "", ".", "a..b", ".example", "[1.2.3.4]x", "a:b", "b.UUCP", "remote.example.", "[a]:[b]", "[hub.example]"]
+ODD = ["[192.0.2.1]", "[10.1.2.3]", "[IPv6:2001:db8::1]", "[127.0.0.1]", "foo.REDIRECT", "", ".", "a..b", ".example", "[1.2.3.4]x", "a:b", "b.UUCP", "remote.example.", "[a]:[b]", "[hub.example]", '"remote".example', "remo\\te.example", 'vi\\si.com', '"old".example', 'g.ex"am"ple', '"virt.example"', "v.vh\\ost.example", '"a.inside".lan']
 LOCALS = ["joe", "Joe", "root", "ROOT", "mick", "postmaster", "info", "bob+lists", "me++x", "news+a+b", "joe+", "+x", "J.Doe", "news", "nobodyhere", "daemon", "\\\\joe", "a_b", "owner-list"]
-ODD_LOCALS = ['"a b"', '"joe@remote.example"', "joe%visi.com", "joe%virt.example", "a%b%c", "host!user", "a.b!user", "h1!h2!user", "joe smith", '"joe"', '""', "a@b", "\\\\@x", '"|/bin/x"', "/etc/x", "a/b", "joe%", "!joe", "%x", "a,b", "x;", "@visi.com:joe", "@visi.com,@inside.lan:joe", "phrase: joe", "joe (comment)", "(c) joe"]
+ODD_LOCALS = ['"a b"', '"joe@remote.example"', "joe%visi.com", "joe%virt.example", "a%b%c", "host!user", "a.b!user", "h1!h2!user", "joe smith", '"joe"', '""', "a@b", "\\\\@x", '"|/bin/x"', "/etc/x", "a/b", "joe%", "!joe", "%x", "a,b", "x;", "@visi.com:joe", "@visi.com,@inside.lan:joe", "phrase: joe", "joe (comment)", "(c) joe", "j\\oe", '"bob"+lists', 'b"o"b+x', "in\\fo", '"info"']
 
 
 def pick(r, *pools):

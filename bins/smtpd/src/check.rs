@@ -56,7 +56,7 @@ fn print(site: &Arc<Site>, findings: &Findings, out: &mut impl Write) -> io::Res
         (
             "maps",
             LiveMaps::open(site)
-                .map(|_| "open".into())
+                .map(|maps| described(&maps))
                 .map_err(|e| e.to_string()),
         ),
         ("connections", Ok(connections)),
@@ -97,6 +97,14 @@ fn print(site: &Arc<Site>, findings: &Findings, out: &mut impl Write) -> io::Res
         0 => SysExit::Ok,
         _ => SysExit::Config,
     })
+}
+
+fn described(maps: &LiveMaps) -> String {
+    let texts = maps.texts().map(|text| {
+        let text = text.display();
+        format!(", {text} as it stands: newaliases has built no map of it")
+    });
+    std::iter::once("open".to_owned()).chain(texts).collect()
 }
 
 fn listener(daemon: &DaemonOptions) -> String {

@@ -1,5 +1,6 @@
 //! The site's maps, live: a snapshot for each transaction.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use libmaps::decision::Traced;
@@ -86,6 +87,11 @@ impl LiveMaps {
             aliases: policy.aliases.clone(),
             policy,
         })
+    }
+
+    /// The alias files that are read as they stand, since nobody has built a map of them.
+    pub fn texts(&self) -> impl Iterator<Item = PathBuf> {
+        self.maps.texts()
     }
 
     /// The configuration with its classes as they are now; news as in [`LiveMaps::snapshot`].

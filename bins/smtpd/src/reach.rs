@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use confine::Reach;
 use libmaps::opening;
+use libmaps::policy::alias_text::text_of;
 use libmaps::policy::maps::{counts_file, file_of, socket_of};
 use libmaps::sasl::conf::{Conf, folders};
 use libmaps::site::Site;
@@ -131,9 +132,11 @@ pub fn queue(site: &Site) -> PathBuf {
 
 fn maps(site: &Site) -> Vec<PathBuf> {
     let files = site.asked_maps().into_iter();
+    let texts = site.alias_files().into_iter();
     files
         .filter_map(|spec| file_of(site, &spec))
         .map(|(_, path)| path)
+        .chain(texts.filter_map(|file| text_of(site, &file.map)))
         .collect()
 }
 

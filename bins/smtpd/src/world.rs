@@ -111,8 +111,14 @@ impl World {
         }
         let schedule = Schedule::of(&site);
         let site = Arc::new(site.into_site());
+        let maps = LiveMaps::open(&site)?;
+        for text in maps.texts() {
+            let text = text.display();
+            let warning = format!("{text} is read as it stands: newaliases has built no map of it");
+            log.say(Level::Warning, &warning);
+        }
         let world = World {
-            maps: LiveMaps::open(&site)?,
+            maps,
             resolver: Resolver::of(&site)?,
             users: Users::of(&site).map_err(WorldError::Users)?,
             logins,

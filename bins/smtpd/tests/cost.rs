@@ -261,8 +261,7 @@ const READERS: &[(&str, Reader)] = &[
         })));
     }),
     ("AuthInfo", |o| {
-        let text = String::from_utf8_lossy(o);
-        drop(black_box((AuthInfo::file(o), AuthInfo::entry(&text))));
+        drop(black_box((AuthInfo::file(o), AuthInfo::entry(o))));
     }),
     ("PROXY", |o| {
         let _ = black_box(smtpd::proxy::parse(o));

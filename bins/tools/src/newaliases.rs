@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
@@ -17,7 +17,6 @@ use libmaps::map::{MapClass, StoreError};
 use libmaps::site::alias_files::{AliasFile, AliasSite, ConfigFault, SpecFault};
 use libmaps::site::options;
 use libmaps::source::aliases::{Limits, Printable};
-use libmaps::store;
 use libmaps::store::class::Holds;
 use libmaps::store::path::{Safety, folder_of};
 use libmaps::store::publish::{OnDuplicate, Options};
@@ -327,7 +326,7 @@ fn is_written(settings: &Settings, file: &AliasFile) -> bool {
 
 fn rebuild_one(settings: &Settings, site: &AliasSite, file: &AliasFile, outcome: &mut Outcome) {
     let shown = file.path.display();
-    let source = match open_source(&file.path, site) {
+    let source = match site.open_text(&file.path) {
         Ok(source) => source,
         Err(StoreError::Missing { .. }) if file.optional => return,
         // Another host has the text, and a follower brings the map.
@@ -389,33 +388,6 @@ fn create_exit(e: &StoreError) -> SysExit {
         StoreError::InUse { .. } => SysExit::TempFail,
         StoreError::Engine { exit, .. } => *exit,
         _ => SysExit::Software,
-    }
-}
-
-fn open_source(path: &Path, site: &AliasSite) -> Result<File, StoreError> {
-    let file = store::open_for_reading(path)?;
-    let metadata = file
-        .metadata()
-        .map_err(|e| StoreError::io(path, "stat", e))?;
-    let refuse = |why| {
-        Err(StoreError::Unsafe {
-            path: path.into(),
-            why,
-        })
-    };
-    match metadata.mode() {
-        // Root could read it all the same; a file that its owner may not read is not meant to be.
-        mode if mode & 0o400 == 0 && is_root() => {
-            let denied = io::Error::from_raw_os_error(libc::EACCES);
-            Err(StoreError::io(path, "open", denied))
-        }
-        mode if mode & 0o002 != 0 && !site.allows("WorldWritableAliasFile") => {
-            refuse("World writable file")
-        }
-        mode if mode & 0o020 != 0 && !site.allows("GroupWritableAliasFile") => {
-            refuse("Group writable file")
-        }
-        _ => Ok(file),
     }
 }
 

@@ -159,3 +159,22 @@ fn a_folder_in_the_place_of_a_map_counts_only_when_asked_for() {
         assert_eq!(ran, (exit, said));
     }
 }
+
+#[test]
+fn an_alias_of_several_lines_is_put_aside_by_one_sign() {
+    let site = Site::new("");
+    let text = "sales: ann\n#press: bob,\n\tcarol,\n\tdave\nsupport:ann@example.com\n\
+        #old-support: x@example.com,\n   dave\nlist: bob,\n# carol,\n\tdave\n";
+    fs::write(site.at("aliases"), text).unwrap();
+    let (exit, said) = site.run(NEWALIASES, &[]);
+    let warning = "aliases: line 10: what is indented here belongs to the comment of line 9, \
+        not to the unfinished alias above it\n";
+    assert_eq!((exit, said.contains(warning)), (0, true), "{said}");
+    let (_, stored) = site.run(PRALIASES, &[]);
+    assert_eq!(
+        stored,
+        "@:@\nlist:bob,\nsales:ann\nsupport:ann@example.com\n"
+    );
+    let (exit, _) = site.run(NEWALIASES, &["--strict"]);
+    assert_eq!(exit, 65);
+}

@@ -146,6 +146,7 @@ fn the_whole_site_is_looked_at() {
         "/etc/mail/virtusertable:3: error: c@virt.example: nobody is neither an alias nor a user",
         "/etc/mail/mailertable:1: warning: .lab.example: %2 is the one label",
         "/etc/mail/aliases:2: error: x -> y leads back to x",
+        "/etc/mail/aliases.db is not there: this text is read as it stands; build it with newaliases",
     ] {
         assert!(out.contains(expected), "{expected}\n{out}");
     }

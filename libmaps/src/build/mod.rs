@@ -6,6 +6,7 @@
 //! written as they come; the map changes at the very end, by a rename, or not
 //! at all.
 
+pub mod alias_text;
 pub mod aliases;
 mod merge;
 mod record;

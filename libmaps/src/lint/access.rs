@@ -26,6 +26,7 @@ impl Lint<'_> {
                 has_secret.get_or_insert(item.line);
             }
             self.access_lhs(item, tag, name);
+            self.access_arguments(item);
             self.access_rhs(item, tag, name);
         }
         if let Some(line) = has_secret {
@@ -100,6 +101,22 @@ impl Lint<'_> {
         if let Some(why) = why {
             let text = format!("{} is never found: {why}", item.lhs_text());
             self.say(item.line, Severity::Warning, text);
+        }
+    }
+
+    /// `%1` to `%9` in the RHS, which stand for nothing in this map; it may be a password.
+    fn access_arguments(&mut self, item: &Item) {
+        let mut octets = item.rhs.iter();
+        while octets.any(|octet| *octet == b'%') {
+            if let Some(digit @ b'1'..=b'9') = octets.next() {
+                let text = format!(
+                    "{}: %{} is empty here; a percent sign is written %%",
+                    item.lhs_text(),
+                    char::from(*digit)
+                );
+                self.say(item.line, Severity::Warning, text);
+                return;
+            }
         }
     }
 

@@ -16,6 +16,9 @@ pub(super) fn check(table: &Table) -> Option<Diagnostic> {
     let place = Place::new(text.as_path(), 0);
     let say = |severity, text: String| Some(Diagnostic::new(&place, severity, text));
     let shown = map.display();
+    if !map.exists() && table.kind == Kind::Aliases {
+        return Some(aliases(table, &place, map));
+    }
     if !map.exists() {
         // A missing map that must be there is a matter of the configuration's check.
         return table.spec.optional.then(|| {
@@ -53,6 +56,18 @@ pub(super) fn check(table: &Table) -> Option<Diagnostic> {
             command(table, text)
         ),
     )
+}
+
+/// What is said of an alias file without a map.
+fn aliases(table: &Table, place: &Place, map: &Path) -> Diagnostic {
+    let shown = map.display();
+    let (severity, what) = match (table.spec.class.as_str(), table.spec.optional) {
+        ("implicit", _) => (Severity::Warning, "this text is read as it stands"),
+        (_, true) => (Severity::Warning, "none of these entries counts"),
+        (_, false) => (Severity::Error, "nothing starts without it"),
+    };
+    let text = format!("{shown} is not there: {what}; build it with newaliases");
+    Diagnostic::new(place, severity, text)
 }
 
 /// What builds the map.

@@ -44,11 +44,8 @@ impl Sources {
         let tables = tables
             .into_iter()
             .filter_map(|(kind, spec)| Some((kind, spec?.clone())));
-        let aliases = site.alias_files().into_iter().map(|file| {
-            let mut spec = file.map;
-            spec.optional = true;
-            (Kind::Aliases, spec)
-        });
+        let aliases = site.alias_files().into_iter();
+        let aliases = aliases.map(|file| (Kind::Aliases, file.map));
         let files = tables.chain(aliases).map(|(kind, spec)| {
             // A FEATURE may name the map with its suffix; the text has none.
             let path = match spec.path.extension() {

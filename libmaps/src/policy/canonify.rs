@@ -7,7 +7,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::address::{Address, unquoted};
-use crate::decision::{Found, Trace};
+use crate::decision::{Found, LookupError, Trace};
 use crate::map::Map;
 use crate::site::model::Bang;
 use crate::table::access::{Tag, With};
@@ -16,7 +16,7 @@ use crate::table::verdict::{Refusal, Verdict};
 use crate::tokens::{self, TokenError, tidy};
 
 use super::facts::{Answer, Facts, Need};
-use super::route::canonify::{Addressing, Host, HostNames};
+use super::route::canonify::{Addressing, Canonical as Rewritten, Host, HostNames, Mailbox};
 use super::route::parse::{Resolved, Step};
 use super::route::tables::RouteTables;
 use super::route::{self, dequote};
@@ -123,29 +123,32 @@ pub(super) fn parse_recipient(
     )))
 }
 
+/// The domain of `$f`: what ruleset 3 makes of the sender's, `localhost` being this host.
+pub(super) fn rewritten_domain(
+    scene: &Scene<'_>,
+    sender: &Address,
+) -> Result<Option<Vec<u8>>, Trouble> {
+    let text = tidy(sender.written())?;
+    // What is asked for here is asked for again, and noted, when the address is looked for.
+    let trace = &mut Trace::new();
+    let canonical = with_addressing(scene, trace, |addressing, trace| {
+        addressing.canonify_tidy(&text, trace)
+    })?;
+    Ok(match canonical {
+        Rewritten::Mailbox(Mailbox {
+            host: Some(Host::Name { text, .. }),
+            ..
+        }) => Some(text),
+        _ => None,
+    })
+}
+
 /// CanonAddr of a text in tidy spelling.
 fn canonical_of(scene: &Scene<'_>, trace: &mut Trace, text: &[u8]) -> Result<Canonical, Trouble> {
-    let names = KnownNames {
-        facts: scene.facts,
-        asked: Mutex::new(Vec::new()),
-    };
-    let tables: RouteTables<Arc<dyn Map>> = RouteTables {
-        domaintable: scene.policy.maps.domaintable.clone().map(DomainTable::of),
-        ..RouteTables::default()
-    };
-    let addressing = Addressing {
-        site: scene.site(),
-        tables: &tables,
-        names: &names,
-        daemon_flags: &scene.session.daemon_flags,
-    };
-    let step = addressing.canon_addr(text, trace);
-    let asked = names.asked.into_inner();
-    for (host, known) in asked.unwrap_or_else(PoisonError::into_inner) {
-        let answer = known?;
-        trace.fact("canonical name", &host, shown_answer(&host, answer));
-    }
-    let mailbox = match step? {
+    let step = with_addressing(scene, trace, |addressing, trace| {
+        addressing.canon_addr(text, trace)
+    })?;
+    let mailbox = match step {
         Step::Go(mailbox) => mailbox,
         Step::Done(Resolved::Error(refusal)) => return Err(refusal.into()),
         // Nobody, or an address that leads on for ever.
@@ -166,6 +169,36 @@ fn canonical_of(scene: &Scene<'_>, trace: &mut Trace, text: &[u8]) -> Result<Can
         domain,
         fixed,
     })
+}
+
+/// Reads an address with the domaintable and the names that are known; the names that it took are
+/// noted.
+fn with_addressing<T>(
+    scene: &Scene<'_>,
+    trace: &mut Trace,
+    read: impl FnOnce(Addressing<'_, Arc<dyn Map>>, &mut Trace) -> Result<T, LookupError>,
+) -> Result<T, Trouble> {
+    let names = KnownNames {
+        facts: scene.facts,
+        asked: Mutex::new(Vec::new()),
+    };
+    let tables: RouteTables<Arc<dyn Map>> = RouteTables {
+        domaintable: scene.policy.maps.domaintable.clone().map(DomainTable::of),
+        ..RouteTables::default()
+    };
+    let addressing = Addressing {
+        site: scene.site(),
+        tables: &tables,
+        names: &names,
+        daemon_flags: &scene.session.daemon_flags,
+    };
+    let done = read(addressing, trace);
+    let asked = names.asked.into_inner();
+    for (host, known) in asked.unwrap_or_else(PoisonError::into_inner) {
+        let answer = known?;
+        trace.fact("canonical name", &host, shown_answer(&host, answer));
+    }
+    Ok(done?)
 }
 
 /// Names out of the facts; what was asked is kept, and so is that an answer is lacking.

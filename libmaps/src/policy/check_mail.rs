@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::address::{Address, ReversePath, is_one_token, parse_literal};
+use crate::address::{ReversePath, is_one_token, parse_literal};
 use crate::decision::{Found, Membership, Trace};
 use crate::site::model::RegexMap;
 use crate::table::access::{Item, Tag, With};
 
-use super::canonify::{Canonical, Trouble, canon_addr, is_localhost};
+use super::canonify::{Canonical, Trouble, canon_addr, is_localhost, rewritten_domain};
 use super::facts::{Answer, Facts, Need, Session};
 use super::{Flow, Halt, Outcome, Policy, Ruling, Scene, admit, ends_in, rule, tls};
 
@@ -27,12 +27,25 @@ pub fn check_mail(policy: Policy<'_>, session: &Session, facts: &Facts) -> Rulin
         if scene.site().features.delay_checks.is_some() {
             return Ok(Flow::Stop(Outcome::Delayed));
         }
-        basic_check_mail(scene, trace)
+        basic_check_mail(scene, trace, Sender::AsGiven)
     })
 }
 
+/// Which spelling of the sender is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sender {
+    /// The one in MAIL.
+    AsGiven,
+    /// What was made of it since (`$f`): with FEATURE(delay_checks) the rules have nothing else.
+    Rewritten,
+}
+
 /// Basic_check_mail, which check_rcpt calls too.
-pub(super) fn basic_check_mail(scene: &Scene<'_>, trace: &mut Trace) -> Result<Flow, Halt> {
+pub(super) fn basic_check_mail(
+    scene: &Scene<'_>,
+    trace: &mut Trace,
+    judged: Sender,
+) -> Result<Flow, Halt> {
     if scene.is_deferred() {
         return Ok(Flow::Continue);
     }
@@ -43,7 +56,16 @@ pub(super) fn basic_check_mail(scene: &Scene<'_>, trace: &mut Trace) -> Result<F
     let ReversePath::Address(sender) = &scene.session.sender else {
         return Ok(Flow::Continue);
     };
-    let exempt = match real_domain(scene, trace, sender) {
+    let domain = match judged {
+        Sender::AsGiven => Ok(sender.domain().map(|domain| domain.as_bytes().to_vec())),
+        Sender::Rewritten => rewritten_domain(scene, sender),
+    };
+    let domain = match domain {
+        Ok(domain) => domain,
+        Err(Trouble::Refused(why)) => return Ok(Flow::Stop(Outcome::Refuse(why))),
+        Err(Trouble::Halt(halt)) => return Err(halt),
+    };
+    let exempt = match real_domain(scene, trace, domain.as_deref()) {
         Ok(exempt) => exempt,
         Err(refused) => return Ok(refused),
     };
@@ -73,7 +95,11 @@ enum Exempt {
 }
 
 /// `user@localhost`, and with flag `f` `user@host`, come from this host only.
-fn real_domain(scene: &Scene<'_>, trace: &mut Trace, sender: &Address) -> Result<Exempt, Flow> {
+fn real_domain(
+    scene: &Scene<'_>,
+    trace: &mut Trace,
+    domain: Option<&[u8]>,
+) -> Result<Exempt, Flow> {
     let session = scene.session;
     if scene.site().features.accept_unqualified_senders {
         return Ok(Exempt::Yes);
@@ -83,10 +109,9 @@ fn real_domain(scene: &Scene<'_>, trace: &mut Trace, sender: &Address) -> Result
     } else {
         Exempt::No
     };
-    let Some(domain) = sender.domain() else {
+    let Some(name) = domain else {
         return Ok(exempt);
     };
-    let name = domain.as_bytes();
     let single = session.daemon_flag("f") && is_one_token(name);
     let here = exempt == Exempt::No
         && (is_localhost(scene, name) || parse_literal(name).is_some_and(is_this_host));

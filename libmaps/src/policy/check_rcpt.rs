@@ -10,7 +10,7 @@ use crate::table::verdict::{Verdict, is_word};
 use super::canonify::{
     Canonical, Trouble, canon_addr, mx_is_here, parse_recipient, rejected_route,
 };
-use super::check_mail::basic_check_mail;
+use super::check_mail::{Sender, basic_check_mail};
 use super::check_relay::basic_check_relay;
 use super::facts::{Facts, Session};
 use super::relay_ok::{Relaying, relay_ok, relays};
@@ -63,7 +63,7 @@ fn delayed_checks(scene: &Scene<'_>, trace: &mut Trace, recipient: &Address) -> 
         }
     }
     trace.enter("checkmail");
-    let flow = basic_check_mail(scene, trace)?;
+    let flow = basic_check_mail(scene, trace, Sender::Rewritten)?;
     if flow != Flow::Continue {
         return Ok(flow);
     }

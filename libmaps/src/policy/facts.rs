@@ -8,6 +8,7 @@
 
 use crate::address::ReversePath;
 use crate::decision::Decision;
+use crate::tokens::{has_quotes, strip_quotes};
 
 /// A question to the resolver (or `/etc/hosts`, as `service.switch` says).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -29,6 +30,14 @@ impl Need {
         match self {
             Need::Host(name) | Need::Addresses(name) | Need::BestMx(name) => name,
         }
+    }
+
+    fn plain(mut self) -> Self {
+        let (Need::Host(name) | Need::Addresses(name) | Need::BestMx(name)) = &mut self;
+        if has_quotes(name) {
+            *name = strip_quotes(name).into_owned().into();
+        }
+        self
     }
 }
 
@@ -70,11 +79,13 @@ impl Facts {
         }
     }
 
-    /// The answer to a question.
+    /// The answer to a question; the name in it is asked for without quotes and backslashes, as
+    /// the key of any map.
     ///
     /// # Errors
     /// The question itself, when its answer is not known.
     pub fn get(&self, need: Need) -> Result<&Answer, Need> {
+        let need = need.plain();
         self.known
             .iter()
             .find(|(known, _)| same(known, &need))
@@ -87,6 +98,7 @@ impl Facts {
     /// # Errors
     /// The question itself, when its answer is not known.
     pub fn host(&self, name: &[u8]) -> Result<&Answer, Need> {
+        let name = &*strip_quotes(name);
         let is_it = |known: &Need| matches!(known, Need::Host(n) if n.eq_ignore_ascii_case(name));
         let found = self.known.iter().find(|(known, _)| is_it(known));
         found

@@ -78,6 +78,11 @@ impl MapFlags {
         self.over(map, Ending::Bare)
     }
 
+    /// A text that was read as it stands.
+    pub(super) fn over_text(&self, map: Arc<dyn Map>) -> Arc<dyn Map> {
+        self.over(map, Ending::Bare)
+    }
+
     fn over(&self, map: Arc<dyn Map>, ending: Ending) -> Arc<dyn Map> {
         let plain = ending == Ending::Bare
             && self.case == KeyCase::Folded

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crate::decision::Traced;
 use crate::live::{Live, Refresh};
 use crate::map::{Map, MapName, StoreError};
+use crate::policy::alias_text::AliasText;
 use crate::policy::broken_map::BrokenMap;
 use crate::policy::flagged_map::MapFlags;
 use crate::policy::maps::{Handle, Maps, check_connection, file_of, remote_of};
@@ -33,12 +34,13 @@ pub struct LiveMaps {
 }
 
 impl LiveMaps {
-    /// Opens every map of the site. Alias files may be missing.
+    /// Opens every map of the site. An alias file may be missing with its map; of one without a
+    /// map see [`alias_text`](crate::policy::alias_text).
     ///
     /// # Errors
     /// When a map that is not optional can't be opened.
     pub fn open(site: &Site, remote: Remote<'_>) -> Result<Self, StoreError> {
-        // A host without a built alias file still takes mail for its users, as sendmail's does.
+        // A host without aliases still takes mail for its users.
         let maps = LiveMaps::start(site, remote, Absence::Allowed)?;
         for map in maps.all() {
             map.refresh()?;
@@ -62,10 +64,8 @@ impl LiveMaps {
             None => Ok(None),
         };
         let mut aliases = Vec::new();
-        for mut file in site.alias_files() {
-            // One without a replica of shared aliases would say that nobody has them.
-            file.map.optional |= of_aliases == Absence::Allowed && !file.map.is_shared();
-            aliases.extend(LiveMap::of(site, &file.map, remote)?);
+        for file in site.alias_files() {
+            aliases.extend(LiveMap::aliases(site, &file.map, remote, of_aliases)?);
         }
         Ok(LiveMaps {
             access: start(features.access.as_ref().map(|access| &access.map))?,
@@ -76,6 +76,11 @@ impl LiveMaps {
             domaintable: start(features.domaintable.as_ref())?,
             aliases,
         })
+    }
+
+    /// The alias files that are read as they stand, since nobody has built a map of them.
+    pub fn texts(&self) -> impl Iterator<Item = PathBuf> {
+        self.aliases.iter().filter_map(LiveMap::text)
     }
 
     fn all(&self) -> impl Iterator<Item = &LiveMap> {
@@ -130,13 +135,15 @@ enum Kind {
         flags: MapFlags,
         presence: Presence,
         live: Mutex<Option<Arc<Opened>>>,
+        /// What stands in for a map that is missing.
+        text: Option<Box<AliasText>>,
     },
     Remote(Handle),
 }
 
 /// Which alias files may be missing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Absence {
+pub enum Absence {
     /// All of them.
     Allowed,
     /// Those with `-o`.
@@ -156,21 +163,52 @@ impl LiveMap {
     /// # Errors
     /// When the address of a map behind a socket is none.
     pub fn of(site: &Site, spec: &MapSpec, remote: Remote<'_>) -> Result<Option<Self>, StoreError> {
+        let presence = match spec.optional {
+            true => Presence::Optional,
+            false => Presence::Needed,
+        };
+        LiveMap::start(site, spec, remote, presence, None)
+    }
+
+    /// As [`of`](Self::of) for an alias file, whose text may stand in for its map.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of), and when the site's alias files make no sense.
+    pub fn aliases(
+        site: &Site,
+        spec: &MapSpec,
+        remote: Remote<'_>,
+        absence: Absence,
+    ) -> Result<Option<Self>, StoreError> {
+        let presence = match absence {
+            // One without a replica of shared aliases would say that nobody has them.
+            Absence::Allowed if !spec.is_shared() => Presence::Optional,
+            _ if spec.optional => Presence::Optional,
+            _ => Presence::Needed,
+        };
+        let text = AliasText::of(site, spec)?;
+        LiveMap::start(site, spec, remote, presence, text)
+    }
+
+    fn start(
+        site: &Site,
+        spec: &MapSpec,
+        remote: Remote<'_>,
+        presence: Presence,
+        text: Option<AliasText>,
+    ) -> Result<Option<Self>, StoreError> {
         if let Some(map) = remote_of(spec)? {
             let map = MapFlags::of(spec).over_remote(remote(map));
             return Ok(Some(LiveMap(Kind::Remote(Traced::new(map)))));
         }
         check_connection(site, spec)?;
-        let presence = match spec.optional {
-            true => Presence::Optional,
-            false => Presence::Needed,
-        };
         let file = file_of(site, spec).map(|(class, path)| Kind::File {
             name: MapName::new(class, &spec.path),
             path,
             flags: MapFlags::of(spec),
             presence,
             live: Mutex::new(None),
+            text: text.map(Box::new),
         });
         Ok(file.map(LiveMap))
     }
@@ -186,6 +224,7 @@ impl LiveMap {
             flags,
             presence,
             live,
+            text,
         } = &self.0
         else {
             return Ok(());
@@ -201,10 +240,34 @@ impl LiveMap {
             Ok(opened) => {
                 let mut live = live.lock().unwrap_or_else(PoisonError::into_inner);
                 *live = Some(Arc::new(opened));
+                if let Some(text) = text {
+                    text.forget();
+                }
                 Ok(())
             }
-            Err(StoreError::Missing { .. }) if *presence == Presence::Optional => Ok(()),
+            Err(error @ StoreError::Missing { .. }) => {
+                if let Some(text) = text {
+                    text.refresh()?;
+                    if text.current().is_some() {
+                        return Ok(());
+                    }
+                }
+                match presence {
+                    Presence::Optional => Ok(()),
+                    Presence::Needed => Err(error),
+                }
+            }
             Err(error) => Err(error),
+        }
+    }
+
+    /// The text that is read in the place of the map, if one is.
+    fn text(&self) -> Option<PathBuf> {
+        match &self.0 {
+            Kind::File {
+                text: Some(text), ..
+            } if text.current().is_some() => Some(text.path().into()),
+            _ => None,
         }
     }
 
@@ -225,10 +288,12 @@ impl LiveMap {
     fn handle(&self) -> Option<Handle> {
         match &self.0 {
             Kind::Remote(map) => Some(map.clone()),
-            Kind::File { live, .. } => {
+            Kind::File { live, text, .. } => {
                 let live = live.lock().unwrap_or_else(PoisonError::into_inner);
-                let live = live.as_ref()?;
-                Some(Handle::clone(&live.snapshot()))
+                match live.as_ref() {
+                    Some(live) => Some(Handle::clone(&live.snapshot())),
+                    None => text.as_ref()?.current(),
+                }
             }
         }
     }
@@ -245,57 +310,5 @@ fn opener(
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::map::{Entry, MapClass};
-    use crate::store::publish::{Options, Publisher};
-
-    #[test]
-    fn a_cdb_map_is_looked_for_in_its_own_file() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t.cdb");
-        let options = Options::new(MapClass::Cdb, "test");
-        let mut publisher = Publisher::create(&path, options).unwrap();
-        publisher.put(Entry::new("a.example", "smtp:[b]")).unwrap();
-        publisher.publish().unwrap();
-        let site = Site::default();
-        let spec = MapSpec::new("cdb", dir.path().join("t"));
-        let map = LiveMap::of(&site, &spec, &at_once).unwrap().unwrap();
-        map.refresh().unwrap();
-        let found = map.current().unwrap().get(b"a.example").unwrap();
-        assert_eq!(found.unwrap().as_bytes(), b"smtp:[b]");
-    }
-
-    #[test]
-    fn a_missing_map_is_an_error_unless_it_is_optional() {
-        let site = Site::default();
-        for (text, fails) in [("hash /nowhere/m", true), ("hash -o /nowhere/m", false)] {
-            let spec = MapSpec::parse(text).unwrap();
-            let map = LiveMap::of(&site, &spec, &at_once).unwrap().unwrap();
-            assert_eq!(map.refresh().is_err(), fails, "{text}");
-            assert!(map.current().is_none());
-        }
-    }
-
-    #[test]
-    fn an_optional_map_that_comes_unreadable_is_broken_and_not_absent() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("t");
-        let mut site = Site::default();
-        site.features.virtusertable =
-            Some(MapSpec::parse(&format!("hash -o {}", path.display())).unwrap());
-        site.options.files.aliases = format!("hash:{}", path.display());
-        let maps = LiveMaps::open(&site, &at_once).unwrap();
-        let taken = maps.snapshot(|error| panic!("{error}"));
-        assert!(taken.virtusertable.is_none() && taken.aliases.is_empty());
-        std::fs::write(dir.path().join("t.db"), "nonsense").unwrap();
-        let mut reported = 0;
-        let taken = maps.snapshot(|_| reported += 1);
-        assert_eq!(reported, 2);
-        let map = taken.virtusertable.unwrap();
-        let error = map.map().get(b"a").unwrap_err().to_string();
-        assert!(error.contains("t: cannot open it: "), "{error}");
-        assert!(map.map().iter().all(|entry| entry.is_err()));
-        assert!(taken.aliases[0].map().get(b"a").is_err());
-    }
-}
+#[path = "live_maps_tests.rs"]
+mod tests;

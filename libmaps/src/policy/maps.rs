@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::decision::Traced;
 use crate::map::{Map, MapClass, MapName, StoreError};
+use crate::policy::alias_text::AliasText;
 use crate::policy::flagged_map::MapFlags;
 use crate::policy::route::tables::RouteTables;
 use crate::site::model::{MapSpec, Site};
@@ -46,7 +47,8 @@ impl Maps {
     /// Opens every map of the site.
     ///
     /// # Errors
-    /// When a map can't be opened; a missing one only if it is not optional (`-o`). Alias files may be missing.
+    /// When a map can't be opened; a missing one only if it is not optional (`-o`). Of alias files see
+    /// [`open_aliases`].
     pub fn open(site: &Site) -> Result<Self, StoreError> {
         let features = &site.features;
         let open = |spec: Option<&MapSpec>| match spec {
@@ -55,9 +57,7 @@ impl Maps {
         };
         let mut aliases = Vec::new();
         for file in site.alias_files() {
-            let mut spec = file.map;
-            spec.optional = true;
-            aliases.extend(open_map(site, &spec)?);
+            aliases.extend(open_aliases(site, &file.map)?);
         }
         Ok(Maps {
             access: open(features.access.as_ref().map(|access| &access.map))?,
@@ -194,6 +194,26 @@ pub fn remote_of(spec: &MapSpec) -> Result<Option<SocketMap>, StoreError> {
     })?;
     let patience = spec.patience().unwrap_or(DEFAULT_PATIENCE);
     Ok(Some(SocketMap::new(address, patience)))
+}
+
+/// Opens the map of an alias file, or reads its text where that stands in for the map; `None` where
+/// both are missing.
+///
+/// # Errors
+/// When it can't be opened, or has a text and has not been built.
+pub fn open_aliases(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreError> {
+    let mut may_be_missing = spec.clone();
+    may_be_missing.optional = true;
+    if let Some(map) = open_map(site, &may_be_missing)? {
+        return Ok(Some(map));
+    }
+    match AliasText::of(site, spec)? {
+        Some(text) => {
+            text.refresh()?;
+            Ok(text.current())
+        }
+        None => Ok(None),
+    }
 }
 
 /// Opens one map, to be asked as its flags say; `None` for an optional one that is missing, and for classes that have no entries.

@@ -15,6 +15,7 @@
 //! | [`srv_features`](srv_features::srv_features) | when a client connects |
 //! | [`try_tls`](try_tls::try_tls), [`tls_server`](tls::tls_server), [`tls_rcpt`](tls::tls_rcpt) | as client |
 
+pub mod alias_text;
 mod broken_map;
 pub mod canonify;
 pub mod check_compat;

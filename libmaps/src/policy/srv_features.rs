@@ -1,7 +1,9 @@
 //! srv_features and its like: letters that switch features of a session on and off.
 
 use crate::decision::{Decision, Trace};
+use crate::rhs::Rhs;
 use crate::table::access::{Tag, With};
+use crate::table::question::ask_secret;
 
 use super::facts::{Facts, Session};
 use super::{Halt, Policy, Ruling, Scene};
@@ -70,7 +72,7 @@ pub fn authinfo(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
+) -> Ruling<Result<Option<Box<[u8]>>, LookupFailed>> {
     asked(policy, session, facts, Tag::AuthInfo)
 }
 
@@ -82,7 +84,9 @@ fn features(
     tag: Tag,
 ) -> Ruling<Option<Box<str>>> {
     let Decision { outcome, trace } = asked(policy, session, facts, tag)?;
-    Ok(Decision::new(outcome.unwrap_or_default(), trace))
+    let letters = |rhs: &[u8]| String::from_utf8_lossy(rhs).trim().into();
+    let found = outcome.unwrap_or_default();
+    Ok(Decision::new(found.as_deref().map(letters), trace))
 }
 
 fn asked(
@@ -90,7 +94,7 @@ fn asked(
     session: &Session,
     facts: &Facts,
     tag: Tag,
-) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
+) -> Ruling<Result<Option<Box<[u8]>>, LookupFailed>> {
     let scene = Scene {
         policy,
         session,
@@ -104,7 +108,7 @@ fn asked(
     }
 }
 
-fn look_up(scene: &Scene<'_>, trace: &mut Trace, tag: Tag) -> Result<Option<Box<str>>, Halt> {
+fn look_up(scene: &Scene<'_>, trace: &mut Trace, tag: Tag) -> Result<Option<Box<[u8]>>, Halt> {
     let (site, session) = (scene.site(), scene.session);
     let (name, addr) = match tag {
         Tag::SrvFeatures | Tag::TlsSrvFeatures => (&session.client_name, &session.client_addr),
@@ -122,7 +126,7 @@ fn look_up(scene: &Scene<'_>, trace: &mut Trace, tag: Tag) -> Result<Option<Box<
             Some(map) => {
                 let mut found = None;
                 for key in [name.as_str(), addr.as_str(), ""] {
-                    found = map.get_secret(trace, &[b"AuthInfo:", key.as_bytes()])?;
+                    found = ask_secret(map, trace, &[b"AuthInfo:", key.as_bytes()])?;
                     if found.is_some() {
                         break;
                     }
@@ -133,7 +137,7 @@ fn look_up(scene: &Scene<'_>, trace: &mut Trace, tag: Tag) -> Result<Option<Box<
         },
         _ => scene.look_up_host_or_default(trace, tag, name, addr)?,
     };
-    Ok(found.map(|rhs| String::from_utf8_lossy(rhs.as_bytes()).trim().into()))
+    Ok(found.map(Rhs::into_bytes))
 }
 
 #[cfg(test)]
@@ -143,9 +147,8 @@ mod tests {
 
     use super::*;
     use crate::decision::Traced;
-    use crate::map::{Entries, Map, MapClass, MapName, StoreError};
+    use crate::map::{Entries, Entry, Map, MapClass, MapName, StoreError};
     use crate::policy::maps::Maps;
-    use crate::rhs::Rhs;
     use crate::site::Site;
     use crate::store::memory::MemoryMap;
 
@@ -191,5 +194,9 @@ mod tests {
         let failing = FailingMap(MapName::new(MapClass::Hash, "authinfo"));
         assert_eq!(ask(Arc::new(failing)), Err(LookupFailed));
         assert_eq!(ask(Arc::new(MemoryMap::new("authinfo", []))), Ok(None));
+        let rhs = &b"\"U:joe\" \"P:pa%%4\xe9\" \"R:%0\""[..];
+        let map = MemoryMap::new("authinfo", [Entry::new("authinfo:192.0.2.1", rhs)]);
+        let want = &b"\"U:joe\" \"P:pa%4\xe9\" \"R:AuthInfo:192.0.2.1\""[..];
+        assert_eq!(ask(Arc::new(map)), Ok(Some(want.into())));
     }
 }

@@ -4,17 +4,20 @@
 //! the alias files, the names that are local, and what is allowed of files.
 
 use std::ffi::OsString;
+use std::fs::File;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::cf::Cf;
-use super::{load, options};
-use crate::map::MapClass;
+use super::{Site, load, options};
+use crate::map::{MapClass, StoreError};
 use crate::prescan::Operators;
 use crate::source::aliases::{Grammar, Limits, Members};
+use crate::store;
 use crate::store::class::{ClassWord, Holds};
-use crate::store::path::with_suffix;
+use crate::store::path::{effective_user, with_suffix};
 
 /// The file names that are tried below the root when no configuration is named.
 pub const DEFAULT_CONFIGS: [&str; 2] = ["/etc/mail/sendmail.mc", "/etc/mail/sendmail.cf"];
@@ -270,6 +273,59 @@ impl AliasSite {
         Ok(())
     }
 
+    /// What a `sendmail.mc` says.
+    ///
+    /// # Errors
+    /// Its alias files make no sense.
+    pub fn of(config: &Site) -> Result<Self, SpecFault> {
+        let mut site = AliasSite::empty(Limits::Own);
+        let hosts = config.classes.local_hosts.iter();
+        let names = &mut site.grammar.names;
+        names
+            .local_hosts
+            .extend(hosts.map(<[u8]>::to_ascii_lowercase));
+        names
+            .local_hosts
+            .insert(config.host_name.to_ascii_lowercase().into_bytes());
+        for option in config.options.views() {
+            if !option.value.is_empty() {
+                site.set(option.name.as_bytes(), option.value.as_bytes())?;
+            }
+        }
+        Ok(site)
+    }
+
+    /// Opens the text of an alias file, unless others than its owner may write to it.
+    ///
+    /// # Errors
+    /// [`StoreError::Missing`], [`StoreError::Unsafe`], and those of open(2).
+    pub fn open_text(&self, path: &Path) -> Result<File, StoreError> {
+        let file = store::open_for_reading(path)?;
+        let metadata = file
+            .metadata()
+            .map_err(|e| StoreError::io(path, "stat", e))?;
+        let refuse = |why| {
+            Err(StoreError::Unsafe {
+                path: path.into(),
+                why,
+            })
+        };
+        match metadata.mode() {
+            // Root could read it all the same; a file that its owner may not read is not meant to be.
+            mode if mode & 0o400 == 0 && effective_user() == 0 => {
+                let denied = io::Error::from_raw_os_error(libc::EACCES);
+                Err(StoreError::io(path, "open", denied))
+            }
+            mode if mode & 0o002 != 0 && !self.allows("WorldWritableAliasFile") => {
+                refuse("World writable file")
+            }
+            mode if mode & 0o020 != 0 && !self.allows("GroupWritableAliasFile") => {
+                refuse("Group writable file")
+            }
+            _ => Ok(file),
+        }
+    }
+
     /// Whether DontBlameSendmail has a word.
     #[must_use]
     pub fn allows(&self, word: &str) -> bool {
@@ -285,20 +341,5 @@ fn from_mc(path: &Path, root: Option<&Path>) -> Result<AliasSite, ConfigFault> {
         load::SiteError::Io { source, .. } => ConfigFault::Unreadable(source),
         other => ConfigFault::Line(0, other.to_string()),
     })?;
-    let mut site = AliasSite::empty(Limits::Own);
-    let hosts = loaded.site.classes.local_hosts.iter();
-    let names = &mut site.grammar.names;
-    names
-        .local_hosts
-        .extend(hosts.map(<[u8]>::to_ascii_lowercase));
-    names
-        .local_hosts
-        .insert(loaded.site.host_name.to_ascii_lowercase().into_bytes());
-    for option in loaded.site.options.views() {
-        if !option.value.is_empty() {
-            site.set(option.name.as_bytes(), option.value.as_bytes())
-                .map_err(|SpecFault(text)| ConfigFault::Line(0, text))?;
-        }
-    }
-    Ok(site)
+    AliasSite::of(&loaded.site).map_err(|SpecFault(text)| ConfigFault::Line(0, text))
 }

@@ -4,11 +4,15 @@
 //! each function says which one it is. An entry found ends a walk whatever its
 //! RHS says, but for SKIP where the site has it.
 
-use crate::decision::{LookupError, Step, Trace, Traced};
+use crate::decision::{Step, Trace, Traced};
 use crate::map::Map;
 use crate::rhs::Rhs;
 use crate::site::model::AccessDb;
+use crate::table::question::{ask, ask_secret};
 use crate::table::verdict::is_word;
+use crate::tokens;
+
+pub use crate::table::question::Lookup;
 
 /// The first part of an access LHS.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -122,9 +126,6 @@ pub struct AccessMap<'a, M> {
     map: &'a Traced<M>,
     options: &'a AccessDb,
 }
-
-/// An entry's RHS, if there is an entry.
-pub type Lookup = Result<Option<Rhs>, LookupError>;
 
 impl<'a, M: Map> AccessMap<'a, M> {
     /// The map, and how FEATURE(access_db) says to search it.
@@ -240,7 +241,7 @@ impl<'a, M: Map> AccessMap<'a, M> {
     /// # Errors
     /// When the map can't be read.
     pub fn raw(&self, trace: &mut Trace, key: &[u8]) -> Lookup {
-        self.map.get(trace, key, Step::Exact)
+        ask(self.map, trace, &[key], Step::Exact, &[])
     }
 
     /// F, and U with an empty domain: `user+detail@domain`, `user+*@domain`, `user@domain`.
@@ -281,15 +282,15 @@ impl<'a, M: Map> AccessMap<'a, M> {
             *place = piece;
         }
         let found = match tag {
-            Tag::AuthInfo => self.map.get_secret(trace, &tagged)?,
-            _ => self.map.get_joined(trace, &tagged, step)?,
+            Tag::AuthInfo => ask_secret(self.map, trace, &tagged)?,
+            _ => ask(self.map, trace, &tagged, step, &[])?,
         };
         let found = found.filter(is_answer);
         let is_bare = key.iter().all(|piece| piece.is_empty());
         if found.is_some() || with == With::TagOnly || is_bare {
             return Ok(found);
         }
-        Ok(self.map.get_joined(trace, key, step)?.filter(is_answer))
+        Ok(ask(self.map, trace, key, step, &[])?.filter(is_answer))
     }
 
     fn unless_skip(&self, rhs: Rhs) -> Option<Rhs> {
@@ -311,7 +312,16 @@ fn dotted_parent(name: &[u8]) -> Option<&[u8]> {
 
 /// The first dot that has something before and after it.
 fn first_dot(name: &[u8]) -> Option<usize> {
-    let dot = name.iter().skip(1).position(|&octet| octet == b'.')? + 1;
+    let dot = match tokens::has_quotes(name) {
+        // A dot in quotes or behind a backslash is a part of its label.
+        true => {
+            tokens::tokens(name)
+                .skip(1)
+                .find(|token| token.is(b'.'))?
+                .start
+        }
+        false => name.iter().skip(1).position(|&octet| octet == b'.')? + 1,
+    };
     (dot + 1 < name.len()).then_some(dot)
 }
 

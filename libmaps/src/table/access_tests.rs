@@ -144,3 +144,51 @@ fn skip_stops_the_walk_only_where_the_site_has_it() {
     assert_eq!(walk(&with, &entries, ask).1, None);
     assert_eq!(walk(&options(), &entries, ask).1.as_deref(), Some("SKIP"));
 }
+
+#[test]
+fn quotes_and_backslashes_are_no_part_of_a_key() {
+    for (local, domain) in [
+        ("\"bad\"", "spam.example"),
+        ("b\\ad", "sp\\am.example"),
+        ("\\bad", "\"spam\".\"example\""),
+        ("\"b\\ad\"", "SPAM.example"),
+    ] {
+        let items = [Item::Full(local.as_bytes(), domain.as_bytes())];
+        let entries = [("From:bad@spam.example", "ERROR:550 %0 100%% %1")];
+        let (asked, found) = walk(&options(), &entries, |map, trace| {
+            map.search(trace, Tag::From, With::TagOnly, &items)
+        });
+        assert_eq!(asked, ["from:bad@spam.example"], "{local}@{domain}");
+        let text = found.unwrap().to_ascii_lowercase();
+        assert_eq!(text, "error:550 from:bad@spam.example 100% ");
+    }
+    // The detail is what stands behind a plus sign outside quotes.
+    let (asked, _) = walk(&options(), &[], |map, trace| {
+        let items = [Item::User(b"\"b\"ob+x"), Item::User(b"\"bob+x\"")];
+        map.search(trace, Tag::To, With::TagOnly, &items)
+    });
+    assert_eq!(asked, ["to:bob+x@", "to:bob+*@", "to:bob@", "to:bob+x@"]);
+}
+
+#[test]
+fn a_dot_in_quotes_parts_no_domain() {
+    let (asked, _) = walk(&options(), &[], |map, trace| {
+        let name = b"\"a.b\".c\\.d.example";
+        map.domain(trace, Tag::From, With::TagOnly, name)
+    });
+    assert_eq!(
+        asked,
+        ["from:a.b.c.d.example", "from:c.d.example", "from:example"]
+    );
+}
+
+#[test]
+fn a_tag_of_the_administrators_own_is_asked_without_quotes_too() {
+    let (asked, found) = walk(&options(), &[("MyCA:/CN=x", "OK%%")], |map, trace| {
+        map.raw(trace, b"MyCA:/CN=\\x")
+    });
+    assert_eq!(
+        (asked[0].as_str(), found.as_deref()),
+        ("myca:/cn=x", Some("OK%"))
+    );
+}

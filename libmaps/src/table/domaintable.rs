@@ -5,7 +5,7 @@
 
 use crate::decision::{LookupError, Step, Trace, Traced};
 use crate::map::Map;
-use crate::table::fill::fill;
+use crate::table::question::ask;
 
 /// A domaintable.
 #[derive(Clone)]
@@ -33,8 +33,8 @@ impl<M: Map> DomainTable<M> {
         domain: &[u8],
         trace: &mut Trace,
     ) -> Result<Option<Vec<u8>>, LookupError> {
-        let rhs = self.map.get(trace, domain, Step::Exact)?;
-        Ok(rhs.map(|rhs| fill(rhs.as_bytes(), &[domain])))
+        let rhs = ask(&self.map, trace, &[domain], Step::Exact, &[])?;
+        Ok(rhs.map(|rhs| rhs.into_bytes().into_vec()))
     }
 }
 
@@ -50,6 +50,7 @@ mod tests {
         let table = DomainTable::new(map);
         let ask = |domain: &[u8]| table.replacement(domain, &mut Trace::new()).unwrap();
         assert_eq!(ask(b"OLD.example"), Some(b"new.example".to_vec()));
+        assert_eq!(ask(b"\"old\".ex\\ample"), Some(b"new.example".to_vec()));
         assert_eq!(ask(b"sub.old.example"), None);
     }
 }

@@ -6,7 +6,7 @@
 
 use crate::decision::{LookupError, Step, Trace, Traced};
 use crate::map::Map;
-use crate::table::fill::fill;
+use crate::table::question;
 use crate::tokens;
 
 /// A genericstable.
@@ -81,13 +81,10 @@ impl<M: Map> GenericsTable<M> {
         argument: Option<&[u8]>,
         trace: &mut Trace,
     ) -> Result<Option<Vec<u8>>, LookupError> {
-        let Some(rhs) = self.map.get(trace, &tokens::strip_quotes(lhs), step)? else {
-            return Ok(None);
-        };
-        let all: Vec<&[u8]> = std::iter::once(lhs).chain(argument).collect();
-        let rhs = fill(rhs.as_bytes(), &all);
+        let found = question::ask(&self.map, trace, &[lhs], step, argument.as_slice())?;
+        let rhs = found.map(|rhs| rhs.into_bytes().into_vec());
         // An entry that comes to nothing is no entry.
-        Ok((!rhs.is_empty()).then_some(rhs))
+        Ok(rhs.filter(|rhs| !rhs.is_empty()))
     }
 }
 

@@ -9,7 +9,7 @@ use std::borrow::Cow;
 
 use crate::decision::{LookupError, Step, Trace, Traced};
 use crate::map::Map;
-use crate::table::fill::fill;
+use crate::table::question;
 use crate::table::virtusertable::{dotted_status, unquoted};
 use crate::tokens::{self, tokens};
 
@@ -85,14 +85,9 @@ impl<M: Map> MailerTable<M> {
         arguments: &[&[u8]],
         trace: &mut Trace,
     ) -> Result<Option<Vec<u8>>, LookupError> {
-        let Some(rhs) = self.map.get(trace, &tokens::strip_quotes(lhs), step)? else {
-            return Ok(None);
-        };
-        let all: Vec<&[u8]> = std::iter::once(lhs)
-            .chain(arguments.iter().copied())
-            .collect();
-        let rhs = fill(rhs.as_bytes(), &all);
-        Ok(Some(tokens::tidy(&rhs).unwrap_or(rhs)))
+        let found = question::ask(&self.map, trace, &[lhs], step, arguments)?;
+        let rhs = found.map(|rhs| rhs.into_bytes().into_vec());
+        Ok(rhs.map(|rhs| tokens::tidy(&rhs).unwrap_or(rhs)))
     }
 }
 

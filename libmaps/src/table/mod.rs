@@ -6,5 +6,6 @@ pub mod domaintable;
 pub mod fill;
 pub mod generics;
 pub mod mailertable;
+pub mod question;
 pub mod verdict;
 pub mod virtusertable;

@@ -8,7 +8,7 @@
 
 use crate::decision::{LookupError, Step, Trace, Traced};
 use crate::map::Map;
-use crate::table::fill::fill;
+use crate::table::question;
 use crate::tokens;
 
 /// A virtusertable.
@@ -91,21 +91,8 @@ impl<M: Map> VirtUserTable<M> {
         trace: &mut Trace,
     ) -> Result<Option<Rewrite>, LookupError> {
         let pieces = [user, b"@", domain];
-        let found = match pieces.iter().any(|piece| tokens::has_quotes(piece)) {
-            true => {
-                let lhs = pieces.concat();
-                self.map.get(trace, &tokens::strip_quotes(&lhs), step)?
-            }
-            false => self.map.get_joined(trace, &pieces, step)?,
-        };
-        let Some(rhs) = found else {
-            return Ok(None);
-        };
-        let lhs = pieces.concat();
-        let all: Vec<&[u8]> = std::iter::once(&lhs[..])
-            .chain(arguments.iter().copied())
-            .collect();
-        Ok(Some(Rewrite::parse(&fill(rhs.as_bytes(), &all))))
+        let found = question::ask(&self.map, trace, &pieces, step, arguments)?;
+        Ok(found.map(|rhs| Rewrite::parse(rhs.as_bytes())))
     }
 }
 
@@ -218,6 +205,7 @@ mod tests {
             ("joe+x", "w.example", "joe@z.example"),
             ("mick", "w.example", "mick@z.example"),
             ("Exact", "v.example", "Exact@v.example Exact"),
+            ("\"ex\"act", "v.example", "exact@v.example \"ex\"act"),
         ] {
             let found = table
                 .rewrite(local.as_bytes(), domain.as_bytes(), &mut Trace::new())

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use libmaps::policy::maps::file_of;
+use libmaps::policy::maps::open_aliases;
 use libmaps::site::Site;
 use libmaps::site::shells::Shells;
 use libmaps::site::users::Users;
@@ -175,15 +175,13 @@ impl Allowed {
     /// Whether an alias names this file as a list.
     pub(super) fn is_listed(&self, path: &Path) -> Result<bool, String> {
         for file in self.site.alias_files() {
-            let Some((_, map)) = file_of(&self.site, &file.map) else {
+            // One behind a socket can't be looked through.
+            if file.map.is_remote() {
                 continue;
-            };
-            let map = match libmaps::store::open(&map) {
-                Ok(map) => map,
-                Err(libmaps::map::StoreError::Missing { .. }) => continue,
-                Err(error) => return Err(error.to_string()),
-            };
-            for entry in map.iter() {
+            }
+            let map = open_aliases(&self.site, &file.map).map_err(|error| error.to_string())?;
+            let Some(map) = map else { continue };
+            for entry in map.map().iter() {
                 let entry = entry.map_err(|error| error.to_string())?;
                 if lists(&self.site, entry.rhs.as_bytes()).any(|list| list == path) {
                     return Ok(true);

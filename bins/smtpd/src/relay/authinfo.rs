@@ -45,28 +45,27 @@ impl AuthInfo {
     ///
     /// # Errors
     /// What is wrong with it, without its content.
-    pub fn entry(rhs: &str) -> Result<Self, &'static str> {
+    pub fn entry(rhs: &[u8]) -> Result<Self, &'static str> {
         let mut info = AuthInfo::default();
         for item in items(rhs) {
-            let mut chars = item.chars();
-            let (Some(kind), Some(sign)) = (chars.next(), chars.next()) else {
+            let [kind, sign, text @ ..] = item else {
                 return Err(
                     "AuthInfo: expected \"U:...\", \"I:...\", \"P:...\", \"R:...\" or \"M:...\"",
                 );
             };
             let value = match sign {
-                ':' => chars.as_str().as_bytes().to_vec(),
-                '=' => STANDARD
-                    .decode(chars.as_str())
+                b':' => text.to_vec(),
+                b'=' => STANDARD
+                    .decode(text)
                     .map_err(|_| "AuthInfo: what follows = is not base64")?,
                 _ => return Err("AuthInfo: expected : or = behind the letter"),
             };
             match kind.to_ascii_uppercase() {
-                'U' => info.authzid = value,
-                'I' => info.authid = value,
-                'P' => info.password = value,
-                'R' => info.realm = Some(value),
-                'M' => info.mechanisms = Some(String::from_utf8_lossy(&value).into_owned()),
+                b'U' => info.authzid = value,
+                b'I' => info.authid = value,
+                b'P' => info.password = value,
+                b'R' => info.realm = Some(value),
+                b'M' => info.mechanisms = Some(String::from_utf8_lossy(&value).into_owned()),
                 _ => return Err("AuthInfo: expected the letter U, I, P, R or M"),
             }
         }
@@ -165,20 +164,29 @@ impl AuthInfo {
 }
 
 /// The quoted items of an entry; words without quotes count too.
-fn items(rhs: &str) -> Vec<&str> {
+fn items(rhs: &[u8]) -> Vec<&[u8]> {
     let mut all = Vec::new();
-    let mut rest = rhs.trim_start();
+    let mut rest = rhs.trim_ascii_start();
     while !rest.is_empty() {
-        let (item, tail) = match rest.strip_prefix('"') {
-            Some(inner) => inner.split_once('"').unwrap_or((inner, "")),
-            None => rest.split_once([' ', '\t']).unwrap_or((rest, "")),
+        let mut parts = match rest.strip_prefix(b"\"") {
+            Some(inner) => inner.splitn(2, is_quote as fn(&u8) -> bool),
+            None => rest.splitn(2, is_blank as fn(&u8) -> bool),
         };
+        let item = parts.next().unwrap_or_default();
         if !item.is_empty() {
             all.push(item);
         }
-        rest = tail.trim_start();
+        rest = parts.next().unwrap_or_default().trim_ascii_start();
     }
     all
+}
+
+fn is_quote(octet: &u8) -> bool {
+    *octet == b'"'
+}
+
+fn is_blank(octet: &u8) -> bool {
+    matches!(octet, b' ' | b'\t')
 }
 
 /// The site's DefaultAuthInfo, if it names a file.
@@ -261,7 +269,11 @@ mod tests {
             ("U:joe P:x", ["joe", "", "x", "-", "-"]),
             ("\"u:joe\" \"p:x:y=z\"", ["joe", "", "x:y=z", "-", "-"]),
         ] {
-            assert_eq!(told(AuthInfo::entry(rhs).unwrap()), want, "{rhs}");
+            assert_eq!(
+                told(AuthInfo::entry(rhs.as_bytes()).unwrap()),
+                want,
+                "{rhs}"
+            );
         }
         for rhs in [
             "",
@@ -272,9 +284,15 @@ mod tests {
             "\"U:j\" \"P=!\"",
             "\"Ujoe\"",
         ] {
-            let error = AuthInfo::entry(rhs).err().unwrap();
+            let error = AuthInfo::entry(rhs.as_bytes()).err().unwrap();
             assert!(!error.contains("joe"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_password_is_octets_of_any_alphabet() {
+        let info = AuthInfo::entry(b"\"U:joe\" \"P:p\xe4ss\"").unwrap();
+        assert_eq!(info.password, b"p\xe4ss");
     }
 
     #[test]
@@ -321,7 +339,7 @@ mod tests {
         let clear = |rhs: &str, start_tls, options: &str| {
             let mut site = Site::default();
             site.options.auth.options.0 = options.into();
-            let info = AuthInfo::entry(rhs).unwrap();
+            let info = AuthInfo::entry(rhs.as_bytes()).unwrap();
             info.credentials(&site, "mx", start_tls).unwrap().clear_text
         };
         let named = "\"U:joe\" \"P:x\" \"M:PLAIN\"";

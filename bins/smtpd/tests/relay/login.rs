@@ -129,6 +129,21 @@ fn the_default_file() {
 }
 
 #[test]
+fn two_percent_signs_in_an_entry_are_one_of_the_password() {
+    // `\0joe\0hu%4sh` with one percent sign.
+    let plain = "AUTH PLAIN AGpvZQBodSU0c2g=";
+    let sink = Sink::start(Habits {
+        keywords: vec!["STARTTLS", "AUTH PLAIN"],
+        replies: vec![(plain, "235 2.7.0 yes"), ("AUTH", "535 5.7.8 no")],
+        ..Habits::default()
+    });
+    let entry = "AuthInfo:sink.example\t\"U:joe\" \"P:hu%%4sh\" \"M:PLAIN\"\n";
+    let site = Site::start(&setup(&sink, entry));
+    site.send("joe@a.example", &["x@b.example"], "one");
+    assert_eq!(sink.take(1)[0].login, plain);
+}
+
+#[test]
 fn cram_md5_without_tls() {
     let sink = Sink::start(Habits {
         keywords: vec!["AUTH CRAM-MD5 PLAIN"],

@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod alias_texts;
 mod certificates;
 mod changes;
 mod client;

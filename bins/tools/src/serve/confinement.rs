@@ -1,6 +1,7 @@
 //! What the server opens once it serves: the folders that it is confined to.
 
 use confine::Reach;
+use libmaps::policy::alias_text::text_of;
 use libmaps::policy::maps::{connection_files, file_of};
 use libmaps::site::Site;
 use libmaps::site::model::MapSpec;
@@ -30,6 +31,11 @@ pub fn reach(site: &Site, more: &[(String, MapSpec)], addresses: &[ListenAddress
         // Of a shared map the connection file, which may lie elsewhere than its replica.
         if spec.is_shared() {
             reach.read_file(&site.below(&spec.path));
+        }
+    }
+    for file in site.alias_files() {
+        if let Some(text) = text_of(site, &file.map) {
+            reach.read_file(&text);
         }
     }
     for file in connection_files(site) {

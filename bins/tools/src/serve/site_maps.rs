@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libmaps::map::{KeyCase, Map, StoreError};
 use libmaps::policy::live_classes::LiveClasses;
-use libmaps::policy::live_maps::{LiveMap, LiveMaps, at_once};
+use libmaps::policy::live_maps::{Absence, LiveMap, LiveMaps, at_once};
 use libmaps::rhs::Rhs;
 use libmaps::sasl::key::is_account;
 use libmaps::site::Site;
@@ -124,7 +124,7 @@ impl SiteMaps {
         }
         let mut aliases = Vec::new();
         for file in site.alias_files() {
-            if let Some(map) = Watched::of(site, &file.map.name, &file.map)? {
+            if let Some(map) = Watched::aliases(site, &file.map)? {
                 maps.add(&[&file.map.name], &map);
                 aliases.push(map);
             }
@@ -240,12 +240,20 @@ fn failure(error: &StoreError) -> Reply {
 impl Watched {
     fn of(site: &Site, name: &str, spec: &MapSpec) -> Result<Option<Arc<Self>>, StoreError> {
         let map = LiveMap::of(site, spec, &at_once)?;
-        let watched = |map| Watched {
+        Ok(map.map(|map| Watched::named(name, map)))
+    }
+
+    fn aliases(site: &Site, spec: &MapSpec) -> Result<Option<Arc<Self>>, StoreError> {
+        let map = LiveMap::aliases(site, spec, &at_once, Absence::AsConfigured)?;
+        Ok(map.map(|map| Watched::named(&spec.name, map)))
+    }
+
+    fn named(name: &str, map: LiveMap) -> Arc<Self> {
+        Arc::new(Watched {
             name: name.to_owned(),
             map,
             said: Mutex::new(None),
-        };
-        Ok(map.map(|map| Arc::new(watched(map))))
+        })
     }
 
     /// The newest map that can be read; none where it may be missing, and is.

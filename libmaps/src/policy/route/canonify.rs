@@ -14,7 +14,8 @@ use crate::tokens::{self, TokenError, tidy, tokens};
 
 /// Who knows the canonical names of hosts (`$[name$]`): the hosts file, DNS, or what was asked of it before.
 pub trait HostNames: Sync {
-    /// The canonical name of a host, without a final dot; nothing if there is none such.
+    /// The canonical name of a host, which has no quotes, without a final dot; nothing if there is
+    /// none such.
     fn canonical(&self, host: &[u8]) -> Option<Vec<u8>>;
 }
 
@@ -233,7 +234,7 @@ impl<M: Map> Addressing<'_, M> {
             if site.relays.uucp.is_some() {
                 return Ok(Host::canonical(host));
             }
-            if let Some(found) = self.names.canonical(name) {
+            if let Some(found) = self.name_of(name) {
                 return Ok(Host::canonical(found));
             }
             host.push(b'.');
@@ -297,6 +298,11 @@ impl<M: Map> Addressing<'_, M> {
             .any(|f| f == flag)
     }
 
+    /// `$[ host $]`: as a key of a map, a host is asked for without quotes and backslashes.
+    fn name_of(&self, host: &[u8]) -> Option<Vec<u8>> {
+        self.names.canonical(&tokens::strip_quotes(host))
+    }
+
     /// Asks for the canonical name where the site wants that; says whether the host is canonical now.
     fn look_up(&self, host: &mut Vec<u8>) -> bool {
         let qualified = tokens(host).skip(1).any(|token| token.is(b'.'));
@@ -316,7 +322,7 @@ impl<M: Map> Addressing<'_, M> {
         if !ask {
             return false;
         }
-        match self.names.canonical(host) {
+        match self.name_of(host) {
             Some(found) => {
                 *host = found;
                 true

@@ -15,6 +15,11 @@ pub enum AliasFault {
     Nul,
     /// A line begins with white space and continues nothing.
     StrayContinuation,
+    /// Lines that look like the rest of an alias stand below a comment, which they belong to.
+    CutOff {
+        /// The number of the comment's line.
+        comment: u64,
+    },
     /// There is no colon.
     NoColon,
     /// A quote, parenthesis or angle bracket stands alone.
@@ -118,6 +123,7 @@ impl AliasFault {
                 what: b'(' | b')', ..
             }
             | AliasFault::UnbalancedMember { .. }
+            | AliasFault::CutOff { .. }
             | AliasFault::BadMember { .. } => SysExit::Ok,
             AliasFault::Unbalanced { .. }
             | AliasFault::EightBit { .. }
@@ -136,6 +142,10 @@ impl fmt::Display for AliasFault {
             AliasFault::TooLong => f.write_str("alias line too long"),
             AliasFault::Nul => f.write_str("NUL in alias line"),
             AliasFault::StrayContinuation => f.write_str("Non-continuation line starts with space"),
+            AliasFault::CutOff { comment } => write!(
+                f,
+                "what is indented here belongs to the comment of line {comment}, not to the unfinished alias above it"
+            ),
             AliasFault::NoColon => f.write_str("missing colon"),
             AliasFault::Unbalanced { shown, what }
             | AliasFault::UnbalancedMember { shown, what } => {

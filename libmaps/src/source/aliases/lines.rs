@@ -1,10 +1,12 @@
 //! Logical lines of an alias file: a line and the ones that continue it.
 //!
 //! A line continues where it ends in a backslash (which is lost with the line
-//! end) or where the next one begins with white space (which stays). Comments
-//! are lines that begin with `#`; inside an alias they are skipped, indented or
-//! not, and a backslash at their end means nothing. The first line decides
-//! whether lines end in CR LF or in LF alone: a CR after a backslash is text.
+//! end) or where the next one begins with white space (which stays). A line that
+//! begins with `#` is a comment and ends the alias above it; what is indented
+//! below belongs to the comment. An indented `#` begins a comment too, of that
+//! line alone, which is skipped where it stands in an alias. A backslash at the
+//! end of a comment means nothing. The first line decides whether lines end in
+//! CR LF or in LF alone: a CR after a backslash is text.
 
 use std::io::{self, BufRead, BufReader, Read};
 
@@ -43,6 +45,17 @@ pub(super) struct LogicalLines<R> {
     text: Vec<u8>,
     /// How much of `text` is white space of the line that is read next.
     indent: usize,
+    /// Whether nothing but comments stands between here and an alias without its last member.
+    after: After,
+}
+
+/// What the comments that are read next stand below.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum After {
+    /// An alias that ends in a comma or a colon.
+    Unfinished,
+    /// Anything else.
+    Other,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,6 +101,7 @@ impl<R: Read> LogicalLines<R> {
             too_long_at: 0,
             text: Vec::new(),
             indent: 0,
+            after: After::Other,
         }
     }
 
@@ -105,17 +119,35 @@ impl<R: Read> LogicalLines<R> {
                     if let Some(fault) = self.comment()? {
                         return Ok(Some(fault));
                     }
+                    let comment = self.count;
                     // What is indented below a comment belongs to it.
                     while self.continues()? {
                         self.skip_line()?;
                     }
+                    if self.after == After::Unfinished && self.count > comment {
+                        self.after = After::Other;
+                        let fault = AliasFault::CutOff { comment };
+                        return Ok(Some(Logical::Fault(self.count, fault)));
+                    }
                 }
                 Some(_) => {
+                    self.after = After::Other;
                     if let Some(logical) = self.alias()? {
+                        if matches!(logical, Logical::Text(_)) {
+                            self.after = self.ended();
+                        }
                         return Ok(Some(logical));
                     }
                 }
             }
+        }
+    }
+
+    /// How the alias in hand ended.
+    fn ended(&self) -> After {
+        match self.text.trim_ascii_end().last() {
+            Some(b',' | b':') => After::Unfinished,
+            _ => After::Other,
         }
     }
 
@@ -165,11 +197,11 @@ impl<R: Read> LogicalLines<R> {
         }
     }
 
-    /// Whether the next line continues the alias in hand; comments before it are passed over.
+    /// Whether the next line continues the alias in hand; indented comments before it are passed
+    /// over.
     fn next_continues(&mut self) -> io::Result<bool> {
         loop {
             match self.peek()? {
-                Some(b'#') => self.skip_line()?,
                 Some(b' ' | b'\t') => {
                     let start = self.text.len();
                     self.take_indent()?;
@@ -377,14 +409,14 @@ mod tests {
     #[test]
     fn where_a_buffer_ends_changes_nothing() {
         let text = b"list: alice,\n    # see bob, carol\n    dave\n\
-            other: x,\n\t\t \t# y\n# z\n \t w\\\n  v\n        # end\nlast: u\n   ";
+            other: x,\n\t\t \t# y\n #z\n \t w\\\n  v\n        # end\n#old: a,\n\tb\nlast: u\n   ";
         let whole = lines(text, 1 << 10);
         assert_eq!(
             whole,
             [
                 (3, "list: alice,    dave".to_owned()),
                 (8, "other: x, \t w  v".to_owned()),
-                (11, "last: u   ".to_owned()),
+                (13, "last: u   ".to_owned()),
             ]
         );
         for buffer_octets in 1..=40 {

@@ -76,10 +76,47 @@ fn continuation() {
                 &["1: a=b,", "3: Non-continuation line starts with space"],
             ),
             ("# c \\\na: b\n", &["2: a=b"]),
-            ("a: b,\n# c \\\n  d\n", &["3: a=b,  d"]),
             ("a: b,\n  # c\n  d\ne: f\n", &["3: a=b,  d", "4: e=f"]),
             ("# c\n  more\na: b\n", &["3: a=b"]),
             ("foo\n bar\na: b", &["2: missing colon", "3: a=b"]),
+        ],
+        &Grammar::default(),
+    );
+}
+
+#[test]
+fn a_comment_that_is_not_indented_ends_an_alias() {
+    let cut = |line, comment| {
+        format!(
+            "{line}: what is indented here belongs to the comment of line {comment}, not to the unfinished alias above it"
+        )
+    };
+    let [below_2, below_3] = [cut(3, 2), cut(5, 3)];
+    check(
+        &[
+            // Aliases of several lines that were put aside.
+            (
+                "sales: ann\n#press: bob,\n\tcarol,\n\tdave\nsupport:ann@example.com\n#old: x,\n   y\n",
+                &["1: sales=ann", "5: support=ann@example.com"],
+            ),
+            (
+                "a: b,\n# c \\\n  d\ne: f\n",
+                &["1: a=b,", &below_2, "4: e=f"],
+            ),
+            ("a: b,\n# c\n# x\n  d\n e\n", &["1: a=b,", &below_3]),
+            (
+                "a: b, \n  c ,\t\n#\n\td\n\te",
+                &["2: a=b,   c ,\t", &below_3],
+            ),
+            (
+                "a:\n# c\n  d\n",
+                &["1: a:... missing value for alias", &below_2],
+            ),
+            ("a: b,\n# c\ne: f\n", &["1: a=b,", "3: e=f"]),
+            ("a: b\n# c\n  , d\ne: f\n", &["1: a=b", "4: e=f"]),
+            ("a: b,\n\n# c\n  d\n", &["1: a=b,"]),
+            ("a: b,\n  # c\n# x\n  d\n", &["1: a=b,", &cut(4, 3)]),
+            ("a: b,\n#c", &["1: a=b,"]),
         ],
         &Grammar::default(),
     );

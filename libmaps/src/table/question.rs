@@ -1,0 +1,101 @@
+//! A table's question to its map: the key as sendmail asks for it, the RHS with its arguments in.
+//!
+//! Quotes and backslashes are taken off a key before it is asked for: `"joe"@x.example` and
+//! `j\oe@x.example` are other spellings of `joe@x.example` (RFC 5321 section 4.1.2), and an entry
+//! for it holds for them. Aliases are not asked in this way.
+
+use crate::decision::{LookupError, Step, Trace, Traced};
+use crate::map::Map;
+use crate::rhs::Rhs;
+use crate::table::fill::fill;
+use crate::tokens;
+
+/// An entry's RHS, if there is an entry.
+pub type Lookup = Result<Option<Rhs>, LookupError>;
+
+/// Asks for the LHS that the pieces are together; `%0` in the RHS is that LHS, `%1` and on are the
+/// arguments.
+pub(super) fn ask<M: Map>(
+    map: &Traced<M>,
+    trace: &mut Trace,
+    pieces: &[&[u8]],
+    step: Step,
+    arguments: &[&[u8]],
+) -> Lookup {
+    plainly(pieces, arguments, |lhs| map.get_joined(trace, lhs, step))
+}
+
+/// As [`ask`] for an RHS that holds a secret, which the trace does not show.
+///
+/// # Errors
+/// When the map can't be read.
+pub fn ask_secret<M: Map>(map: &Traced<M>, trace: &mut Trace, pieces: &[&[u8]]) -> Lookup {
+    plainly(pieces, &[], |lhs| map.get_secret(trace, lhs))
+}
+
+fn plainly(pieces: &[&[u8]], arguments: &[&[u8]], get: impl FnOnce(&[&[u8]]) -> Lookup) -> Lookup {
+    // Nearly all keys are plain, and are not put together for this.
+    if !pieces.iter().any(|piece| tokens::has_quotes(piece)) {
+        return Ok(get(pieces)?.map(|rhs| filled(rhs, pieces, arguments)));
+    }
+    let joined = pieces.concat();
+    let plain = tokens::strip_quotes(&joined);
+    let plain: &[&[u8]] = &[&plain];
+    Ok(get(plain)?.map(|rhs| filled(rhs, plain, arguments)))
+}
+
+fn filled(rhs: Rhs, lhs: &[&[u8]], arguments: &[&[u8]]) -> Rhs {
+    if !rhs.as_bytes().contains(&b'%') {
+        return rhs;
+    }
+    let lhs = lhs.concat();
+    let all: Vec<&[u8]> = std::iter::once(&lhs[..])
+        .chain(arguments.iter().copied())
+        .collect();
+    Rhs::from(fill(rhs.as_bytes(), &all))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::map::Entry;
+    use crate::store::memory::MemoryMap;
+
+    #[test]
+    fn a_key_is_asked_for_without_its_quotes_and_is_the_first_argument() {
+        let entries = [
+            Entry::new("to:vip@x.example", "%0|%1|100%%|%2|%x"),
+            Entry::new("plain", "as it is"),
+        ];
+        let map = Traced::new(MemoryMap::new("m", entries));
+        for (pieces, want) in [
+            (
+                &["To:", "vip", "@x.example"][..],
+                Some("To:vip@x.example|a\\b|100%||%x"),
+            ),
+            (
+                &["To:", "v\\ip", "@x.example"],
+                Some("To:vip@x.example|a\\b|100%||%x"),
+            ),
+            (
+                &["To:", "\"Vip\"", "@\"x\".example"],
+                Some("To:Vip@x.example|a\\b|100%||%x"),
+            ),
+            (
+                &["To:", "\"vip", "@x.example\""],
+                Some("To:vip@x.example|a\\b|100%||%x"),
+            ),
+            (&["To:", "v\\\\ip", "@x.example"], None),
+            (&["\"pl\"ain"], Some("as it is")),
+        ] {
+            let pieces: Vec<&[u8]> = pieces.iter().map(|piece| piece.as_bytes()).collect();
+            let mut trace = Trace::new();
+            let found = ask(&map, &mut trace, &pieces, Step::Exact, &[b"a\\b"]).unwrap();
+            assert_eq!(found, want.map(Rhs::from), "{pieces:?}");
+            assert!(!trace.to_string().contains('"'), "{trace}");
+            let found = ask_secret(&map, &mut trace, &pieces).unwrap();
+            assert_eq!(found.is_some(), want.is_some(), "{pieces:?}");
+            assert!(!trace.to_string().contains("||") || want.is_some());
+        }
+    }
+}
