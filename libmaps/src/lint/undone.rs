@@ -24,7 +24,8 @@ pub fn findings(site: &Site) -> Vec<Diagnostic> {
 fn filters(site: &Site, all: &mut Vec<Diagnostic>) {
     let asked = &site.options.filters.input;
     let by_daemons = site.daemons.iter().flat_map(|d| d.filters.iter().flatten());
-    let names = |name: &str| asked.has(name) || by_daemons.clone().any(|f| f == name);
+    let names =
+        |name: &str| asked.has(name) || by_daemons.clone().any(|f| f.eq_ignore_ascii_case(name));
     for filter in site.filters.iter().filter(|f| names(&f.name)) {
         let name = &filter.name;
         let (severity, meaning) = match filter.on_failure {
@@ -40,6 +41,28 @@ fn filters(site: &Site, all: &mut Vec<Diagnostic>) {
             severity,
             text,
         ));
+    }
+    let is_defined = |name: &&String| {
+        let mut defined = site.filters.iter();
+        defined.any(|filter| filter.name.eq_ignore_ascii_case(name))
+    };
+    let of_site = asked
+        .0
+        .iter()
+        .map(|name| ("InputMailFilters".to_owned(), name));
+    let of_daemons = site.daemons.iter().flat_map(|daemon| {
+        let said = format!("DAEMON_OPTIONS({})", daemon.name);
+        let names = daemon.filters.iter().flatten();
+        names.map(move |name| (said.clone(), name))
+    });
+    for (said, name) in of_site
+        .chain(of_daemons)
+        .filter(|(_, name)| !is_defined(name))
+    {
+        let text = format!("{said} names {name}, which no MAIL_FILTER defines");
+        let at = site.options.given(&said).cloned();
+        let at = at.unwrap_or_else(|| place(site, &said));
+        all.push(Diagnostic::new(&at, Severity::Error, text));
     }
 }
 

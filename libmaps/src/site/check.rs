@@ -410,12 +410,6 @@ impl Check<'_> {
     }
 
     fn filters(&mut self) {
-        for name in self.site.options.filters.input.0.clone() {
-            if !self.site.filters.iter().any(|filter| filter.name == name) {
-                let text = format!("InputMailFilters names {name}, which no MAIL_FILTER defines");
-                self.say("InputMailFilters", Severity::Error, text);
-            }
-        }
         for filter in &self.site.filters.clone() {
             if filter.socket.is_empty() {
                 let text = format!("filter {} has no S=: it is never asked", filter.name);

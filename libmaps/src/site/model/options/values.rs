@@ -14,6 +14,12 @@ pub trait OptionValue: Sized + Default {
 
     /// Writes it in the form that `read` takes.
     fn write(&self) -> String;
+
+    /// Takes what a further line of an option says whose lines add up
+    /// ([`Options::adds_up`](super::Options::adds_up)).
+    fn join(&mut self, more: Self) {
+        *self = more;
+    }
 }
 
 /// Whether an option is on. sendmail takes `True`, `t`, `Yes`, `y`, a number other than 0, and nothing at all for on.
@@ -58,6 +64,14 @@ impl OptionValue for String {
 
     fn write(&self) -> String {
         self.clone()
+    }
+
+    /// Lists of files are separated by commas.
+    fn join(&mut self, more: Self) {
+        if !self.is_empty() && !more.is_empty() {
+            self.push(',');
+        }
+        self.push_str(&more);
     }
 }
 
@@ -260,6 +274,46 @@ impl OptionValue for Words {
     fn write(&self) -> String {
         self.0.join(" ")
     }
+
+    /// The word `safe` takes back all before it (`DontBlameSendmail`).
+    fn join(&mut self, more: Self) {
+        for word in more.0 {
+            let is_safe = |word: &str| word.eq_ignore_ascii_case("safe");
+            if is_safe(&word) {
+                self.0.clear();
+            }
+            self.0.retain(|before| !is_safe(before));
+            if !self.has(&word) {
+                self.0.push(word);
+            }
+        }
+    }
+}
+
+/// Names of mail filters, separated by commas, semicolons or blanks (`InputMailFilters`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterNames(pub Vec<String>);
+
+impl FilterNames {
+    /// Whether the filter is listed, in whatever case.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|n| n.eq_ignore_ascii_case(name))
+    }
+}
+
+impl OptionValue for FilterNames {
+    const KIND: &'static str = "list";
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let names = text.split([' ', '\t', '\n', ',', ';']);
+        let names = names.filter(|name| !name.is_empty());
+        Ok(FilterNames(names.map(str::to_owned).collect()))
+    }
+
+    fn write(&self) -> String {
+        self.0.join(" ")
+    }
 }
 
 /// One-letter flags (`AuthOptions`, `TLSSrvOptions`, daemon modifiers); blanks and commas between them don't count.
@@ -284,6 +338,14 @@ impl OptionValue for Letters {
 
     fn write(&self) -> String {
         self.0.clone()
+    }
+
+    fn join(&mut self, more: Self) {
+        for letter in more.0.chars() {
+            if !self.has(letter) {
+                self.0.push(letter);
+            }
+        }
     }
 }
 
