@@ -13,7 +13,8 @@ use crate::store::shared::Connection;
 pub fn findings(site: &Site) -> Vec<Diagnostic> {
     let mut all = Vec::new();
     filters(site, &mut all);
-    options(site, &mut all);
+    all.extend(super::options::findings(site));
+    values(site, &mut all);
     daemons(site, &mut all);
     counts(site, &mut all);
     queue_group(site, &mut all);
@@ -66,16 +67,9 @@ fn filters(site: &Site, all: &mut Vec<Diagnostic>) {
     }
 }
 
-fn options(site: &Site, all: &mut Vec<Diagnostic>) {
+/// Options of whose value a part is not done.
+fn values(site: &Site, all: &mut Vec<Diagnostic>) {
     let given = |name: &str| site.options.given(name).cloned();
-    if let Some(at) = given("Timeout.ident").filter(|_| !site.options.timeouts.ident.0.is_zero()) {
-        let text = "Timeout.ident: clients are not asked who they are (RFC 1413)";
-        all.push(Diagnostic::new(&at, Severity::Warning, text));
-    }
-    if let Some(at) = given("UseErrorsTo").filter(|_| site.options.delivery.use_errors_to) {
-        let text = "UseErrorsTo: notices go to the sender, not to those of Errors-To";
-        all.push(Diagnostic::new(&at, Severity::Warning, text));
-    }
     if let Some(at) = given("AuthMechanisms") {
         let words = site.options.auth.mechanisms.0.iter();
         for word in words.filter(|word| Mechanism::parse(word.as_bytes()).is_none()) {

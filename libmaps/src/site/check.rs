@@ -437,15 +437,6 @@ impl Check<'_> {
             let text = "ConnectOnlyTo: all outgoing mail goes to one address; it is for tests";
             self.say("ConnectOnlyTo", Severity::Warning, text);
         }
-        if !options
-            .queue
-            .super_safe
-            .to_ascii_lowercase()
-            .starts_with('t')
-        {
-            let text = "SuperSafe is not True: sendmail would lose accepted mail in a crash; here 250 always means stored";
-            self.say("SuperSafe", Severity::Note, text);
-        }
     }
 }
 

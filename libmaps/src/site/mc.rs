@@ -22,6 +22,7 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::defaults::options as default_options;
 use self::listen::Ports;
 use super::diagnostic::{Diagnostic, Place, Severity};
 use super::m4::{Call, M4, M4Error, Step};
@@ -272,7 +273,10 @@ impl Reader {
             self.debian_facts();
         }
         match defaults::ostype(name) {
-            Some(text) => self.aside(&text),
+            Some(text) => {
+                self.note_place("OSTYPE", place);
+                self.aside(&text)
+            }
             None => {
                 let text = format!(
                     "OSTYPE({name}) is not known: paths are those of no system in particular"
@@ -285,6 +289,7 @@ impl Reader {
 
     fn domain(&mut self, name: &str, place: &Place) -> Result<(), M4Error> {
         if let Some(text) = defaults::domain(name) {
+            self.note_place("DOMAIN", place);
             return self.aside(text);
         }
         let path = format!("/usr/share/sendmail/cf/domain/{name}.m4");

@@ -492,7 +492,7 @@ impl Reader {
             "sts" => (
                 Severity::Error,
                 "is not supported: MTA-STS policies are not asked for, and mail would go without them; \
-                 confDANE and TLS_Srv: entries can demand TLS",
+                 TLS_Srv: entries can demand TLS",
             ),
             "prefixmod" => (
                 Severity::Error,

@@ -35,6 +35,23 @@ const NO_OPTIONS: &[&str] = &[
     "confUUCP_MAILER",
 ];
 
+/// Those of them that nothing is done about, and what is lost by that.
+const UNDONE: &[(&str, &str)] = &[
+    ("confDEQUOTE_OPTS", "no rule of this site's own dequotes"),
+    (
+        "confFROM_HEADER",
+        "a From: that is added has the form of sendmail's own",
+    ),
+    (
+        "confMESSAGEID_HEADER",
+        "a Message-Id: that is added has the form of sendmail's own",
+    ),
+    (
+        "confRECEIVED_HEADER",
+        "Received: has the form of sendmail's own",
+    ),
+];
+
 /// Options whose line stands above `LOCAL_CONFIG` in sendmail.cf: an `O` line there comes after it.
 const EARLY: &[&str] = &["DontBlameSendmail", "LDAPDefaultSpec"];
 
@@ -392,6 +409,12 @@ impl Reader {
             if let Some(place) = self.m4.defined_at(&name).cloned() {
                 let text = format!("{name} is not known and has no effect");
                 self.m4.report_at(&place, weight_of(&name), text);
+            }
+        }
+        for (name, loss) in UNDONE {
+            if let Some(place) = self.m4.defined_at(name).cloned() {
+                let text = format!("{name} is not done: {loss}");
+                self.m4.report_at(&place, Severity::Warning, text);
             }
         }
     }
