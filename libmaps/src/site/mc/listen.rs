@@ -2,7 +2,7 @@
 
 use super::{Call, M4Error, Place, Reader, Severity, lossy};
 use crate::site::model::options::OptionValue;
-use crate::site::model::options::{Letters, Limit};
+use crate::site::model::options::{Letters, Limit, Load};
 use crate::site::model::{ClientOptions, DaemonOptions, Family, FilterFailure, MailFilter};
 
 /// Which ends of connections a line is about.
@@ -88,8 +88,14 @@ impl Reader {
                 Some('A' | 'a') => daemon.address = Some(value.to_owned()),
                 Some('P' | 'p') => daemon.port = value.to_owned(),
                 Some('M' | 'm') => daemon.modifiers = Letters::read(value).unwrap_or_default(),
-                Some('C' | 'c') => daemon.children = Limit::read(value).unwrap_or_default(),
-                Some('L' | 'l') => daemon.backlog = value.parse().ok(),
+                Some('C' | 'c') => match Limit::read(value) {
+                    Ok(children) => daemon.children = children,
+                    Err(why) => self.unread(key, value, why, place),
+                },
+                Some('L' | 'l') => match value.parse() {
+                    Ok(backlog) => daemon.backlog = Some(backlog),
+                    Err(_) => self.unread(key, value, "expected a number", place),
+                },
                 Some('I' | 'i') => {
                     daemon.filters = Some(
                         value
@@ -99,7 +105,18 @@ impl Reader {
                             .collect(),
                     )
                 }
-                Some('D' | 'd' | 'q' | 'Q' | 'r' | 'R' | 's' | 'S' | 'T') => {
+                Some(letter @ ('D' | 'd' | 'q' | 'Q' | 'r' | 'R' | 's' | 'S')) => {
+                    let (key, fault) = match letter {
+                        'D' => ("DeliveryMode", None),
+                        'd' => ("delayLA", Load::read(value).err()),
+                        'q' | 'Q' => ("queueLA", Load::read(value).err()),
+                        'r' => ("refuseLA", Load::read(value).err()),
+                        'R' => ("ReceiveBufSize", Limit::read(value).err()),
+                        _ => ("SendBufSize", Limit::read(value).err()),
+                    };
+                    if let Some(why) = fault {
+                        self.unread(key, value, why, place);
+                    }
                     daemon.others.push((key.to_owned(), value.to_owned()));
                 }
                 _ => {
@@ -128,6 +145,11 @@ impl Reader {
         self.site.daemons.push(daemon);
     }
 
+    fn unread(&mut self, key: &str, value: &str, expected: &str, place: &Place) {
+        let text = format!("DAEMON_OPTIONS: {key}={value}: {expected}");
+        self.m4.report_at(place, Severity::Error, text);
+    }
+
     pub(super) fn client_options(&mut self, text: &str, place: &Place) {
         let mut client = ClientOptions::default();
         for (key, value) in pairs(text) {
@@ -136,8 +158,24 @@ impl Reader {
                 Some('A' | 'a') => client.address = Some(value.to_owned()),
                 Some('P' | 'p') => client.port = Some(value.to_owned()),
                 Some('M' | 'm') => client.modifiers = Letters::read(value).unwrap_or_default(),
-                _ => client.others.push((key.to_owned(), value.to_owned())),
+                _ => {
+                    let text = format!("CLIENT_OPTIONS: {key}={value} is not done");
+                    self.m4.report_at(place, Severity::Warning, text);
+                    client.others.push((key.to_owned(), value.to_owned()));
+                }
             }
+        }
+        let address = client.address.as_deref().filter(|text| !text.is_empty());
+        if let Some(text) = address.filter(|_| client.ip().is_none()) {
+            let text = format!(
+                "CLIENT_OPTIONS: Addr={text}: expected an IP address; the system chooses one"
+            );
+            self.m4.report_at(place, Severity::Warning, text);
+        }
+        let modifiers = client.modifiers.0.chars();
+        for letter in modifiers.filter(|letter| !"AS".contains(*letter)) {
+            let text = format!("CLIENT_OPTIONS: modifier {letter} is not done");
+            self.m4.report_at(place, Severity::Warning, text);
         }
         self.site.clients.push(client);
     }

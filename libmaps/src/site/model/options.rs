@@ -24,7 +24,8 @@ pub use privacy::{Privacy, PrivacyFlag};
 pub use security::{Auth, Filters, Tls};
 pub use timeouts::Timeouts;
 pub use values::{
-    Days, FilterNames, Hours, Letters, Limit, Minutes, Mode, OptionValue, Seconds, Words,
+    Days, FilterNames, Hours, Letters, Limit, Load, Minutes, Mode, OptionValue, Seconds,
+    ShortestTime, Words,
 };
 
 /// All options of a site.

@@ -251,6 +251,68 @@ pub fn write_time(time: Duration) -> String {
     text
 }
 
+/// The shortest time that may be asked for (`DeliverByMin`); none where nothing may be, which is a time below 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortestTime(pub Option<Duration>);
+
+impl Default for ShortestTime {
+    fn default() -> Self {
+        ShortestTime(Some(Duration::ZERO))
+    }
+}
+
+impl OptionValue for ShortestTime {
+    const KIND: &'static str = "time (seconds)";
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let time = read_time(text, b's')?;
+        Ok(ShortestTime(
+            (!text.trim().starts_with('-')).then_some(time),
+        ))
+    }
+
+    fn write(&self) -> String {
+        self.0.map_or_else(|| "-1".to_owned(), write_time)
+    }
+}
+
+/// A load average in thousandths; none where the site names none, or 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Load(pub Option<u32>);
+
+impl Load {
+    /// The load average.
+    #[must_use]
+    pub fn get(self) -> Option<f64> {
+        self.0.map(|thousandths| f64::from(thousandths) / 1_000.0)
+    }
+}
+
+impl OptionValue for Load {
+    const KIND: &'static str = "load average";
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(Load(None));
+        }
+        let expected = "expected a load average such as 12";
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str, most| {
+            (1..=most).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
+        };
+        if !digits(whole, 6) || !digits(part, 3) {
+            return Err(expected);
+        }
+        let thousandths = format!("{whole}{part:0<3}").parse().map_err(|_| expected)?;
+        Ok(Load(Some(thousandths).filter(|load| *load > 0)))
+    }
+
+    fn write(&self) -> String {
+        self.get().map_or_else(String::new, |load| load.to_string())
+    }
+}
+
 /// Words separated by spaces, commas or both (`AuthMechanisms`, `ServerSSLOptions`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(pub Vec<String>);
@@ -352,6 +414,39 @@ impl OptionValue for Letters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shortest_times_and_loads_read_and_write() {
+        for (text, seconds, written) in [
+            ("2m", Some(120), "2m"),
+            ("90", Some(90), "1m30s"),
+            ("0", Some(0), "0s"),
+            ("-1", None, "-1"),
+        ] {
+            let time = ShortestTime::read(text).unwrap();
+            assert_eq!(time.0.map(|time| time.as_secs()), seconds, "{text}");
+            assert_eq!(time.write(), written);
+            assert_eq!(ShortestTime::read(written), Ok(time));
+        }
+        assert!(ShortestTime::read("2q").is_err() && ShortestTime::read("").is_err());
+        for (text, load, written) in [
+            ("12", Some(12.0), "12"),
+            (" 1.5 ", Some(1.5), "1.5"),
+            ("0.25", Some(0.25), "0.25"),
+            ("0", None, ""),
+            ("", None, ""),
+        ] {
+            let found = Load::read(text).unwrap();
+            assert_eq!(
+                (found.get(), found.write().as_str()),
+                (load, written),
+                "{text}"
+            );
+        }
+        for text in ["12x", "-3", ".", "1.", "1.2345", "9999999", "x"] {
+            assert!(Load::read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn times_read_and_write() {
