@@ -9,6 +9,7 @@ mod aliases;
 mod built;
 mod domains;
 mod mailertable;
+pub mod options;
 mod recipients;
 pub mod relay;
 mod sources;

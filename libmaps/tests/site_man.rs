@@ -9,6 +9,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
+use libmaps::lint::options::undone;
 use libmaps::site::mc;
 use libmaps::site::model::options::conf_names;
 use libmaps::site::{Machine, Severity};
@@ -55,6 +56,23 @@ fn every_option_stands_in_the_page() {
     let page = page();
     for (name, conf) in conf_names() {
         assert!(page.contains(name) && page.contains(conf), "{name} {conf}");
+    }
+}
+
+#[test]
+fn the_page_says_what_is_not_done() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../man/sendmail.mc.5");
+    let text = std::fs::read_to_string(path).unwrap();
+    let undone: BTreeSet<&str> = undone().map(|(name, _)| name).collect();
+    for (name, conf) in conf_names() {
+        let head = format!(".It Dv {conf} Pq {name} , ");
+        let (_, item) = text.split_once(&head).unwrap_or_else(|| panic!("{head}"));
+        let (item, _) = item.split_once("Default: ").unwrap();
+        assert_eq!(
+            item.contains("\nNot done: "),
+            undone.contains(name),
+            "{name}"
+        );
     }
 }
 

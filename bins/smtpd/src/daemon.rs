@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use libmaps::site::Site;
 use libmaps::site::model::DaemonOptions;
-use libmaps::site::model::options::PrivacyFlag;
+use libmaps::site::model::options::{Load, OptionValue, PrivacyFlag};
 
 use crate::session::{AuthDemand, Bounces, Names, Offer, Offers, Rules};
 use crate::throttle::{RateGate, load_average};
@@ -37,15 +37,15 @@ impl Loads {
     /// The daemon's own words (`queueLA=` and its like) count before the site's options.
     fn of(site: &Site, options: &DaemonOptions) -> Self {
         let limits = &site.options.limits;
-        let site_delay = limits.delay_load.0.map(|limit| limit.to_string());
-        let number = |own: &str, site: &str| {
-            let text = options.other(own).unwrap_or(site);
-            text.trim().parse::<f64>().ok().filter(|limit| *limit > 0.0)
+        let load = |own: &str, site: Load| {
+            let own = options.other(own).map(Load::read);
+            // One that does not read was refused with the configuration.
+            own.map_or(site, Result::unwrap_or_default).get()
         };
         Loads {
-            queue: number("queueLA", &limits.queue_load),
-            refuse: number("refuseLA", &limits.refuse_load),
-            delay: number("delayLA", &site_delay.unwrap_or_default()),
+            queue: load("queueLA", limits.queue_load),
+            refuse: load("refuseLA", limits.refuse_load),
+            delay: load("delayLA", limits.delay_load),
         }
     }
 }
@@ -58,7 +58,10 @@ impl Daemon {
         let has = |flag| privacy.has(flag);
         let modifier = |letter: char| options.modifiers.0.contains(letter);
         let limits = &site.options.limits;
-        let deliver_by_min = limits.deliver_by_min.trim().parse().unwrap_or(0);
+        // Below 0 it is not announced.
+        let deliver_by_min = limits.deliver_by_min.0.map_or(-1, |shortest| {
+            i64::try_from(shortest.as_secs()).unwrap_or(i64::MAX)
+        });
         let mut offers = Offers::of(&[Offer::Pipelining, Offer::Chunking]);
         let mut offer = |what: Offer, wanted: bool| {
             if wanted {

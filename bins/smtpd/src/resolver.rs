@@ -37,6 +37,14 @@ pub struct Resolver {
     order: Vec<Service>,
     domain: String,
     dns: Option<Dns>,
+    aliases: Aliases,
+}
+
+/// What becomes of a name in an address that is an alias in DNS (DontExpandCnames).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aliases {
+    Followed,
+    Kept,
 }
 
 /// DNS, in two ways: with a cache, and past it.
@@ -106,6 +114,10 @@ impl Resolver {
             order: switch.hosts,
             domain: site.domain.clone(),
             dns,
+            aliases: match site.options.delivery.dont_expand_cnames {
+                true => Aliases::Kept,
+                false => Aliases::Followed,
+            },
         })
     }
 
@@ -259,7 +271,8 @@ impl Resolver {
         Ok(Vec::new())
     }
 
-    /// A name with an MX, A or AAAA record is canonical; a CNAME leads to another.
+    /// A name with an MX, A or AAAA record is canonical; a CNAME leads to another, unless DontExpandCnames says that it is
+    /// as good.
     async fn canonical_by_dns(&self, asker: &Asker, name: Name) -> Result<Option<String>, Unknown> {
         let (mx, v4, v6) = tokio::join!(
             self.records(asker, name.clone(), RecordType::MX),
@@ -271,11 +284,7 @@ impl Resolver {
             match found {
                 Ok(records) if records.is_empty() => {}
                 Ok(records) => {
-                    let alias = records.iter().rev().find_map(|data| match data {
-                        RData::CNAME(target) => Some(text_of(&target.0)),
-                        _ => None,
-                    });
-                    return Ok(Some(alias.unwrap_or_else(|| text_of(&name))));
+                    return Ok(Some(canonical_of(&name, &records, self.aliases)));
                 }
                 Err(Unknown) => unknown = true,
             }
@@ -334,6 +343,15 @@ impl Resolver {
             Err(_) => Err(Unknown),
         }
     }
+}
+
+/// The canonical name of one that has these records: of a chain of aliases the last.
+fn canonical_of(name: &Name, records: &[RData], aliases: Aliases) -> String {
+    let target = records.iter().rev().find_map(|data| match data {
+        RData::CNAME(target) if aliases == Aliases::Followed => Some(text_of(&target.0)),
+        _ => None,
+    });
+    target.unwrap_or_else(|| text_of(name))
 }
 
 /// Nobody can tell at the moment.
@@ -478,6 +496,24 @@ mod tests {
             let want = want.map(|all: Vec<&str>| all.iter().map(|a| (*a).to_owned()).collect());
             assert_eq!(text(of_both_families(v4, v6)), want);
         }
+    }
+
+    #[test]
+    fn aliases_lead_to_another_name_unless_they_are_kept() {
+        use hickory_resolver::proto::rr::rdata::{A, CNAME};
+        let name = |text: &str| Name::from_ascii(text).unwrap();
+        let cname = |text: &str| RData::CNAME(CNAME(name(text)));
+        let records = [
+            cname("one.example."),
+            cname("two.example."),
+            RData::A(A::new(192, 0, 2, 1)),
+        ];
+        let asked = name("www.example.");
+        let of = |aliases| canonical_of(&asked, &records, aliases);
+        assert_eq!(of(Aliases::Followed), "two.example");
+        assert_eq!(of(Aliases::Kept), "www.example");
+        let host = canonical_of(&asked, &records[2..], Aliases::Followed);
+        assert_eq!(host, "www.example");
     }
 
     #[tokio::test]

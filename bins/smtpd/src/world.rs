@@ -183,7 +183,8 @@ impl World {
     /// QueueLA: whether messages are only queued for now.
     #[must_use]
     pub fn only_queues(&self) -> bool {
-        exceeds(&self.site.options.limits.queue_load)
+        let limit = self.site.options.limits.queue_load.get();
+        limit.is_some_and(|limit| load_average() >= limit)
     }
 
     /// MinFreeBlocks: the refusal while the queue's disk is full.
@@ -247,13 +248,6 @@ pub fn open_tls(site: &Site, log: &Log, before: Option<Arc<Tls>>) -> Option<Arc<
 }
 
 /// Whether the load average has reached a limit; an empty or senseless one is none.
-fn exceeds(limit: &str) -> bool {
-    match limit.trim().parse::<f64>() {
-        Ok(limit) if limit > 0.0 => load_average() >= limit,
-        _ => false,
-    }
-}
-
 /// Free blocks of 1,024 octets for ordinary users.
 #[allow(unsafe_code)] // statvfs(3) has no safe form in std.
 fn free_blocks(folder: &std::path::Path) -> Option<u64> {

@@ -13,7 +13,8 @@ use crate::store::shared::Connection;
 pub fn findings(site: &Site) -> Vec<Diagnostic> {
     let mut all = Vec::new();
     filters(site, &mut all);
-    options(site, &mut all);
+    all.extend(super::options::findings(site));
+    values(site, &mut all);
     daemons(site, &mut all);
     counts(site, &mut all);
     queue_group(site, &mut all);
@@ -24,7 +25,8 @@ pub fn findings(site: &Site) -> Vec<Diagnostic> {
 fn filters(site: &Site, all: &mut Vec<Diagnostic>) {
     let asked = &site.options.filters.input;
     let by_daemons = site.daemons.iter().flat_map(|d| d.filters.iter().flatten());
-    let names = |name: &str| asked.has(name) || by_daemons.clone().any(|f| f == name);
+    let names =
+        |name: &str| asked.has(name) || by_daemons.clone().any(|f| f.eq_ignore_ascii_case(name));
     for filter in site.filters.iter().filter(|f| names(&f.name)) {
         let name = &filter.name;
         let (severity, meaning) = match filter.on_failure {
@@ -41,18 +43,33 @@ fn filters(site: &Site, all: &mut Vec<Diagnostic>) {
             text,
         ));
     }
+    let is_defined = |name: &&String| {
+        let mut defined = site.filters.iter();
+        defined.any(|filter| filter.name.eq_ignore_ascii_case(name))
+    };
+    let of_site = asked
+        .0
+        .iter()
+        .map(|name| ("InputMailFilters".to_owned(), name));
+    let of_daemons = site.daemons.iter().flat_map(|daemon| {
+        let said = format!("DAEMON_OPTIONS({})", daemon.name);
+        let names = daemon.filters.iter().flatten();
+        names.map(move |name| (said.clone(), name))
+    });
+    for (said, name) in of_site
+        .chain(of_daemons)
+        .filter(|(_, name)| !is_defined(name))
+    {
+        let text = format!("{said} names {name}, which no MAIL_FILTER defines");
+        let at = site.options.given(&said).cloned();
+        let at = at.unwrap_or_else(|| place(site, &said));
+        all.push(Diagnostic::new(&at, Severity::Error, text));
+    }
 }
 
-fn options(site: &Site, all: &mut Vec<Diagnostic>) {
+/// Options of whose value a part is not done.
+fn values(site: &Site, all: &mut Vec<Diagnostic>) {
     let given = |name: &str| site.options.given(name).cloned();
-    if let Some(at) = given("Timeout.ident").filter(|_| !site.options.timeouts.ident.0.is_zero()) {
-        let text = "Timeout.ident: clients are not asked who they are (RFC 1413)";
-        all.push(Diagnostic::new(&at, Severity::Warning, text));
-    }
-    if let Some(at) = given("UseErrorsTo").filter(|_| site.options.delivery.use_errors_to) {
-        let text = "UseErrorsTo: notices go to the sender, not to those of Errors-To";
-        all.push(Diagnostic::new(&at, Severity::Warning, text));
-    }
     if let Some(at) = given("AuthMechanisms") {
         let words = site.options.auth.mechanisms.0.iter();
         for word in words.filter(|word| Mechanism::parse(word.as_bytes()).is_none()) {

@@ -410,12 +410,6 @@ impl Check<'_> {
     }
 
     fn filters(&mut self) {
-        for name in self.site.options.filters.input.0.clone() {
-            if !self.site.filters.iter().any(|filter| filter.name == name) {
-                let text = format!("InputMailFilters names {name}, which no MAIL_FILTER defines");
-                self.say("InputMailFilters", Severity::Error, text);
-            }
-        }
         for filter in &self.site.filters.clone() {
             if filter.socket.is_empty() {
                 let text = format!("filter {} has no S=: it is never asked", filter.name);
@@ -442,15 +436,6 @@ impl Check<'_> {
         if !options.delivery.connect_only_to.is_empty() {
             let text = "ConnectOnlyTo: all outgoing mail goes to one address; it is for tests";
             self.say("ConnectOnlyTo", Severity::Warning, text);
-        }
-        if !options
-            .queue
-            .super_safe
-            .to_ascii_lowercase()
-            .starts_with('t')
-        {
-            let text = "SuperSafe is not True: sendmail would lose accepted mail in a crash; here 250 always means stored";
-            self.say("SuperSafe", Severity::Note, text);
         }
     }
 }

@@ -193,6 +193,12 @@ impl M4 {
         self.define_text(name.as_bytes(), text);
     }
 
+    /// Defines a macro as a file would, at a place of it.
+    pub fn define_at(&mut self, name: &str, text: &[u8], place: &Place) {
+        self.define(name, text);
+        self.places.insert(name.as_bytes().to_vec(), place.clone());
+    }
+
     /// Forgets a macro.
     pub fn undefine(&mut self, name: &str) {
         self.macros.remove(name.as_bytes());

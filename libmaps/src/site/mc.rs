@@ -22,6 +22,8 @@ mod tests;
 
 use std::path::{Path, PathBuf};
 
+pub(crate) use self::defaults::options as default_options;
+use self::listen::Ports;
 use super::diagnostic::{Diagnostic, Place, Severity};
 use super::m4::{Call, M4, M4Error, Step};
 use super::machine::Machine;
@@ -129,11 +131,13 @@ struct Reader {
     /// Flags given by MODIFY_MAILER_FLAGS.
     flags: mailer::FlagChanges,
     diversions: Vec<i64>,
+    /// DAEMON_OPTIONS and CLIENT_OPTIONS, in the order of the file.
+    port_lines: Vec<listen::PortLine>,
     /// Maps by LDAP.
     ldap_maps: Vec<ldap::Pending>,
     has_ostype: bool,
-    /// `$w` as it is while the configuration is read: the machine's full name.
-    machine_name: String,
+    /// `$w` and `$m` as the lines read so far have them.
+    local: cftext::LocalNames,
 }
 
 impl Reader {
@@ -153,13 +157,15 @@ impl Reader {
             classes: Vec::new(),
             flags: mailer::FlagChanges::default(),
             diversions: Vec::new(),
+            port_lines: Vec::new(),
             ldap_maps: Vec::new(),
             has_ostype: false,
-            machine_name: String::new(),
+            local: cftext::LocalNames::default(),
         }
     }
 
     fn run(&mut self, path: &Path, text: Vec<u8>, machine: &Machine) -> Result<(), M4Error> {
+        self.local = cftext::LocalNames::of(&machine.name);
         // Until cf.m4 is read, m4's own comments count; a file that does not include it is read after it.
         if memchr::memmem::find(&text, b"m4/cf.m4").is_some() {
             self.m4.set_comments(Some((b"#", b"\n")));
@@ -193,8 +199,11 @@ impl Reader {
                 self.note_place("MASQUERADE_AS", &call.place);
                 self.m4.define("MASQUERADE_NAME", call.argument(0));
             }
-            "DAEMON_OPTIONS" => self.daemon_options(&first, &call.place),
-            "CLIENT_OPTIONS" => self.client_options(&first, &call.place),
+            "DAEMON_OPTIONS" => {
+                self.m4.define("_DPO_", b"given");
+                self.port_line(Ports::Daemon, &first, &call.place);
+            }
+            "CLIENT_OPTIONS" => self.port_line(Ports::Client, &first, &call.place),
             "MAIL_FILTER" | "INPUT_MAIL_FILTER" => self.mail_filter(call),
             "QUEUE_GROUP" => {
                 let text = format!("queue group {first} is ignored: there is one queue");
@@ -264,7 +273,10 @@ impl Reader {
             self.debian_facts();
         }
         match defaults::ostype(name) {
-            Some(text) => self.aside(&text),
+            Some(text) => {
+                self.note_place("OSTYPE", place);
+                self.aside(&text)
+            }
             None => {
                 let text = format!(
                     "OSTYPE({name}) is not known: paths are those of no system in particular"
@@ -277,6 +289,7 @@ impl Reader {
 
     fn domain(&mut self, name: &str, place: &Place) -> Result<(), M4Error> {
         if let Some(text) = defaults::domain(name) {
+            self.note_place("DOMAIN", place);
             return self.aside(text);
         }
         let path = format!("/usr/share/sendmail/cf/domain/{name}.m4");

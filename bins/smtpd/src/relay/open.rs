@@ -306,14 +306,14 @@ impl Opener<'_> {
         }
     }
 
-    /// The CLIENT_OPTIONS for this family, if the site has any.
+    /// The CLIENT_OPTIONS for this family, if the site has any: the last of them, as with sendmail.
     fn client_options(&self, addr: SocketAddr) -> Option<&ClientOptions> {
         let family = match addr {
             SocketAddr::V4(_) => Family::Inet,
             SocketAddr::V6(_) => Family::Inet6,
         };
         let all = &self.world.site.clients;
-        all.iter().find(|options| options.family == family)
+        all.iter().rfind(|options| options.family == family)
     }
 
     fn origin(&self, addr: SocketAddr) -> Origin {
@@ -324,9 +324,7 @@ impl Opener<'_> {
             };
         }
         let options = self.client_options(addr);
-        let ip = options
-            .and_then(|o| o.address.as_deref())
-            .and_then(|text| libmaps::address::parse_ip(text.as_bytes()));
+        let ip = options.and_then(ClientOptions::ip);
         let port = options.and_then(|o| o.port.as_deref()?.parse().ok());
         Origin {
             local: ip.map(|ip| SocketAddr::new(ip, port.unwrap_or(0))),

@@ -286,22 +286,32 @@ fn by(value: &[u8], min: i64) -> Result<(i64, ByMode), Reply> {
     }
 }
 
-/// Checks xtext (RFC 3461 section 4): printable ASCII without `=`, and `+` only before two
-/// upper-case hexadecimal digits.
-fn xtext<'a>(value: &'a [u8], key: &str) -> Result<&'a str, Reply> {
-    let hex = |c: Option<&u8>| c.is_some_and(|c| matches!(c, b'0'..=b'9' | b'A'..=b'F'));
-    let mut octets = value.iter();
-    while let Some(&octet) = octets.next() {
-        let fine = match octet {
-            b'+' => hex(octets.next()) && hex(octets.next()),
-            b'=' => false,
-            other => other.is_ascii_graphic(),
+/// Reads xtext (RFC 3461 section 4): printable ASCII without `=`, and `+` only before two
+/// hexadecimal digits. As with sendmail they may be small letters; the next host gets the
+/// capitals that the RFC has.
+fn xtext(value: &[u8], key: &str) -> Result<String, Reply> {
+    let mut out = String::with_capacity(value.len());
+    let mut digits = 0;
+    for octet in value.iter().copied() {
+        let octet = match digits {
+            0 if octet == b'+' => {
+                digits = 2;
+                octet
+            }
+            0 if octet == b'=' || !octet.is_ascii_graphic() => return Err(syntax(key)),
+            0 => octet,
+            _ if octet.is_ascii_hexdigit() => {
+                digits -= 1;
+                octet.to_ascii_uppercase()
+            }
+            _ => return Err(syntax(key)),
         };
-        if !fine {
-            return Err(syntax(key));
-        }
+        out.push(char::from(octet));
     }
-    std::str::from_utf8(value).map_err(|_| syntax(key))
+    match digits {
+        0 => Ok(out),
+        _ => Err(syntax(key)),
+    }
 }
 
 /// A value that is no longer than that: the lines of the next host may be no longer (RFC 3461
@@ -384,6 +394,24 @@ mod tests {
             }
         }
         assert!(by(b"1;", 0).is_err());
+    }
+
+    #[test]
+    fn xtext_takes_small_digits_and_passes_on_capitals() {
+        for (value, want) in [
+            ("q+3dx+2B", Some("q+3Dx+2B")),
+            ("rfc822;a+2bb@d", Some("rfc822;a+2Bb@d")),
+            ("plain", Some("plain")),
+            ("", Some("")),
+            ("a+3", None),
+            ("a+", None),
+            ("a+3gx", None),
+            ("a=b", None),
+            ("a b", None),
+        ] {
+            let found = xtext(value.as_bytes(), "ENVID").ok();
+            assert_eq!(found.as_deref(), want, "{value}");
+        }
     }
 
     #[test]

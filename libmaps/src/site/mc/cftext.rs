@@ -2,6 +2,26 @@
 
 use super::Reader;
 
+/// `$w` and `$m`, which `D` lines may change.
+#[derive(Clone, Debug, Default)]
+pub(super) struct LocalNames {
+    /// `$w`: the machine's name up to the first dot.
+    pub(super) host: String,
+    /// `$m`: what follows it; empty if it has none.
+    pub(super) domain: String,
+}
+
+impl LocalNames {
+    /// As they are before a configuration says anything. sendmail cuts `$w` at its `V` line, the first of all.
+    pub(super) fn of(name: &str) -> Self {
+        let (host, domain) = name.split_once('.').unwrap_or((name, ""));
+        LocalNames {
+            host: host.to_owned(),
+            domain: domain.to_owned(),
+        }
+    }
+}
+
 impl Reader {
     /// Replaces the macros in a value that sendmail expands when it reads its configuration.
     pub(super) fn cf_text(&self, text: &str) -> String {
@@ -24,8 +44,8 @@ impl Reader {
     fn cf_macro(&self, name: &str) -> &str {
         match name {
             "j" => &self.site.host_name,
-            "m" => &self.site.domain,
-            "w" => &self.machine_name,
+            "m" => &self.local.domain,
+            "w" => &self.local.host,
             "M" => self.site.masquerade.name.as_deref().unwrap_or_default(),
             "$" => "$",
             name => self.site.macros.get(name).map_or("", String::as_str),

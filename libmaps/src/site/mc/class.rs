@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::cftext::LocalNames;
 use super::ldap::{Presence, ldap_arguments};
 use super::{Call, Place, Reader, Severity, lossy};
 use crate::site::class_file::Format;
@@ -13,6 +14,8 @@ pub(super) struct Statement {
     pub(super) class: String,
     pub(super) what: What,
     pub(super) place: Place,
+    /// `$w` and `$m` at the line.
+    local: LocalNames,
 }
 
 pub(super) enum What {
@@ -57,17 +60,30 @@ impl Reader {
             class: class.to_owned(),
             what,
             place: place.clone(),
+            local: self.local.clone(),
         });
     }
 
     /// Fills the classes, once the names that their words may refer to are known.
     pub(super) fn fill_classes(&mut self) {
+        let last = self.local.clone();
         for statement in std::mem::take(&mut self.classes) {
+            self.local = statement.local;
+            // Where the machine has no name they are those of confDOMAIN_NAME.
+            for (name, last) in [
+                (&mut self.local.host, &last.host),
+                (&mut self.local.domain, &last.domain),
+            ] {
+                if name.is_empty() {
+                    name.clone_from(last);
+                }
+            }
             match &statement.what {
                 What::Words(text) => self.class_words(&statement.class, text, &statement.place),
                 What::File(text) => self.class_file(&statement.class, text, &statement.place),
             }
         }
+        self.local = last;
     }
 
     fn class_words(&mut self, class: &str, text: &str, place: &Place) {

@@ -38,6 +38,19 @@ const RULESETS: &[(&str, &str)] = &[
     ("queuegroup", "which queue is used"),
 ];
 
+/// Macros of which sendmail.cf has rules only where a definition makes them (cf/m4/proto.m4): its `D` line may say
+/// another value then.
+const RELAYS: &[(&str, &str)] = &[
+    ("M", "MASQUERADE_NAME"),
+    ("H", "MAIL_HUB"),
+    ("R", "LOCAL_RELAY"),
+    ("L", "LUSER_RELAY"),
+    ("Y", "UUCP_RELAY"),
+    ("B", "BITNET_RELAY"),
+    ("C", "DECNET_RELAY"),
+    ("F", "FAX_RELAY"),
+];
+
 impl Reader {
     /// Lines that were written to these diversions.
     pub(super) fn config_lines(&mut self, diversions: &[i64]) {
@@ -76,7 +89,7 @@ impl Reader {
             'P' => self.precedence_line(rest, text, place),
             'E' => self.ignored("environment variable", text, place),
             'Q' => self.ignored("queue group", text, place),
-            'X' => self.ignored("mail filter line (write MAIL_FILTER)", text, place),
+            'X' => self.filter_line(rest, place),
             'V' | 'L' => {}
             _ => {
                 let text = format!(
@@ -103,17 +116,30 @@ impl Reader {
         let value = value.trim_end().to_owned();
         let macro_name = match name {
             "j" => "confDOMAIN_NAME",
-            "M" => "MASQUERADE_NAME",
             "S" => "SMART_HOST",
-            "H" => "MAIL_HUB",
-            "R" => "LOCAL_RELAY",
-            "L" => "LUSER_RELAY",
-            "Y" => "UUCP_RELAY",
             "n" => "confMAILER_NAME",
-            _ => {
-                self.site.macros.insert(name.to_owned(), value);
+            "w" => {
+                self.local.host = self.cf_text(&value);
                 return;
             }
+            "m" => {
+                self.local.domain = self.cf_text(&value);
+                return;
+            }
+            _ => match RELAYS.iter().find(|(letter, _)| *letter == name) {
+                Some((_, relay)) if self.m4.is_defined(relay) => relay,
+                asked => {
+                    if let Some((letter, relay)) = asked {
+                        let text = format!(
+                            "D{letter} changes no mail, as with sendmail: its rules ask ${letter} only where {relay} is defined; \
+                             remove the line, or define {relay}"
+                        );
+                        self.m4.report_at(place, Severity::Warning, text);
+                    }
+                    self.site.macros.insert(name.to_owned(), value);
+                    return;
+                }
+            },
         };
         self.note_place(macro_name, place);
         // The value is text, not m4, by now.

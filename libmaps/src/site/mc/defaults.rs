@@ -1,5 +1,7 @@
 //! What sendmail's own `.m4` files define before and around a site's `.mc` file.
 
+use crate::site::model::Options;
+
 /// Definitions made for every site (cf/m4/cfhead.m4), in m4.
 pub(super) const EVERYWHERE: &[(&str, &str)] = &[
     ("MAIL_SETTINGS_DIR", "/etc/mail/"),
@@ -52,6 +54,20 @@ pub(super) const EVERYWHERE: &[(&str, &str)] = &[
     ),
     ("confMILTER_MACROS_EOM", "{msg_id}"),
 ];
+
+/// The options of a site that says nothing: sendmail's own defaults, and what it defines for every site.
+pub(crate) fn options() -> Options {
+    let mut options = Options::default();
+    for (conf, text) in EVERYWHERE {
+        let text = text.replace("MAIL_SETTINGS_DIR`'", "/etc/mail/");
+        let text = text.trim_matches(['`', '\'']);
+        if let Some(name) = Options::named_by(conf) {
+            // They read; the test below goes over all of them.
+            let _ = options.set_default(name, text);
+        }
+    }
+    options
+}
 
 const UUX: &str = "define(`UUCP_MAILER_ARGS', `uux - -r -z -a$g $h!rmail ($u)')";
 const BSD: &str = "ifdef(`STATUS_FILE',, `define(`STATUS_FILE', `/var/log/sendmail.st')')\
@@ -148,3 +164,23 @@ pub(super) const DEBIAN_FACTS: &[(&str, &str)] = &[
     ("sm_auth_lib", "2"),
     ("sm_ffr", ""),
 ];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_those_of_an_empty_file() {
+        let root = tempfile::tempdir().unwrap();
+        let path = std::path::Path::new("empty.mc");
+        let machine = crate::site::Machine::default();
+        let read = crate::site::mc::read(Some(root.path()), path, Vec::new(), &machine);
+        // Those of mail filters stand in a configuration only where there are some.
+        let told = |options: &Options| {
+            let mut views = options.views();
+            views.retain(|view| !view.name.starts_with("Milter."));
+            views
+        };
+        assert_eq!(told(&options()), told(&read.site.options));
+    }
+}

@@ -1,5 +1,6 @@
 //! FEATURE lines.
 
+use super::listen::Ports;
 use super::{Call, M4Error, Place, Reader, Severity, lossy};
 use crate::site::model::{
     AccessDb, Bang, Control, DelayChecks, DelayMode, DnsList, DnsListAction, DnsListKind,
@@ -84,7 +85,7 @@ impl Reader {
             }
             "local_procmail" | "local_lmtp" | "smrsh" => self.local_delivery(&name, call)?,
             "nullclient" => self.nullclient(&argument(1), place)?,
-            "msp" => self.msp(&argument(1), &argument(2))?,
+            "msp" => self.msp(&argument(1), &argument(2), place)?,
             "tls_failures" => self.m4.define("confTLS_FALLBACK_TO_CLEAR", b"true"),
             "notsticky" => {}
             _ => self.unsupported(&name, place),
@@ -430,8 +431,12 @@ impl Reader {
         self.m4.push_text(b"MAILER(`local')MAILER(`smtp')")
     }
 
-    fn msp(&mut self, host: &str, port: &str) -> Result<(), M4Error> {
+    fn msp(&mut self, host: &str, port: &str, place: &Place) -> Result<(), M4Error> {
         let host = or(host, "[localhost]");
+        if !self.m4.is_defined("_DPO_") {
+            self.m4.define("_DPO_", b"given");
+            self.port_line(Ports::Daemon, "Name=NoMTA, Addr=127.0.0.1, M=E", place);
+        }
         self.site.features.msp = Some(host.clone());
         self.site.features.no_default_msa = true;
         self.m4.undefine("ALIAS_FILE");
@@ -487,7 +492,7 @@ impl Reader {
             "sts" => (
                 Severity::Error,
                 "is not supported: MTA-STS policies are not asked for, and mail would go without them; \
-                 confDANE and TLS_Srv: entries can demand TLS",
+                 TLS_Srv: entries can demand TLS",
             ),
             "prefixmod" => (
                 Severity::Error,

@@ -1,18 +1,21 @@
 //! The end of the file: what the definitions come to.
 
+use super::cftext::LocalNames;
 use super::class::What;
 use super::config::weight_of;
 use super::{M4Error, Machine, Place, Reader, Severity};
 use crate::site::machine::domain_literal;
-use crate::site::model::options::conf_names;
-use crate::site::model::{DaemonOptions, Mailer, RegexMap, ReplyText, Rewriting};
+use crate::site::model::options::{Options, conf_names};
+use crate::site::model::{Mailer, RegexMap, ReplyText, Rewriting};
 
 /// `conf` macros that are no options.
 const NO_OPTIONS: &[&str] = &[
     "confCF_VERSION",
+    "confCLIENT_OPTIONS",
     "confCR_FILE",
     "confCT_FILE",
     "confCW_FILE",
+    "confDAEMON_OPTIONS",
     "confDEQUOTE_OPTS",
     "confDOMAIN_NAME",
     "confEBINDIR",
@@ -21,6 +24,7 @@ const NO_OPTIONS: &[&str] = &[
     "confLOCAL_MAILER",
     "confMAILER_NAME",
     "confMESSAGEID_HEADER",
+    "confMESSAGE_TIMEOUT",
     "confRCPTREJ_MSG",
     "confRECEIVED_HEADER",
     "confREJECT_MSG",
@@ -30,6 +34,26 @@ const NO_OPTIONS: &[&str] = &[
     "confTRUSTED_USERS",
     "confUUCP_MAILER",
 ];
+
+/// Those of them that nothing is done about, and what is lost by that.
+const UNDONE: &[(&str, &str)] = &[
+    ("confDEQUOTE_OPTS", "no rule of this site's own dequotes"),
+    (
+        "confFROM_HEADER",
+        "a From: that is added has the form of sendmail's own",
+    ),
+    (
+        "confMESSAGEID_HEADER",
+        "a Message-Id: that is added has the form of sendmail's own",
+    ),
+    (
+        "confRECEIVED_HEADER",
+        "Received: has the form of sendmail's own",
+    ),
+];
+
+/// Options whose line stands above `LOCAL_CONFIG` in sendmail.cf: an `O` line there comes after it.
+const EARLY: &[&str] = &["DontBlameSendmail", "LDAPDefaultSpec"];
 
 impl Reader {
     pub(super) fn finish(&mut self, machine: &Machine) -> Result<(), M4Error> {
@@ -49,9 +73,11 @@ impl Reader {
             }
         }
         // The order of sendmail.cf: LOCAL_CONFIG, the options that macros set, the mailers.
-        self.machine_name = machine.name.clone();
+        self.options(|name| EARLY.contains(&name))?;
         self.config_lines(&[0, super::CONFIG]);
-        self.options()?;
+        self.message_timeout()?;
+        self.options(|name| !EARLY.contains(&name))?;
+        self.listeners()?;
         self.config_lines(&[7]);
         self.rules();
         self.names(machine)?;
@@ -60,7 +86,6 @@ impl Reader {
         self.mailers()?;
         self.messages()?;
         self.certificates()?;
-        self.listeners();
         self.class_lines(machine)?;
         self.fill_classes();
         self.finish_ldap();
@@ -70,8 +95,32 @@ impl Reader {
         Ok(())
     }
 
-    fn options(&mut self) -> Result<(), M4Error> {
-        for (name, conf) in conf_names() {
+    /// `confMESSAGE_TIMEOUT`, which is `return` or `return/warning`, and wins over the macros of each.
+    fn message_timeout(&mut self) -> Result<(), M4Error> {
+        let conf = "confMESSAGE_TIMEOUT";
+        let Some(value) = self.value(conf)? else {
+            return Ok(());
+        };
+        let place = self.m4.defined_at(conf).cloned();
+        let place = place.unwrap_or_else(|| self.whole_file());
+        let (returned, warned) = match value.split_once('/') {
+            Some((returned, warned)) => (returned, Some(warned)),
+            None => (value.as_str(), None),
+        };
+        let parts = [
+            ("confTO_QUEUERETURN", Some(returned)),
+            ("confTO_QUEUEWARN", warned),
+        ];
+        for (name, text) in parts {
+            if let Some(text) = text {
+                self.m4.define_at(name, text.as_bytes(), &place);
+            }
+        }
+        Ok(())
+    }
+
+    fn options(&mut self, which: impl Fn(&str) -> bool) -> Result<(), M4Error> {
+        for (name, conf) in conf_names().filter(|(name, _)| which(name)) {
             // As in sendmail.cf, the options of filters stand there only where there are filters.
             if name.starts_with("Milter.") && self.site.filters.is_empty() {
                 continue;
@@ -80,7 +129,9 @@ impl Reader {
                 continue;
             };
             let value = value.trim();
-            if let Some(place) = self.site.options.given(name).cloned() {
+            if let Some(place) = self.site.options.given(name).cloned()
+                && !Options::adds_up(name)
+            {
                 let text =
                     format!("O {name} is overridden by {conf}, which comes later in sendmail.cf");
                 self.m4.report_at(&place, Severity::Warning, text);
@@ -110,29 +161,21 @@ impl Reader {
 
     fn names(&mut self, machine: &Machine) -> Result<(), M4Error> {
         let defined = self.value("confDOMAIN_NAME")?;
-        if let Some((_, domain)) = machine.name.split_once('.') {
-            self.site.domain = domain.to_owned();
-        }
         let name = defined.map_or_else(|| machine.name.clone(), |text| self.cf_text(text.trim()));
-        if self.site.domain.is_empty()
-            && let Some((_, domain)) = name.split_once('.')
-        {
-            self.site.domain = domain.to_owned();
+        let of_name = LocalNames::of(&name);
+        if self.local.domain.is_empty() {
+            self.local.domain = of_name.domain;
+        }
+        if self.local.host.is_empty() {
+            self.local.host = of_name.host;
         }
         if !name.contains('.') {
             let place = self.whole_file();
             let text = format!("the host name {name:?} is not qualified; define confDOMAIN_NAME");
             self.m4.report_at(&place, Severity::Warning, text);
         }
-        let first = if machine.name.is_empty() {
-            &name
-        } else {
-            &machine.name
-        };
-        self.site.short_name = first.split('.').next().unwrap_or_default().to_owned();
-        if machine.name.is_empty() {
-            self.machine_name = name.clone();
-        }
+        self.site.domain = self.local.domain.clone();
+        self.site.short_name = self.local.host.clone();
         self.site.host_name = name;
         let error_name = self.value("confMAILER_NAME")?;
         self.site.error_name = error_name.unwrap_or_else(|| "MAILER-DAEMON".to_owned());
@@ -244,31 +287,6 @@ impl Reader {
         let place = self.m4.defined_at(name).cloned();
         let place = place.unwrap_or_else(|| self.whole_file());
         Ok(self.regex(name, &text, &place))
-    }
-
-    /// The listeners sendmail has when nothing is said about them.
-    fn listeners(&mut self) {
-        let is_msp = self.site.features.msp.is_some();
-        if self.site.daemons.is_empty() && is_msp {
-            let mut daemon = DaemonOptions::new("NoMTA", "smtp");
-            daemon.address = Some("127.0.0.1".to_owned());
-            daemon.modifiers.0.push('E');
-            self.site.daemons.push(daemon);
-        } else if self.site.daemons.is_empty() {
-            if self.m4.is_defined("_NETINET6_") {
-                self.site.daemons.push(DaemonOptions::new("MTA-v4", "smtp"));
-                let mut daemon = DaemonOptions::new("MTA-v6", "smtp");
-                daemon.family = crate::site::model::Family::Inet6;
-                self.site.daemons.push(daemon);
-            } else {
-                self.site.daemons.push(DaemonOptions::new("MTA", "smtp"));
-            }
-        }
-        if !self.site.features.no_default_msa {
-            let mut daemon = DaemonOptions::new("MSA", "587");
-            daemon.modifiers.0.push('E');
-            self.site.daemons.push(daemon);
-        }
     }
 
     /// The class lines that every sendmail.cf has.
@@ -391,6 +409,12 @@ impl Reader {
             if let Some(place) = self.m4.defined_at(&name).cloned() {
                 let text = format!("{name} is not known and has no effect");
                 self.m4.report_at(&place, weight_of(&name), text);
+            }
+        }
+        for (name, loss) in UNDONE {
+            if let Some(place) = self.m4.defined_at(name).cloned() {
+                let text = format!("{name} is not done: {loss}");
+                self.m4.report_at(&place, Severity::Warning, text);
             }
         }
     }

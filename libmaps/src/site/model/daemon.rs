@@ -1,5 +1,7 @@
 //! Listeners, client connections and mail filters.
 
+use std::net::IpAddr;
+
 use super::options::{Letters, Limit};
 
 /// Which addresses a listener or a connection uses.
@@ -125,10 +127,23 @@ pub struct ClientOptions {
     pub address: Option<String>,
     /// `Port`: the local port.
     pub port: Option<String>,
-    /// `Modifiers`: `h` name of the interface in HELO, `A` no AUTH, `S` no STARTTLS.
+    /// `Modifiers`: `A` no AUTH, `S` no STARTTLS.
     pub modifiers: Letters,
     /// Everything else, as written.
     pub others: Vec<(String, String)>,
+}
+
+impl ClientOptions {
+    /// The local address as a number, with or without the tag `IPv6:`; none where there is none, or a name.
+    #[must_use]
+    pub fn ip(&self) -> Option<IpAddr> {
+        let text = self.address.as_deref()?.trim();
+        let tagged = text
+            .get(..5)
+            .filter(|tag| tag.eq_ignore_ascii_case("IPv6:"));
+        let text = text.get(tagged.map_or(0, str::len)..)?;
+        text.parse().ok()
+    }
 }
 
 /// One `MAIL_FILTER`.
@@ -156,4 +171,27 @@ pub enum FilterFailure {
     TemporaryFailure,
     /// `4`: answer 421 and close.
     Shutdown,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn local_addresses_are_numbers() {
+        for (text, want) in [
+            ("127.0.0.2", Some("127.0.0.2")),
+            ("2001:db8::1", Some("2001:db8::1")),
+            ("IPv6:2001:db8::1", Some("2001:db8::1")),
+            ("ipv6:::1", Some("::1")),
+            ("mail.example.com", None),
+            ("", None),
+        ] {
+            let options = ClientOptions {
+                address: Some(text.to_owned()),
+                ..ClientOptions::default()
+            };
+            assert_eq!(options.ip(), want.map(|ip| ip.parse().unwrap()), "{text}");
+        }
+    }
 }

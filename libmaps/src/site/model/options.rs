@@ -23,7 +23,10 @@ pub use names::{Addresses, Files, Greeting};
 pub use privacy::{Privacy, PrivacyFlag};
 pub use security::{Auth, Filters, Tls};
 pub use timeouts::Timeouts;
-pub use values::{Days, Hours, Letters, Limit, Minutes, Mode, OptionValue, Seconds, Words};
+pub use values::{
+    Days, FilterNames, Hours, Letters, Limit, Load, Minutes, Mode, OptionValue, Seconds,
+    ShortestTime, Words,
+};
 
 /// All options of a site.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -76,6 +79,17 @@ pub enum OptionError {
     Value(&'static str),
 }
 
+/// Options of which each line says more, and none takes back what one before it said, as sendmail's readcf.c has them.
+const ADDING: &[&str] = &[
+    "AliasFile",
+    "AuthOptions",
+    "ClientSSLOptions",
+    "DontBlameSendmail",
+    "PrivacyOptions",
+    "ServerSSLOptions",
+    "TLSSrvOptions",
+];
+
 /// Declares a group of options: a struct with a field per option and the functions that go over them.
 macro_rules! option_group {
     (
@@ -103,7 +117,7 @@ macro_rules! option_group {
             /// Names of the options and of the macros that set them.
             pub const NAMES: &'static [(&'static str, &'static str)] = &[ $( ($name, $conf), )* ];
 
-            /// Sets the option called `name`; case does not count.
+            /// Sets the option called `name`, or adds to it; case does not count.
             pub fn set(
                 &mut self,
                 name: &str,
@@ -111,7 +125,11 @@ macro_rules! option_group {
             ) -> Result<&'static str, $crate::site::model::options::OptionError> {
                 use $crate::site::model::options::{OptionError, OptionValue};
                 $( if name.eq_ignore_ascii_case($name) {
-                    self.$field = <$kind as OptionValue>::read(value).map_err(OptionError::Value)?;
+                    let read = <$kind as OptionValue>::read(value).map_err(OptionError::Value)?;
+                    match $crate::site::model::options::Options::adds_up($name) {
+                        true => self.$field.join(read),
+                        false => self.$field = read,
+                    }
                     return Ok($name);
                 } )*
                 Err(OptionError::Unknown)
@@ -180,7 +198,16 @@ macro_rules! each_group {
 }
 
 impl Options {
-    /// Sets the option called `name` in `sendmail.cf` (`Timeout.helo`), as said at `place`.
+    /// Whether lines of the option add up, instead of the last one counting.
+    #[must_use]
+    pub fn adds_up(name: &str) -> bool {
+        ADDING
+            .iter()
+            .any(|adding| name.eq_ignore_ascii_case(adding))
+    }
+
+    /// Takes a line that gives the option called `name` in `sendmail.cf` (`Timeout.helo`) a value, as said at `place`.
+    /// The last one counts, or all of them where [`Options::adds_up`].
     pub fn set(&mut self, name: &str, value: &str, place: &Place) -> Result<(), OptionError> {
         let groups: [&mut dyn FnMut() -> Result<&'static str, OptionError>; 10] = [
             &mut || self.timeouts.set(name, value),
@@ -209,9 +236,14 @@ impl Options {
 
     /// Sets the value an option has when the site says nothing, as `sendmail.mc` defines it for every site.
     pub fn set_default(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
+        let before = self.given.clone();
         let place = Place::new(std::path::Path::new(""), 0);
         self.set(name, value, &place)?;
+        let adds_up = Options::adds_up(name);
         self.given.retain(|_, at| *at != place);
+        for (name, at) in before.into_iter().filter(|_| adds_up) {
+            self.given.entry(name).or_insert(at);
+        }
         Ok(())
     }
 
@@ -277,6 +309,64 @@ mod tests {
     }
 
     #[test]
+    fn lines_add_up_where_sendmail_adds_them() {
+        let mut options = Options::default();
+        let place = Place::new(std::path::Path::new("test.mc"), 3);
+        for (name, first, second, both) in [
+            (
+                "PrivacyOptions",
+                "noexpn,novrfy",
+                "authwarnings",
+                "noexpn,novrfy,authwarnings",
+            ),
+            ("AuthOptions", "p", "A p", "pA"),
+            ("TLSSrvOptions", "V", "C", "VC"),
+            (
+                "AliasFile",
+                "/etc/lists",
+                "/etc/aliases",
+                "/etc/lists,/etc/aliases",
+            ),
+            (
+                "ServerSSLOptions",
+                "+SSL_OP_A",
+                "-SSL_OP_B",
+                "+SSL_OP_A -SSL_OP_B",
+            ),
+            (
+                "DontBlameSendmail",
+                "AssumeSafeChown",
+                "TrustStickyBit",
+                "AssumeSafeChown TrustStickyBit",
+            ),
+            (
+                "DontBlameSendmail",
+                "safe",
+                "ErrorHeaderInUnsafeDirPath",
+                "ErrorHeaderInUnsafeDirPath",
+            ),
+            ("DontBlameSendmail", "AssumeSafeChown", "safe", "safe"),
+            ("MaxHopCount", "7", "9", "9"),
+        ] {
+            options.set(name, first, &place).unwrap();
+            options.set_default(name, second).unwrap();
+            let views = options.views();
+            let found = views.iter().find(|view| view.name == name).unwrap();
+            assert_eq!(found.value, both, "{name}");
+            assert_eq!(
+                options.given(name).is_some(),
+                Options::adds_up(name),
+                "{name}"
+            );
+        }
+        assert!(
+            ADDING
+                .iter()
+                .all(|name| conf_names().any(|(known, _)| known == *name))
+        );
+    }
+
+    #[test]
     fn names_are_unique() {
         let mut names: Vec<_> = conf_names().collect();
         let mut confs: Vec<_> = conf_names().map(|(_, conf)| conf).collect();
@@ -294,6 +384,8 @@ mod tests {
         let place = Place::new(std::path::Path::new("test.mc"), 7);
         assert_eq!(options.set("timeout.HELO", "90s", &place), Ok(()));
         assert_eq!(options.timeouts.helo.0.as_secs(), 90);
+        assert_eq!(options.set("Timeout.helo", "7s", &place), Ok(()));
+        assert_eq!(options.timeouts.helo.0.as_secs(), 7);
         assert_eq!(options.given("Timeout.helo"), Some(&place));
         assert_eq!(
             options.set("NoSuchOption", "1", &place),

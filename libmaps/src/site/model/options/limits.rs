@@ -1,7 +1,7 @@
 //! How much of anything is allowed.
 
 use super::option_group;
-use super::values::{Hours, Limit, Seconds};
+use super::values::{Hours, Limit, Load, Seconds, ShortestTime};
 
 option_group! {
     /// Limits on connections, messages, recipients, load and recursion.
@@ -31,16 +31,16 @@ option_group! {
         /// `redis:path`: where hosts count the connections of clients together; an option of this suite.
         connection_rate_map: String = "ConnectionRateMap", "confCONNECTION_RATE_MAP", "";
         /// Load at which messages are only queued; empty means 8 for each processor.
-        queue_load: String = "QueueLA", "confQUEUE_LA", "";
+        queue_load: Load = "QueueLA", "confQUEUE_LA", "";
         /// Load at which connections are refused; empty means 12 for each processor.
-        refuse_load: String = "RefuseLA", "confREFUSE_LA", "";
+        refuse_load: Load = "RefuseLA", "confREFUSE_LA", "";
         /// Load at which connections are delayed.
-        delay_load: Limit = "DelayLA", "confDELAY_LA", "0";
+        delay_load: Load = "DelayLA", "confDELAY_LA", "0";
         /// How often a lasting refusal of connections is logged.
         reject_log_interval: Hours = "RejectLogInterval", "confREJECT_LOG_INTERVAL", "3h";
         /// Blocks that must be free on the queue's file system.
         min_free_blocks: Limit = "MinFreeBlocks", "confMIN_FREE_BLOCKS", "0";
         /// Shortest time DELIVERBY may ask for; below 0 it is not announced.
-        deliver_by_min: String = "DeliverByMin", "confDELIVER_BY_MIN", "0";
+        deliver_by_min: ShortestTime = "DeliverByMin", "confDELIVER_BY_MIN", "0";
     }
 }

@@ -114,6 +114,10 @@ impl OptionValue for Privacy {
             .collect();
         words.join(",")
     }
+
+    fn join(&mut self, more: Self) {
+        self.0 |= more.0;
+    }
 }
 
 #[cfg(test)]

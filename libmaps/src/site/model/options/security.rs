@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::option_group;
-use super::values::{Letters, Limit, Words};
+use super::values::{FilterNames, Letters, Limit, Words};
 
 option_group! {
     /// SMTP AUTH.
@@ -77,7 +77,7 @@ option_group! {
     /// Mail filters (milters).
     Filters {
         /// Names of the filters that are asked, in order.
-        input: Words = "InputMailFilters", "confINPUT_MAIL_FILTERS", "";
+        input: FilterNames = "InputMailFilters", "confINPUT_MAIL_FILTERS", "";
         /// Log level of the filter code; empty means `LogLevel`.
         log_level: String = "Milter.LogLevel", "confMILTER_LOG_LEVEL", "";
         /// Macros sent at connect.

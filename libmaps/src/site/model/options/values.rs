@@ -14,6 +14,12 @@ pub trait OptionValue: Sized + Default {
 
     /// Writes it in the form that `read` takes.
     fn write(&self) -> String;
+
+    /// Takes what a further line of an option says whose lines add up
+    /// ([`Options::adds_up`](super::Options::adds_up)).
+    fn join(&mut self, more: Self) {
+        *self = more;
+    }
 }
 
 /// Whether an option is on. sendmail takes `True`, `t`, `Yes`, `y`, a number other than 0, and nothing at all for on.
@@ -58,6 +64,14 @@ impl OptionValue for String {
 
     fn write(&self) -> String {
         self.clone()
+    }
+
+    /// Lists of files are separated by commas.
+    fn join(&mut self, more: Self) {
+        if !self.is_empty() && !more.is_empty() {
+            self.push(',');
+        }
+        self.push_str(&more);
     }
 }
 
@@ -237,6 +251,68 @@ pub fn write_time(time: Duration) -> String {
     text
 }
 
+/// The shortest time that may be asked for (`DeliverByMin`); none where nothing may be, which is a time below 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ShortestTime(pub Option<Duration>);
+
+impl Default for ShortestTime {
+    fn default() -> Self {
+        ShortestTime(Some(Duration::ZERO))
+    }
+}
+
+impl OptionValue for ShortestTime {
+    const KIND: &'static str = "time (seconds)";
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let time = read_time(text, b's')?;
+        Ok(ShortestTime(
+            (!text.trim().starts_with('-')).then_some(time),
+        ))
+    }
+
+    fn write(&self) -> String {
+        self.0.map_or_else(|| "-1".to_owned(), write_time)
+    }
+}
+
+/// A load average in thousandths; none where the site names none, or 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Load(pub Option<u32>);
+
+impl Load {
+    /// The load average.
+    #[must_use]
+    pub fn get(self) -> Option<f64> {
+        self.0.map(|thousandths| f64::from(thousandths) / 1_000.0)
+    }
+}
+
+impl OptionValue for Load {
+    const KIND: &'static str = "load average";
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let text = text.trim();
+        if text.is_empty() {
+            return Ok(Load(None));
+        }
+        let expected = "expected a load average such as 12";
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let digits = |text: &str, most| {
+            (1..=most).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
+        };
+        if !digits(whole, 6) || !digits(part, 3) {
+            return Err(expected);
+        }
+        let thousandths = format!("{whole}{part:0<3}").parse().map_err(|_| expected)?;
+        Ok(Load(Some(thousandths).filter(|load| *load > 0)))
+    }
+
+    fn write(&self) -> String {
+        self.get().map_or_else(String::new, |load| load.to_string())
+    }
+}
+
 /// Words separated by spaces, commas or both (`AuthMechanisms`, `ServerSSLOptions`).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Words(pub Vec<String>);
@@ -255,6 +331,46 @@ impl OptionValue for Words {
     fn read(text: &str) -> Result<Self, &'static str> {
         let words = text.split([' ', '\t', '\n', ',']).filter(|w| !w.is_empty());
         Ok(Words(words.map(str::to_owned).collect()))
+    }
+
+    fn write(&self) -> String {
+        self.0.join(" ")
+    }
+
+    /// The word `safe` takes back all before it (`DontBlameSendmail`).
+    fn join(&mut self, more: Self) {
+        for word in more.0 {
+            let is_safe = |word: &str| word.eq_ignore_ascii_case("safe");
+            if is_safe(&word) {
+                self.0.clear();
+            }
+            self.0.retain(|before| !is_safe(before));
+            if !self.has(&word) {
+                self.0.push(word);
+            }
+        }
+    }
+}
+
+/// Names of mail filters, separated by commas, semicolons or blanks (`InputMailFilters`).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FilterNames(pub Vec<String>);
+
+impl FilterNames {
+    /// Whether the filter is listed, in whatever case.
+    #[must_use]
+    pub fn has(&self, name: &str) -> bool {
+        self.0.iter().any(|n| n.eq_ignore_ascii_case(name))
+    }
+}
+
+impl OptionValue for FilterNames {
+    const KIND: &'static str = "list";
+
+    fn read(text: &str) -> Result<Self, &'static str> {
+        let names = text.split([' ', '\t', '\n', ',', ';']);
+        let names = names.filter(|name| !name.is_empty());
+        Ok(FilterNames(names.map(str::to_owned).collect()))
     }
 
     fn write(&self) -> String {
@@ -285,11 +401,52 @@ impl OptionValue for Letters {
     fn write(&self) -> String {
         self.0.clone()
     }
+
+    fn join(&mut self, more: Self) {
+        for letter in more.0.chars() {
+            if !self.has(letter) {
+                self.0.push(letter);
+            }
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn shortest_times_and_loads_read_and_write() {
+        for (text, seconds, written) in [
+            ("2m", Some(120), "2m"),
+            ("90", Some(90), "1m30s"),
+            ("0", Some(0), "0s"),
+            ("-1", None, "-1"),
+        ] {
+            let time = ShortestTime::read(text).unwrap();
+            assert_eq!(time.0.map(|time| time.as_secs()), seconds, "{text}");
+            assert_eq!(time.write(), written);
+            assert_eq!(ShortestTime::read(written), Ok(time));
+        }
+        assert!(ShortestTime::read("2q").is_err() && ShortestTime::read("").is_err());
+        for (text, load, written) in [
+            ("12", Some(12.0), "12"),
+            (" 1.5 ", Some(1.5), "1.5"),
+            ("0.25", Some(0.25), "0.25"),
+            ("0", None, ""),
+            ("", None, ""),
+        ] {
+            let found = Load::read(text).unwrap();
+            assert_eq!(
+                (found.get(), found.write().as_str()),
+                (load, written),
+                "{text}"
+            );
+        }
+        for text in ["12x", "-3", ".", "1.", "1.2345", "9999999", "x"] {
+            assert!(Load::read(text).is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn times_read_and_write() {
