@@ -145,7 +145,9 @@ fn auth(site: &Site, out: &mut impl Write) -> io::Result<Result<String, String>>
     }];
     Ok(Ok(format!(
         "in clear: {}; under TLS: {}",
-        logins.mechanisms(&clear, &[]).join(" "),
-        logins.mechanisms(&under, &any).join(" ")
+        logins.mechanisms(&clear, &[], logins.passwords()).join(" "),
+        logins
+            .mechanisms(&under, &any, logins.passwords())
+            .join(" ")
     )))
 }

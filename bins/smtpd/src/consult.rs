@@ -4,6 +4,7 @@
 //! transaction, gives the rulesets what they lack, and turns their decisions into
 //! the session's words.
 
+mod features;
 mod local_form;
 mod maps;
 mod recipient;
@@ -26,12 +27,12 @@ use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
-use crate::queue::{Asked, KeptName, Node};
+use crate::queue::{self, KeptName, Node};
 use crate::resolver::{Asker, policy_text};
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
 };
-use crate::tls::TlsFacts;
+use crate::tls::{Asked, TlsFacts};
 use crate::world::World;
 
 use self::maps::TransactionMaps;
@@ -167,13 +168,13 @@ impl Consultant {
         };
         let asked = tokio::time::timeout(RUN_PATIENCE, run).await;
         let node = shown(text);
-        match asked.unwrap_or(Ok(Asked::Busy)) {
-            Ok(Asked::Run(count)) => {
+        match asked.unwrap_or(Ok(queue::Asked::Busy)) {
+            Ok(queue::Asked::Run(count)) => {
                 let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
                 self.world.log.say(Level::Info, &text);
             }
-            Ok(Asked::Lately) => {}
-            Ok(Asked::Busy) | Err(_) => {
+            Ok(queue::Asked::Lately) => {}
+            Ok(queue::Asked::Busy) | Err(_) => {
                 let text = format!("Unable to queue messages for node {node}");
                 return reply(458, (4, 3, 2), text);
             }
@@ -187,9 +188,19 @@ impl Consultant {
         self.client.login = None;
         self.exchange = None;
         let mut welcome = self.welcome_offers().await;
-        let ruling = self.settle(libmaps::policy::tls::tls_client).await;
-        welcome.refusal = self.refusal(&ruling, "tls_client", "STARTTLS");
+        if let Some(refusal) = self.tls_refusal().await {
+            welcome.refusal = Some(refusal);
+        }
         Answer::Welcome(Box::new(welcome))
+    }
+
+    /// What the client is asked for in the handshake.
+    pub async fn asked_of_client(&mut self) -> Asked {
+        match self.features().await {
+            Ok(features) => features.asked,
+            // It will be refused.
+            Err(_) => Asked::Nothing,
+        }
     }
 
     /// TLS was on from the first octet.

@@ -44,6 +44,15 @@ use turns::{Standing, Turn};
 /// Who hears that nobody can tell hears it after so long: else he asks a thousand times a second.
 const NOBODY_CAN_TELL: Duration = Duration::from_secs(1);
 
+/// Where a client may send its password itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passwords {
+    /// Anywhere.
+    Anywhere,
+    /// Under TLS (AuthOptions `p`; `c` in a `Srv_Features:` entry).
+    UnderTls,
+}
+
 /// The site's way to log in.
 pub struct Logins {
     service: Arc<Service>,
@@ -154,10 +163,27 @@ impl Logins {
         self.available
     }
 
-    /// The mechanisms that a client on this channel is offered (AuthOptions in op.me).
+    /// Where the site lets clients send passwords (AuthOptions `p`).
     #[must_use]
-    pub fn mechanisms(&self, tls: &Tls, bindings: &[ChannelBinding]) -> Vec<Box<str>> {
+    pub fn passwords(&self) -> Passwords {
+        match self.options.contains(&'p') {
+            true => Passwords::UnderTls,
+            false => Passwords::Anywhere,
+        }
+    }
+
+    /// The mechanisms that a client on this channel is offered (AuthOptions in op.me), where
+    /// passwords may go as far as `passwords` says.
+    #[must_use]
+    pub fn mechanisms(
+        &self,
+        tls: &Tls,
+        bindings: &[ChannelBinding],
+        passwords: Passwords,
+    ) -> Vec<Box<str>> {
+        let clear = tls.version.is_empty();
         self.offered_on(tls, bindings)
+            .filter(|m| !(passwords == Passwords::UnderTls && clear && m.sends_password()))
             .map(|m| m.name().into())
             .collect()
     }
@@ -170,9 +196,7 @@ impl Logins {
         let wants = |letter: char| self.options.contains(&letter);
         self.offered.iter().filter(move |m| {
             let scram = matches!(m, Mechanism::Scram(_) | Mechanism::ScramPlus(_));
-            let clear = tls.version.is_empty();
-            !(wants('p') && m.sends_password() && clear
-                || wants('y') && **m == Mechanism::Anonymous
+            !(wants('y') && **m == Mechanism::Anonymous
                 || wants('a') && !scram
                 || wants('m') && !(scram || **m == Mechanism::DigestMd5)
                 || wants('c') && !m.sends_password()

@@ -32,6 +32,16 @@ pub struct TlsFacts {
     pub bindings: Vec<ChannelBinding>,
 }
 
+/// What a client is asked for in the handshake (TLSSrvOptions `V`; `v` and `V` in a
+/// `Srv_Features:` entry).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A certificate, which it need not have.
+    Certificate,
+    /// Nothing.
+    Nothing,
+}
+
 /// The server's TLS: one configuration, replaced when one of its files is.
 pub struct Tls {
     files: Files,
@@ -46,11 +56,13 @@ struct State {
 
 /// A configuration that works.
 struct Ready {
-    config: Arc<ServerConfig>,
+    /// Asks clients for a certificate.
+    asking: Arc<ServerConfig>,
+    /// Asks them for nothing.
+    silent: Arc<ServerConfig>,
     /// The server's own certificate.
     certificate: Vec<u8>,
     verifier: Option<Arc<dyn ClientCertVerifier>>,
-    asks_client: bool,
     /// What an administrator should know: a certificate that ends soon.
     warning: Option<String>,
 }
@@ -93,7 +105,7 @@ impl Tls {
 
     /// The configuration of the next handshake. New files that can't be used are told to
     /// `report` once; the last good configuration stays.
-    pub fn config(&self, report: impl FnOnce(&str)) -> Arc<ServerConfig> {
+    pub fn config(&self, asked: Asked, report: impl FnOnce(&str)) -> Arc<ServerConfig> {
         let mut state = self.state();
         let seen = self.files.seen();
         if seen != state.seen {
@@ -108,7 +120,10 @@ impl Tls {
                 Err(error) => report(&format!("TLS kept as it was: {error}")),
             }
         }
-        Arc::clone(&state.ready.config)
+        Arc::clone(match asked {
+            Asked::Certificate => &state.ready.asking,
+            Asked::Nothing => &state.ready.silent,
+        })
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -125,9 +140,9 @@ impl Tls {
         self.snapshot().warning.clone()
     }
 
-    /// What a finished handshake says to the rulesets.
+    /// What a finished handshake, in which the client was asked for this, says to the rulesets.
     #[must_use]
-    pub fn facts(&self, connection: &rustls::ServerConnection) -> TlsFacts {
+    pub fn facts(&self, connection: &rustls::ServerConnection, asked: Asked) -> TlsFacts {
         let ready = self.snapshot();
         let (cipher, bits) = names::cipher(connection.negotiated_cipher_suite());
         let mut tls = facts::Tls {
@@ -140,7 +155,7 @@ impl Tls {
         let bindings = binding::of(connection, Some(&ready.certificate));
         let Some((first, others)) = connection.peer_certificates().and_then(<[_]>::split_first)
         else {
-            if ready.asks_client {
+            if asked == Asked::Certificate {
                 tls.verify = "NO".into();
             }
             return TlsFacts { tls, bindings };

@@ -4,6 +4,7 @@ use super::{Item, Lint, unreachable_name};
 use crate::site::Severity;
 use crate::site::model::{DelayMode, RelayMailFrom};
 use crate::table::access::Tag;
+use crate::table::features::{Word, words};
 use crate::table::verdict::Verdict;
 
 impl Lint<'_> {
@@ -125,6 +126,10 @@ impl Lint<'_> {
                 self.tls_rule(item, tag);
                 return;
             }
+            Some(Tag::SrvFeatures) => {
+                self.features(item);
+                return;
+            }
             _ => None,
         };
         if let Some(expected) = expected {
@@ -168,6 +173,28 @@ impl Lint<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Words of `Srv_Features:`, of which the first letter counts.
+    fn features(&mut self, item: &Item) {
+        let (lhs, rhs) = (item.lhs_text(), item.rhs_text());
+        for word in words(&rhs) {
+            let text = match word {
+                Word::Known(_, _, word) if word.len() > 1 => {
+                    let first = word.get(..1).unwrap_or_default();
+                    format!(
+                        "{lhs}: of {word} the first letter counts, {first}; write blanks between letters"
+                    )
+                }
+                Word::Known(..) => continue,
+                Word::Unknown(word) => {
+                    format!(
+                        "{lhs}: {word} is none of the letters a b c d e l p s v x and has no effect"
+                    )
+                }
+            };
+            self.say(item.line, Severity::Warning, text);
         }
     }
 

@@ -6,8 +6,9 @@ use crate::table::access::{Tag, With};
 use super::facts::{Facts, Session};
 use super::{Halt, Policy, Ruling, Scene};
 
-/// `Srv_Features:` letters for this client (cf/README): `A` no AUTH, `S` no STARTTLS, `V` no client
-/// certificate asked for, ... small letters mean the opposite; `None` where nothing is said.
+/// `Srv_Features:` letters for this client; [`words`](crate::table::features::words) reads them.
+/// `None` where nothing is said. A map that can't be read is no map that says nothing (`$#temp`):
+/// it may forbid passwords in clear.
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
@@ -15,8 +16,8 @@ pub fn srv_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
-    features(policy, session, facts, Tag::SrvFeatures)
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
+    asked(policy, session, facts, Tag::SrvFeatures)
 }
 
 /// `Clt_Features:` letters for this server.

@@ -3,6 +3,7 @@
 pub mod access;
 pub mod aliases;
 pub mod domaintable;
+pub mod features;
 pub mod fill;
 pub mod generics;
 pub mod mailertable;

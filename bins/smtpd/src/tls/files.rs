@@ -31,7 +31,6 @@ pub(super) struct Files {
     pub(super) ca_path: Option<PathBuf>,
     pub(super) crl: Option<PathBuf>,
     pub(super) crl_path: Option<PathBuf>,
-    asks_client: bool,
     forgives_group: bool,
 }
 
@@ -51,7 +50,6 @@ impl Files {
             ca_path: below(&tls.ca_path),
             crl: below(&tls.crl_file),
             crl_path: below(&tls.crl_path),
-            asks_client: !tls.srv_options.0.contains('V'),
             forgives_group: site
                 .options
                 .files
@@ -67,25 +65,24 @@ impl Files {
         let certs = certificates(&self.cert)?;
         let key = self.key()?;
         let verifier = self.verifier(&provider)?;
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
         let warning = certs.first().and_then(|c| self.ends_soon(c));
         let certificate = certs.first().map(|c| c.to_vec()).unwrap_or_default();
         let own = version_one::own(certs, key, &provider)?;
-        let builder = if self.asks_client {
-            builder.with_client_cert_verifier(Arc::new(Anyone {
-                provider,
-                roots: verifier.clone(),
-            }))
-        } else {
-            builder.with_no_client_auth()
+        let anyone = Arc::new(Anyone {
+            provider: Arc::clone(&provider),
+            roots: verifier.clone(),
+        });
+        let builder = || {
+            ServerConfig::builder_with_provider(Arc::clone(&provider))
+                .with_safe_default_protocol_versions()
         };
-        let config = builder.with_cert_resolver(own);
+        let asking = builder()?.with_client_cert_verifier(anyone);
+        let silent = builder()?.with_no_client_auth();
         Ok(Ready {
-            config: Arc::new(config),
+            asking: Arc::new(asking.with_cert_resolver(Arc::clone(&own) as _)),
+            silent: Arc::new(silent.with_cert_resolver(own)),
             certificate,
             verifier,
-            asks_client: self.asks_client,
             warning,
         })
     }
