@@ -57,6 +57,8 @@ pub enum Passwords {
 pub struct Logins {
     service: Arc<Service>,
     offered: Vec<Mechanism>,
+    /// Those of the default list that nobody asked for.
+    unlisted: Vec<Mechanism>,
     warnings: Vec<ConfWarning>,
     available: bool,
     options: Vec<char>,
@@ -97,15 +99,13 @@ impl Logins {
             Some(list) => list.iter().any(|w| w.eq_ignore_ascii_case(m.name())),
             None => true,
         };
-        let offered = site
-            .options
-            .auth
-            .mechanisms
-            .0
-            .iter()
-            .filter_map(|word| Mechanism::parse(word.as_bytes()))
+        let words = site.options.auth.mechanisms.0.iter();
+        let known = words.filter_map(|word| Mechanism::parse(word.as_bytes()));
+        // sendmail's default list is no site's wish to have secrets as good as the password stolen.
+        let by_default = site.options.given("AuthMechanisms").is_none() && conf.mech_list.is_none();
+        let (unlisted, offered) = known
             .filter(listed)
-            .collect();
+            .partition(|m| by_default && matches!(m, Mechanism::CramMd5 | Mechanism::DigestMd5));
         let path = site.below(&conf.sasldb_path);
         // Accounts that hosts share are read from their replica; a connection file that is wrong
         // is told when it is opened as a map.
@@ -144,6 +144,7 @@ impl Logins {
             }),
             service: Arc::new(service),
             offered,
+            unlisted,
             warnings: conf.warnings,
             available: Mechanism::ALL.iter().any(listed),
             options: site.options.auth.options.0.chars().collect(),
@@ -155,6 +156,19 @@ impl Logins {
     #[must_use]
     pub fn warnings(&self) -> &[ConfWarning] {
         &self.warnings
+    }
+
+    /// What those who have accounts here may miss: mechanisms that sendmail offers by default.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        let names: Vec<&str> = self.unlisted.iter().map(|m| m.name()).collect();
+        if names.is_empty() || !self.store.file.path().exists() {
+            return None;
+        }
+        Some(format!(
+            "{} not offered: neither confAUTH_MECHANISMS nor mech_list of Sendmail.conf lists them",
+            names.join(" and ")
+        ))
     }
 
     /// Whether Sendmail.conf leaves any mechanism at all.
