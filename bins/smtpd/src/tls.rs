@@ -3,6 +3,7 @@
 //! What sendmail calls SSLv3, TLS 1.0 and TLS 1.1 is not spoken. A key file that
 //! others can read is refused, and then STARTTLS is not offered.
 
+mod attributes;
 mod binding;
 pub mod client;
 mod files;

@@ -35,6 +35,14 @@ pub(super) async fn shake(
         facts.tls.version, facts.tls.verify, facts.tls.cipher, facts.tls.bits
     );
     world.log.say(Level::Info, &text);
+    if !facts.tls.cert_subject.is_empty() {
+        // As access(5) wants them.
+        let text = format!(
+            "STARTTLS=server, cert-subject={:.256}, cert-issuer={:.256}",
+            facts.tls.cert_subject, facts.tls.cert_issuer
+        );
+        world.log.say(Level::Info, &text);
+    }
     Some(facts)
 }
 

@@ -42,6 +42,7 @@ fn a_client_certificate_is_verified_and_may_relay() {
     let friend = authority.sign("friend.example", 2).identity();
     assert!(relay(Some(&friend)).starts_with("250 "), "a known subject");
     server.log_with("verify=OK");
+    server.log_with("cert-subject=/CN=friend.example, cert-issuer=/CN=CA+20of+20the+20site");
     let other = authority.sign("other.example", 3).identity();
     assert!(relay(Some(&other)).starts_with("550 5.7.1"), "another");
     let foreign = Authority::new("CA of the site").sign("friend.example", 2);
