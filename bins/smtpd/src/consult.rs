@@ -18,9 +18,10 @@ use libmaps::address::{Address, AddressError, ReversePath};
 use libmaps::decision::Decision;
 use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::relay_ok::client_may_relay;
-use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
+use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, srv_features, trust_auth};
 use libmaps::reply::{Reply, Status};
 use libmaps::sasl::mechanism::ChannelBinding;
+use libmaps::table::tls_features::TlsFeatures;
 use tokio::sync::Semaphore;
 
 use crate::daemon::Daemon;
@@ -32,7 +33,7 @@ use crate::resolver::{Asker, policy_text};
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
 };
-use crate::tls::{Asked, TlsFacts};
+use crate::tls::{Asked, TlsFacts, Wish};
 use crate::world::World;
 
 use self::maps::TransactionMaps;
@@ -194,13 +195,22 @@ impl Consultant {
         Answer::Welcome(Box::new(welcome))
     }
 
-    /// What the client is asked for in the handshake.
-    pub async fn asked_of_client(&mut self) -> Asked {
-        match self.features().await {
-            Ok(features) => features.asked,
-            // It will be refused.
-            Err(_) => Asked::Nothing,
-        }
+    /// How the handshake is to be.
+    ///
+    /// # Errors
+    /// Why there can't be one as the client's entry wants it, for the log.
+    pub async fn wish(&mut self) -> Result<Wish, String> {
+        let told = self.settle(srv_features::tls_srv_features).await.outcome;
+        let told = told.map_err(|error| error.to_string())?;
+        let features = TlsFeatures::parse(&told.unwrap_or_default());
+        Ok(Wish {
+            asked: match self.features().await {
+                Ok(features) => features.asked,
+                // It will be refused.
+                Err(_) => Asked::Nothing,
+            },
+            features: features.map_err(|error| error.to_string())?,
+        })
     }
 
     /// TLS was on from the first octet.

@@ -8,6 +8,7 @@ mod binding;
 pub mod client;
 mod files;
 pub mod names;
+mod terms;
 mod version_one;
 
 use std::path::PathBuf;
@@ -16,10 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use libmaps::policy::facts;
 use libmaps::sasl::mechanism::ChannelBinding;
 use libmaps::site::Site;
+use libmaps::table::tls_features::TlsFeatures;
+use libmaps::terms::Terms;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
 use files::{Files, Seen};
@@ -43,9 +47,20 @@ pub enum Asked {
     Nothing,
 }
 
-/// The server's TLS: one configuration, replaced when one of its files is.
+/// How the handshake with a client is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// What the client is asked for.
+    pub asked: Asked,
+    /// What its `TLS_Srv_Features:` entry says.
+    pub features: TlsFeatures,
+}
+
+/// The server's TLS: one configuration, replaced when one of its files is, and more where the
+/// access map has entries for single clients.
 pub struct Tls {
     files: Files,
+    terms: Terms,
     state: Mutex<State>,
 }
 
@@ -61,9 +76,11 @@ struct Ready {
     asking: Arc<ServerConfig>,
     /// Asks them for nothing.
     silent: Arc<ServerConfig>,
-    /// The server's own certificate.
+    /// The server's own certificate, with its key.
+    own: Arc<SingleCertAndKey>,
+    anyone: Arc<Anyone>,
+    /// The certificate alone.
     certificate: Vec<u8>,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
     /// What an administrator should know: a certificate that ends soon.
     warning: Option<String>,
 }
@@ -98,20 +115,43 @@ impl Tls {
             return Ok(None);
         }
         let files = Files::of(site);
+        let terms = site.options.tls.server_terms();
         let seen = files.seen();
-        let ready = Arc::new(files.ready()?);
+        let ready = Arc::new(files.ready(&terms)?);
         let state = Mutex::new(State { seen, ready });
-        Ok(Some(Tls { files, state }))
+        Ok(Some(Tls {
+            files,
+            terms,
+            state,
+        }))
     }
 
-    /// The configuration of the next handshake. New files that can't be used are told to
-    /// `report` once; the last good configuration stays.
-    pub fn config(&self, asked: Asked, report: impl FnOnce(&str)) -> Arc<ServerConfig> {
+    /// The next handshake. New files that can't be used are told to `report` once; the last
+    /// good configuration stays.
+    ///
+    /// # Errors
+    /// When there is no handshake as the client's entry wants it.
+    pub fn handshake(&self, wish: &Wish, report: impl FnOnce(&str)) -> Result<Handshake, TlsError> {
+        let ready = self.ready(report);
+        let terms = wish.features.on(&self.terms);
+        let config = match (terms == self.terms, wish.asked) {
+            (true, Asked::Certificate) => Arc::clone(&ready.asking),
+            (true, Asked::Nothing) => Arc::clone(&ready.silent),
+            (false, asked) => Arc::new(ready.config(asked, &terms)?),
+        };
+        Ok(Handshake {
+            config,
+            asked: wish.asked,
+            ready,
+        })
+    }
+
+    fn ready(&self, report: impl FnOnce(&str)) -> Arc<Ready> {
         let mut state = self.state();
         let seen = self.files.seen();
         if seen != state.seen {
             state.seen = seen;
-            match self.files.ready() {
+            match self.files.ready(&self.terms) {
                 Ok(ready) => {
                     if let Some(warning) = &ready.warning {
                         report(warning);
@@ -121,10 +161,7 @@ impl Tls {
                 Err(error) => report(&format!("TLS kept as it was: {error}")),
             }
         }
-        Arc::clone(match asked {
-            Asked::Certificate => &state.ready.asking,
-            Asked::Nothing => &state.ready.silent,
-        })
+        Arc::clone(&state.ready)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -140,11 +177,20 @@ impl Tls {
     pub fn warning(&self) -> Option<String> {
         self.snapshot().warning.clone()
     }
+}
 
-    /// What a finished handshake, in which the client was asked for this, says to the rulesets.
+/// A handshake with one client.
+pub struct Handshake {
+    /// How it is done.
+    pub config: Arc<ServerConfig>,
+    asked: Asked,
+    ready: Arc<Ready>,
+}
+
+impl Handshake {
+    /// What it says to the rulesets, once it is done.
     #[must_use]
-    pub fn facts(&self, connection: &rustls::ServerConnection, asked: Asked) -> TlsFacts {
-        let ready = self.snapshot();
+    pub fn facts(&self, connection: &rustls::ServerConnection) -> TlsFacts {
         let (cipher, bits) = names::cipher(connection.negotiated_cipher_suite());
         let mut tls = facts::Tls {
             version: names::version(connection.protocol_version()).into(),
@@ -153,16 +199,16 @@ impl Tls {
             verify: "NOT".into(),
             ..facts::Tls::default()
         };
-        let bindings = binding::of(connection, Some(&ready.certificate));
+        let bindings = binding::of(connection, Some(&self.ready.certificate));
         let Some((first, others)) = connection.peer_certificates().and_then(<[_]>::split_first)
         else {
-            if asked == Asked::Certificate {
+            if self.asked == Asked::Certificate {
                 tls.verify = "NO".into();
             }
             return TlsFacts { tls, bindings };
         };
-        let verified = ready
-            .verifier
+        let roots = &self.ready.anyone.roots;
+        let verified = roots
             .as_ref()
             .is_some_and(|v| v.verify_client_cert(first, others, UnixTime::now()).is_ok());
         tls.verify = if verified { "OK" } else { "FAIL" }.into();

@@ -28,11 +28,12 @@ pub fn clt_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
-    features(policy, session, facts, Tag::CltFeatures)
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
+    asked(policy, session, facts, Tag::CltFeatures)
 }
 
-/// FEATURE(tls_session_features): `TLS_Srv_Features:` options of TLS with this client.
+/// FEATURE(tls_session_features): `TLS_Srv_Features:` options of TLS with this client, which
+/// [`TlsFeatures`](crate::table::tls_features::TlsFeatures) reads.
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
@@ -40,8 +41,8 @@ pub fn tls_srv_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
-    features(policy, session, facts, Tag::TlsSrvFeatures)
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
+    asked(policy, session, facts, Tag::TlsSrvFeatures)
 }
 
 /// FEATURE(tls_session_features): `TLS_Clt_Features:` options of TLS with this server.
@@ -52,8 +53,8 @@ pub fn tls_clt_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
-    features(policy, session, facts, Tag::TlsCltFeatures)
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
+    asked(policy, session, facts, Tag::TlsCltFeatures)
 }
 
 /// A map could not be read: whether it says anything is not known.
@@ -73,17 +74,6 @@ pub fn authinfo(
     facts: &Facts,
 ) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
     asked(policy, session, facts, Tag::AuthInfo)
-}
-
-/// Where a map can't be read nothing is switched (`$#temp`), and the trace has the error.
-fn features(
-    policy: Policy<'_>,
-    session: &Session,
-    facts: &Facts,
-    tag: Tag,
-) -> Ruling<Option<Box<str>>> {
-    let Decision { outcome, trace } = asked(policy, session, facts, tag)?;
-    Ok(Decision::new(outcome.unwrap_or_default(), trace))
 }
 
 fn asked(

@@ -7,5 +7,6 @@ pub mod features;
 pub mod fill;
 pub mod generics;
 pub mod mailertable;
+pub mod tls_features;
 pub mod verdict;
 pub mod virtusertable;

@@ -1,6 +1,7 @@
 //! The handshake of TLS, at the first octet or after STARTTLS.
 
 use std::io;
+use std::sync::Arc;
 
 use super::{patience, tell_lost};
 use crate::consult::Consultant;
@@ -20,8 +21,20 @@ pub(super) async fn shake(
     consultant: &mut Consultant,
 ) -> Option<TlsFacts> {
     let tls = world.tls.as_ref()?;
-    let asked = consultant.asked_of_client().await;
-    let config = tls.config(asked, |text| world.log.say(Level::Error, text));
+    let report = |text: &str| world.log.say(Level::Error, text);
+    let wish = consultant.wish().await;
+    let handshake = wish.and_then(|wish| {
+        let handshake = tls.handshake(&wish, report);
+        handshake.map_err(|error| error.to_string())
+    });
+    let handshake = match handshake {
+        Ok(handshake) => handshake,
+        Err(why) => {
+            report(&format!("tls_srv_features={why}, relay={peer}"));
+            return None;
+        }
+    };
+    let config = Arc::clone(&handshake.config);
     let patience = patience(world.site.options.timeouts.starttls);
     place.begin();
     let done = place.wait(patience, wire.start_tls(config)).await;
@@ -29,7 +42,7 @@ pub(super) async fn shake(
         tell_failed(world, place, peer, &error);
         return None;
     }
-    let facts = tls.facts(wire.tls()?, asked);
+    let facts = handshake.facts(wire.tls()?);
     let text = format!(
         "STARTTLS=server, relay={peer}, version={}, verify={}, cipher={}, bits={}",
         facts.tls.version, facts.tls.verify, facts.tls.cipher, facts.tls.bits

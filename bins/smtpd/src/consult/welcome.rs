@@ -1,5 +1,7 @@
 //! What a client is greeted with, offered, or refused.
 
+use std::sync::Arc;
+
 use libmaps::decision::Decision;
 use libmaps::policy::check_relay::{check_relay, greet_pause};
 use libmaps::policy::facts::Need;
@@ -7,6 +9,7 @@ use libmaps::policy::srv_features::{LookupFailed, srv_features};
 use libmaps::policy::tls::tls_client;
 use libmaps::policy::{Outcome, Policy};
 use libmaps::site::model::DnsListKind;
+use libmaps::table::tls_features::TlsFeatures;
 
 use crate::clock::{Civil, now_unix};
 use crate::log::Level;
@@ -70,7 +73,7 @@ impl Consultant {
             self.world.log.say(Level::Error, &text);
             Refusal::Null(reply(450, (4, 3, 0), "Please try again later."))
         });
-        let can_start = self.world.tls_available() && self.client.tls.version.is_empty();
+        let start_tls = self.start_tls().await;
         let logins = &self.world.logins;
         Welcome {
             greeting: self.greeting(),
@@ -80,13 +83,35 @@ impl Consultant {
             },
             mechanisms: logins.mechanisms(&self.client.tls, &self.bindings, features.passwords),
             auth: features.auth,
-            start_tls: match can_start {
-                true => StartTls::Ready,
-                false => StartTls::Unavailable,
-            },
+            start_tls,
             fate: Fate::Deliver,
             refusal,
         }
+    }
+
+    /// Whether a handshake could be done as the client's entry wants it.
+    async fn start_tls(&mut self) -> StartTls {
+        let world = Arc::clone(&self.world);
+        let Some(tls) = &world.tls else {
+            return StartTls::Unavailable;
+        };
+        if !self.client.tls.version.is_empty() {
+            return StartTls::Unavailable;
+        }
+        let why = match self.wish().await {
+            Ok(wish) if wish.features == TlsFeatures::default() => return StartTls::Ready,
+            Ok(wish) => {
+                let report = |text: &str| world.log.say(Level::Error, text);
+                match tls.handshake(&wish, report) {
+                    Ok(_) => return StartTls::Ready,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(why) => why,
+        };
+        let text = format!("tls_srv_features={why}, relay={}", self.peer);
+        world.log.say(Level::Error, &text);
+        StartTls::Unavailable
     }
 
     /// What this client gets, by its `Srv_Features:` entry.

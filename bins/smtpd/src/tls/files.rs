@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use libmaps::opening;
 use libmaps::site::Site;
+use libmaps::terms::Terms;
 use rustix::fs::{Dir, DirEntry};
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
 
-use super::{Anyone, Ready, TlsError, version_one};
+use super::{Anyone, Asked, Ready, TlsError, terms, version_one};
 
 /// How long before its end a certificate is warned about.
 const WARN_SECONDS: i64 = 21 * 86_400;
@@ -60,29 +61,22 @@ impl Files {
         }
     }
 
-    pub(super) fn ready(&self) -> Result<Ready, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    pub(super) fn ready(&self, terms: &Terms) -> Result<Ready, TlsError> {
+        let provider = terms::provider();
         let certs = certificates(&self.cert)?;
         let key = self.key()?;
-        let verifier = self.verifier(&provider)?;
+        let roots = self.verifier(&provider)?;
         let warning = certs.first().and_then(|c| self.ends_soon(c));
         let certificate = certs.first().map(|c| c.to_vec()).unwrap_or_default();
         let own = version_one::own(certs, key, &provider)?;
-        let anyone = Arc::new(Anyone {
-            provider: Arc::clone(&provider),
-            roots: verifier.clone(),
-        });
-        let builder = || {
-            ServerConfig::builder_with_provider(Arc::clone(&provider))
-                .with_safe_default_protocol_versions()
-        };
-        let asking = builder()?.with_client_cert_verifier(anyone);
-        let silent = builder()?.with_no_client_auth();
+        let anyone = Arc::new(Anyone { provider, roots });
+        let config = |asked| terms::server(terms, asked, &anyone, &own).map(Arc::new);
         Ok(Ready {
-            asking: Arc::new(asking.with_cert_resolver(Arc::clone(&own) as _)),
-            silent: Arc::new(silent.with_cert_resolver(own)),
+            asking: config(Asked::Certificate)?,
+            silent: config(Asked::Nothing)?,
+            own,
+            anyone,
             certificate,
-            verifier,
             warning,
         })
     }
