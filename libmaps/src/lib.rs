@@ -27,6 +27,10 @@ pub mod tokens;
 
 pub mod prescan;
 
+pub mod ciphers;
+
+pub mod terms;
+
 pub mod opening;
 
 pub mod way;

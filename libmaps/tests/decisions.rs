@@ -237,7 +237,8 @@ impl World {
             }
             "srv_features" => {
                 let decision = self.settle(|p, f| srv_features::srv_features(p, session, f));
-                let value = decision.outcome.map(|letters| letters.to_string());
+                let letters = decision.outcome.unwrap_or_else(|_| Some("temp".into()));
+                let value = letters.map(|letters| letters.to_string());
                 return (
                     json!({"action": "accept", "value": value}),
                     decision.trace.to_string(),

@@ -14,6 +14,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("address", &["reply", "rhs"]),
     ("tokens", &[]),
     ("prescan", &[]),
+    ("ciphers", &[]),
+    ("terms", &["ciphers"]),
     ("opening", &[]),
     ("way", &[]),
     ("source", &["lhs", "rhs", "sysexits", "prescan"]),
@@ -23,13 +25,15 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("build", &["source", "map", "store"]),
     (
         "site",
-        &["sysexits", "map", "prescan", "opening", "source", "store"],
+        &[
+            "sysexits", "map", "prescan", "terms", "opening", "source", "store",
+        ],
     ),
     ("decision", &["lhs", "rhs", "sysexits", "map"]),
     (
         "table",
         &[
-            "address", "reply", "rhs", "tokens", "map", "site", "decision",
+            "address", "reply", "rhs", "tokens", "terms", "map", "site", "decision",
         ],
     ),
     ("sasl", &["lhs", "rhs", "opening", "source", "map", "store"]),
@@ -43,8 +47,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "lint",
         &[
-            "address", "lhs", "rhs", "source", "map", "store", "site", "decision", "table", "sasl",
-            "policy",
+            "address", "lhs", "rhs", "terms", "source", "map", "store", "site", "decision",
+            "table", "sasl", "policy",
         ],
     ),
 ];

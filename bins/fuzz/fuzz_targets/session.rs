@@ -11,7 +11,7 @@ use libmaps::reply::Reply;
 use libmaps::site::model::options::Privacy;
 use smtpd::session::{
     Action, Ahead, Answer, AuthDemand, Bounces, Channel, Chunk, Fate, Login, MessageEnd, Names,
-    Offer, Offers, Peer, Question, Resolve, Rules, Session, Welcome,
+    Offer, Offers, Peer, Question, Resolve, Rules, Session, StartTls, Welcome,
 };
 
 const MAX_RECIPIENTS: usize = 20;
@@ -52,6 +52,7 @@ fn welcome(rules: &Rules) -> Answer {
         offers: rules.offers,
         mechanisms: vec!["PLAIN".into(), "LOGIN".into()],
         auth: rules.auth,
+        start_tls: StartTls::Ready,
         fate: Fate::Deliver,
         refusal: None,
     }))

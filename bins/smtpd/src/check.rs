@@ -142,6 +142,9 @@ fn auth(site: &Site, out: &mut impl Write) -> io::Result<Result<String, String>>
     for warning in logins.warnings() {
         writeln!(out, "{warning}")?;
     }
+    if let Some(missing) = logins.missing() {
+        writeln!(out, "warning: {missing}")?;
+    }
     let clear = libmaps::policy::facts::Tls::default();
     let under = libmaps::policy::facts::Tls {
         version: "TLSv1.3".into(),
@@ -153,7 +156,9 @@ fn auth(site: &Site, out: &mut impl Write) -> io::Result<Result<String, String>>
     }];
     Ok(Ok(format!(
         "in clear: {}; under TLS: {}",
-        logins.mechanisms(&clear, &[]).join(" "),
-        logins.mechanisms(&under, &any).join(" ")
+        logins.mechanisms(&clear, &[], logins.passwords()).join(" "),
+        logins
+            .mechanisms(&under, &any, logins.passwords())
+            .join(" ")
     )))
 }

@@ -1,5 +1,6 @@
 //! One connection: does what the session's actions say.
 
+mod handshake;
 mod message;
 
 pub(crate) use message::RECEIVED;
@@ -18,11 +19,13 @@ use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::queue::Departure;
 use crate::session::{
-    Action, Ahead, Answer, Channel, Chunk, Peer, Question, Refusal, Session, bracketed,
+    Action, Ahead, Answer, Channel, Chunk, Question, Refusal, Session, bracketed,
 };
 use crate::throttle::{Held, Lost, Place, Why};
 use crate::wire::{Line, Wire};
 use crate::world::World;
+
+use handshake::shake;
 
 /// Whether the server is about to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,29 +103,18 @@ pub async fn serve(
     world
         .log
         .say(Level::Info, &format!("NOQUEUE: connect from {peer}"));
-    let mut channel = Channel::Clear;
-    let mut facts = None;
-    if daemon.is_tls_from_start() {
-        let Some(tls) = &world.tls else {
-            return wire.close().await;
-        };
-        let config = tls.config(|text| world.log.say(Level::Error, text));
-        let patience = patience(world.site.options.timeouts.starttls);
-        place.begin();
-        let done = place.wait(patience, wire.start_tls(config)).await;
-        if let Err(error) = done.and_then(|done| done) {
-            return tell_failed_handshake(&world, &place, &peer, &error);
-        }
-        channel = Channel::Tls;
-        facts = wire.tls().map(|c| tls.facts(c));
-    }
     let mut consultant = Consultant::new(
         Arc::clone(&world),
         Arc::clone(&daemon),
         Arc::clone(&peer),
         load,
     );
-    if let Some(facts) = facts {
+    let mut channel = Channel::Clear;
+    if daemon.is_tls_from_start() {
+        let Some(facts) = shake(&world, &place, &mut wire, &peer, &mut consultant).await else {
+            return;
+        };
+        channel = Channel::Tls;
         consultant.note_tls(facts);
     }
     let (session, action) = Session::start(peer, Arc::clone(&daemon.rules), channel);
@@ -190,14 +182,6 @@ fn tell_lost(world: &World, lost: Lost, peer: &str, sender: &str) {
     };
     let text = format!("lost its place to others: relay={peer}, sender={sender}, {why}");
     world.log.say(Level::Notice, &text);
-}
-
-fn tell_failed_handshake(world: &World, place: &Place, peer: &Peer, error: &std::io::Error) {
-    if let Some(lost) = place.lost() {
-        return tell_lost(world, lost, &peer.to_string(), "");
-    }
-    let text = format!("STARTTLS=server, relay={peer}, failed: {error}");
-    world.log.say(Level::Warning, &text);
 }
 
 /// Returns when the server is about to end.
@@ -395,25 +379,10 @@ impl Connection {
     async fn upgrade(&mut self) -> std::io::Result<Option<Action>> {
         let peer = Arc::clone(self.session.peer());
         let world = Arc::clone(&self.world);
-        let Some(tls) = world.tls.as_ref() else {
+        let (place, wire, consultant) = (&self.place, &mut self.wire, &mut self.consultant);
+        let Some(facts) = Box::pin(shake(&world, place, wire, &peer, consultant)).await else {
             return Ok(None);
         };
-        let config = tls.config(|text| world.log.say(Level::Error, text));
-        let patience = patience(world.site.options.timeouts.starttls);
-        self.place.begin();
-        let done = self.place.wait(patience, self.wire.start_tls(config)).await;
-        if let Err(error) = done.and_then(|done| done) {
-            tell_failed_handshake(&world, &self.place, &peer, &error);
-            return Ok(None);
-        }
-        let Some(facts) = self.wire.tls().map(|connection| tls.facts(connection)) else {
-            return Ok(None);
-        };
-        let text = format!(
-            "STARTTLS=server, relay={peer}, version={}, verify={}, cipher={}, bits={}",
-            facts.tls.version, facts.tls.verify, facts.tls.cipher, facts.tls.bits
-        );
-        world.log.say(Level::Info, &text);
         let answer = self.consultant.secured(facts);
         let answer = self.place.wait(YEAR, answer).await?;
         Ok(Some(self.session.on_answer(answer)))

@@ -4,6 +4,7 @@
 //! transaction, gives the rulesets what they lack, and turns their decisions into
 //! the session's words.
 
+mod features;
 mod local_form;
 mod maps;
 mod recipient;
@@ -17,21 +18,22 @@ use libmaps::address::{Address, AddressError, ReversePath};
 use libmaps::decision::Decision;
 use libmaps::policy::facts::{self, Facts};
 use libmaps::policy::relay_ok::client_may_relay;
-use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, trust_auth};
+use libmaps::policy::{Outcome, Policy, Ruling, check_mail, check_rcpt, srv_features, trust_auth};
 use libmaps::reply::{Reply, Status};
 use libmaps::sasl::mechanism::ChannelBinding;
+use libmaps::table::tls_features::TlsFeatures;
 use tokio::sync::Semaphore;
 
 use crate::daemon::Daemon;
 use crate::log::Level;
 use crate::login::{Exchange, Told};
 use crate::maps::Snapshot;
-use crate::queue::{Asked, KeptName, Node};
+use crate::queue::{self, KeptName, Node};
 use crate::resolver::{Asker, policy_text};
 use crate::session::{
     Answer, Fate, Hello, MailParams, Path, Peer, Question, Refusal, Resolve, Session, shown,
 };
-use crate::tls::TlsFacts;
+use crate::tls::{Asked, TlsFacts, Wish};
 use crate::world::World;
 
 use self::maps::TransactionMaps;
@@ -167,13 +169,13 @@ impl Consultant {
         };
         let asked = tokio::time::timeout(RUN_PATIENCE, run).await;
         let node = shown(text);
-        match asked.unwrap_or(Ok(Asked::Busy)) {
-            Ok(Asked::Run(count)) => {
+        match asked.unwrap_or(Ok(queue::Asked::Busy)) {
+            Ok(queue::Asked::Run(count)) => {
                 let text = format!("ETRN: {count} messages are tried, relay={}", self.peer);
                 self.world.log.say(Level::Info, &text);
             }
-            Ok(Asked::Lately) => {}
-            Ok(Asked::Busy) | Err(_) => {
+            Ok(queue::Asked::Lately) => {}
+            Ok(queue::Asked::Busy) | Err(_) => {
                 let text = format!("Unable to queue messages for node {node}");
                 return reply(458, (4, 3, 2), text);
             }
@@ -187,9 +189,28 @@ impl Consultant {
         self.client.login = None;
         self.exchange = None;
         let mut welcome = self.welcome_offers().await;
-        let ruling = self.settle(libmaps::policy::tls::tls_client).await;
-        welcome.refusal = self.refusal(&ruling, "tls_client", "STARTTLS");
+        if let Some(refusal) = self.tls_refusal().await {
+            welcome.refusal = Some(refusal);
+        }
         Answer::Welcome(Box::new(welcome))
+    }
+
+    /// How the handshake is to be.
+    ///
+    /// # Errors
+    /// Why there can't be one as the client's entry wants it, for the log.
+    pub async fn wish(&mut self) -> Result<Wish, String> {
+        let told = self.settle(srv_features::tls_srv_features).await.outcome;
+        let told = told.map_err(|error| error.to_string())?;
+        let features = TlsFeatures::parse(&told.unwrap_or_default());
+        Ok(Wish {
+            asked: match self.features().await {
+                Ok(features) => features.asked,
+                // It will be refused.
+                Err(_) => Asked::Nothing,
+            },
+            features: features.map_err(|error| error.to_string())?,
+        })
     }
 
     /// TLS was on from the first octet.

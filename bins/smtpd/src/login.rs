@@ -44,10 +44,21 @@ use turns::{Standing, Turn};
 /// Who hears that nobody can tell hears it after so long: else he asks a thousand times a second.
 const NOBODY_CAN_TELL: Duration = Duration::from_secs(1);
 
+/// Where a client may send its password itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Passwords {
+    /// Anywhere.
+    Anywhere,
+    /// Under TLS (AuthOptions `p`; `c` in a `Srv_Features:` entry).
+    UnderTls,
+}
+
 /// The site's way to log in.
 pub struct Logins {
     service: Arc<Service>,
     offered: Vec<Mechanism>,
+    /// Those of the default list that nobody asked for.
+    unlisted: Vec<Mechanism>,
     warnings: Vec<ConfWarning>,
     available: bool,
     options: Vec<char>,
@@ -88,15 +99,13 @@ impl Logins {
             Some(list) => list.iter().any(|w| w.eq_ignore_ascii_case(m.name())),
             None => true,
         };
-        let offered = site
-            .options
-            .auth
-            .mechanisms
-            .0
-            .iter()
-            .filter_map(|word| Mechanism::parse(word.as_bytes()))
+        let words = site.options.auth.mechanisms.0.iter();
+        let known = words.filter_map(|word| Mechanism::parse(word.as_bytes()));
+        // sendmail's default list is no site's wish to have secrets as good as the password stolen.
+        let by_default = site.options.given("AuthMechanisms").is_none() && conf.mech_list.is_none();
+        let (unlisted, offered) = known
             .filter(listed)
-            .collect();
+            .partition(|m| by_default && matches!(m, Mechanism::CramMd5 | Mechanism::DigestMd5));
         let path = site.below(&conf.sasldb_path);
         // Accounts that hosts share are read from their replica; a connection file that is wrong
         // is told when it is opened as a map.
@@ -135,6 +144,7 @@ impl Logins {
             }),
             service: Arc::new(service),
             offered,
+            unlisted,
             warnings: conf.warnings,
             available: Mechanism::ALL.iter().any(listed),
             options: site.options.auth.options.0.chars().collect(),
@@ -148,16 +158,46 @@ impl Logins {
         &self.warnings
     }
 
+    /// What those who have accounts here may miss: mechanisms that sendmail offers by default.
+    #[must_use]
+    pub fn missing(&self) -> Option<String> {
+        let names: Vec<&str> = self.unlisted.iter().map(|m| m.name()).collect();
+        if names.is_empty() || !self.store.file.path().exists() {
+            return None;
+        }
+        Some(format!(
+            "{} not offered: neither confAUTH_MECHANISMS nor mech_list of Sendmail.conf lists them",
+            names.join(" and ")
+        ))
+    }
+
     /// Whether Sendmail.conf leaves any mechanism at all.
     #[must_use]
     pub fn is_available(&self) -> bool {
         self.available
     }
 
-    /// The mechanisms that a client on this channel is offered (AuthOptions in op.me).
+    /// Where the site lets clients send passwords (AuthOptions `p`).
     #[must_use]
-    pub fn mechanisms(&self, tls: &Tls, bindings: &[ChannelBinding]) -> Vec<Box<str>> {
+    pub fn passwords(&self) -> Passwords {
+        match self.options.contains(&'p') {
+            true => Passwords::UnderTls,
+            false => Passwords::Anywhere,
+        }
+    }
+
+    /// The mechanisms that a client on this channel is offered (AuthOptions in op.me), where
+    /// passwords may go as far as `passwords` says.
+    #[must_use]
+    pub fn mechanisms(
+        &self,
+        tls: &Tls,
+        bindings: &[ChannelBinding],
+        passwords: Passwords,
+    ) -> Vec<Box<str>> {
+        let clear = tls.version.is_empty();
         self.offered_on(tls, bindings)
+            .filter(|m| !(passwords == Passwords::UnderTls && clear && m.sends_password()))
             .map(|m| m.name().into())
             .collect()
     }
@@ -170,9 +210,7 @@ impl Logins {
         let wants = |letter: char| self.options.contains(&letter);
         self.offered.iter().filter(move |m| {
             let scram = matches!(m, Mechanism::Scram(_) | Mechanism::ScramPlus(_));
-            let clear = tls.version.is_empty();
-            !(wants('p') && m.sends_password() && clear
-                || wants('y') && **m == Mechanism::Anonymous
+            !(wants('y') && **m == Mechanism::Anonymous
                 || wants('a') && !scram
                 || wants('m') && !(scram || **m == Mechanism::DigestMd5)
                 || wants('c') && !m.sends_password()

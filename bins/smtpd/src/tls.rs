@@ -3,10 +3,12 @@
 //! What sendmail calls SSLv3, TLS 1.0 and TLS 1.1 is not spoken. A key file that
 //! others can read is refused, and then STARTTLS is not offered.
 
+mod attributes;
 mod binding;
 pub mod client;
 mod files;
 pub mod names;
+mod terms;
 mod version_one;
 
 use std::path::PathBuf;
@@ -15,10 +17,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use libmaps::policy::facts;
 use libmaps::sasl::mechanism::ChannelBinding;
 use libmaps::site::Site;
+use libmaps::table::tls_features::TlsFeatures;
+use libmaps::terms::Terms;
 use rustls::client::danger::HandshakeSignatureValid;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::sign::SingleCertAndKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
 use files::{Files, Seen};
@@ -32,9 +37,30 @@ pub struct TlsFacts {
     pub bindings: Vec<ChannelBinding>,
 }
 
-/// The server's TLS: one configuration, replaced when one of its files is.
+/// What a client is asked for in the handshake (TLSSrvOptions `V`; `v` and `V` in a
+/// `Srv_Features:` entry).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// A certificate, which it need not have.
+    Certificate,
+    /// Nothing.
+    Nothing,
+}
+
+/// How the handshake with a client is to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wish {
+    /// What the client is asked for.
+    pub asked: Asked,
+    /// What its `TLS_Srv_Features:` entry says.
+    pub features: TlsFeatures,
+}
+
+/// The server's TLS: one configuration, replaced when one of its files is, and more where the
+/// access map has entries for single clients.
 pub struct Tls {
     files: Files,
+    terms: Terms,
     state: Mutex<State>,
 }
 
@@ -46,11 +72,15 @@ struct State {
 
 /// A configuration that works.
 struct Ready {
-    config: Arc<ServerConfig>,
-    /// The server's own certificate.
+    /// Asks clients for a certificate.
+    asking: Arc<ServerConfig>,
+    /// Asks them for nothing.
+    silent: Arc<ServerConfig>,
+    /// The server's own certificate, with its key.
+    own: Arc<SingleCertAndKey>,
+    anyone: Arc<Anyone>,
+    /// The certificate alone.
     certificate: Vec<u8>,
-    verifier: Option<Arc<dyn ClientCertVerifier>>,
-    asks_client: bool,
     /// What an administrator should know: a certificate that ends soon.
     warning: Option<String>,
 }
@@ -85,20 +115,43 @@ impl Tls {
             return Ok(None);
         }
         let files = Files::of(site);
+        let terms = site.options.tls.server_terms();
         let seen = files.seen();
-        let ready = Arc::new(files.ready()?);
+        let ready = Arc::new(files.ready(&terms)?);
         let state = Mutex::new(State { seen, ready });
-        Ok(Some(Tls { files, state }))
+        Ok(Some(Tls {
+            files,
+            terms,
+            state,
+        }))
     }
 
-    /// The configuration of the next handshake. New files that can't be used are told to
-    /// `report` once; the last good configuration stays.
-    pub fn config(&self, report: impl FnOnce(&str)) -> Arc<ServerConfig> {
+    /// The next handshake. New files that can't be used are told to `report` once; the last
+    /// good configuration stays.
+    ///
+    /// # Errors
+    /// When there is no handshake as the client's entry wants it.
+    pub fn handshake(&self, wish: &Wish, report: impl FnOnce(&str)) -> Result<Handshake, TlsError> {
+        let ready = self.ready(report);
+        let terms = wish.features.on(&self.terms);
+        let config = match (terms == self.terms, wish.asked) {
+            (true, Asked::Certificate) => Arc::clone(&ready.asking),
+            (true, Asked::Nothing) => Arc::clone(&ready.silent),
+            (false, asked) => Arc::new(ready.config(asked, &terms)?),
+        };
+        Ok(Handshake {
+            config,
+            asked: wish.asked,
+            ready,
+        })
+    }
+
+    fn ready(&self, report: impl FnOnce(&str)) -> Arc<Ready> {
         let mut state = self.state();
         let seen = self.files.seen();
         if seen != state.seen {
             state.seen = seen;
-            match self.files.ready() {
+            match self.files.ready(&self.terms) {
                 Ok(ready) => {
                     if let Some(warning) = &ready.warning {
                         report(warning);
@@ -108,7 +161,7 @@ impl Tls {
                 Err(error) => report(&format!("TLS kept as it was: {error}")),
             }
         }
-        Arc::clone(&state.ready.config)
+        Arc::clone(&state.ready)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -124,11 +177,20 @@ impl Tls {
     pub fn warning(&self) -> Option<String> {
         self.snapshot().warning.clone()
     }
+}
 
-    /// What a finished handshake says to the rulesets.
+/// A handshake with one client.
+pub struct Handshake {
+    /// How it is done.
+    pub config: Arc<ServerConfig>,
+    asked: Asked,
+    ready: Arc<Ready>,
+}
+
+impl Handshake {
+    /// What it says to the rulesets, once it is done.
     #[must_use]
     pub fn facts(&self, connection: &rustls::ServerConnection) -> TlsFacts {
-        let ready = self.snapshot();
         let (cipher, bits) = names::cipher(connection.negotiated_cipher_suite());
         let mut tls = facts::Tls {
             version: names::version(connection.protocol_version()).into(),
@@ -137,16 +199,16 @@ impl Tls {
             verify: "NOT".into(),
             ..facts::Tls::default()
         };
-        let bindings = binding::of(connection, Some(&ready.certificate));
+        let bindings = binding::of(connection, Some(&self.ready.certificate));
         let Some((first, others)) = connection.peer_certificates().and_then(<[_]>::split_first)
         else {
-            if ready.asks_client {
+            if self.asked == Asked::Certificate {
                 tls.verify = "NO".into();
             }
             return TlsFacts { tls, bindings };
         };
-        let verified = ready
-            .verifier
+        let roots = &self.ready.anyone.roots;
+        let verified = roots
             .as_ref()
             .is_some_and(|v| v.verify_client_cert(first, others, UnixTime::now()).is_ok());
         tls.verify = if verified { "OK" } else { "FAIL" }.into();

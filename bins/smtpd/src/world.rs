@@ -109,6 +109,9 @@ impl World {
         for warning in logins.warnings() {
             log.say(Level::Warning, &warning.to_string());
         }
+        if let Some(missing) = logins.missing() {
+            log.say(Level::Warning, &missing);
+        }
         let schedule = Schedule::of(&site);
         let site = Arc::new(site.into_site());
         let maps = LiveMaps::open(&site)?;

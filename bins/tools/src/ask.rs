@@ -212,7 +212,7 @@ impl Story {
         rulings.push(Ruled {
             name: "srv_features",
             outcome: Outcome::Accept,
-            value: features.outcome,
+            value: features.outcome.unwrap_or_else(|_| Some("temp".into())),
             trace: features.trace,
         });
         let mut add = |name, decision: Decision<Outcome>| {

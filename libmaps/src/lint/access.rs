@@ -4,7 +4,10 @@ use super::{Item, Lint, unreachable_name};
 use crate::site::Severity;
 use crate::site::model::{DelayMode, RelayMailFrom};
 use crate::table::access::Tag;
+use crate::table::features::{Word, words};
+use crate::table::tls_features::TlsFeatures;
 use crate::table::verdict::Verdict;
+use crate::terms::OptionError;
 
 impl Lint<'_> {
     pub(super) fn access(&mut self, items: &[Item]) {
@@ -142,6 +145,20 @@ impl Lint<'_> {
                 self.tls_rule(item, tag);
                 return;
             }
+            Some(Tag::SrvFeatures) => {
+                self.features(item);
+                return;
+            }
+            Some(Tag::CltFeatures) => {
+                self.client_features(item);
+                return;
+            }
+            Some(tag @ (Tag::TlsSrvFeatures | Tag::TlsCltFeatures)) => {
+                if self.site.features.tls_session_features {
+                    self.tls_features(item, tag, name);
+                }
+                return;
+            }
             _ => None,
         };
         if let Some(expected) = expected {
@@ -185,6 +202,78 @@ impl Lint<'_> {
                 }
             }
             _ => {}
+        }
+    }
+
+    /// Words of `Srv_Features:`, of which the first letter counts.
+    fn features(&mut self, item: &Item) {
+        let (lhs, rhs) = (item.lhs_text(), item.rhs_text());
+        for word in words(&rhs) {
+            let text = match word {
+                Word::Known(_, _, word) if word.len() > 1 => {
+                    let first = word.get(..1).unwrap_or_default();
+                    format!(
+                        "{lhs}: of {word} the first letter counts, {first}; write blanks between letters"
+                    )
+                }
+                Word::Known(..) => continue,
+                Word::Unknown(word) => {
+                    format!(
+                        "{lhs}: {word} is none of the letters a b c d e l p s v x and has no effect"
+                    )
+                }
+            };
+            self.say(item.line, Severity::Warning, text);
+        }
+    }
+
+    /// `Clt_Features:` switches DANE and MTA-STS; neither is done.
+    fn client_features(&mut self, item: &Item) {
+        let rhs = item.rhs_text();
+        for word in rhs
+            .split_whitespace()
+            .filter(|w| !w.starts_with(['D', 'M']))
+        {
+            let text = format!(
+                "{}: {word} has no effect: servers are asked for nothing that it could switch on",
+                item.lhs_text()
+            );
+            self.say(item.line, Severity::Warning, text);
+        }
+    }
+
+    /// `Options=...; CipherList=...`: what can't be done means no TLS with that peer.
+    fn tls_features(&mut self, item: &Item, tag: Tag, name: &str) {
+        let what = item.lhs_text();
+        let features = match TlsFeatures::parse(&item.rhs_text()) {
+            Ok(features) => features,
+            Err(error) => {
+                let text = format!("{what}: no TLS with this peer: {error}");
+                self.say(item.line, Severity::Error, text);
+                return;
+            }
+        };
+        for word in features.older() {
+            let text = format!("{what}: {word} {}", OptionError::Old);
+            self.say(item.line, Severity::Warning, text);
+        }
+        let tls = &self.site.options.tls;
+        let terms = features.on(&match tag {
+            Tag::TlsSrvFeatures => tls.server_terms(),
+            _ => tls.client_terms(),
+        });
+        if !terms.has_tls12() && !terms.has_tls13() {
+            let text = format!("{what}: no TLS with this peer: no version or no cipher is left");
+            self.say(item.line, Severity::Error, text);
+        } else if terms.ciphers.is_some_and(|list| list.is_empty()) {
+            let text = format!(
+                "{what}: no cipher of TLS 1.2 is left that is spoken here, so only TLS 1.3 is"
+            );
+            self.say(item.line, Severity::Warning, text);
+        }
+        if name.is_empty() {
+            let text = format!("{what}: nothing asks for the bare tag");
+            self.say(item.line, Severity::Warning, text);
         }
     }
 

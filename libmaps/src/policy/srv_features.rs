@@ -8,8 +8,9 @@ use crate::table::question::ask_secret;
 use super::facts::{Facts, Session};
 use super::{Halt, Policy, Ruling, Scene};
 
-/// `Srv_Features:` letters for this client (cf/README): `A` no AUTH, `S` no STARTTLS, `V` no client
-/// certificate asked for, ... small letters mean the opposite; `None` where nothing is said.
+/// `Srv_Features:` letters for this client; [`words`](crate::table::features::words) reads them.
+/// `None` where nothing is said. A map that can't be read is no map that says nothing (`$#temp`):
+/// it may forbid passwords in clear.
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
@@ -17,7 +18,7 @@ pub fn srv_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
     features(policy, session, facts, Tag::SrvFeatures)
 }
 
@@ -29,11 +30,12 @@ pub fn clt_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
     features(policy, session, facts, Tag::CltFeatures)
 }
 
-/// FEATURE(tls_session_features): `TLS_Srv_Features:` options of TLS with this client.
+/// FEATURE(tls_session_features): `TLS_Srv_Features:` options of TLS with this client, which
+/// [`TlsFeatures`](crate::table::tls_features::TlsFeatures) reads.
 ///
 /// # Errors
 /// Never at present; the type is that of all rulesets.
@@ -41,7 +43,7 @@ pub fn tls_srv_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
     features(policy, session, facts, Tag::TlsSrvFeatures)
 }
 
@@ -53,7 +55,7 @@ pub fn tls_clt_features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
-) -> Ruling<Option<Box<str>>> {
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
     features(policy, session, facts, Tag::TlsCltFeatures)
 }
 
@@ -76,17 +78,17 @@ pub fn authinfo(
     asked(policy, session, facts, Tag::AuthInfo)
 }
 
-/// Where a map can't be read nothing is switched (`$#temp`), and the trace has the error.
+/// The letters or options of an entry.
 fn features(
     policy: Policy<'_>,
     session: &Session,
     facts: &Facts,
     tag: Tag,
-) -> Ruling<Option<Box<str>>> {
+) -> Ruling<Result<Option<Box<str>>, LookupFailed>> {
     let Decision { outcome, trace } = asked(policy, session, facts, tag)?;
-    let letters = |rhs: &[u8]| String::from_utf8_lossy(rhs).trim().into();
-    let found = outcome.unwrap_or_default();
-    Ok(Decision::new(found.as_deref().map(letters), trace))
+    let text = |rhs: &[u8]| String::from_utf8_lossy(rhs).trim().into();
+    let found = outcome.map(|found| found.as_deref().map(text));
+    Ok(Decision::new(found, trace))
 }
 
 fn asked(

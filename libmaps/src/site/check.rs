@@ -12,6 +12,7 @@ use std::path::Path;
 use crate::map::StoreError;
 use crate::store::path::with_suffix;
 use crate::store::shared::Connection;
+use crate::terms::{Terms, Versions};
 
 use super::diagnostic::{Diagnostic, Place, Severity};
 use super::model::options::PrivacyFlag;
@@ -209,11 +210,30 @@ impl Check<'_> {
                 }
             }
         }
-        for (option, words) in [
-            ("ServerSSLOptions", &self.site.options.tls.server_options),
-            ("ClientSSLOptions", &self.site.options.tls.client_options),
-        ] {
-            for word in &words.0 {
+        self.terms();
+        if self.site.options.tls.fallback_to_clear {
+            let text = "TLSFallbacktoClear: who breaks the handshake reads the mail";
+            self.say("TLSFallbacktoClear", Severity::Warning, text);
+        }
+    }
+
+    /// Versions and ciphers of TLS.
+    fn terms(&mut self) {
+        let tls = &self.site.options.tls;
+        let sides = [
+            (
+                "ServerSSLOptions",
+                tls.server_options.0.clone(),
+                tls.server_terms(),
+            ),
+            (
+                "ClientSSLOptions",
+                tls.client_options.0.clone(),
+                tls.client_terms(),
+            ),
+        ];
+        for (option, words, terms) in sides {
+            for word in words {
                 let old = [
                     "SSL_OP_NO_SSLv2",
                     "SSL_OP_NO_SSLv3",
@@ -221,11 +241,12 @@ impl Check<'_> {
                     "SSL_OP_NO_TLSv1_1",
                 ];
                 let name = word.trim_start_matches(['+', '-']);
-                if word.starts_with('-') && old.iter().any(|o| o.eq_ignore_ascii_case(name)) {
-                    let text = format!(
-                        "{option}: {word} would allow a protocol older than TLS 1.2, which is never spoken"
+                if let Err(error) = Terms::default().set_option(&word) {
+                    self.say(
+                        option,
+                        Severity::Warning,
+                        format!("{option}: {word} {error}"),
                     );
-                    self.say(option, Severity::Warning, text);
                 } else if old.iter().any(|o| o.eq_ignore_ascii_case(name)) {
                     let text = format!(
                         "{option}: {word} changes nothing: protocols older than TLS 1.2 are never spoken"
@@ -233,10 +254,10 @@ impl Check<'_> {
                     self.say(option, Severity::Note, text);
                 }
             }
-        }
-        if self.site.options.tls.fallback_to_clear {
-            let text = "TLSFallbacktoClear: who breaks the handshake reads the mail";
-            self.say("TLSFallbacktoClear", Severity::Warning, text);
+            if terms.versions == Versions::Neither {
+                let text = format!("{option}: neither TLS 1.2 nor TLS 1.3 is left");
+                self.say(option, Severity::Error, text);
+            }
         }
     }
 

@@ -1,17 +1,24 @@
 //! What a client is greeted with, offered, or refused.
 
+use std::sync::Arc;
+
 use libmaps::decision::Decision;
 use libmaps::policy::check_relay::{check_relay, greet_pause};
 use libmaps::policy::facts::Need;
-use libmaps::policy::srv_features::srv_features;
+use libmaps::policy::srv_features::{LookupFailed, srv_features};
+use libmaps::policy::tls::tls_client;
 use libmaps::policy::{Outcome, Policy};
 use libmaps::site::model::DnsListKind;
+use libmaps::table::tls_features::TlsFeatures;
 
 use crate::clock::{Civil, now_unix};
+use crate::log::Level;
 use crate::macros;
-use crate::session::{AuthDemand, Fate, Offer, Refusal, Welcome};
+use crate::session::{Fate, Offer, Refusal, StartTls, Welcome};
+use crate::tls::Asked;
 
-use super::Consultant;
+use super::features::Features;
+use super::{Consultant, reply};
 
 impl Consultant {
     pub(super) async fn welcome(&mut self) -> Welcome {
@@ -24,7 +31,16 @@ impl Consultant {
         let mut welcome = self.welcome_offers().await;
         let ruling = self.settle(check_relay).await;
         let name = self.client.client_name.clone();
-        welcome.refusal = self.refusal(&ruling, "check_relay", &name);
+        if let Some(refusal) = self.refusal(&ruling, "check_relay", &name) {
+            welcome.refusal = Some(refusal);
+        }
+        let closed = matches!(welcome.refusal, Some(Refusal::Close(_)));
+        if !self.client.tls.version.is_empty()
+            && !closed
+            && let Some(refusal) = self.tls_refusal().await
+        {
+            welcome.refusal = Some(refusal);
+        }
         match ruling.outcome {
             Outcome::Discard => welcome.fate = Fate::Discard,
             Outcome::Quarantine(why) => welcome.fate = Fate::Quarantine(why),
@@ -42,46 +58,81 @@ impl Consultant {
         greet_pause(policy, &self.client, &self.facts).map_or(0, |decision| decision.outcome)
     }
 
-    /// The greeting and the offers, before any refusal.
+    /// Whether the client's TLS is not good enough to go on with.
+    pub(super) async fn tls_refusal(&mut self) -> Option<Refusal> {
+        let ruling = self.settle(tls_client).await;
+        self.refusal(&ruling, "tls_client", "STARTTLS")
+    }
+
+    /// The greeting and the offers. Refused is who can't be told from one whom the site offers less.
     pub(super) async fn welcome_offers(&mut self) -> Welcome {
-        let letters = self.settle(srv_features).await.outcome.unwrap_or_default();
-        let mut offers = self.daemon.rules.offers;
-        let mut auth = self.daemon.rules.auth;
-        if !self.world.tls_available() || !self.client.tls.version.is_empty() {
-            offers = offers.without(Offer::StartTls);
-        }
-        if !self.world.logins.is_available() {
-            offers = offers.without(Offer::Auth);
-        }
-        let switched = |letter: char| letters.contains(letter);
-        for (letter, offer) in [
-            ('a', Offer::Auth),
-            ('b', Offer::Verb),
-            ('d', Offer::Dsn),
-            ('e', Offer::Etrn),
-            ('p', Offer::Pipelining),
-            ('s', Offer::StartTls),
-            ('x', Offer::Expn),
-        ] {
-            if switched(letter.to_ascii_uppercase()) {
-                offers = offers.without(offer);
-            }
-        }
-        if switched('l') {
-            auth = AuthDemand::Required;
-        } else if switched('L') {
-            auth = AuthDemand::Optional;
-        }
+        let told = self.features().await;
+        let features = told.unwrap_or_else(|_| self.own_features());
+        let refusal = told.is_err().then(|| {
+            let text = format!("srv_features=tempfail, relay={}", self.peer);
+            self.world.log.say(Level::Error, &text);
+            Refusal::Null(reply(450, (4, 3, 0), "Please try again later."))
+        });
+        let start_tls = self.start_tls().await;
+        let logins = &self.world.logins;
         Welcome {
             greeting: self.greeting(),
-            offers,
-            mechanisms: self
-                .world
-                .logins
-                .mechanisms(&self.client.tls, &self.bindings),
-            auth,
+            offers: match logins.is_available() {
+                true => features.offers,
+                false => features.offers.without(Offer::Auth),
+            },
+            mechanisms: logins.mechanisms(&self.client.tls, &self.bindings, features.passwords),
+            auth: features.auth,
+            start_tls,
             fate: Fate::Deliver,
-            refusal: None,
+            refusal,
+        }
+    }
+
+    /// Whether a handshake could be done as the client's entry wants it.
+    async fn start_tls(&mut self) -> StartTls {
+        let world = Arc::clone(&self.world);
+        let Some(tls) = &world.tls else {
+            return StartTls::Unavailable;
+        };
+        if !self.client.tls.version.is_empty() {
+            return StartTls::Unavailable;
+        }
+        let why = match self.wish().await {
+            Ok(wish) if wish.features == TlsFeatures::default() => return StartTls::Ready,
+            Ok(wish) => {
+                let report = |text: &str| world.log.say(Level::Error, text);
+                match tls.handshake(&wish, report) {
+                    Ok(_) => return StartTls::Ready,
+                    Err(error) => error.to_string(),
+                }
+            }
+            Err(why) => why,
+        };
+        let text = format!("tls_srv_features={why}, relay={}", self.peer);
+        world.log.say(Level::Error, &text);
+        StartTls::Unavailable
+    }
+
+    /// What this client gets, by its `Srv_Features:` entry.
+    pub(super) async fn features(&mut self) -> Result<Features, LookupFailed> {
+        let letters = self.settle(srv_features).await.outcome?;
+        let mut features = self.own_features();
+        features.switch(&letters.unwrap_or_default(), &self.daemon);
+        Ok(features)
+    }
+
+    /// What a client gets of whom nothing is said.
+    fn own_features(&self) -> Features {
+        let srv_options = &self.world.site.options.tls.srv_options;
+        Features {
+            offers: self.daemon.rules.offers,
+            auth: self.daemon.rules.auth,
+            passwords: self.world.logins.passwords(),
+            asked: match srv_options.has('V') {
+                true => Asked::Nothing,
+                false => Asked::Certificate,
+            },
         }
     }
 

@@ -32,6 +32,42 @@ async fn a_right_password_for_another_s_name_is_slow_and_counted() {
     assert!(!logins.failures.slow_down(network).is_zero());
 }
 
+/// DESIGN.md, decision 8; sendmail's default list names both.
+#[test]
+fn cram_md5_and_digest_md5_are_offered_where_they_are_listed() {
+    let both = "DIGEST-MD5 CRAM-MD5";
+    let listed = format!("define(`confAUTH_MECHANISMS', `{both} SCRAM-SHA-256')dnl\n");
+    let clear = Tls::default();
+    for (mc, conf, offered, missing) in [
+        ("", "", "", true),
+        ("", "mech_list: PLAIN SCRAM-SHA-256\n", "", false),
+        ("", "mech_list: CRAM-MD5 PLAIN\n", "CRAM-MD5", false),
+        (&*listed, "", "DIGEST-MD5 CRAM-MD5 SCRAM-SHA-256", false),
+        (&*listed, "mech_list: cram-md5\n", "CRAM-MD5", false),
+        (
+            "define(`confAUTH_MECHANISMS', `PLAIN')dnl\n",
+            "",
+            "PLAIN",
+            false,
+        ),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = root.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        write("etc/mail/sendmail.mc", &format!("{mc}MAILER(`local')dnl\n"));
+        write("etc/sasl2/Sendmail.conf", conf);
+        write("etc/sasldb2", "");
+        let site = libmaps::site::load(Some(root.path()), None).unwrap().site;
+        let logins = Logins::of(&site, SecretBytes::new(vec![1; 32])).unwrap();
+        let names = logins.mechanisms(&clear, &[], logins.passwords());
+        assert_eq!(names.join(" "), offered, "{mc}{conf}");
+        assert_eq!(logins.missing().is_some(), missing, "{mc}{conf}");
+    }
+}
+
 #[tokio::test]
 async fn a_replica_that_was_never_made_is_no_wrong_password() {
     let root = tempfile::tempdir().unwrap();

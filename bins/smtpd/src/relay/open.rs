@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 
 use libmaps::address::{Address, in_brackets};
 use libmaps::policy::facts::{self, Facts};
+use libmaps::policy::srv_features::LookupFailed;
 use libmaps::policy::{Outcome as Ruled, Policy, Ruling, srv_features, tls, try_tls};
 use libmaps::site::model::{ClientOptions, Family, Mailer};
+use libmaps::table::tls_features::TlsFeatures;
 use libmaps::table::verdict::Refusal;
 
 use super::authinfo::{self, AuthInfo};
@@ -153,6 +155,7 @@ impl Opener<'_> {
         let world = self.world;
         let timeouts = &world.site.options.timeouts;
         let (login, wish) = self.login(hop, session, addr, said).await?;
+        let features = self.tls_features(session).await;
         let origin = self.origin(addr);
         let left = self.until.saturating_duration_since(Instant::now());
         let patience = match self.patience {
@@ -168,17 +171,21 @@ impl Opener<'_> {
         loop {
             match link.run(timeouts).await {
                 Event::Secure => {
-                    let secured = match world
-                        .client_tls
-                        .config(|text| world.log.say(Level::Error, text))
-                    {
-                        Some(config) => {
-                            let patience = timeouts.starttls.0;
-                            let tls = &world.client_tls;
-                            link.secure(tls, config, &hop.name, patience).await
+                    let tls = &world.client_tls;
+                    let report = |text: &str| world.log.say(Level::Error, text);
+                    let config = features
+                        .as_ref()
+                        .map_err(String::clone)
+                        .and_then(|features| tls.config(features, report));
+                    let config = match config {
+                        Ok(config) => config,
+                        Err(why) => {
+                            self.log_tls(hop, &link.tls, &Err(why));
+                            return Err(Broken::Host(self.not_as_wanted(&session).await));
                         }
-                        None => Err("TLS can't be set up".into()),
                     };
+                    let patience = timeouts.starttls.0;
+                    let secured = link.secure(tls, config, &hop.name, patience).await;
                     self.log_tls(hop, &link.tls, &secured);
                     if let Err(why) = secured {
                         session.tls.verify = "SOFTWARE".into();
@@ -220,6 +227,26 @@ impl Opener<'_> {
                 Event::SendText => link.client.lost("not expected"),
             }
         }
+    }
+
+    /// What the server's `TLS_Clt_Features:` entry says, or why it can't be done.
+    async fn tls_features(&self, session: &facts::Session) -> Result<TlsFeatures, String> {
+        let told = self.settled(session, srv_features::tls_clt_features).await;
+        let told = told
+            .unwrap_or(Err(LookupFailed))
+            .map_err(|e| e.to_string())?;
+        TlsFeatures::parse(&told.unwrap_or_default()).map_err(|e| e.to_string())
+    }
+
+    /// There is no TLS with the server as its entry wants it, and none of another kind. Without
+    /// TLS it is not tried either.
+    async fn not_as_wanted(&self, session: &facts::Session) -> Failure {
+        let mut session = session.clone();
+        session.tls.verify = "CONFIG".into();
+        let ruled = self.ruled(&session, tls::tls_server).await;
+        refused(ruled)
+            .err()
+            .unwrap_or_else(|| Failure::temporary("4.7.0", "STARTTLS temporarily not possible."))
     }
 
     fn settings(&self, start_tls: StartTls, login: Option<Credentials>) -> Settings {

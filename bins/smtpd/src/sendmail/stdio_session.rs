@@ -26,7 +26,7 @@ use crate::drop::submission::{Protocol, Sender, SetBy, Spoken, Submission, Wante
 use crate::queue::Octets;
 use crate::session::{
     Action, Ahead, Answer, AuthDemand, BodyKind, Bounces, Channel, Chunk, Fate, Hello, MessageEnd,
-    Names, Offer, Offers, Path, Peer, Question, Rules, Session, Welcome,
+    Names, Offer, Offers, Path, Peer, Question, Rules, Session, StartTls, Welcome,
 };
 
 /// What `submit.mc` sets for every session of a submission program.
@@ -210,6 +210,7 @@ impl Talk<'_> {
             offers: rules(self.scene).offers,
             mechanisms: Vec::new(),
             auth: AuthDemand::Optional,
+            start_tls: StartTls::Unavailable,
             fate: Fate::Deliver,
             refusal: None,
         }

@@ -5,7 +5,7 @@ use libmaps::reply::Reply;
 use libmaps::site::model::options::PrivacyFlag;
 
 use super::attack::Counted;
-use super::rules::{Names, Offer};
+use super::rules::{Names, Offer, StartTls};
 use super::{
     Action, Ahead, AuthDemand, Channel, Hello, Refusal, Session, State, Welcome, after, replies,
 };
@@ -56,6 +56,7 @@ impl Session {
         self.offers = welcome.offers;
         self.mechanisms = welcome.mechanisms;
         self.auth = welcome.auth;
+        self.start_tls = welcome.start_tls;
         self.fate = welcome.fate;
         welcome.refusal
     }
@@ -137,7 +138,8 @@ impl Session {
         if self.offers.has(Offer::Auth) && !self.mechanisms.is_empty() {
             lines.push(format!("AUTH {}", self.mechanisms.join(" ")));
         }
-        if self.offers.has(Offer::StartTls) && self.channel == Channel::Clear {
+        let can_start = self.start_tls == StartTls::Ready && self.channel == Channel::Clear;
+        if self.offers.has(Offer::StartTls) && can_start {
             lines.push("STARTTLS".into());
         }
         if self.offers.has(Offer::DeliverBy) {
@@ -155,11 +157,11 @@ impl Session {
     pub(super) fn starttls(&mut self, argument: &[u8], ahead: Ahead) -> Action {
         let refused = if self.channel == Channel::Tls {
             replies::tls_unavailable()
-        } else if self.tls_forbidden() {
+        } else if !self.offers.has(Offer::StartTls) {
             replies::tls_not_offered()
         } else if self.transaction.is_some() {
             replies::tls_in_transaction()
-        } else if !self.offers.has(Offer::StartTls) {
+        } else if self.start_tls == StartTls::Unavailable {
             replies::tls_unavailable()
         } else if !argument.is_empty() {
             replies::no_parameters()
@@ -171,11 +173,6 @@ impl Session {
             return Action::Upgrade(replies::tls_ready());
         };
         Action::Reply(refused)
-    }
-
-    /// The daemon modifier `S` says never; without it TLS is merely not there.
-    fn tls_forbidden(&self) -> bool {
-        !self.rules.offers.has(Offer::StartTls)
     }
 
     pub(super) fn must_log_in(&self) -> bool {

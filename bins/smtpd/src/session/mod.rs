@@ -41,7 +41,7 @@ pub use param::{
 };
 pub use path::Path;
 pub use peer::{Peer, Resolve, bracketed};
-pub use rules::{AuthDemand, Bounces, Names, Offer, Offers, Rules};
+pub use rules::{AuthDemand, Bounces, Names, Offer, Offers, Rules, StartTls};
 pub use transaction::{Fate, Introduced, Recipient, Transaction};
 
 /// Longest command line in octets, without its line end.
@@ -170,6 +170,8 @@ pub struct Welcome {
     pub mechanisms: Vec<Box<str>>,
     /// Whether it must log in.
     pub auth: AuthDemand,
+    /// Whether a handshake could be done.
+    pub start_tls: StartTls,
     /// What becomes of its messages.
     pub fate: Fate,
     /// Set where it may do nothing.
@@ -274,6 +276,7 @@ pub struct Session {
     offers: Offers,
     mechanisms: Vec<Box<str>>,
     auth: AuthDemand,
+    start_tls: StartTls,
     fate: Fate,
     null: Option<Reply>,
     channel: Channel,
@@ -293,6 +296,7 @@ impl Session {
         let session = Session {
             offers: rules.offers,
             auth: rules.auth,
+            start_tls: StartTls::Unavailable,
             rules,
             peer,
             state: State::Greeting,

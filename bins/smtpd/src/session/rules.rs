@@ -69,6 +69,15 @@ pub enum AuthDemand {
     Required,
 }
 
+/// Whether TLS can be started where it is offered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StartTls {
+    /// It can.
+    Ready,
+    /// There is no certificate, or TLS is on already.
+    Unavailable,
+}
+
 /// Which names HELO and EHLO take (AllowBogusHELO).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Names {

@@ -337,6 +337,7 @@ fn run(file: &str, section: &str) {
                             offers,
                             mechanisms: vec!["PLAIN".into(), "LOGIN".into(), "DOWN".into()],
                             auth: rules.auth,
+                            start_tls: StartTls::Ready,
                             fate: Fate::Deliver,
                             refusal: refusal.take(),
                         },
@@ -433,6 +434,7 @@ mod fates {
             offers: offers().with(Offer::StartTls),
             mechanisms: Vec::new(),
             auth: AuthDemand::Optional,
+            start_tls: StartTls::Ready,
             fate,
             refusal: None,
         }

@@ -10,23 +10,27 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use libmaps::policy::facts;
 use libmaps::sasl::mechanism::ChannelBinding;
 use libmaps::site::Site;
+use libmaps::table::tls_features::TlsFeatures;
+use libmaps::terms::Terms;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::sign::SingleCertAndKey;
 use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
 };
 
 use super::files::{Files, Seen, certificates};
 use super::version_one;
-use super::{TlsError, binding, names};
+use super::{TlsError, binding, names, terms};
 
 /// TLS as the site configures it for its own connections: one configuration, replaced
 /// when one of its files is.
 pub struct ClientTls {
     files: Files,
     own: Own,
+    terms: Terms,
     state: Mutex<State>,
 }
 
@@ -39,6 +43,8 @@ struct State {
 
 struct Ready {
     config: Arc<ClientConfig>,
+    /// The certificate that is shown.
+    own: Option<Arc<SingleCertAndKey>>,
     verifier: Option<Arc<WebPkiServerVerifier>>,
 }
 
@@ -56,9 +62,10 @@ impl ClientTls {
             own = Own::Shown;
         }
         let seen = files.seen();
-        let (ready, warning) = match files.client(own) {
+        let terms = tls.client_terms();
+        let (ready, warning) = match files.client(own, &terms) {
             Ok(ready) => (Some(ready), None),
-            Err(first) => match files.client(Own::None) {
+            Err(first) => match files.client(Own::None, &terms) {
                 Ok(ready) => (Some(ready), Some(first)),
                 Err(second) => {
                     let mut alone = Files::of(site);
@@ -66,14 +73,20 @@ impl ClientTls {
                     alone.ca_path = None;
                     alone.crl = None;
                     alone.crl_path = None;
-                    (alone.client(Own::None).ok(), Some(second))
+                    (alone.client(Own::None, &terms).ok(), Some(second))
                 }
             },
         };
         let ready = ready.map(Arc::new);
         let state = Mutex::new(State { seen, ready });
         let warning = warning.map(|error| error.to_string());
-        (ClientTls { files, own, state }, warning)
+        let tls = ClientTls {
+            files,
+            own,
+            terms,
+            state,
+        };
+        (tls, warning)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -87,7 +100,7 @@ impl ClientTls {
         if seen != state.seen {
             state.seen = seen;
             // Files that can't be used leave the old ones.
-            match self.files.client(self.own) {
+            match self.files.client(self.own, &self.terms) {
                 Ok(ready) => state.ready = Some(Arc::new(ready)),
                 Err(error) => {
                     complain(&format!(
@@ -99,11 +112,24 @@ impl ClientTls {
         state.ready.clone()
     }
 
-    /// The configuration of the next handshake; nothing where TLS can't be set up. `complain`
-    /// hears of files that have changed and can't be used, once for each change.
-    #[must_use]
-    pub fn config(&self, complain: impl FnOnce(&str)) -> Option<Arc<ClientConfig>> {
-        Some(Arc::clone(&self.ready(complain)?.config))
+    /// The configuration of the next handshake, with a server whose `TLS_Clt_Features:` entry
+    /// says this. `complain` hears of files that have changed and can't be used, once for each
+    /// change.
+    ///
+    /// # Errors
+    /// When TLS can't be set up, or not as the entry wants it.
+    pub fn config(
+        &self,
+        features: &TlsFeatures,
+        complain: impl FnOnce(&str),
+    ) -> Result<Arc<ClientConfig>, String> {
+        let ready = self.ready(complain).ok_or("TLS can't be set up")?;
+        let terms = features.on(&self.terms);
+        if terms == self.terms {
+            return Ok(Arc::clone(&ready.config));
+        }
+        let config = terms::client(&terms, ready.own.as_ref());
+        config.map(Arc::new).map_err(|error| error.to_string())
     }
 
     /// What a finished handshake says to the rulesets.
@@ -161,8 +187,8 @@ enum Own {
 }
 
 impl Files {
-    fn client(&self, own: Own) -> Result<Ready, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    fn client(&self, own: Own, terms: &Terms) -> Result<Ready, TlsError> {
+        let provider = terms::provider();
         let roots = self.roots()?;
         let verifier = if roots.is_empty() {
             None
@@ -180,19 +206,16 @@ impl Files {
             })?;
             Some(built)
         };
-        let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anyone(Arc::clone(&provider))));
-        let config = match own {
+        let own = match own {
             Own::Shown => {
-                let own = version_one::own(certificates(&self.cert)?, self.key()?, &provider)?;
-                builder.with_client_cert_resolver(own)
+                let (shown, key) = (certificates(&self.cert)?, self.key()?);
+                Some(version_one::own(shown, key, &provider)?)
             }
-            Own::None => builder.with_no_client_auth(),
+            Own::None => None,
         };
         Ok(Ready {
-            config: Arc::new(config),
+            config: Arc::new(terms::client(terms, own.as_ref())?),
+            own,
             verifier,
         })
     }

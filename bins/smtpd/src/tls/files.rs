@@ -8,15 +8,16 @@ use std::sync::Arc;
 
 use libmaps::opening;
 use libmaps::site::Site;
+use libmaps::terms::Terms;
 use rustix::fs::{Dir, DirEntry};
+use rustls::RootCertStore;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
-use rustls::{RootCertStore, ServerConfig};
 
-use super::{Anyone, Ready, TlsError, version_one};
+use super::{Anyone, Asked, Ready, TlsError, terms, version_one};
 
 /// How long before its end a certificate is warned about.
 const WARN_SECONDS: i64 = 21 * 86_400;
@@ -31,7 +32,6 @@ pub(super) struct Files {
     pub(super) ca_path: Option<PathBuf>,
     pub(super) crl: Option<PathBuf>,
     pub(super) crl_path: Option<PathBuf>,
-    asks_client: bool,
     forgives_group: bool,
 }
 
@@ -51,7 +51,6 @@ impl Files {
             ca_path: below(&tls.ca_path),
             crl: below(&tls.crl_file),
             crl_path: below(&tls.crl_path),
-            asks_client: !tls.srv_options.0.contains('V'),
             forgives_group: site
                 .options
                 .files
@@ -62,30 +61,22 @@ impl Files {
         }
     }
 
-    pub(super) fn ready(&self) -> Result<Ready, TlsError> {
-        let provider = Arc::new(rustls::crypto::ring::default_provider());
+    pub(super) fn ready(&self, terms: &Terms) -> Result<Ready, TlsError> {
+        let provider = terms::provider();
         let certs = certificates(&self.cert)?;
         let key = self.key()?;
-        let verifier = self.verifier(&provider)?;
-        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
-            .with_safe_default_protocol_versions()?;
+        let roots = self.verifier(&provider)?;
         let warning = certs.first().and_then(|c| self.ends_soon(c));
         let certificate = certs.first().map(|c| c.to_vec()).unwrap_or_default();
         let own = version_one::own(certs, key, &provider)?;
-        let builder = if self.asks_client {
-            builder.with_client_cert_verifier(Arc::new(Anyone {
-                provider,
-                roots: verifier.clone(),
-            }))
-        } else {
-            builder.with_no_client_auth()
-        };
-        let config = builder.with_cert_resolver(own);
+        let anyone = Arc::new(Anyone { provider, roots });
+        let config = |asked| terms::server(terms, asked, &anyone, &own).map(Arc::new);
         Ok(Ready {
-            config: Arc::new(config),
+            asking: config(Asked::Certificate)?,
+            silent: config(Asked::Nothing)?,
+            own,
+            anyone,
             certificate,
-            verifier,
-            asks_client: self.asks_client,
             warning,
         })
     }

@@ -176,3 +176,36 @@ fn starttls_that_is_declined() {
     let line = site.logged(&["to=<x@b.example>"]);
     assert!(line.contains("stat=Deferred: STARTTLS failed."), "{line}");
 }
+
+#[test]
+fn tls_with_one_server_is_as_its_entry_says() {
+    let sink = sink();
+    let with = |entry: &str| Setup {
+        mc: "FEATURE(`tls_session_features')dnl\n\
+             define(`confTLS_FALLBACK_TO_CLEAR', `True')dnl\n"
+            .into(),
+        ..setup(&sink, &format!("TLS_Clt_Features:sink.example\t{entry}\n"))
+    };
+    let site = Site::start(&with("Options=SSL_OP_NO_TLSv1_3; CipherList=CHACHA20"));
+    site.send("joe@a.example", &["x@b.example"], "one");
+    assert!(sink.take(1)[0].tls);
+    let line = site.logged(&["STARTTLS=client"]);
+    assert!(
+        line.contains("version=TLSv1.2, verify=FAIL, cipher=ECDHE-ECDSA-CHACHA20-POLY1305"),
+        "{line}"
+    );
+    // What can't be done is done in no other way, and not in clear.
+    let site = Site::start(&with("Options=SSL_OP_NO_SUCH"));
+    site.send("joe@a.example", &["x@b.example"], "two");
+    let line = site.logged(&["to=<x@b.example>"]);
+    assert!(
+        line.contains("dsn=4.7.0, stat=Deferred: STARTTLS temporarily not possible."),
+        "{line}"
+    );
+    let line = site.logged(&["STARTTLS=client"]);
+    assert!(
+        line.contains("reject: SSL_OP_NO_SUCH is no option"),
+        "{line}"
+    );
+    assert!(!site.log().contains("fallback to clear"), "{}", site.log());
+}

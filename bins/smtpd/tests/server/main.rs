@@ -21,6 +21,7 @@ mod site;
 mod broken_off;
 mod crowded;
 mod departure;
+mod features;
 mod hanging;
 mod howto;
 mod listeners;

@@ -14,7 +14,7 @@ use crate::client::Client;
 use crate::site::{HOST, Site};
 
 /// A site with a certificate of this authority.
-fn secured(authority: &Authority, mc: &str) -> Site {
+pub(crate) fn secured(authority: &Authority, mc: &str) -> Site {
     let site = Site::new(&format!("{TLS_MC}{mc}"));
     site.write("etc/mail/ca.crt", &authority.pem);
     authority.sign(HOST, 1).install(&site);
@@ -42,6 +42,7 @@ fn a_client_certificate_is_verified_and_may_relay() {
     let friend = authority.sign("friend.example", 2).identity();
     assert!(relay(Some(&friend)).starts_with("250 "), "a known subject");
     server.log_with("verify=OK");
+    server.log_with("cert-subject=/CN=friend.example, cert-issuer=/CN=CA+20of+20the+20site");
     let other = authority.sign("other.example", 3).identity();
     assert!(relay(Some(&other)).starts_with("550 5.7.1"), "another");
     let foreign = Authority::new("CA of the site").sign("friend.example", 2);
@@ -184,6 +185,40 @@ fn tls_from_the_first_octet() {
     assert!(client.reply().starts_with("220 "));
     let offers = client.say("EHLO x");
     assert!(!offers.contains("STARTTLS"), "{offers}");
+}
+
+/// As sendmail 8.17.1.9: its nullserver of tls_client, and its greeting.
+#[test]
+fn tls_from_the_first_octet_is_judged_at_the_connection() {
+    let authority = Authority::new("CA");
+    let site = secured(
+        &authority,
+        "FEATURE(`access_db', `hash -T<TMPF> /etc/mail/access')dnl\n\
+         DAEMON_OPTIONS(`Name=TLSMTA, Addr=127.0.0.1, Port=0, M=s')dnl",
+    );
+    site.table("etc/mail/access", "TLS_Clt:\tVERIFY\n");
+    let server = site.start();
+    let greeted = |identity: Option<&_>| {
+        let mut client = Client::connect(server.only_port());
+        client.handshake(identity);
+        assert!(client.reply().starts_with("220 "));
+        let offers = client.say("EHLO x");
+        (client, offers)
+    };
+    let (mut client, offers) = greeted(None);
+    assert!(offers.ends_with("250 ENHANCEDSTATUSCODES"), "{offers}");
+    for command in ["VRFY alice", "EXPN alice", "ETRN x", "AUTH PLAIN", "HELP"] {
+        client.talk(&[(command, "454 4.7.0 not authenticated")]);
+    }
+    client.talk(&[("NOOP", "250 "), ("QUIT", "221 ")]);
+    server.log_with("version=TLSv1.3, verify=NO,");
+    let friend = authority.sign("friend.example", 2).identity();
+    let (mut client, offers) = greeted(Some(&friend));
+    assert!(offers.contains("250-ETRN"), "{offers}");
+    client.talk(&[
+        ("VRFY no.such", "550 "),
+        ("MAIL FROM:<a@b.example>", "250 "),
+    ]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ pub mod limits;
 pub mod names;
 pub mod privacy;
 pub mod security;
+mod terms;
 pub mod timeouts;
 pub mod values;
 

@@ -179,8 +179,9 @@ impl Shell {
                 let told = self.settle(|p, f| srv_features::srv_features(p, &session, f));
                 Ok(Left {
                     workspace: match told.outcome {
-                        Some(letters) => format!("$# {letters}"),
-                        None => "OK".to_owned(),
+                        Ok(Some(letters)) => format!("$# {letters}"),
+                        Ok(None) => "OK".to_owned(),
+                        Err(_) => "$# temp".to_owned(),
                     },
                     trace: told.trace,
                 })
