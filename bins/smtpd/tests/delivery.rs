@@ -208,6 +208,44 @@ fn forwarding_with_a_copy_and_an_untrusted_file() {
 }
 
 #[test]
+fn quotes_and_backslashes_keep_only_the_rules_off() {
+    let site = start(
+        "part: |\"cat > {ROOT}/open/part\"\nfile: /open/\"a box\"\nname: \"bo\"b\nback: b\\ob\n",
+        |_| {},
+    );
+    site.send("part");
+    site.text_with("open/part", "Subject: to part");
+    site.send("file");
+    site.text_with("open/a box", "Subject: to file");
+    for to in [
+        "name",
+        "back",
+        "b\\ob",
+        "\"bo\"b",
+        "\"b\\ob\"@mx.test.example",
+    ] {
+        site.send(to);
+        site.text_with("var/mail/bob", &format!("Subject: to {to}\n"));
+    }
+    assert!(site.mailq(&[]).contains("is empty"), "{}", site.mailq(&[]));
+}
+
+#[test]
+fn a_backslash_before_a_name_means_his_mailbox() {
+    let site = start("box: /open/box\nkept: \\bob\n", |root| {
+        fs::write(root.join("home/bob/.forward"), "box\n").unwrap();
+        let _ = std::os::unix::fs::chown(root.join("home/bob/.forward"), Some(somebody()), None);
+    });
+    for to in ["kept", "\\bob"] {
+        site.send(to);
+        site.text_with("var/mail/bob", &format!("Subject: to {to}\n"));
+    }
+    site.send("bob");
+    let box_ = site.text_with("open/box", "Subject: to bob\n");
+    assert_eq!(box_.matches("Subject:").count(), 1, "{box_}");
+}
+
+#[test]
 fn what_goes_to_the_null_device_is_gone() {
     let site = start("bin: /dev/null\n", |root| {
         fs::write(root.join("home/bob/.forward"), "/dev/null\n").unwrap();
