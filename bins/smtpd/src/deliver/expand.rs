@@ -476,6 +476,11 @@ pub(super) fn add_targets(
             () if shared.contains(triple) => RoutedBy::Shared,
             () => RoutedBy::Address(Octets::from(found.address.as_slice())),
         };
+        let written = match (&routed_by, envelope.recipients.get(recipient)) {
+            (RoutedBy::Recipient, Some(r)) if is_user(&found.address, &r.address) => None,
+            (RoutedBy::User | RoutedBy::Address(_), _) => None,
+            _ => Some(Octets::from(found.address.as_slice())),
+        };
         let target = QueuedTarget {
             recipient,
             mailer: triple.mailer.clone(),
@@ -489,6 +494,7 @@ pub(super) fn add_targets(
             },
             user,
             routed_by,
+            written,
             ..QueuedTarget::default()
         };
         if led_to.contains(triple) {

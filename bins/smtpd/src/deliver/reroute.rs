@@ -254,6 +254,10 @@ fn judge(
             routed_by => routed_by.clone(),
         },
         user,
+        written: match found.address == address {
+            true => target.written.clone(),
+            false => Some(Octets::from(found.address.as_slice())),
+        },
         controller: match runs_as(&found.triple.mailer) {
             true => found.controller.as_deref().map(str::to_owned),
             false => target.controller.clone(),
