@@ -7,6 +7,7 @@
 //! the queue in the same moment as the failure.
 
 mod batch;
+mod compat;
 pub mod copy;
 mod dotlock;
 mod ending;
@@ -231,8 +232,14 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
             world.log.about(Level::Notice, id, &text);
             ending::fail_all(&mut envelope, "5.4.6", &text);
         } else {
-            let Ready { held, targets } = expand::expand(world, &mut envelope).await;
+            let Ready {
+                mut held,
+                mut targets,
+            } = expand::expand(world, &mut envelope).await;
             drop(place);
+            if compat::check(world, &mut envelope, &mut held).await == Targets::New {
+                targets = Targets::New;
+            }
             match batch::deliver_copies(world, &mut envelope, targets, &held).await {
                 Ok(done) => account = done,
                 Err(error) => {

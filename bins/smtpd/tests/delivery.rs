@@ -24,6 +24,7 @@ use tempfile::TempDir;
 struct Site {
     root: TempDir,
     server: Running,
+    log: Log,
 }
 
 /// The number of the user that runs the tests; where that is root, an ordinary one.
@@ -72,8 +73,9 @@ fn start(aliases: &str, prepare: impl FnOnce(&Path)) -> Site {
     );
     tables::build_aliases(&path.join("etc/mail/aliases")).unwrap();
     prepare(path);
-    let server = Running::start(path, &[], &Log::default());
-    Site { root, server }
+    let log = Log::default();
+    let server = Running::start(path, &[], &log);
+    Site { root, server, log }
 }
 
 impl Site {
@@ -112,6 +114,19 @@ impl Site {
             std::thread::sleep(Duration::from_millis(50));
         }
         panic!("{file}: {want:?} is not in {text:?}");
+    }
+
+    /// Waits for a line of the log with this.
+    fn logged(&self, want: &str) {
+        for _ in 0..1200 {
+            let log = self.log.lock().unwrap();
+            if log.iter().any(|line| line.contains(want)) {
+                return;
+            }
+            drop(log);
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        panic!("{want:?} is not in {:#?}", self.log.lock().unwrap());
     }
 
     /// What mailq says once it says this.
@@ -205,6 +220,129 @@ fn forwarding_with_a_copy_and_an_untrusted_file() {
         std::thread::sleep(Duration::from_millis(50));
     }
     panic!("a world-writable .forward was obeyed: {text}");
+}
+
+#[test]
+fn quotes_and_backslashes_keep_only_the_rules_off() {
+    let site = start(
+        "part: |\"cat > {ROOT}/open/part\"\nfile: /open/\"a box\"\nname: \"bo\"b\nback: b\\ob\n",
+        |_| {},
+    );
+    site.send("part");
+    site.text_with("open/part", "Subject: to part");
+    site.send("file");
+    site.text_with("open/a box", "Subject: to file");
+    for to in [
+        "name",
+        "back",
+        "b\\ob",
+        "\"bo\"b",
+        "\"b\\ob\"@mx.test.example",
+    ] {
+        site.send(to);
+        site.text_with("var/mail/bob", &format!("Subject: to {to}\n"));
+    }
+    assert!(site.mailq(&[]).contains("is empty"), "{}", site.mailq(&[]));
+}
+
+#[test]
+fn a_backslash_before_a_name_means_his_mailbox() {
+    let site = start("box: /open/box\nkept: \\bob\n", |root| {
+        fs::write(root.join("home/bob/.forward"), "box\n").unwrap();
+        let _ = std::os::unix::fs::chown(root.join("home/bob/.forward"), Some(somebody()), None);
+    });
+    for to in ["kept", "\\bob"] {
+        site.send(to);
+        site.text_with("var/mail/bob", &format!("Subject: to {to}\n"));
+    }
+    site.send("bob");
+    let box_ = site.text_with("open/box", "Subject: to bob\n");
+    assert_eq!(box_.matches("Subject:").count(), 1, "{box_}");
+}
+
+#[test]
+fn the_access_map_says_who_may_write_to_whom() {
+    let pairs = |pairs: &[&str]| -> String {
+        let entry = |pair: &&str| format!("Compat:{}\n", pair.replace("joe", "joe@b.example"));
+        pairs.iter().map(entry).collect()
+    };
+    let build = |root: &Path, text: &str| {
+        fs::write(root.join("etc/mail/access"), text).unwrap();
+        tables::build_table(&root.join("etc/mail/access")).unwrap();
+    };
+    let site = start(
+        "box: /open/box\nrun: |/bin/true\nlist: /open/box, /open/listed\nowner-list: ann\n\
+         other: bob\nfor: ann\nnamed: Bob Blue <bob@mx.test.example> (his)\n",
+        |root| {
+            let mc = root.join("etc/mail/sendmail.mc");
+            let text = fs::read_to_string(&mc).unwrap();
+            let features = "FEATURE(`access_db')dnl\nFEATURE(`compat_check')dnl\nMAILER(`local')";
+            fs::write(&mc, text.replace("MAILER(`local')", features)).unwrap();
+            build(
+                root,
+                &pairs(&[
+                    "joe<@>bob@mx.test.example\tERROR:550 not to bob",
+                    "joe<@>ann@mx.test.example\tDISCARD",
+                    "joe<@>ann+x@mx.test.example\tTEMP:later",
+                    "joe<@>/open/box\tERROR:553 5.7.1 no files",
+                    "joe<@>|/bin/true\tERROR:451 no programs",
+                    "ann<@>/open/listed\tERROR:550 not in this list",
+                    "joe<@>ann\tERROR:550 not by forwarding",
+                    "joe<@>for\tDISCARD",
+                    "joe<@>other@mx.test.example\tDISCARD",
+                ]),
+            );
+            fs::write(root.join("home/bob/.forward"), "\\bob, for\n").unwrap();
+            let _ =
+                std::os::unix::fs::chown(root.join("home/bob/.forward"), Some(somebody()), None);
+        },
+    );
+    let refused = |arg2: &str, why: &str| {
+        let ruled = "ruleset=check_compat, arg1=<joe@b.example>, arg2=";
+        site.logged(&format!(
+            "{ruled}{arg2}, relay=mx.test.example [127.0.0.1], {why}"
+        ));
+    };
+    for (to, arg2, why) in [
+        ("box", "/open/box", "reject=553 5.7.1 no files error"),
+        ("run", "|/bin/true", "reject=451"),
+        (
+            "ann+x@mx.test.example",
+            "<ann+x@mx.test.example>",
+            "reject=553 5.3.0 later error",
+        ),
+        ("ann@mx.test.example", "<ann@mx.test.example>", "discard"),
+        // The copy is another one than the address that was asked for.
+        ("for@mx.test.example", "ann", "reject=550 5.0.0 not by"),
+        (
+            "named",
+            "Bob Blue <bob@mx.test.example> (his)",
+            "reject=550",
+        ),
+    ] {
+        site.send(to);
+        refused(arg2, why);
+    }
+    site.logged("mailer=*file*, pri=");
+    site.logged("mailer=prog, pri=");
+    site.logged("dsn=5.5.0, stat=Service unavailable");
+    site.logged("dsn=4.2.0, stat=Deferred: later error from check_compat. Try again later");
+    // The owner of a list is the sender of its copies.
+    site.send("list");
+    site.logged("arg1=ann, arg2=/open/listed, relay=mx.test.example [127.0.0.1], reject=550 5.0.0");
+    site.text_with("open/box", "Subject: to list");
+    // The alias of one who may be written to by it, and what his list makes of that.
+    site.send("other");
+    site.text_with("var/mail/bob", "Subject: to other");
+    site.logged("to=ann, orig_to=<other>");
+    let root = site.root.path();
+    assert!(!root.join("open/listed").exists());
+    build(root, "");
+    site.mailq(&["run"]);
+    let ann = site.text_with("var/mail/ann", "Subject: to ann+x");
+    for gone in ["ann@mx.test.example", "for@mx.test.example", "other"] {
+        assert!(!ann.contains(&format!("Subject: to {gone}\n")), "{ann}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! access(5).
 
 use super::{Item, Lint, unreachable_name};
+use crate::policy::{Outcome, check_compat};
 use crate::site::Severity;
 use crate::site::model::{DelayMode, RelayMailFrom};
 use crate::table::access::Tag;
@@ -96,7 +97,7 @@ impl Lint<'_> {
             Some("relaying by sender domain needs FEATURE(relay_mail_from, domain)".to_owned())
         } else if tag == Some(Tag::Connect) && name.contains('@') {
             Some("clients have no user part".to_owned())
-        } else if matches!(tag, Some(Tag::CertIssuer | Tag::CertSubject)) {
+        } else if matches!(tag, Some(Tag::CertIssuer | Tag::CertSubject | Tag::Compat)) {
             None
         } else {
             unreachable_name(name.rsplit('@').next().unwrap_or(name), self.site)
@@ -140,6 +141,16 @@ impl Lint<'_> {
                 (!number()).then_some("a number (0 for no limit)")
             }
             Some(Tag::GreetPause) => (!number()).then_some("milliseconds (0 for no pause)"),
+            Some(Tag::Compat) if !name.contains("<@>") => {
+                let text = format!(
+                    "{} is never found: write sender<@>recipient",
+                    item.lhs_text()
+                );
+                self.say(item.line, Severity::Warning, text);
+                return;
+            }
+            Some(Tag::Compat) => (check_compat::outcome(&item.rhs) == Outcome::Accept)
+                .then_some("DISCARD, TEMP: or ERROR: (anything else lets the mail pass)"),
             Some(Tag::TryTls) => (upper != "NO").then_some("NO"),
             Some(Tag::TlsClt | Tag::TlsSrv | Tag::TlsRcpt) => {
                 self.tls_rule(item, tag);

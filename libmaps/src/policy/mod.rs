@@ -12,6 +12,7 @@
 //! | [`check_mail`](check_mail::check_mail) | at MAIL |
 //! | [`trust_auth`](trust_auth::trust_auth) | at MAIL with AUTH= |
 //! | [`check_rcpt`](check_rcpt::check_rcpt) | at RCPT |
+//! | [`check_compat`](check_compat::check_compat) | before each attempt to deliver a copy |
 //! | [`srv_features`](srv_features::srv_features) | when a client connects |
 //! | [`try_tls`](try_tls::try_tls), [`tls_server`](tls::tls_server), [`tls_rcpt`](tls::tls_rcpt) | as client |
 

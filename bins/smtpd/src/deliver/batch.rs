@@ -234,7 +234,7 @@ fn batches(world: &World, envelope: &Envelope, held: &Held) -> VecDeque<Batch> {
 
 /// HoldExpensive: copies by an expensive mailer (flag `e`) are not tried when they come. Those of
 /// a host that is there only at times (flag `%`, dsmtp) are tried only when somebody asks for it.
-fn waits_for_a_run(world: &World, envelope: &Envelope, target: &QueuedTarget) -> bool {
+pub(super) fn waits_for_a_run(world: &World, envelope: &Envelope, target: &QueuedTarget) -> bool {
     let Some(mailer) = world.site.mailers.get(&target.mailer) else {
         return false;
     };
@@ -247,7 +247,7 @@ fn waits_for_a_run(world: &World, envelope: &Envelope, target: &QueuedTarget) ->
 }
 
 /// SoftBounce: nothing fails for good.
-fn softened(world: &World, outcome: Outcome) -> Outcome {
+pub(super) fn softened(world: &World, outcome: Outcome) -> Outcome {
     if !world.site.options.delivery.soft_bounce || outcome.fate != Fate::Failed {
         return outcome;
     }
@@ -259,7 +259,7 @@ fn softened(world: &World, outcome: Outcome) -> Outcome {
 }
 
 /// Writes down what became of a copy.
-fn note(world: &World, envelope: &mut Envelope, at: usize, outcome: Outcome) {
+pub(super) fn note(world: &World, envelope: &mut Envelope, at: usize, outcome: Outcome) {
     let tells = envelope.targets.get(at).is_some_and(|target| {
         let next_host_tells = outcome
             .remote
@@ -295,7 +295,7 @@ fn note(world: &World, envelope: &mut Envelope, at: usize, outcome: Outcome) {
 }
 
 /// sendmail's line about a copy.
-fn log_copy(
+pub(super) fn log_copy(
     world: &World,
     envelope: &Envelope,
     target: &QueuedTarget,

@@ -11,6 +11,7 @@ use libmaps::policy::facts::Facts;
 use libmaps::policy::route::MailerTriple;
 use libmaps::site::model::options::PrivacyFlag;
 use libmaps::site::users::User;
+use libmaps::tokens::strip_quotes;
 
 use crate::aside::aside;
 use crate::consult::{Certainty, facts_of, with_names};
@@ -179,7 +180,15 @@ fn take(
     expansion: &Expansion,
 ) -> Option<(Expanded, Becomes)> {
     let failures = failures(world, expansion);
-    add_targets(envelope, known, at, expansion, &failures, &Via::default());
+    add_targets(
+        world,
+        envelope,
+        known,
+        at,
+        expansion,
+        &failures,
+        &Via::default(),
+    );
     let mut waits = false;
     for failure in failures.iter().filter(|failure| failure.is_temporary()) {
         let (status, (who, why)) = (&failure.status, failure.parts());
@@ -439,6 +448,7 @@ pub(super) fn add_failures(
 
 /// Adds the copies of an expansion, each once in a message.
 pub(super) fn add_targets(
+    world: &World,
     envelope: &mut Envelope,
     known: &mut Known,
     recipient: usize,
@@ -450,7 +460,7 @@ pub(super) fn add_targets(
     let shared = triples(expansion, |r| r.state == State::Duplicate);
     let led_to = triples(expansion, |r| {
         let counts = matches!(r.state, State::Deliver | State::Duplicate);
-        counts && is_user(&r.address, &Octets(plain_user(&r.triple.user)))
+        counts && is_user(&r.address, &Octets(plain_user(world, &r.triple)))
     });
     for found in expansion
         .recipients
@@ -459,24 +469,32 @@ pub(super) fn add_targets(
     {
         let triple = &found.triple;
         let lists = found.controller.as_deref().map(str::to_owned);
-        let user = Octets(plain_user(&triple.user));
+        let user = Octets(plain_user(world, triple));
         let routed_by = match () {
             () if is_lone => RoutedBy::Recipient,
             () if led_to.contains(triple) => RoutedBy::User,
             () if shared.contains(triple) => RoutedBy::Shared,
             () => RoutedBy::Address(Octets::from(found.address.as_slice())),
         };
+        let written = match (&routed_by, envelope.recipients.get(recipient)) {
+            (RoutedBy::Recipient, Some(r)) if is_user(&found.address, &r.address) => None,
+            (RoutedBy::User | RoutedBy::Address(_), _) => None,
+            _ => Some(Octets::from(found.address.as_slice())),
+        };
         let target = QueuedTarget {
             recipient,
             mailer: triple.mailer.clone(),
             host: Octets::from(triple.host.as_slice()),
-            user,
             owner: owner_for(envelope, expansion, found.from).or_else(|| via.owner.clone()),
             controller: match runs_as(&triple.mailer) {
                 true => lists,
+                // His file is not obeyed, as if it had been.
+                false if is_mailbox(world, triple) => Some(user.shown()),
                 false => via.controller.clone(),
             },
+            user,
             routed_by,
+            written,
             ..QueuedTarget::default()
         };
         if led_to.contains(triple) {
@@ -492,27 +510,20 @@ fn triples(expansion: &Expansion, wanted: impl Fn(&Recipient) -> bool) -> HashSe
     found.filter(|r| wanted(r)).map(|r| &r.triple).collect()
 }
 
-/// The user, file or command of a triple without what only keeps the rules off it: quotes
-/// around it, and a backslash before a name.
-pub(super) fn plain_user(user: &[u8]) -> Vec<u8> {
-    let quoted = user
-        .strip_prefix(b"\"")
-        .and_then(|inner| inner.strip_suffix(b"\""));
-    let Some(inner) = quoted else {
-        return user.strip_prefix(b"\\").unwrap_or(user).to_vec();
-    };
-    let mut out = Vec::with_capacity(inner.len());
-    let mut octets = inner.iter();
-    while let Some(&octet) = octets.next() {
-        match (octet, octets.as_slice().first()) {
-            (b'\\', Some(&next)) => {
-                octets.next();
-                out.push(next);
-            }
-            _ => out.push(octet),
-        }
+/// The user, file or command of a triple, as its mailer is given it: without quotes and
+/// backslashes where it has flag `s`, as those that deliver here have.
+pub(super) fn plain_user(world: &World, triple: &MailerTriple) -> Vec<u8> {
+    let mailer = world.site.mailers.get(&triple.mailer);
+    match mailer.is_some_and(|mailer| mailer.has('s')) {
+        true => strip_quotes(&triple.user).into_owned(),
+        false => triple.user.clone(),
     }
-    out
+}
+
+/// Whether a triple is a user's mailbox, whatever his `.forward` says: `\name`, as an alias or a
+/// client writes it.
+pub(super) fn is_mailbox(world: &World, triple: &MailerTriple) -> bool {
+    triple.mailer == world.site.mailers.local && triple.user.contains(&b'\\')
 }
 
 /// The owner of the nearest alias on the way that has one, who becomes the sender; the

@@ -7,7 +7,7 @@ use libmaps::policy::route::MailerTriple;
 
 use super::expand::{
     Asked, Failure, Held, Via, What, YIELD_EVERY, add_failures, add_targets, expansion, failures,
-    is_list, plain_user,
+    is_list, is_mailbox, plain_user,
 };
 use super::forward_file::{Unread, forward_list_in_time};
 use super::known::Known;
@@ -163,7 +163,9 @@ pub(super) async fn forward(
             several.push(recipient);
         }
         let before = envelope.targets.len();
-        add_targets(envelope, known, recipient, &expansion, &failures, &via);
+        add_targets(
+            world, envelope, known, recipient, &expansion, &failures, &via,
+        );
         // His other details may have files of their own, which are still to be obeyed.
         for added in envelope.targets.iter_mut().skip(before) {
             let own = added.mailer == world.site.mailers.local && added.user.shown() == name;
@@ -178,15 +180,14 @@ pub(super) async fn forward(
 /// Where a list sends a copy.
 fn way(world: &World, triple: &MailerTriple) -> To {
     match triple.mailer == world.site.mailers.local {
-        true => To::User((plain_user(&triple.user), triple.host.clone())),
+        true => To::User((plain_user(world, triple), triple.host.clone())),
         false => To::Elsewhere,
     }
 }
 
 /// The mailbox that a `\name` means.
 fn quoted(world: &World, triple: &MailerTriple) -> Option<Local> {
-    let is_quoted = triple.mailer == world.site.mailers.local && triple.user.contains(&b'\\');
-    is_quoted.then(|| (plain_user(&triple.user), triple.host.clone()))
+    is_mailbox(world, triple).then(|| (plain_user(world, triple), triple.host.clone()))
 }
 
 /// Whether this copy is for its user's mailbox, was put there, or will be added for it.

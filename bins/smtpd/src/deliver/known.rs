@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use libmaps::address::in_brackets;
 
+use super::compat::written;
 use crate::queue::{Envelope, Octets, Progress, QueuedTarget, RoutedBy};
 use crate::world::World;
 
@@ -96,9 +97,12 @@ impl Known {
     ) -> bool {
         let key = key(target);
         if let Some(there) = self.places.get(&key) {
+            let written = envelope.targets.get(*there).map(|t| written(envelope, t));
             if let Some(there) = envelope.targets.get_mut(*there)
                 && (there.recipient, &there.routed_by) != (target.recipient, &target.routed_by)
             {
+                // The first of them is whom it is for.
+                there.written = written;
                 there.routed_by = match self.led_to.contains(&key) {
                     true => RoutedBy::User,
                     false => RoutedBy::Shared,

@@ -245,7 +245,7 @@ fn judge(
     if is_list(&expansion, &failures) {
         return Some(Change::Spreads(expansion));
     }
-    let user = Octets(plain_user(&found.triple.user));
+    let user = Octets(plain_user(world, &found.triple));
     let moved = QueuedTarget {
         mailer: found.triple.mailer.clone(),
         host: Octets::from(found.triple.host.as_slice()),
@@ -254,6 +254,10 @@ fn judge(
             routed_by => routed_by.clone(),
         },
         user,
+        written: match found.address == address {
+            true => target.written.clone(),
+            false => Some(Octets::from(found.address.as_slice())),
+        },
         controller: match runs_as(&found.triple.mailer) {
             true => found.controller.as_deref().map(str::to_owned),
             false => target.controller.clone(),
@@ -288,7 +292,7 @@ fn keeps_its_meaning(
     }
     let mut found = expansion.recipients.iter();
     found.all(|r| {
-        let same = plain_user(&r.triple.user).eq_ignore_ascii_case(&target.user.0);
+        let same = plain_user(world, &r.triple).eq_ignore_ascii_case(&target.user.0);
         r.state != State::Deliver || same || !is_away(world, &r.triple.mailer)
     })
 }
@@ -345,7 +349,7 @@ fn make(
             };
             let to = target.recipient;
             add_failures(world, envelope, to, &expansion, &failures, &via);
-            add_targets(envelope, known, to, &expansion, &failures, &via);
+            add_targets(world, envelope, known, to, &expansion, &failures, &via);
             rerouted.several.push(target.recipient);
             QueuedTarget {
                 progress: Progress::Forwarded,

@@ -164,6 +164,10 @@ pub struct QueuedTarget {
     /// What it is routed by once more, while it waits.
     #[serde(skip_serializing_if = "RoutedBy::is_unknown", default)]
     pub routed_by: RoutedBy,
+    /// The address as it was written, where that is neither the recipient's nor what it is routed
+    /// by: `bob` in an alias of one member.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub written: Option<Octets>,
     /// How far it has come.
     #[serde(default)]
     pub progress: Progress,

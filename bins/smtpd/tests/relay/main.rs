@@ -6,6 +6,7 @@
     missing_docs
 )]
 
+mod compat;
 mod eight_bit;
 mod hostile;
 mod lists;
