@@ -6,6 +6,7 @@
 //! stays in the queue; what fails for good is told to the sender, and the notice is in
 //! the queue in the same moment as the failure.
 
+mod arguments;
 mod batch;
 pub mod copy;
 mod dotlock;

@@ -62,7 +62,7 @@ impl Allowed {
                 true => Rights::Root,
                 false => Rights::Own,
             },
-            mailers: mailers.chain([shell_of(&site)]).collect(),
+            mailers: mailers.collect(),
             users: Users::of(&site)?,
             named: [
                 &site.options.files.default_user,
@@ -126,7 +126,7 @@ impl Allowed {
             return Ok(false);
         };
         let [default_user, _] = self.named;
-        let is_named = path.path() == shell_of(&self.site)
+        let is_named = Some(path.path()) == shell_of(&self.site)
             || (own_program::is(path.path()) && self.kept_in(request).is_none());
         if !is_named || default_user.is_some_and(|(default_user, _)| default_user == *uid) {
             return Ok(false);

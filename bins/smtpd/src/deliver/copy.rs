@@ -19,6 +19,7 @@ use crate::privilege::ids_of;
 use crate::queue::{Envelope, Octets, QueuedTarget, Text};
 use crate::world::World;
 
+use super::arguments::{Values, arguments};
 use super::file::{self, Locking};
 use super::frame::{FrameReader, FrameWriter};
 use super::lanes::{ComeAgain, Lanes};
@@ -78,7 +79,7 @@ pub(super) async fn deliver(
     };
     let lane = lane(world, target);
     let _place = lanes.enter(&lane, envelope.weight(), patience).await?;
-    let job = match job(world, target, sender) {
+    let job = match job(world, envelope, target, sender) {
         Ok(job) => job,
         Err(outcome) => return Ok(outcome),
     };
@@ -154,7 +155,12 @@ enum Job {
 }
 
 /// The job of a copy; `sender` is the envelope sender as a local mailer sees it.
-fn job(world: &Arc<World>, target: &QueuedTarget, sender: String) -> Result<Job, Outcome> {
+fn job(
+    world: &Arc<World>,
+    envelope: &Envelope,
+    target: &QueuedTarget,
+    sender: String,
+) -> Result<Job, Outcome> {
     let site = &world.site;
     let front = Front::mailbox(&sender, now_unix());
     if target.mailer == "*file*" {
@@ -168,7 +174,8 @@ fn job(world: &Arc<World>, target: &QueuedTarget, sender: String) -> Result<Job,
             return_path: None,
             ..front
         };
-        return program_job(world, target, front);
+        let values = Values::of(site, envelope, target, &sender);
+        return program_job(world, target, front, values);
     }
     if target.mailer != site.mailers.local {
         return Err(Outcome::deferred(format!(
@@ -266,15 +273,22 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
     })
 }
 
-/// A command: by smrsh where the site wants it, else by sh.
-fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
-    let site = &world.site;
+/// A command: by what the site's mailer `prog` names, which is `sh` where nothing else is said.
+fn program_job(
+    world: &World,
+    target: &QueuedTarget,
+    front: Front,
+    values: Values<'_>,
+) -> Result<Job, Outcome> {
+    let Some(mailer) = world.site.mailers.get("prog") else {
+        return Err(Outcome::deferred("mailer prog is not defined").with_status("4.3.5"));
+    };
     let command = target.user.0.as_slice();
     let command = command.strip_prefix(b"|").unwrap_or(command).trim_ascii();
     Ok(Job::Run {
         program: Program {
-            path: shell_of(site),
-            args: vec!["-c".into(), OsStr::from_bytes(command).into()],
+            path: PathBuf::from(&mailer.path),
+            args: arguments(mailer, &values.with_user(command))?,
             folder: home_of(world, target),
             run_as: Some(run_as(world, target)?),
         },
@@ -282,13 +296,10 @@ fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job
     })
 }
 
-/// What runs commands.
-pub(crate) fn shell_of(site: &Site) -> PathBuf {
-    match &site.features.smrsh {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        Some(_) => "/usr/lib/sm.bin/smrsh".into(),
-        None => "/bin/sh".into(),
-    }
+/// What runs commands (LOCAL_SHELL_PATH).
+pub(crate) fn shell_of(site: &Site) -> Option<&Path> {
+    let mailer = site.mailers.get("prog")?;
+    Some(Path::new(&mailer.path))
 }
 
 fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
