@@ -183,6 +183,13 @@ fn job(
             target.mailer
         )));
     }
+    let mailer = site.mailers.get(&site.mailers.local);
+    if let (LocalDelivery::Lmtp, Some(mailer)) = (site.features.local, mailer)
+        && !mailer.has('w')
+    {
+        // Its users are the server's, whom the system may not know.
+        return lmtp_job(world, mailer, target, sender);
+    }
     let user = match world.users.get(&target.user.shown()) {
         Ok(Some(user)) => user,
         Ok(None) => return Err(Outcome::failed("5.1.1", "User unknown")),
@@ -191,7 +198,6 @@ fn job(
             return Err(Outcome::deferred(text).with_status("4.3.0"));
         }
     };
-    let mailer = site.mailers.get(&site.mailers.local);
     match (site.features.local, mailer) {
         (LocalDelivery::Lmtp, Some(mailer)) => lmtp_job(world, mailer, target, sender),
         // OSTYPE(linux) names procmail whether or not it is installed. Root's mail goes to the
