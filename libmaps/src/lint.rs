@@ -8,6 +8,7 @@ mod access;
 mod aliases;
 mod built;
 mod domains;
+mod mailers;
 mod mailertable;
 mod recipients;
 pub mod relay;

@@ -5,8 +5,8 @@
 //! a macro begins a word and its value begins with `-`, the program is not run, but behind an
 //! option of the template, whose value it is, or behind `--`.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
 use libmaps::site::Site;
 use libmaps::site::model::Mailer;
@@ -59,6 +59,13 @@ impl<'a> Values<'a> {
         self
     }
 
+    /// A text with its macros replaced.
+    pub(super) fn expanded(&self, text: &str) -> OsString {
+        let text = Octets::from(text).as_chars();
+        let text = macros::expand(&text, &|name| self.get(name));
+        OsString::from_vec(Octets::of_chars(&text).unwrap_or_default().0)
+    }
+
     fn get(&self, name: &str) -> Option<&str> {
         let named = self.named.iter().find(|(known, _)| *known == name);
         match named {
@@ -83,40 +90,141 @@ fn client(relay: &str) -> (&str, &str) {
 /// What becomes of the copy where a value would be taken for an option.
 pub(super) fn arguments(mailer: &Mailer, values: &Values<'_>) -> Result<Vec<OsString>, Outcome> {
     let mut all = Vec::new();
-    let from = ["-f", "-r"].into_iter().find(|word| {
-        let letter = word.chars().next_back();
-        letter.is_some_and(|letter| mailer.has(letter))
-    });
-    if let Some(word) = from {
-        all.push(word.into());
-        all.push(expanded("$g", values));
-    }
-    let mut before = "";
-    let mut is_behind_dashes = false;
-    for word in mailer.arguments.split_whitespace().skip(1) {
-        let argument = expanded(word, values);
-        let is_a_value = before.starts_with('-') || is_behind_dashes;
-        if word.starts_with('$') && !is_a_value && argument.as_encoded_bytes().starts_with(b"-") {
+    for word in template(mailer) {
+        let argument = values.expanded(word.text);
+        if word.refuses(&argument) {
             let text = "an address that begins with - is no argument of a program";
             return Err(Outcome::failed("5.1.3", text));
         }
-        is_behind_dashes |= word == "--";
-        before = word;
         all.push(argument);
     }
     Ok(all)
 }
 
-fn expanded(word: &str, values: &Values<'_>) -> OsString {
-    let word = Octets::from(word).as_chars();
-    let text = macros::expand(&word, &|name| values.get(name));
-    OsString::from_vec(Octets::of_chars(&text).unwrap_or_default().0)
+/// Whether these can be the arguments that a mailer's program gets for some copy.
+pub(crate) fn fits<'a>(mailer: &Mailer, given: impl IntoIterator<Item = &'a OsStr>) -> bool {
+    let mut given = given.into_iter();
+    let all = template(mailer)
+        .into_iter()
+        .all(|word| given.next().is_some_and(|argument| word.fits(argument)));
+    all && given.next().is_none()
+}
+
+/// A word of the template.
+#[derive(Clone, Copy, Debug)]
+struct Word<'a> {
+    text: &'a str,
+    /// Whether an argument that begins with `-` would be an option here.
+    option: TakesOption,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TakesOption {
+    Yes,
+    /// It is the value of one, or stands behind `--`.
+    No,
+}
+
+/// The words of `A=` behind the first, with the sender in front where the mailer wants him.
+fn template(mailer: &Mailer) -> Vec<Word<'_>> {
+    let from: &[&str] = match (mailer.has('f'), mailer.has('r')) {
+        (true, _) => &["-f", "$g"],
+        (false, true) => &["-r", "$g"],
+        (false, false) => &[],
+    };
+    let words = mailer.arguments.split_whitespace().skip(1);
+    let mut all: Vec<Word<'_>> = Vec::new();
+    let mut is_behind_dashes = false;
+    for text in from.iter().copied().chain(words) {
+        let is_value = all
+            .last()
+            .is_some_and(|before| before.text.starts_with('-'));
+        is_behind_dashes |= all.last().is_some_and(|before| before.text == "--");
+        all.push(Word {
+            text,
+            option: match is_value || is_behind_dashes {
+                true => TakesOption::No,
+                false => TakesOption::Yes,
+            },
+        });
+    }
+    all
+}
+
+impl Word<'_> {
+    /// Whether an argument would be taken for an option that is not the site's.
+    fn refuses(self, argument: &OsStr) -> bool {
+        self.option == TakesOption::Yes
+            && self.text.starts_with('$')
+            && argument.as_bytes().starts_with(b"-")
+    }
+
+    /// Whether this can come of it: its own text must stand there, and macros are anything.
+    fn fits(self, argument: &OsStr) -> bool {
+        if self.refuses(argument) {
+            return false;
+        }
+        let Some(pieces) = literals(self.text) else {
+            return true;
+        };
+        let mut rest = argument.as_bytes();
+        let [first, between @ .., last] = pieces.as_slice() else {
+            return pieces.first().is_some_and(|only| only.as_bytes() == rest);
+        };
+        let Some(behind) = rest.strip_prefix(first.as_bytes()) else {
+            return false;
+        };
+        rest = behind;
+        for piece in between {
+            match memmem(rest, piece.as_bytes()) {
+                Some(at) => rest = rest.get(at + piece.len()..).unwrap_or_default(),
+                None => return false,
+            }
+        }
+        rest.ends_with(last.as_bytes())
+    }
+}
+
+fn memmem(text: &[u8], piece: &[u8]) -> Option<usize> {
+    match piece {
+        b"" => Some(0),
+        piece => text.windows(piece.len()).position(|window| window == piece),
+    }
+}
+
+/// What stands between the macros of a word; `None` where that depends on their values.
+fn literals(word: &str) -> Option<Vec<String>> {
+    let mut pieces = vec![String::new()];
+    let mut chars = word.chars();
+    while let Some(c) = chars.next() {
+        let kept = match c {
+            '$' => match chars.next() {
+                Some('$') => Some('$'),
+                Some('?' | '|' | '.') => return None,
+                Some('{') => {
+                    let _ = chars.by_ref().find(|c| *c == '}');
+                    None
+                }
+                Some('&') => {
+                    if chars.next() == Some('{') {
+                        let _ = chars.by_ref().find(|c| *c == '}');
+                    }
+                    None
+                }
+                _ => None,
+            },
+            c => Some(c),
+        };
+        match (kept, pieces.last_mut()) {
+            (Some(c), Some(last)) => last.push(c),
+            _ => pieces.push(String::new()),
+        }
+    }
+    Some(pieces)
 }
 
 #[cfg(test)]
 mod tests {
-    use libmaps::site::model::Rewriting;
-
     use super::*;
 
     fn mailer(flags: &str, arguments: &str) -> Mailer {
@@ -125,16 +233,15 @@ mod tests {
             path: "/bin/m".into(),
             flags: flags.into(),
             arguments: arguments.into(),
-            max_octets: None,
-            line_octets: None,
-            directory: None,
-            rewriting: Rewriting::Local,
+            ..Mailer::default()
         }
     }
 
     fn made(flags: &str, template: &str, user: &[u8]) -> Result<Vec<Vec<u8>>, String> {
-        let mut site = Site::default();
-        site.host_name = "mx.example".into();
+        let mut site = Site {
+            host_name: "mx.example".into(),
+            ..Site::default()
+        };
         site.macros.insert("Z".into(), "own".into());
         let envelope = Envelope {
             id: "4x1".into(),
@@ -154,7 +261,8 @@ mod tests {
 
     #[test]
     fn words_stay_words() {
-        let cases: [(&str, &str, &[u8], &[&[u8]]); 6] = [
+        type Case<'a> = (&'a str, &'a str, &'a [u8], &'a [&'a [u8]]);
+        let cases: [Case<'_>; 6] = [
             ("", "m -d $u", b"b\xf6b", &[b"-d", b"b\xf6b"]),
             (
                 "lsf",
@@ -202,6 +310,48 @@ mod tests {
                 Err("5.1.3".into()),
                 "{template}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_mailer_gives_fits_and_nothing_else() {
+        let procmail = mailer("SPhn", "procmail -a $h -d $u");
+        let with_sender = mailer("f", "lda -x$u=$h- $$ $?u$u$|none$. $u");
+        for (mailer, given, want) in [
+            (&procmail, &["-a", "", "-d", "bob"][..], true),
+            (&procmail, &["-a", "-x", "-d", "-y"], true),
+            (&procmail, &["-m", "/tmp/any-rcfile"], false),
+            (&procmail, &["-a", "", "-m", "bob"], false),
+            (&procmail, &["-a", "", "-d", "bob", "more"], false),
+            (&procmail, &["-a", "", "-d"], false),
+            (
+                &with_sender,
+                &["-f", "a@b", "-xbob=y-", "$", "any", "bob"],
+                true,
+            ),
+            (
+                &with_sender,
+                &["-f", "a@b", "-xbob-", "$", "any", "bob"],
+                false,
+            ),
+            (
+                &with_sender,
+                &["-f", "a@b", "-xbob=y", "$", "any", "bob"],
+                false,
+            ),
+            (
+                &with_sender,
+                &["-f", "a@b", "-xbob=y-", "$", "any", "-bob"],
+                false,
+            ),
+            (
+                &with_sender,
+                &["-r", "a@b", "-xbob=y-", "$", "any", "bob"],
+                false,
+            ),
+        ] {
+            let given: Vec<&OsStr> = given.iter().map(OsStr::new).collect();
+            assert_eq!(fits(mailer, given.iter().copied()), want, "{given:?}");
         }
     }
 }
