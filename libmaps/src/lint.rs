@@ -8,6 +8,7 @@ mod access;
 mod aliases;
 mod built;
 mod domains;
+mod mailers;
 mod mailertable;
 pub mod options;
 mod recipients;

@@ -14,6 +14,7 @@ use tools::getopt::{self, Given, Opt, long, long_value, value};
 use tools::report::{asked_about_itself, complain, help};
 
 use crate::deliver::copy::{exit_of_file, write_framed_file};
+use crate::deliver::lmtp_program;
 use crate::deliver::run_in::run_in;
 use crate::log::{Log, Target};
 use crate::notify::notify;
@@ -58,6 +59,9 @@ pub fn smtpd(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let args: Vec<OsString> = args.into_iter().collect();
     match args.first().and_then(|a| a.to_str()) {
         Some("deliver-file") => return deliver_file(args.get(1..).unwrap_or_default()),
+        Some(lmtp_program::WORD) => {
+            return lmtp_program::deliver_lmtp(args.get(1..).unwrap_or_default());
+        }
         Some("run-in") => return run_in(args.get(1..).unwrap_or_default()),
         Some("read-include") => return read_include(args.get(1..).unwrap_or_default()),
         Some("read-forward") => return read_forward(args.get(1..).unwrap_or_default()),

@@ -6,7 +6,9 @@
 //! stays in the queue; what fails for good is told to the sender, and the notice is in
 //! the queue in the same moment as the failure.
 
+pub(crate) mod arguments;
 mod batch;
+mod by_mailer;
 mod compat;
 pub mod copy;
 mod dotlock;
@@ -22,6 +24,7 @@ mod known;
 pub(crate) mod lanes;
 pub(crate) mod left;
 mod lmtp;
+pub(crate) mod lmtp_program;
 mod onward;
 pub mod outcome;
 pub(crate) mod process;
@@ -30,6 +33,7 @@ mod reroute;
 pub(crate) mod run_in;
 pub(crate) mod safe_folder;
 mod senders;
+mod shape;
 pub(crate) mod text;
 
 use std::sync::{Arc, RwLock};

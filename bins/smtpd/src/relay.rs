@@ -28,6 +28,8 @@ mod text;
 use std::sync::Arc;
 use std::time::Duration;
 
+use libmaps::site::model::Means;
+
 use crate::deliver::lanes::ComeAgain;
 use crate::deliver::outcome::Outcome;
 use crate::queue::{Envelope, QueuedTarget};
@@ -35,17 +37,15 @@ use crate::world::World;
 
 use delivery::Delivery;
 
-/// Whether a copy goes by SMTP or LMTP (`P=[IPC]`). The local mailer with a socket of this
-/// machine (`A=FILE path`) is delivery, not relaying.
+pub(crate) use rewrite::{Rewritten, rewrite};
+pub(crate) use text::header;
+
+/// Whether a copy goes by SMTP or LMTP (`P=[IPC]`). The local mailer with an LMTP server's socket of
+/// this machine (`A=FILE path`) is delivery, not relaying.
 #[must_use]
 pub fn carries(world: &World, target: &QueuedTarget) -> bool {
-    let mailers = &world.site.mailers;
-    let mailer = mailers.get(&target.mailer);
-    mailer.is_some_and(|m| {
-        let is_ipc = m.path == "[IPC]" || m.path == "[TCP]";
-        let is_socket = m.arguments.split_whitespace().next() == Some("FILE");
-        is_ipc && !(is_socket && m.name.eq_ignore_ascii_case(&mailers.local))
-    })
+    let mailer = world.site.mailers.get(&target.mailer);
+    mailer.is_some_and(|mailer| Means::of(&world.site, mailer) == Means::Relay)
 }
 
 /// Sets how many deliveries go on at one time (MaxQueueChildren).

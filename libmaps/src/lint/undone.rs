@@ -18,6 +18,7 @@ pub fn findings(site: &Site) -> Vec<Diagnostic> {
     daemons(site, &mut all);
     counts(site, &mut all);
     queue_group(site, &mut all);
+    super::mailers::findings(site, &mut all);
     all
 }
 

@@ -21,13 +21,9 @@ pub(crate) fn site() -> Site {
     site.classes.pseudo_domains.insert(b".");
     let mailer = |name: &str, flags: &str, rewriting| Mailer {
         name: name.to_owned(),
-        path: String::new(),
         flags: flags.to_owned(),
-        arguments: String::new(),
-        max_octets: None,
-        line_octets: None,
-        directory: None,
         rewriting,
+        ..Mailer::default()
     };
     site.mailers.speaks_smtp = true;
     site.mailers.defined = vec![

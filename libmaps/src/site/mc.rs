@@ -16,6 +16,7 @@ mod finish;
 mod ldap;
 mod listen;
 mod mailer;
+mod mailer_line;
 
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ pub mod daemon;
 pub mod features;
 pub mod mailer;
 pub mod maps;
+pub mod means;
 pub mod options;
 pub mod regex_map;
 pub mod shared_class;
@@ -26,6 +27,7 @@ pub use features::{
 };
 pub use mailer::{Mailer, Mailers, Rewriting};
 pub use maps::{MapCase, MapSpec, NulSuffix};
+pub use means::Means;
 pub use options::Options;
 pub use regex_map::RegexMap;
 pub use shared_class::{ClassMap, SharedClasses};

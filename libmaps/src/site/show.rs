@@ -311,7 +311,12 @@ fn relays(site: &Site) -> Section {
 }
 
 fn mailer(mailer: &Mailer) -> (String, String) {
-    let text = format!("{} ({}) {}", mailer.path, mailer.flags, mailer.arguments);
+    let user = mailer.user.as_ref();
+    let user = user.map_or(String::new(), |user| format!(" as {user}"));
+    let text = format!(
+        "{} ({}) {}{user}",
+        mailer.path, mailer.flags, mailer.arguments
+    );
     (mailer.name.clone(), text)
 }
 

@@ -1,16 +1,20 @@
 //! What the agent may be asked for.
 
+use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use libmaps::policy::maps::open_aliases;
 use libmaps::site::Site;
+use libmaps::site::model::{Mailer, Means};
 use libmaps::site::shells::Shells;
 use libmaps::site::users::Users;
 
 use super::{Name, Request};
+use crate::deliver::arguments::fits;
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
+use crate::deliver::lmtp_program;
 use crate::deliver::safe_folder;
 use crate::own_program;
 use crate::privilege::{Becoming, ids_of};
@@ -34,12 +38,20 @@ enum Kept<'a> {
     DeadLetters,
 }
 
+/// A program that a mailer of the site names.
+struct MailerProgram {
+    mailer: Mailer,
+    means: Means,
+    /// U=; an error where there is no such user.
+    run_as: Option<Result<(u32, u32), String>>,
+}
+
 /// What may be done: the site's mailers and our own file delivery may be run, and a user has
 /// his own group. A server that was taken over must not get at more through the agent.
 pub(super) struct Allowed {
     pub(super) rights: Rights,
     site: SoundSite,
-    mailers: Vec<PathBuf>,
+    programs: Vec<MailerProgram>,
     users: Users,
     /// DefaultUser and RunAsUser.
     named: [Option<(u32, u32)>; 2],
@@ -56,13 +68,20 @@ impl Allowed {
     }
 
     fn of(site: SoundSite) -> io::Result<Self> {
-        let mailers = site.mailers.defined.iter().map(|m| PathBuf::from(&m.path));
+        let program = |mailer: &Mailer| {
+            let means = Means::of(&site, mailer);
+            means.runs().then(|| MailerProgram {
+                mailer: mailer.clone(),
+                means,
+                run_as: mailer.user.as_deref().map(|text| ids_of(&site, text)),
+            })
+        };
         Ok(Allowed {
             rights: match rustix::process::geteuid().is_root() {
                 true => Rights::Root,
                 false => Rights::Own,
             },
-            mailers: mailers.chain([shell_of(&site)]).collect(),
+            programs: site.mailers.defined.iter().filter_map(program).collect(),
             users: Users::of(&site)?,
             named: [
                 &site.options.files.default_user,
@@ -105,10 +124,23 @@ impl Allowed {
     /// the folder of the configuration. Where programs of aliases run as that user, nothing is gained
     /// by a refusal.
     pub(super) fn runs_as_server(&self, request: &Request, server: Option<u32>) -> bool {
-        let Request::Run { uid, .. } = request else {
+        let Request::Run {
+            path,
+            args,
+            uid,
+            gid,
+            ..
+        } = request
+        else {
             return false;
         };
         let [default_user, _] = self.named;
+        // The site says so of this very program.
+        let ids = (*uid, *gid);
+        let mut programs = self.programs_of(path.path(), args);
+        if programs.any(|program| program.run_as == Some(Ok(ids))) {
+            return false;
+        }
         let is_shared = default_user.is_some_and(|(default_user, _)| default_user == *uid);
         self.rights == Rights::Root
             && Some(*uid) == server
@@ -126,8 +158,8 @@ impl Allowed {
             return Ok(false);
         };
         let [default_user, _] = self.named;
-        let is_named = path.path() == shell_of(&self.site)
-            || (own_program::is(path.path()) && self.kept_in(request).is_none());
+        let is_named = Some(path.path()) == shell_of(&self.site)
+            || (self.is_file(request) && self.kept_in(request).is_none());
         if !is_named || default_user.is_some_and(|(default_user, _)| default_user == *uid) {
             return Ok(false);
         }
@@ -135,6 +167,17 @@ impl Allowed {
         let users = self.users.all_of(*uid);
         let users = users.map_err(|e| of_file("/etc/passwd", &e))?;
         Ok(!users.iter().any(|user| shells.allow(user)))
+    }
+
+    /// Whether our own program is to write a file.
+    fn is_file(&self, request: &Request) -> bool {
+        let Request::Run { path, args, .. } = request else {
+            return false;
+        };
+        let is_word = args
+            .first()
+            .is_some_and(|word| word.word() == "deliver-file");
+        own_program::is(path.path()) && is_word
     }
 
     /// Whether a mailbox of this site, or the file for dead letters, is to be written.
@@ -197,17 +240,21 @@ impl Allowed {
         user.map(|user| user.gid)
     }
 
-    /// The group of the user, that of the mailboxes, DefaultUser's or RunAsUser's.
+    /// The group of the user, that of the mailboxes, DefaultUser's, RunAsUser's or U='s.
     pub(super) fn group(&self, uid: u32, gid: u32) -> bool {
         self.group_of(uid) == Some(gid)
             || (uid, gid) == (0, 0)
             || self.named.contains(&Some((uid, gid)))
+            || self
+                .programs
+                .iter()
+                .any(|program| program.run_as == Some(Ok((uid, gid))))
             || group_of_mailboxes(&self.mail_folder) == Some(gid)
     }
 
     /// Whether our own file delivery is to write elsewhere than below SafeFileEnvironment.
     pub(super) fn leaves_safe_folder(&self, request: &Request) -> bool {
-        let Request::Run { path, args, .. } = request else {
+        let Request::Run { args, .. } = request else {
             return false;
         };
         let Some(folder) = safe_folder::of_site(&self.site) else {
@@ -217,16 +264,46 @@ impl Allowed {
             [_, below, named, ..] => below.word() == "below" && named.path() == folder,
             _ => false,
         };
-        own_program::is(path.path()) && self.kept_in(request).is_none() && !is_below
+        self.is_file(request) && self.kept_in(request).is_none() && !is_below
     }
 
-    pub(super) fn program(&self, path: &Path, args: &[Name]) -> bool {
-        if own_program::is(path) {
-            return args
-                .first()
-                .is_some_and(|word| word.word() == "deliver-file");
+    /// Whether this is our own file delivery, or a mailer's program with such arguments as the mailer
+    /// gives it, and as whom U= says where it is there.
+    pub(super) fn program(&self, path: &Path, args: &[Name], ids: (u32, u32)) -> bool {
+        let is_file = |word: &Name| word.word() == "deliver-file";
+        if own_program::is(path) && args.first().is_some_and(is_file) {
+            return true;
         }
-        self.mailers.iter().any(|mailer| mailer == path)
+        self.programs_of(path, args).any(|program| {
+            let is_free = self.rights == Rights::Own || program.run_as.is_none();
+            is_free || program.run_as == Some(Ok(ids))
+        })
+    }
+
+    /// The programs of mailers that may be meant, which our own program speaks LMTP with or which
+    /// are run by themselves.
+    fn programs_of<'a>(
+        &'a self,
+        path: &Path,
+        args: &[Name],
+    ) -> impl Iterator<Item = &'a MailerProgram> + 'a {
+        let (means, program, args) = match args {
+            [word, _, _, _, program, args @ ..]
+                if own_program::is(path) && word.word() == lmtp_program::WORD =>
+            {
+                (Means::LmtpProgram, program.path(), args)
+            }
+            args => (Means::Program, path, args),
+        };
+        let program = program.to_path_buf();
+        let words = args.iter().map(|word| word.word().to_os_string());
+        let words: Vec<OsString> = words.collect();
+        self.programs.iter().filter(move |candidate| {
+            let words = words.iter().map(OsString::as_os_str);
+            candidate.means == means
+                && Path::new(&candidate.mailer.path) == program
+                && fits(&candidate.mailer, words)
+        })
     }
 }
 

@@ -182,9 +182,14 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             Reply::Refused(format!("group {gid} is not one of user {uid}"))
         }
         Request::Run {
-            ref path, ref args, ..
-        } if !allowed.program(path.path(), args) => {
-            Reply::Refused(format!("{}: no mailer of this site", path.path().display()))
+            ref path,
+            ref args,
+            uid,
+            gid,
+            ..
+        } if !allowed.program(path.path(), args, (uid, gid)) => {
+            let path = path.path().display();
+            Reply::Refused(format!("{path}: no mailer of this site runs it so"))
         }
         Request::Run { .. } if allowed.leaves_safe_folder(&request) => {
             Reply::Refused("SafeFileEnvironment does not lie above it".into())

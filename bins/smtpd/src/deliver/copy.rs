@@ -2,23 +2,23 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use libmaps::site::Site;
-use libmaps::site::model::{LocalDelivery, Mailer};
+use libmaps::site::model::{LocalDelivery, Means};
 use libmaps::site::users::User;
 use libmaps::sysexits::SysExit;
 
 use crate::clock::now_unix;
-use crate::macros;
 use crate::own_program;
 use crate::privilege::ids_of;
-use crate::queue::{Envelope, Octets, QueuedTarget, Text};
+use crate::queue::{Envelope, QueuedTarget, Text};
 use crate::world::World;
 
+use super::by_mailer::{Written, program_job, socket_job, user_of};
 use super::file::{self, Locking};
 use super::frame::{FrameReader, FrameWriter};
 use super::lanes::{ComeAgain, Lanes};
@@ -27,6 +27,7 @@ use super::outcome::Outcome;
 use super::program::{self, Program, RunAs};
 use super::safe_folder;
 use super::senders::{self, Senders};
+use super::shape::{self, Shape};
 use super::text::{self, Front};
 
 /// Folder of mailboxes.
@@ -70,15 +71,20 @@ pub(super) async fn deliver(
     senders: &Senders,
     patience: Duration,
 ) -> Result<Outcome, ComeAgain> {
-    let sender = target.owner.as_ref().unwrap_or(&envelope.sender);
-    let sender = senders.form(world, sender, patience).await?;
+    if let Some(outcome) = too_large(world, envelope, target) {
+        return Ok(outcome);
+    }
+    let written = match Written::of(world, envelope, target, senders, patience).await? {
+        Ok(written) => written,
+        Err(outcome) => return Ok(outcome),
+    };
     let lanes = match kind {
         Kind::File => &FILES,
         Kind::Program => &PROGRAMS,
     };
     let lane = lane(world, target);
     let _place = lanes.enter(&lane, envelope.weight(), patience).await?;
-    let job = match job(world, target, sender) {
+    let job = match job(world, envelope, target, written) {
         Ok(job) => job,
         Err(outcome) => return Ok(outcome),
     };
@@ -92,24 +98,34 @@ pub(super) async fn deliver(
     Ok(done.unwrap_or_else(interrupted))
 }
 
+/// M=: the outcome of a message that its mailer does not take.
+fn too_large(world: &World, envelope: &Envelope, target: &QueuedTarget) -> Option<Outcome> {
+    let most = world.site.mailers.get(&target.mailer)?.max_octets?;
+    (most > 0 && most < envelope.size_octets).then(|| {
+        let text = format!("Message is too large; {most} bytes max");
+        Outcome::failed("5.2.3", text)
+    })
+}
+
 /// What a copy by the local mailer takes.
 pub(super) fn local_kind(world: &World) -> Kind {
-    let mailer = world.site.mailers.get(&world.site.mailers.local);
-    match (world.site.features.local, mailer) {
-        (LocalDelivery::Procmail, Some(mailer)) if Path::new(&mailer.path).exists() => {
-            Kind::Program
-        }
-        _ => Kind::File,
+    kind_of(world, &world.site.mailers.local)
+}
+
+fn kind_of(world: &World, mailer: &str) -> Kind {
+    let mailer = world.site.mailers.get(mailer);
+    match mailer.is_some_and(|mailer| Means::of(&world.site, mailer).runs()) {
+        true => Kind::Program,
+        false => Kind::File,
     }
 }
 
 /// What this copy takes; `local` is what one by the local mailer does.
 pub(super) fn kind(world: &World, target: &QueuedTarget, local: Kind) -> Kind {
     match target.mailer.as_str() {
-        "prog" => Kind::Program,
         "*file*" if target.controller.is_some() => Kind::Program,
         mailer if mailer == world.site.mailers.local => local,
-        _ => Kind::File,
+        mailer => kind_of(world, mailer),
     }
 }
 
@@ -126,7 +142,7 @@ fn lane(world: &World, target: &QueuedTarget) -> String {
 }
 
 /// What is to be done, all known.
-enum Job {
+pub(super) enum Job {
     Append {
         path: PathBuf,
         /// The folder that it must be in, by whatever links.
@@ -143,7 +159,12 @@ enum Job {
     },
     Run {
         program: Program,
-        front: Front,
+        shape: Shape,
+    },
+    /// A program of our own that has the message in frames.
+    Framed {
+        program: Program,
+        shape: Shape,
     },
     Lmtp {
         socket: PathBuf,
@@ -153,48 +174,55 @@ enum Job {
     Discard,
 }
 
-/// The job of a copy; `sender` is the envelope sender as a local mailer sees it.
-fn job(world: &Arc<World>, target: &QueuedTarget, sender: String) -> Result<Job, Outcome> {
+/// The job of a copy.
+fn job(
+    world: &Arc<World>,
+    envelope: &Envelope,
+    target: &QueuedTarget,
+    written: Written,
+) -> Result<Job, Outcome> {
     let site = &world.site;
-    let front = Front::mailbox(&sender, now_unix());
-    if target.mailer == "*file*" {
-        return file_job(world, target, front);
+    match target.mailer.as_str() {
+        "*file*" => return file_job(world, target, Front::mailbox(&written.sender, now_unix())),
+        "discard" => return Ok(Job::Discard),
+        _ => {}
     }
-    if target.mailer == "discard" {
-        return Ok(Job::Discard);
-    }
-    if target.mailer == "prog" {
-        let front = Front {
-            return_path: None,
-            ..front
-        };
-        return program_job(world, target, front);
-    }
-    if target.mailer != site.mailers.local {
-        return Err(Outcome::deferred(format!(
-            "mailer {} is not reached from here yet",
-            target.mailer
-        )));
-    }
-    let user = match world.users.get(&target.user.shown()) {
-        Ok(Some(user)) => user,
-        Ok(None) => return Err(Outcome::failed("5.1.1", "User unknown")),
-        Err(error) => {
-            let text = format!("/etc/passwd: {error}");
-            return Err(Outcome::deferred(text).with_status("4.3.0"));
-        }
+    let Some(mailer) = site.mailers.get(&target.mailer) else {
+        let text = format!("mailer {} is not known", target.mailer);
+        return Err(Outcome::deferred(text).with_status("4.3.5"));
     };
-    let mailer = site.mailers.get(&site.mailers.local);
-    match (site.features.local, mailer) {
-        (LocalDelivery::Lmtp, Some(mailer)) => lmtp_job(world, mailer, target, sender),
-        // OSTYPE(linux) names procmail whether or not it is installed. Root's mail goes to the
-        // mailbox: no program is run as root by the server's word.
-        (LocalDelivery::Procmail, Some(mailer))
-            if Path::new(&mailer.path).exists() && (user.uid != 0 || !serves_by_agent()) =>
-        {
-            Ok(procmail_job(mailer, target, &user, front))
+    let is_procmail = site.features.local == LocalDelivery::Procmail
+        && target.mailer == site.mailers.local
+        && Path::new(&mailer.path).ends_with("procmail");
+    match Means::of(site, mailer) {
+        Means::Mailbox => {
+            let user = user_of(world, target)?;
+            let front = Front::mailbox(&written.sender, now_unix());
+            Ok(mailbox_job(world, &user, front))
         }
-        _ => Ok(mailbox_job(world, &user, front)),
+        // Root's mail goes to the mailbox: no program is run as root by the server's word, and
+        // procmail would put it there.
+        Means::Program if is_procmail && mailer.has('w') && serves_by_agent() => {
+            match user_of(world, target)? {
+                user if user.uid == 0 => {
+                    let front = Front::mailbox(&written.sender, now_unix());
+                    Ok(mailbox_job(world, &user, front))
+                }
+                _ => program_job(world, envelope, target, mailer, written),
+            }
+        }
+        Means::Program | Means::LmtpProgram => {
+            program_job(world, envelope, target, mailer, written)
+        }
+        Means::LmtpSocket(path) => socket_job(world, target, mailer, &path, written.sender),
+        Means::Relay | Means::BuiltIn => {
+            let text = format!("mailer {} delivers nothing here", mailer.name);
+            Err(Outcome::deferred(text).with_status("4.3.5"))
+        }
+        Means::Unserved(why) => {
+            let text = format!("mailer {}: {why}", mailer.name);
+            Err(Outcome::deferred(text).with_status("4.3.5"))
+        }
     }
 }
 
@@ -266,94 +294,14 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
     })
 }
 
-/// A command: by smrsh where the site wants it, else by sh.
-fn program_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
-    let site = &world.site;
-    let command = target.user.0.as_slice();
-    let command = command.strip_prefix(b"|").unwrap_or(command).trim_ascii();
-    Ok(Job::Run {
-        program: Program {
-            path: shell_of(site),
-            args: vec!["-c".into(), OsStr::from_bytes(command).into()],
-            folder: home_of(world, target),
-            run_as: Some(run_as(world, target)?),
-        },
-        front,
-    })
+/// What runs commands (LOCAL_SHELL_PATH).
+pub(crate) fn shell_of(site: &Site) -> Option<&Path> {
+    let mailer = site.mailers.get("prog")?;
+    Some(Path::new(&mailer.path))
 }
 
-/// What runs commands.
-pub(crate) fn shell_of(site: &Site) -> PathBuf {
-    match &site.features.smrsh {
-        Some(path) if !path.is_empty() => PathBuf::from(path),
-        Some(_) => "/usr/lib/sm.bin/smrsh".into(),
-        None => "/bin/sh".into(),
-    }
-}
-
-fn procmail_job(mailer: &Mailer, target: &QueuedTarget, user: &User, front: Front) -> Job {
-    // Octets as characters, so that a word has those of its values.
-    let (detail, name) = (target.host.as_chars(), target.user.as_chars());
-    let sender = match front.return_path.as_deref() {
-        None | Some("") => "MAILER-DAEMON".to_owned(),
-        Some(sender) => Octets::from(sender).as_chars(),
-    };
-    let value = |word: &str| match word {
-        "h" => Some(detail.as_str()),
-        "u" => Some(name.as_str()),
-        "f" | "g" => Some(sender.as_str()),
-        _ => None,
-    };
-    let words = mailer.arguments.split_whitespace().skip(1);
-    let expand = |word: &str| {
-        let word = macros::expand(&Octets::from(word).as_chars(), &value);
-        let word = Octets::of_chars(&word).unwrap_or_default();
-        OsString::from_vec(word.0)
-    };
-    Job::Run {
-        program: Program {
-            path: PathBuf::from(&mailer.path),
-            args: words.map(expand).collect(),
-            folder: None,
-            run_as: Some(RunAs {
-                uid: user.uid,
-                gid: user.gid,
-            }),
-        },
-        front,
-    }
-}
-
-/// `[IPC]` with `FILE path`: a socket such as Dovecot's.
-fn lmtp_job(
-    world: &World,
-    mailer: &Mailer,
-    target: &QueuedTarget,
-    sender: String,
-) -> Result<Job, Outcome> {
-    let mut words = mailer.arguments.split_whitespace();
-    match (words.next(), words.next()) {
-        (Some("FILE"), Some(path)) => {
-            let detail = target.host.shown();
-            let recipient = match detail.as_str() {
-                "" => target.user.shown(),
-                detail => format!("{}+{}", target.user.shown(), detail.trim_start_matches('+')),
-            };
-            Ok(Job::Lmtp {
-                socket: world.site.below(Path::new(path)),
-                sender,
-                recipient,
-            })
-        }
-        _ => Err(Outcome::deferred(format!(
-            "mailer local: LMTP wants `FILE path`, not `{}`",
-            mailer.arguments
-        ))),
-    }
-}
-
-/// With whose rights: the user's who forwards, else DefaultUser.
-fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
+/// With whose rights: the user's whose list names it, else DefaultUser.
+pub(super) fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
     if let Some(name) = &target.controller {
         return match world.users.get(name) {
             Ok(Some(user)) => Ok(RunAs {
@@ -367,12 +315,6 @@ fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
         Ok((uid, gid)) => Ok(RunAs { uid, gid }),
         Err(why) => Err(Outcome::deferred(format!("DefaultUser: {why}"))),
     }
-}
-
-fn home_of(world: &World, target: &QueuedTarget) -> Option<PathBuf> {
-    let name = target.controller.as_ref()?;
-    let user = world.users.get(name).ok()??;
-    Some(world.site.below(&user.home))
 }
 
 impl Job {
@@ -407,8 +349,13 @@ impl Job {
                     |words| by_helper(run_as, &words, &folder, text, &front),
                 )
             }
-            Job::Run { program, front } => program::run(program.with_our_rights(), |out| {
-                text::write(text.into_reader(), &front, out)
+            Job::Run { program, shape } => program::run(program.with_our_rights(), |out| {
+                shape::write(text.into_reader(), &shape, out)
+            }),
+            Job::Framed { program, shape } => program::run(program.with_our_rights(), |out| {
+                let mut frames = FrameWriter::new(out);
+                shape::write(text.into_reader(), &shape, &mut frames)?;
+                frames.finish()
             }),
             Job::Lmtp {
                 socket,

@@ -44,6 +44,11 @@ pub(super) async fn forward(
     // forwards his mail is not for his mailbox either.
     let mut seen: HashSet<Local> = HashSet::new();
     let mut onward = Onward::of(envelope, &world.site.mailers.local);
+    // Without the flag `w` its users are not the system's, and have no homes.
+    let mailer = world.site.mailers.get(&world.site.mailers.local);
+    if mailer.is_some_and(|mailer| !mailer.has('w')) {
+        return Forwarded { several, held };
+    }
     let mut at = 0;
     while at < envelope.targets.len() {
         let this = at;

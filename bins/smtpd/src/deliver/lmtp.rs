@@ -8,6 +8,7 @@ use std::time::Duration;
 use libmaps::opening;
 
 use super::outcome::Outcome;
+use crate::log::clean;
 
 const PATIENCE: Duration = Duration::from_secs(300);
 const MAX_REPLY_OCTETS: u64 = 64 * 1024;
@@ -36,7 +37,12 @@ pub(super) fn by_socket(path: &Path, letter: &Letter<'_>, text: impl Read) -> Ou
 }
 
 /// Speaks LMTP; an answer that is none defers.
-fn talk(input: impl Read, mut output: impl Write, letter: &Letter<'_>, text: impl Read) -> Outcome {
+pub(super) fn talk(
+    input: impl Read,
+    mut output: impl Write,
+    letter: &Letter<'_>,
+    text: impl Read,
+) -> Outcome {
     let mut input = BufReader::new(input);
     let result = (|| -> io::Result<Outcome> {
         let steps = [
@@ -88,6 +94,15 @@ fn quoted(recipient: &str) -> String {
     }
     out.push('"');
     out
+}
+
+/// What became of a copy of which this reply is all that is known; `None` if it is no reply.
+pub(super) fn outcome_of(said: &str) -> Option<Outcome> {
+    let said = said.trim_end();
+    let code: u16 = said.get(..3)?.parse().ok()?;
+    (400..600)
+        .contains(&code)
+        .then(|| outcome(code, clean(said)))
 }
 
 /// A reply as what became of the copy, with the reply's own status if it has one.

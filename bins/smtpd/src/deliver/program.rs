@@ -11,6 +11,7 @@ use libmaps::sysexits::SysExit;
 
 use super::outcome::Outcome;
 use super::process::{Ended, Output, Patience, Process};
+use super::{lmtp, lmtp_program};
 use crate::agent::{self, Agent, Name, Reply, Request};
 use crate::log::clean;
 use crate::own_program;
@@ -108,9 +109,17 @@ fn run_within(
             return Outcome::deferred(text).with_status("4.3.0");
         }
     };
+    let said = |out: &[u8]| lmtp::outcome_of(&String::from_utf8_lossy(out));
     match status.code() {
         // A program that succeeds without reading all of it has what it wanted.
         Some(0) => Outcome::sent(),
+        // The reply of an LMTP server.
+        Some(_)
+            if program.speaks_lmtp()
+                && let Some(outcome) = said(&out) =>
+        {
+            outcome
+        }
         Some(code) => by_exit(code, complaint(&out, &err)),
         None => {
             let text = format!("{}: killed", program.path.display());
@@ -122,8 +131,18 @@ fn run_within(
 impl Program {
     /// Where it may hang: in the folder in which it runs, or at the file that it writes.
     fn about(&self) -> Option<&Path> {
-        let file = || self.args.last().filter(|_| own_program::is(&self.path));
+        let is_file = self.is_own("deliver-file");
+        let file = || self.args.last().filter(|_| is_file);
         self.folder.as_deref().or_else(|| file().map(Path::new))
+    }
+
+    /// Whether it is this program that speaks LMTP with another one.
+    fn speaks_lmtp(&self) -> bool {
+        self.is_own(lmtp_program::WORD)
+    }
+
+    fn is_own(&self, word: &str) -> bool {
+        own_program::is(&self.path) && self.args.first().is_some_and(|first| first == word)
     }
 }
 

@@ -19,19 +19,23 @@ use tools::report::complain;
 /// How long a folder may take to let a program in.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// `smtpd run-in FOLDER PROGRAM [ARGUMENT ...]`: a folder that is not there, or closed, is no
-/// reason not to run the program; one that does not answer makes the mail wait.
+/// `smtpd run-in FOLDER[:FOLDER...] PROGRAM [ARGUMENT ...]`, in the first of the folders that lets
+/// it in: one that is not there, or closed, is no reason not to run the program; one that does not
+/// answer makes the mail wait.
 #[must_use]
 pub(crate) fn run_in(args: &[OsString]) -> ExitCode {
     let [folder, program, args @ ..] = args else {
         return SysExit::Usage.into();
     };
-    match enter(Path::new(folder)) {
-        Ok(()) => {}
-        Err(error) if is_no_folder(&error) => {}
-        Err(error) => {
-            tell(folder, &error);
-            return SysExit::TempFail.into();
+    for folder in folder.as_bytes().split(|octet| *octet == b':') {
+        let folder = OsStr::from_bytes(folder);
+        match enter(Path::new(folder)) {
+            Ok(()) => break,
+            Err(error) if is_no_folder(&error) => {}
+            Err(error) => {
+                tell(folder, &error);
+                return SysExit::TempFail.into();
+            }
         }
     }
     let error = Command::new(program).args(args).exec();

@@ -10,8 +10,9 @@ use std::time::Duration;
 use libmaps::policy::rewrite::AddressRole;
 use tokio::sync::OnceCell;
 
-use super::lanes::{ComeAgain, Lanes};
+use super::lanes::{ComeAgain, Lanes, Place};
 use crate::consult::local_form;
+use crate::maps::Snapshot;
 use crate::queue::Octets;
 use crate::resolver::Asker;
 use crate::world::World;
@@ -49,23 +50,35 @@ impl Senders {
             Arc::clone(found.entry(sender.clone()).or_default())
         };
         let ask = async || {
-            let shown = sender.shown();
-            let domain = shown.rsplit_once('@').map_or("", |(_, domain)| domain);
-            // Of our own domains DNS tells nothing new.
             let snapshot = world.snapshot();
-            let here = &snapshot.site.classes.local_hosts;
-            let _place = match domain.is_empty() || here.contains(domain.as_bytes()) {
-                true => None,
-                false => {
-                    let lane = crate::relay::lane_of(domain);
-                    Some(ASKING.enter(&lane, 1, patience).await?)
-                }
-            };
+            let _place = turn(&snapshot, sender, patience).await?;
             let role = AddressRole::EnvelopeSender;
             let address = local_form(world, &Asker::Ours, &snapshot, role, &sender.0).await;
             Ok(String::from_utf8_lossy(&address).into_owned())
         };
         cell.get_or_try_init(ask).await.cloned()
+    }
+}
+
+/// A place for asking after a sender, which those of one domain share.
+///
+/// # Errors
+/// When others of his domain have been asked after for so long.
+pub(super) async fn turn(
+    snapshot: &Snapshot,
+    sender: &Octets,
+    patience: Duration,
+) -> Result<Option<Place>, ComeAgain> {
+    let shown = sender.shown();
+    let domain = shown.rsplit_once('@').map_or("", |(_, domain)| domain);
+    // Of our own domains DNS tells nothing new.
+    let here = &snapshot.site.classes.local_hosts;
+    match domain.is_empty() || here.contains(domain.as_bytes()) {
+        true => Ok(None),
+        false => {
+            let lane = crate::relay::lane_of(domain);
+            Ok(Some(ASKING.enter(&lane, 1, patience).await?))
+        }
     }
 }
 

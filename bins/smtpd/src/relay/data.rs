@@ -18,6 +18,17 @@ pub struct DataEncoder {
     column: usize,
     /// The last octet that fits, while it is not known whether the line ends behind it.
     held: Option<u8>,
+    form: Form,
+}
+
+/// For whom it is.
+#[derive(Debug, Default)]
+enum Form {
+    /// For a server: dots are doubled, and one ends the message.
+    #[default]
+    Wire,
+    /// For a program, with this at the end of lines.
+    Plain(Vec<u8>),
 }
 
 /// What stood last.
@@ -43,6 +54,15 @@ impl DataEncoder {
         }
     }
 
+    /// One for a program, which wants this at the end of lines and has no need of dots.
+    #[must_use]
+    pub(crate) fn plain(line_end: &[u8], line_octets: Option<u32>) -> Self {
+        DataEncoder {
+            form: Form::Plain(line_end.to_vec()),
+            ..DataEncoder::new(line_octets)
+        }
+    }
+
     /// Takes a piece and appends what goes out.
     pub fn push(&mut self, piece: &[u8], out: &mut Vec<u8>) {
         out.reserve(piece.len() + piece.len() / 32);
@@ -63,7 +83,8 @@ impl DataEncoder {
                     self.end_line(out);
                 }
                 (state, first) => {
-                    if state == State::LineStart && *first == b'.' {
+                    let is_wire = matches!(self.form, Form::Wire);
+                    if is_wire && state == State::LineStart && *first == b'.' {
                         out.push(b'.');
                     }
                     let end = rest.iter().position(|c| matches!(c, b'\r' | b'\n'));
@@ -84,7 +105,9 @@ impl DataEncoder {
         if self.state != State::LineStart {
             self.end_line(out);
         }
-        out.extend_from_slice(b".\r\n");
+        if matches!(self.form, Form::Wire) {
+            out.extend_from_slice(b".\r\n");
+        }
     }
 
     /// Some of a line, broken where it becomes too long.
@@ -121,15 +144,24 @@ impl DataEncoder {
     }
 
     fn break_line(&mut self, out: &mut Vec<u8>) {
-        out.extend_from_slice(b"!\r\n ");
+        out.push(b'!');
+        out.extend_from_slice(self.line_end());
+        out.push(b' ');
         self.column = 1;
     }
 
     fn end_line(&mut self, out: &mut Vec<u8>) {
         out.extend(self.held.take());
-        out.extend_from_slice(b"\r\n");
+        out.extend_from_slice(self.line_end());
         self.column = 0;
         self.state = State::LineStart;
+    }
+
+    fn line_end(&self) -> &[u8] {
+        match &self.form {
+            Form::Wire => b"\r\n",
+            Form::Plain(line_end) => line_end,
+        }
     }
 }
 

@@ -46,18 +46,18 @@ const NAMES_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Envelope sender and header as a mailer writes them.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Rewritten {
+pub(crate) struct Rewritten {
     /// The reverse-path.
-    pub(super) sender: Vec<u8>,
+    pub(crate) sender: Vec<u8>,
     /// The header.
-    pub(super) header: Vec<u8>,
+    pub(crate) header: Vec<u8>,
 }
 
 /// Rewrites the sender and the header for a mailer.
 ///
 /// # Errors
 /// When a table can't be read.
-pub(super) async fn rewrite(
+pub(crate) async fn rewrite(
     world: &World,
     snapshot: &Snapshot,
     mailer: &Mailer,

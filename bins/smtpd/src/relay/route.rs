@@ -140,8 +140,6 @@ fn host_of(word: &str) -> Option<NextHost> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use libmaps::site::model::Rewriting;
-
     fn shown(list: &str) -> Vec<String> {
         let all = hosts(list, 25);
         all.iter()
@@ -184,10 +182,7 @@ mod tests {
                 path: "[IPC]".into(),
                 flags: flags.into(),
                 arguments: arguments.into(),
-                max_octets: None,
-                line_octets: None,
-                directory: None,
-                rewriting: Rewriting::Smtp,
+                ..Mailer::default()
             };
             Route::of(&mailer, "b.example")
         };

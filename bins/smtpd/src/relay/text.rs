@@ -18,7 +18,7 @@ const MAX_HEADER_OCTETS: usize = 2 * 1024 * 1024;
 ///
 /// # Errors
 /// What reading says, or that there is no end of the header.
-pub(super) fn header(text: Text) -> io::Result<(Vec<u8>, u64)> {
+pub(crate) fn header(text: Text) -> io::Result<(Vec<u8>, u64)> {
     let mut reader = text.into_reader();
     let mut header = Vec::new();
     let mut searched = 0usize;

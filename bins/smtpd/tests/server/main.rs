@@ -28,6 +28,7 @@ mod listeners;
 mod logging;
 mod long_lists;
 mod mail;
+mod mailers;
 mod octets;
 mod privilege;
 mod proxy;

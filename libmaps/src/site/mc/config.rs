@@ -1,10 +1,9 @@
 //! Lines of `sendmail.cf` that a `.mc` file holds itself: `LOCAL_CONFIG` and rules.
 
 use super::class::What;
-use super::listen::pairs;
 use super::{Place, Reader, Severity, lossy};
+use crate::site::model::MapSpec;
 use crate::site::model::options::OptionError;
-use crate::site::model::{Mailer, MapSpec, Rewriting};
 
 /// Rulesets a site may define, and what its rules would change.
 const RULESETS: &[(&str, &str)] = &[
@@ -212,43 +211,6 @@ impl Reader {
                     .report_at(place, Severity::Warning, format!("map {name}: {why}"));
             }
         }
-    }
-
-    fn mailer_line(&mut self, rest: &str, place: &Place) {
-        // The arguments come last and may hold commas.
-        let (head, arguments) = rest.split_once("A=").unwrap_or((rest, ""));
-        let mut fields = head.split(',').map(str::trim);
-        let name = fields.next().unwrap_or_default().to_owned();
-        let value = |key: &str| {
-            let pairs = pairs(head);
-            pairs
-                .iter()
-                .find(|(k, _)| k.starts_with(key))
-                .map(|(_, v)| (*v).to_owned())
-        };
-        let sets = value("S").unwrap_or_default();
-        let rewriting = match sets.split('/').next().unwrap_or_default() {
-            "EnvFromL" | "10" => Rewriting::Local,
-            "EnvFromSMTP" | "11" => Rewriting::SmtpBoth,
-            _ => {
-                let text = format!(
-                    "mailer {name}: ruleset {sets} is not known, addresses stay as they are"
-                );
-                self.m4.report_at(place, Severity::Warning, text);
-                Rewriting::None
-            }
-        };
-        let mailer = Mailer {
-            name,
-            path: value("P").unwrap_or_default(),
-            flags: value("F").unwrap_or_default(),
-            arguments: arguments.trim().to_owned(),
-            max_octets: value("M").and_then(|v| v.parse().ok()),
-            line_octets: value("L").and_then(|v| v.parse().ok()).filter(|n| *n > 0),
-            directory: value("D"),
-            rewriting,
-        };
-        self.site.mailers.defined.push(mailer);
     }
 
     /// Reports every ruleset that the site brings.

@@ -6,7 +6,7 @@ use super::config::weight_of;
 use super::{M4Error, Machine, Place, Reader, Severity};
 use crate::site::machine::domain_literal;
 use crate::site::model::options::{Options, conf_names};
-use crate::site::model::{Mailer, RegexMap, ReplyText, Rewriting};
+use crate::site::model::{Mailer, RegexMap, ReplyText};
 
 /// `conf` macros that are no options.
 const NO_OPTIONS: &[&str] = &[
@@ -241,10 +241,7 @@ impl Reader {
                 path: path.to_owned(),
                 flags: flags.to_owned(),
                 arguments: arguments.to_owned(),
-                max_octets: None,
-                line_octets: None,
-                directory: None,
-                rewriting: Rewriting::None,
+                ..Mailer::default()
             });
         }
         Ok(())

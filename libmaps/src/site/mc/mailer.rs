@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::mailer_line::field_body;
 use super::{Call, M4Error, Reader, Severity, lossy};
 use crate::site::model::{Mailer, Rewriting};
 
@@ -262,7 +263,7 @@ fn recipes(name: &str) -> Option<Vec<Recipe>> {
             "/usr/lib/news/inews",
             "",
             "rsDFMmn",
-            "inews -m -h -n",
+            "inews -m -h -n $u",
             R::Local,
         )],
         "fax" => vec![recipe(
@@ -302,6 +303,7 @@ impl Reader {
         self.site.mailers.speaks_smtp |= name == "smtp";
         for recipe in &recipes {
             let mailer = self.made_of(recipe)?;
+            self.note_place(&format!("MAILER({})", mailer.name), &call.place);
             self.site.mailers.defined.push(mailer);
         }
         Ok(())
@@ -327,19 +329,46 @@ impl Reader {
             _ => stem.trim_end_matches("_MAILER"),
         };
         let flags = self.flags.apply(change, &format!("{base}{flags}"));
-        let path = match self.value(&format!("{stem}_PATH"))? {
+        // cyrusbb is cyrus with other flags and arguments.
+        let program = match recipe.name {
+            "cyrusbb" => "CYRUS_MAILER",
+            _ => stem,
+        };
+        let path = match self.value(&format!("{program}_PATH"))? {
             Some(path) if !is_smtp => path,
+            None if recipe.name == "procmail" => self
+                .value("PROCMAIL_PATH")?
+                .unwrap_or_else(|| recipe.path.to_owned()),
             _ => recipe.path.to_owned(),
         };
-        let arguments = self
-            .value(&format!("{stem}_ARGS"))?
-            .unwrap_or_else(|| recipe.arguments.to_owned());
+        let arguments = match self.value(&format!("{stem}_ARGS"))? {
+            Some(given) if recipe.name == "usenet" => format!("{given} $u"),
+            Some(given) => given,
+            None => recipe.arguments.to_owned(),
+        };
         let size = match recipe.name {
             // sendmail's relay mailer has no limit.
             "relay" => None,
             "prog" => self.value("LOCAL_MAILER_MAX")?,
+            "fax" => self.value("FAX_MAILER_MAX")?.or(Some("100000".to_owned())),
+            _ if stem == "UUCP_MAILER" => match self.value("UUCP_MAILER_MAX")? {
+                None => self.value("UUCP_MAX_SIZE")?.or(Some("100000".to_owned())),
+                given => given,
+            },
             _ if is_smtp => self.value("SMTP_MAILER_MAX")?,
-            _ => self.value(&format!("{stem}_MAX"))?,
+            _ => self.value(&format!("{program}_MAX"))?,
+        };
+        let user = match recipe.name {
+            "cyrus" | "cyrusbb" => self
+                .value("CYRUS_MAILER_USER")?
+                .or(Some("cyrus:mail".to_owned())),
+            _ => None,
+        };
+        let line_end = match recipe.name {
+            "local" => self.value("LOCAL_MAILER_EOL")?,
+            "cyrusv2" => Some("\\r\\n".to_owned()),
+            _ if is_smtp => Some("\\r\\n".to_owned()),
+            _ => None,
         };
         let max_octets = size.and_then(|text| text.trim().parse().ok());
         let line = match recipe.name {
@@ -358,7 +387,11 @@ impl Reader {
             name: recipe.name.to_owned(),
             path,
             flags,
-            arguments,
+            // It is read as a field of an M line.
+            arguments: field_body(&arguments).0,
+            user: user.map(|user| user.trim().to_owned()),
+            line_end: line_end.map(|text| field_body(&text).0),
+            root_folder: None,
             max_octets,
             line_octets: line
                 .and_then(|text| text.trim().parse().ok())

@@ -1,7 +1,7 @@
 //! Mailers: by whom a message is delivered.
 
 /// A mailer, as MAILER() and the macros around it define it (an `M` line).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mailer {
     /// Its name: `local`, `prog`, `smtp`, `esmtp`, `relay`, `procmail`, ...
     pub name: String,
@@ -17,12 +17,18 @@ pub struct Mailer {
     pub line_octets: Option<u32>,
     /// `D=`: where it runs: folders separated by colons, with macros.
     pub directory: Option<String>,
+    /// `U=`: as whom its program runs, `user` or `user:group`.
+    pub user: Option<String>,
+    /// `E=`: what ends a line; none for LF.
+    pub line_end: Option<String>,
+    /// `/=`: the folder that becomes its program's root.
+    pub root_folder: Option<String>,
     /// How addresses are rewritten for it.
     pub rewriting: Rewriting,
 }
 
 /// The pairs of rulesets that mailers name in `S=` and `R=`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Rewriting {
     /// `EnvFromL/HdrFromL` and `EnvToL/HdrToL`: local and prog.
     Local,
@@ -35,6 +41,7 @@ pub enum Rewriting {
     /// `EnvFromSMTP/HdrFromSMTP` and `EnvToSMTP/HdrFromSMTP`: procmail and others that are given SMTP addresses.
     SmtpBoth,
     /// None: `*file*`, `*include*`, error, discard.
+    #[default]
     None,
 }
 

@@ -1,0 +1,174 @@
+//! The message as a mailer's program wants it, by the mailer's flags (op.me, section 5.4).
+//!
+//! Without `n` a line `From sender date` stands before it, with `P` a Return-Path; with `E` lines
+//! that begin with `From ` get a `>`. `E=` ends its lines and `L=` breaks those that are longer.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+
+use libmaps::site::model::Mailer;
+
+use crate::clock::Civil;
+use crate::relay::data::DataEncoder;
+
+/// How a program gets a message.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shape {
+    /// Lines in front.
+    front: Vec<String>,
+    /// A header instead of the message's own, which has so many octets with the empty line.
+    header: Option<(Vec<u8>, u64)>,
+    quoting: Quoting,
+    line_end: Vec<u8>,
+    line_octets: Option<u32>,
+}
+
+/// Whether body lines that look like the first line of a mailbox are told apart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Quoting {
+    #[default]
+    None,
+    From,
+}
+
+impl Shape {
+    /// That of a mailer, for a message of this sender.
+    pub(super) fn of(mailer: &Mailer, sender: &str, unix: u64) -> Self {
+        let mut front = Vec::new();
+        if !mailer.has('n') {
+            // Readers of mailboxes want a name there.
+            let name = match sender {
+                "" => "MAILER-DAEMON",
+                sender => sender,
+            };
+            front.push(format!("From {name} {}", Civil::local(unix).ctime()));
+        }
+        if mailer.has('P') {
+            front.push(format!("Return-Path: <{sender}>"));
+        }
+        let line_end = mailer.line_end.as_deref().unwrap_or("\n");
+        Shape {
+            front,
+            header: None,
+            quoting: match mailer.has('E') {
+                true => Quoting::From,
+                false => Quoting::None,
+            },
+            line_end: line_end.as_bytes().to_vec(),
+            line_octets: match mailer.line_octets {
+                // The flag L is an older word for the limit of SMTP.
+                None if mailer.has('L') => Some(990),
+                most => most,
+            },
+        }
+    }
+
+    /// What LMTP carries: the message with CRLF at the end of lines, and nothing in front of it
+    /// but a Return-Path where the mailer wants one.
+    pub(super) fn for_lmtp(mailer: &Mailer, sender: &str) -> Self {
+        let mut shape = Shape::of(mailer, sender, 0);
+        shape.front.retain(|line| line.starts_with("Return-Path:"));
+        shape.line_end = b"\r\n".to_vec();
+        shape
+    }
+
+    /// With another header. The message's own has so many octets with the empty line behind it.
+    pub(super) fn with_header(mut self, header: Option<(Vec<u8>, u64)>) -> Self {
+        self.header = header;
+        self
+    }
+}
+
+/// Writes the message.
+///
+/// # Errors
+/// What reading and writing say.
+pub(super) fn write(message: impl Read, shape: &Shape, out: &mut dyn Write) -> io::Result<()> {
+    let mut message = BufReader::new(message);
+    let mut encoder = DataEncoder::plain(&shape.line_end, shape.line_octets);
+    let mut ready = Vec::new();
+    for line in &shape.front {
+        encoder.push(line.as_bytes(), &mut ready);
+        encoder.push(b"\r\n", &mut ready);
+    }
+    if let Some((header, body_at)) = &shape.header {
+        encoder.push(header, &mut ready);
+        encoder.push(b"\r\n", &mut ready);
+        if io::copy(&mut (&mut message).take(*body_at), &mut io::sink())? != *body_at {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+    let mut line = Vec::new();
+    // A long line comes in pieces; only the first can begin with `From `.
+    let mut at_start = true;
+    loop {
+        line.clear();
+        let octets = (&mut message)
+            .take(64 * 1024)
+            .read_until(b'\n', &mut line)?;
+        if octets == 0 {
+            break;
+        }
+        if at_start && shape.quoting == Quoting::From && line.starts_with(b"From ") {
+            encoder.push(b">", &mut ready);
+        }
+        at_start = line.ends_with(b"\n");
+        encoder.push(&line, &mut ready);
+        out.write_all(&ready)?;
+        ready.clear();
+    }
+    encoder.finish(&mut ready);
+    out.write_all(&ready)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(mailer: &Mailer, header: Option<(Vec<u8>, u64)>) -> String {
+        let shape = Shape::of(mailer, "joe@b", 0).with_header(header);
+        let message =
+            &b"Subject: x\r\n\r\nFrom a\r\n.\r\na line that is longer than twenty\r\n"[..];
+        let mut out = Vec::new();
+        write(message, &shape, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        match text.strip_prefix("From joe@b ") {
+            Some(rest) if mailer.line_octets.is_none() => {
+                let (_, rest) = rest.split_once('\n').unwrap();
+                format!("+{rest}")
+            }
+            _ => text,
+        }
+    }
+
+    fn mailer(flags: &str) -> Mailer {
+        Mailer {
+            flags: flags.to_owned(),
+            ..Mailer::default()
+        }
+    }
+
+    #[test]
+    fn flags_make_the_shape() {
+        let body = "From a\n.\na line that is longer than twenty\n";
+        let want = format!("+Subject: x\n\n{body}");
+        assert_eq!(written(&mailer("lsDFM"), None), want);
+        let want = format!("Return-Path: <joe@b>\nSubject: x\n\n>{body}");
+        assert_eq!(written(&mailer("nPE"), None), want);
+        let header = Some((b"To: y\r\n".to_vec(), 14));
+        let want = format!("To: y\n\n{body}");
+        assert_eq!(written(&mailer("n"), header), want);
+    }
+
+    #[test]
+    fn lines_end_and_break_as_the_mailer_says() {
+        let mailer = Mailer {
+            line_end: Some("\r\n".into()),
+            line_octets: Some(20),
+            ..mailer("n")
+        };
+        assert_eq!(
+            written(&mailer, None),
+            "Subject: x\r\n\r\nFrom a\r\n.\r\na line that is long!\r\n er than twenty\r\n"
+        );
+    }
+}
