@@ -11,7 +11,7 @@ use libmaps::site::{self, Site};
 use libmaps::store::class::{ClassWord, Reads};
 use libmaps::store::lock::wait_for_writers;
 use libmaps::store::shared::Connection;
-use libmaps::store::sniff::{Format, sniff_file};
+use libmaps::store::sniff::sniff_path;
 use libmaps::store::socketmap::{Address, DEFAULT_PATIENCE, SocketMap};
 use libmaps::store::{self, Opened};
 use libmaps::sysexits::SysExit;
@@ -284,16 +284,11 @@ fn file_of(row: Option<&ClassWord>, name: &OsStr) -> PathBuf {
     }
     // Without a class the name is a path, and what it leads to is what is meant. A file that
     // can't be read keeps its name, so that the error is about it.
-    let is_source =
-        row.is_some() && matches!(format_of(&bare), Ok(Format::Empty | Format::Unknown));
+    let is_source = row.is_some() && sniff_path(&bare).is_ok_and(|format| !format.is_map());
     match is_source {
         true => full,
         false => bare,
     }
-}
-
-fn format_of(path: &Path) -> Result<Format, StoreError> {
-    sniff_file(&store::open_for_reading(path)?, path)
 }
 
 /// All values of a key, as it stands, or as an alias map stores it, with a NUL at its end.
