@@ -110,6 +110,63 @@ fn a_lost_page_is_an_error_and_not_a_shorter_map() {
     }
 }
 
+#[test]
+fn a_changed_count_or_offset_is_an_error_and_not_another_map() {
+    // Where the count, the free offset and the offsets stand on a page.
+    const COUNT: usize = 20;
+    const TYPE: usize = 25;
+    const OFFSETS: usize = 26;
+    for sample in [
+        "load-hash-small-p512",
+        "load-hash-dup-p512",
+        "load-hash-overflow-be-p512",
+        "load-btree-deep-p512",
+        "load-btree-dup-be-p512",
+        "load-btree-dupsort-be-p512",
+        "load-btree-overflow-p512",
+    ] {
+        let sound = std::fs::read(sample_path(sample)).unwrap();
+        let expected = entries(&open(&sample_path(sample)).unwrap()).unwrap();
+        let mut changes = 0;
+        let mut pages_of_type = [0; 256];
+        for start in (512..sound.len()).step_by(512) {
+            let page = &sound[start..start + 512];
+            let of_type = &mut pages_of_type[usize::from(page[TYPE])];
+            *of_type += 1;
+            if *of_type > 2 || ![2, 3, 4, 5, 6, 12, 13].contains(&page[TYPE]) {
+                continue;
+            }
+            let count = usize::from(page[COUNT].max(page[COUNT + 1]));
+            let bits_of_count = (0..16).map(|bit| (COUNT + bit / 8, 1 << (bit % 8)));
+            let rest = (COUNT + 2..TYPE - 1).chain(OFFSETS..OFFSETS + 2 * count);
+            for (at, bit) in bits_of_count.chain(rest.map(|at| (at, 1 << (at % 8)))) {
+                let mut octets = sound.clone();
+                octets[start + at] ^= bit;
+                let (map, _folder) = open_octets(&octets);
+                let map = map.unwrap();
+                assert!(
+                    entries(&map).is_err(),
+                    "{sample}: octet {at} of the page at {start}: nobody saw it"
+                );
+                for (key, value) in expected.iter().step_by(7) {
+                    let found = map
+                        .get(key)
+                        .map(|found| found.map(|rhs| rhs.as_bytes().to_vec()));
+                    let there = expected.iter().any(|(k, v)| {
+                        k == key && Some(v) == found.as_ref().ok().and_then(Option::as_ref)
+                    });
+                    assert!(
+                        found.is_err() || there,
+                        "{sample}: octet {at} of the page at {start}: {key:?} {value:?} became {found:?}"
+                    );
+                }
+                changes += 1;
+            }
+        }
+        assert!(changes > 50, "{sample}: {changes}");
+    }
+}
+
 fn open_octets(octets: &[u8]) -> (Result<BerkeleyMap, StoreError>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("map.db");

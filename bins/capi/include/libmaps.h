@@ -102,7 +102,8 @@ int maps_api_version(void);
 const char *maps_error(void);
 
 /**
- * Opens "class:path" (hash:/etc/mail/access, cdb:..., socketmap:unix:/path:name) or a path.
+ * Opens "class:path" (hash:/etc/mail/access, cdb:..., socketmap:unix:/path:name) or a path, that
+ * of a file whose octets tell its class; .db may be left out.
  * Each lookup sees the newest map that was published under the name. A map that is not there
  * is told by the first lookup, as one that goes away later is.
  */

@@ -1,11 +1,16 @@
 //! `maps_map`: one map by class and path.
 
 use std::ffi::{c_char, c_void};
+use std::path::Path;
 use std::sync::Arc;
 
 use libmaps::site::Site;
 use libmaps::site::model::MapSpec;
+use libmaps::store::class::{CLASSES, Holds};
+use libmaps::store::path::with_suffix;
+use libmaps::store::sniff::sniff_path;
 use libmaps::store::socketmap::Request;
+use libmaps::store::{Format, keep_maps_in_files};
 use tools::serve::site_maps::{Logins, SiteMaps};
 
 use crate::border::{
@@ -23,23 +28,41 @@ pub struct maps_map(SiteMaps);
 pub(crate) fn silent(_: &str) {}
 
 pub(crate) fn open(name: &str) -> Result<SiteMaps, Failure> {
-    let (class, path) = match name.split_once(':') {
-        Some((class, path)) if !class.contains('/') => (class, path),
-        _ => ("implicit", name),
+    let spec = match name.split_once(':') {
+        Some((class, path)) if !class.contains('/') => MapSpec::new(class, path),
+        _ => by_path(name),
     };
-    let spec = MapSpec::new(class, path).as_built();
-    if path.is_empty() || spec.stored().is_none() && !spec.is_remote() {
+    if spec.path.as_os_str().is_empty() || spec.stored().is_none() && !spec.is_remote() {
         let text = format!("{name}: expected class:path, such as hash:/etc/mail/access");
         return Err(usage(&text));
     }
+    keep_maps_in_files();
     let mut site = Site::default();
     site.options.files.aliases.clear();
-    let more = [(ONLY.to_owned(), spec)];
+    let more = [(ONLY.to_owned(), spec.as_built())];
     let maps = SiteMaps::of(&Arc::new(site), &more, Logins::Served, usize::MAX, silent);
     maps.map_err(|error| Failure(maps_status::MAPS_PERM, error.to_string()))
 }
 
-/// Opens "class:path" (hash:/etc/mail/access, cdb:..., socketmap:unix:/path:name) or a path.
+/// The map that a path alone means. What a file is called matters only until it is there: its
+/// octets tell the class then.
+fn by_path(path: &str) -> MapSpec {
+    let stores = CLASSES.iter().filter(|row| row.holds == Holds::Entries);
+    let mut stores = stores.filter(|row| path.ends_with(row.suffix));
+    if let Some(row) = stores.next() {
+        return MapSpec::new(row.word, path);
+    }
+    let spec = MapSpec::new("implicit", path);
+    // As sasldb2; but a text beside which there is no map yet is the map's source.
+    let is_map = || sniff_path(Path::new(path)).is_ok_and(Format::is_map);
+    match !with_suffix(path.as_ref(), ".db").exists() && is_map() {
+        true => spec.without_suffix(),
+        false => spec,
+    }
+}
+
+/// Opens "class:path" (hash:/etc/mail/access, cdb:..., socketmap:unix:/path:name) or a path, that
+/// of a file whose octets tell its class; .db may be left out.
 /// Each lookup sees the newest map that was published under the name. A map that is not there
 /// is told by the first lookup, as one that goes away later is.
 #[unsafe(no_mangle)]

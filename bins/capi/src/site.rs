@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use libmaps::site;
+use libmaps::store::keep_maps_in_files;
 use libmaps::store::socketmap::Request;
 use tools::serve::policy::{PolicyService, Verbosity};
 use tools::serve::site_maps::{Logins, SiteMaps};
@@ -21,6 +22,7 @@ pub struct maps_site {
 }
 
 fn open(root: Option<&Path>, file: Option<&Path>) -> Result<maps_site, Failure> {
+    keep_maps_in_files();
     let broken = |text: String| Failure(maps_status::MAPS_PERM, text);
     let loaded = site::load(root, file).map_err(|error| broken(error.to_string()))?;
     if loaded.has_errors() {

@@ -101,6 +101,18 @@ fn site() -> tempfile::TempDir {
     let mut publisher = Publisher::create(&mail.join("capitals.db"), options).unwrap();
     publisher.put(Entry::new("Key", "v")).unwrap();
     publisher.publish().unwrap();
+    for (name, class) in [
+        ("one.cdb", MapClass::Cdb),
+        ("bare", MapClass::Cdb),
+        ("two.db", MapClass::Btree),
+    ] {
+        let mut publisher =
+            Publisher::create(&mail.join(name), Options::new(class, "test")).unwrap();
+        publisher.put(Entry::new("key", "v")).unwrap();
+        publisher.publish().unwrap();
+    }
+    // The source of a map is none.
+    fs::write(mail.join("two"), "key v\n").unwrap();
     root
 }
 
@@ -277,6 +289,17 @@ fn after_fork_each_child_gets_the_value_of_its_own_key() {
     let output = run(&program, &[], &[&map]);
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{said}");
+}
+
+#[test]
+fn no_call_starts_a_thread() {
+    let folder = tempfile::tempdir().unwrap();
+    let program = compile("tests/threads.c", folder.path());
+    let root = site();
+    let output = run(&program, &[], &[root.path().to_str().unwrap()]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    assert!(!said.contains("threads.c"), "{said}");
 }
 
 #[test]

@@ -106,6 +106,7 @@ int main(int argc, char **argv)
     maps_map *map = NULL;
     maps_site *site = NULL;
     pthread_t threads[4];
+    static const char *const paths[] = {"one.cdb", "bare", "two.db", "two"};
     /* Moments at which nothing can be decided; the first is none at all. */
     static const char *const states[] = {NULL, "", "rcpt", "RCPT TO", "DATA", "END-OF-MESSAGE"};
 
@@ -153,6 +154,19 @@ int main(int argc, char **argv)
     maps_close(map);
     CHECK(maps_open("socketmap:unix:/nowhere/maps:access", &map) == MAPS_OK);
     CHECK(maps_lookup(map, "x", 1, &value, &octets) == MAPS_TEMP);
+    maps_close(map);
+
+    /* A path alone: of a file of any class, and of one that has no suffix. */
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        snprintf(name, sizeof name, "%s/etc/mail/%s", argv[1], paths[i]);
+        CHECK(maps_open(name, &map) == MAPS_OK);
+        CHECK(maps_lookup(map, "key", 3, &value, &octets) == MAPS_OK && strcmp(value, "v") == 0);
+        maps_free(value);
+        maps_close(map);
+    }
+    CHECK(maps_open("/nowhere/map.cdb", &map) == MAPS_OK);
+    CHECK(maps_lookup(map, "x", 1, &value, &octets) == MAPS_TEMP);
+    CHECK(strstr(maps_error(), "/nowhere/map.cdb: No such file") != NULL);
     maps_close(map);
 
     ask_who_hangs_up(argv[1]);

@@ -17,6 +17,7 @@ use libmaps::map::Map;
 use libmaps::policy::expand::Expander;
 use libmaps::policy::expand::include::SiteIncludes;
 use libmaps::policy::facts::{Facts, Login, Resolve, Session, Tls};
+use libmaps::policy::maps::Handle;
 use libmaps::policy::route::MailerTriple;
 use libmaps::policy::{
     Outcome, check_mail, check_rcpt, check_relay, srv_features, tls, trust_auth, try_tls,
@@ -386,17 +387,19 @@ fn rewrite(consultant: &Consultant, request: &Value, address: &[u8]) -> Result<V
 fn query(consultant: &Consultant, request: &Value) -> Result<Value, String> {
     let maps = &consultant.maps;
     let name = text(request, "map").ok_or("map: expected the name of a map")?;
-    let handle = match name {
-        "access" => maps.access.as_ref(),
+    let handles: Vec<&Handle> = match name {
+        "access" => maps.access.iter().collect(),
         "authinfo" => return Err("map: authinfo holds passwords and is not shown".to_owned()),
-        "mailertable" => maps.mailertable.as_ref(),
-        "virtusertable" => maps.virtusertable.as_ref(),
-        "genericstable" => maps.genericstable.as_ref(),
-        "domaintable" => maps.domaintable.as_ref(),
-        "aliases" => maps.aliases.first(),
-        _ => None,
+        "mailertable" => maps.mailertable.iter().collect(),
+        "virtusertable" => maps.virtusertable.iter().collect(),
+        "genericstable" => maps.genericstable.iter().collect(),
+        "domaintable" => maps.domaintable.iter().collect(),
+        "aliases" => maps.aliases.iter().collect(),
+        _ => Vec::new(),
     };
-    let handle = handle.ok_or_else(|| format!("map: the site has no map {name}"))?;
+    if handles.is_empty() {
+        return Err(format!("map: the site has no map {name}"));
+    }
     let keys = request.get("keys").and_then(Value::as_array);
     let mut found = Object::new();
     for key in keys.ok_or("keys: expected a list of texts")? {
@@ -405,8 +408,15 @@ fn query(consultant: &Consultant, request: &Value) -> Result<Value, String> {
         if name == "access" && is_secret(lhs.as_bytes()) {
             return Err("keys: AuthInfo entries hold passwords and are not shown".to_owned());
         }
-        let all = handle.map().get_all(lhs.as_bytes());
-        let all = all.map_err(|error| error.to_string())?;
+        let mut all = Vec::new();
+        // Of several alias files, the first that has the key.
+        for handle in &handles {
+            let values = handle.map().get_all(lhs.as_bytes());
+            all = values.map_err(|error| error.to_string())?;
+            if !all.is_empty() {
+                break;
+            }
+        }
         let all: Vec<String> = all.iter().map(|rhs| shown(rhs.as_bytes())).collect();
         found.insert(key.to_owned(), json!(all));
     }

@@ -179,6 +179,51 @@ fn conversions() {
 }
 
 #[test]
+fn a_source_is_never_taken_for_its_map() {
+    let folder = Folder::new();
+    let file = |name: &str| folder.path().join(name);
+    let source = "a 1\nb 2\n";
+    folder.makemap(&["cdb", "access"], source);
+    fs::write(file("access"), source).unwrap();
+    let missing = "mapctl: access.db: No such file or directory\n";
+    for command in [
+        "query hash:access a",
+        "dump hash:access",
+        "info hash:access",
+    ] {
+        folder.expect(command, 66, missing);
+    }
+    // Not even one without an entry, nor by force.
+    fs::write(file("empty"), "").unwrap();
+    folder.expect(
+        "convert cdb:access hash:empty",
+        0,
+        "empty.db: 2 entries, compared with access.cdb\n",
+    );
+    folder.expect(
+        "convert --force cdb:access hash:access",
+        0,
+        "access.db: 2 entries, compared with access.cdb\n",
+    );
+    assert_eq!(fs::read_to_string(file("access")).unwrap(), source);
+    assert_eq!(fs::read(file("empty")).unwrap(), b"");
+    folder.expect("query hash:access a", 0, "a\t1\n");
+    // A map that has no suffix goes by its name, and a path alone is the file itself.
+    fs::rename(file("access.db"), file("sasldb2")).unwrap();
+    folder.expect("query hash:sasldb2 a", 0, "a\t1\n");
+    folder.expect(
+        "convert cdb:access hash:sasldb2",
+        73,
+        "mapctl: sasldb2: exists; --force replaces it\n",
+    );
+    folder.expect(
+        "query ./access a",
+        73,
+        "mapctl: ./access: Invalid argument: not a map of any known format\n",
+    );
+}
+
+#[test]
 fn the_sites_maps_go_by_their_names() {
     let folder = Folder::new();
     let mail = folder.path().join("root/etc/mail");
@@ -200,6 +245,54 @@ fn the_sites_maps_go_by_their_names() {
         "mapctl: mailertable: the site's configuration has no such map\n",
     );
     assert_eq!(folder.output("query --root nowhere access x").0, 66);
+}
+
+#[test]
+fn of_several_alias_files_the_first_that_has_a_key_answers() {
+    let folder = Folder::new();
+    let mail = folder.path().join("root/etc/mail");
+    fs::create_dir_all(&mail).unwrap();
+    fs::write(
+        mail.join("sendmail.mc"),
+        "OSTYPE(`linux')\n\
+         define(`ALIAS_FILE', `/etc/mail/aliases,cdb:/etc/mail/lists,/etc/mail/later')\n\
+         MAILER(`local')\nMAILER(`smtp')\n",
+    )
+    .unwrap();
+    folder.makemap(&["-N", "hash", "root/etc/mail/aliases"], "root joe\n");
+    folder.makemap(&["cdb", "root/etc/mail/lists"], "root ann\nteam joe, ann\n");
+    // The third is not built yet.
+    folder.expect(
+        "query --root root aliases team Root none",
+        69,
+        "team\tjoe, ann\nroot\tjoe\nmapctl: none: not in the map\n",
+    );
+    let asked = folder.run(
+        env!("CARGO_BIN_EXE_mapctl"),
+        &["ask", "--root", "root"],
+        "{\"ask\":\"query\",\"map\":\"aliases\",\"keys\":[\"team\",\"root\",\"none\"]}\n",
+    );
+    let found = "{\"found\":{\"none\":[],\"root\":[\"joe\"],\"team\":[\"joe, ann\"]}}\n";
+    assert_eq!(asked, (0, found.to_owned()));
+    let which = "mapctl: aliases: the site has 3 such maps; say which: \
+                 implicit:root/etc/mail/aliases or cdb:root/etc/mail/lists or \
+                 implicit:root/etc/mail/later\n";
+    for command in ["dump --root root aliases", "info --root root aliases"] {
+        folder.expect(command, 64, which);
+    }
+    folder.expect(
+        "diff --root root aliases cdb:root/etc/mail/lists",
+        64,
+        which,
+    );
+    folder.expect("dump implicit:root/etc/mail/aliases", 0, "root\tjoe\n");
+    // One that can't be read is no reason to look further.
+    fs::write(mail.join("aliases.db"), "text").unwrap();
+    assert_eq!(folder.output("query --root root aliases team").0, 73);
+    for name in ["aliases.db", "lists.cdb"] {
+        fs::remove_file(mail.join(name)).unwrap();
+    }
+    assert_eq!(folder.output("query --root root aliases team").0, 66);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::map::{Map, MapClass, MapName, StoreError};
 use crate::policy::alias_text::AliasText;
 use crate::policy::flagged_map::MapFlags;
 use crate::policy::route::tables::RouteTables;
-use crate::site::model::{MapSpec, Site};
+use crate::site::model::{FileName, MapSpec, Site};
 use crate::store::path::with_suffix;
 use crate::store::shared::Connection;
 use crate::store::socketmap::{DEFAULT_PATIENCE, Endpoint, SocketMap};
@@ -118,10 +118,11 @@ fn named_by(site: &Site, spec: &MapSpec) -> Option<(MapClass, PathBuf)> {
         MapClass::Ldap => ".ldap",
         _ => ".db",
     };
-    Some((
-        class,
-        site.below(&with_suffix(spec.path.as_os_str(), suffix)),
-    ))
+    let file = match spec.file_name {
+        FileName::WithSuffix => with_suffix(spec.path.as_os_str(), suffix),
+        FileName::AsWritten => spec.path.clone(),
+    };
+    Some((class, site.below(&file)))
 }
 
 /// Reads the connection file of a shared map.

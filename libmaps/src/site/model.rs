@@ -26,7 +26,7 @@ pub use features::{
     GreetPause, LocalDelivery, NoCanonify, RelayMailFrom, ReplyPiece, ReplyText,
 };
 pub use mailer::{Mailer, Mailers, Rewriting};
-pub use maps::{MapCase, MapSpec, NulSuffix};
+pub use maps::{FileName, MapCase, MapSpec, NulSuffix};
 pub use means::Means;
 pub use options::Options;
 pub use regex_map::RegexMap;

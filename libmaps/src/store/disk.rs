@@ -129,6 +129,12 @@ pub trait Disk: fmt::Debug + Send + Sync {
         patiently(|| folder.sync_all())
     }
 
+    /// Waits until all of the file system that the file is on is on the disk: the names in a folder
+    /// that may be written and not read, too.
+    fn sync_file_system(&self, file: &File) -> io::Result<()> {
+        patiently(|| sync_file_system(file))
+    }
+
     /// Gives what is at `from` the name `to`; what had it is gone.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         patiently(|| fs::rename(from, to))
@@ -259,6 +265,15 @@ fn seek_to(file: &File, at: u64, whence: libc::c_int) -> io::Result<u64> {
         let found = unsafe { libc::lseek(file.as_raw_fd(), offset, whence) };
         u64::try_from(found).map_err(|_| io::Error::last_os_error())
     })
+}
+
+#[allow(unsafe_code)] // syncfs has no safe form in std
+fn sync_file_system(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open for as long as the call lasts.
+    match unsafe { libc::syncfs(file.as_raw_fd()) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }
 
 #[allow(unsafe_code)] // sync_file_range has no safe form in std

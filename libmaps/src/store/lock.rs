@@ -60,13 +60,10 @@ impl WriterLock {
             _lock: lock,
             _target: None,
         };
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK);
-        match patiently(|| options.open(target)) {
-            Ok(file) => {
-                wait_for(|| disk.try_lock(&file), target, deadline)?;
+        match open_target(target, Writable::No) {
+            Ok(mut file) => {
+                let lock = || try_lock_target(disk.as_ref(), &mut file, target);
+                wait_for(lock, target, deadline)?;
                 held._target = Some(file);
             }
             // Nothing to lock; whether a link may stand there is not asked here.
@@ -93,6 +90,34 @@ impl Drop for WriterLock {
 pub fn wait_for_writers(file: &File, path: &Path) -> Result<(), StoreError> {
     wait_for(|| file.try_lock_shared(), path, Instant::now() + PATIENCE)?;
     patiently(|| file.unlock()).map_err(|e| StoreError::io(path, "unlock", e))
+}
+
+/// Whether a file is opened for writing, too. Nothing is ever written to a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writable {
+    Yes,
+    No,
+}
+
+fn open_target(target: &Path, writable: Writable) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(writable == Writable::Yes)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY);
+    patiently(|| options.open(target))
+}
+
+/// Takes an exclusive lock on the map. On NFS that wants a file that is open for writing, flock(2);
+/// elsewhere none is opened so, which would be told to those who watch for changes.
+fn try_lock_target(disk: &dyn Disk, file: &mut File, target: &Path) -> Result<(), TryLockError> {
+    match disk.try_lock(file) {
+        Err(TryLockError::Error(e)) if e.raw_os_error() == Some(libc::EBADF) => {
+            *file = open_target(target, Writable::Yes).map_err(TryLockError::Error)?;
+            disk.try_lock(file)
+        }
+        done => done,
+    }
 }
 
 fn wait_for(
@@ -177,6 +202,7 @@ fn same_file(file: &File, path: &Path) -> io::Result<bool> {
 mod tests {
     use super::*;
     use crate::store::disk::System;
+    use std::os::fd::AsRawFd;
     use std::sync::atomic::{AtomicU32, Ordering};
 
     #[test]
@@ -218,6 +244,42 @@ mod tests {
             foreign.unlock().unwrap();
             assert_eq!(got.recv_timeout(Duration::from_secs(20)), Ok(true));
         });
+    }
+
+    /// As on NFS: for an exclusive lock a file must be open for writing.
+    #[derive(Debug)]
+    struct Nfs;
+
+    impl Disk for Nfs {
+        #[allow(unsafe_code)] // fcntl has no safe form in std
+        fn try_lock(&self, file: &File) -> Result<(), TryLockError> {
+            // SAFETY: the descriptor is open for as long as the call lasts.
+            let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+            match flags & libc::O_ACCMODE {
+                libc::O_RDONLY => Err(TryLockError::Error(io::Error::from_raw_os_error(
+                    libc::EBADF,
+                ))),
+                _ => System.try_lock(file),
+            }
+        }
+    }
+
+    #[test]
+    fn a_map_on_nfs_is_locked() {
+        let dir = tempfile::tempdir().unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(Nfs);
+        let (target, lock) = (dir.path().join("m.db"), dir.path().join(".m.db.lock"));
+        fs::write(&target, "old").unwrap();
+        let held = WriterLock::acquire(&disk, &target, &lock).unwrap();
+        let other = File::open(&target).unwrap();
+        let refused = other.try_lock_shared();
+        assert!(
+            matches!(refused, Err(TryLockError::WouldBlock)),
+            "{refused:?}"
+        );
+        drop(held);
+        other.try_lock_shared().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"old");
     }
 
     #[test]

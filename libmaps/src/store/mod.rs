@@ -24,6 +24,7 @@ pub use berkeley::BerkeleyMap;
 pub use cdb::{CdbMap, CdbWriter};
 pub use memory::MemoryMap;
 pub use redb::RedbMap;
+pub use residence::keep_maps_in_files;
 #[cfg(feature = "sled")]
 pub use sled::SledMap;
 pub use sniff::{Format, SNIFF_OCTETS, sniff};

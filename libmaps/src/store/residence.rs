@@ -3,9 +3,9 @@
 //! A published map never changes, so what was read from it once stays true for
 //! as long as the snapshot lives. After enough probes a thread reads the map
 //! into memory; until it is ready, and where the map is too large, answers
-//! come from the file as before.
+//! come from the file as before. [`keep_maps_in_files`] ends that for a process.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
@@ -15,6 +15,17 @@ pub(super) const MAX_OCTETS: usize = 80 << 20;
 const ENTRIES_PER_PROBE: u64 = 64;
 /// The fewest probes for which one is read.
 const MIN_PROBES: u64 = 256;
+
+/// Whether the maps of this process stay in their files.
+static IN_FILES: AtomicBool = AtomicBool::new(false);
+
+/// From now on no map of this process is read into memory, and no thread is started to do so.
+///
+/// For a library: its caller may not be ready for a thread, which takes signals, is not there after
+/// fork(2), and bars what a process may do only while it has one thread, as unshare(2) for users.
+pub fn keep_maps_in_files() {
+    IN_FILES.store(true, Ordering::Relaxed);
+}
 
 /// Where a map comes to stand in memory as a `T`, and how often it was asked before.
 #[derive(Debug)]
@@ -47,6 +58,7 @@ impl<T> Residence<T> {
         let due = (entries / ENTRIES_PER_PROBE).max(MIN_PROBES);
         // The common case once it is read, or never will be, writes to no shared memory.
         self.probes.load(Ordering::Relaxed) < due
+            && !IN_FILES.load(Ordering::Relaxed)
             && self.probes.fetch_add(1, Ordering::Relaxed) + 1 == due
     }
 

@@ -8,6 +8,7 @@ use std::path::Path;
 use super::berkeley::is_berkeley;
 use super::cdb::Header;
 use super::disk::patiently;
+use super::open_for_reading;
 use crate::map::StoreError;
 
 /// As many octets of a file as [`sniff`] looks at.
@@ -29,6 +30,14 @@ pub enum Format {
     Empty,
     /// None of these.
     Unknown,
+}
+
+impl Format {
+    /// Whether it is one of maps.
+    #[must_use]
+    pub fn is_map(self) -> bool {
+        matches!(self, Format::Redb | Format::Berkeley | Format::Cdb)
+    }
 }
 
 /// Tells the format from the first octets of a file, up to [`SNIFF_OCTETS`] of
@@ -72,6 +81,14 @@ pub fn sniff_file(file: &File, path: &Path) -> Result<Format, StoreError> {
         }
     }
     Ok(sniff(first.get(..got).unwrap_or_default(), len))
+}
+
+/// Tells what the file at `path` is.
+///
+/// # Errors
+/// It cannot be opened or read.
+pub fn sniff_path(path: &Path) -> Result<Format, StoreError> {
+    sniff_file(&open_for_reading(path)?, path)
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ use libmaps::site::{self, Site};
 use libmaps::store::class::{ClassWord, Reads};
 use libmaps::store::lock::wait_for_writers;
 use libmaps::store::shared::Connection;
+use libmaps::store::sniff::sniff_path;
 use libmaps::store::socketmap::{Address, DEFAULT_PATIENCE, SocketMap};
 use libmaps::store::{self, Opened};
 use libmaps::sysexits::SysExit;
@@ -40,31 +41,41 @@ const SITE_MAPS: &[&str] = &[
 ];
 
 impl SiteArgs {
-    /// The map that the site's configuration means by a word; `None` where the word is no such
-    /// name, or where there is no configuration and none was named.
-    fn map(&self, word: &OsStr) -> Result<Option<SiteMap>, Failure> {
+    /// The maps that the site's configuration means by a word, in the order in which they are
+    /// asked; none where the word is no such name, or where there is no configuration and none
+    /// was named.
+    fn maps(&self, word: &OsStr) -> Result<Vec<SiteMap>, Failure> {
         let Some(word) = SITE_MAPS.iter().find(|name| word == **name) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
         let loaded = match site::load(self.root.as_deref(), self.config.as_deref()) {
             Ok(loaded) => loaded,
-            Err(_) if self.root.is_none() && self.config.is_none() => return Ok(None),
+            Err(_) if self.root.is_none() && self.config.is_none() => return Ok(Vec::new()),
             Err(e) => return Err(Failure::Other(e.exit(), e.to_string())),
         };
-        let Some(spec) = spec_of(&loaded.site, word) else {
+        let mut specs = specs_of(&loaded.site, word);
+        if specs.is_empty() {
             let text = format!("{word}: the site's configuration has no such map");
             return Err(Failure::Other(SysExit::Config, text));
-        };
-        if spec.is_remote() {
-            let fault = |error: StoreError| Failure::Other(SysExit::Config, error.to_string());
-            let Some(map) = remote_of(&spec).map_err(fault)? else {
-                return Ok(None);
-            };
-            let path = map.address().to_string().into();
-            return Ok(Some(SiteMap { spec, path }));
         }
-        let path = loaded.site.below(&spec.path);
-        Ok(Some(SiteMap { spec, path }))
+        // As the server, which passes over alias files of classes that nothing here reads.
+        let is_read = |spec: &MapSpec| spec.stored().is_some() || spec.is_remote();
+        if specs.iter().any(is_read) {
+            specs.retain(is_read);
+        }
+        let maps = specs.into_iter().map(|spec| {
+            if !spec.is_remote() {
+                let path = loaded.site.below(&spec.path);
+                return Ok(Some(SiteMap { spec, path }));
+            }
+            let fault = |error: StoreError| Failure::Other(SysExit::Config, error.to_string());
+            let map = remote_of(&spec).map_err(fault)?;
+            Ok(map.map(|map| SiteMap {
+                spec,
+                path: map.address().to_string().into(),
+            }))
+        });
+        maps.filter_map(Result::transpose).collect()
     }
 }
 
@@ -75,18 +86,34 @@ struct SiteMap {
     path: PathBuf,
 }
 
-fn spec_of(site: &Site, word: &str) -> Option<MapSpec> {
-    let features = &site.features;
-    match word {
-        "access" => features.access.as_ref().map(|access| access.map.clone()),
-        "aliases" => site.alias_files().into_iter().next().map(|file| file.map),
-        "authinfo" => features.authinfo.clone(),
-        "domaintable" => features.domaintable.clone(),
-        "genericstable" => features.genericstable.clone(),
-        "mailertable" => features.mailertable.clone(),
-        "virtusertable" => features.virtusertable.clone(),
-        _ => None,
+impl SiteMap {
+    /// As the command line names it.
+    fn text(&self) -> OsString {
+        let path = self.path.as_os_str().as_bytes();
+        OsString::from_vec([self.spec.class.as_bytes(), b":", path].concat())
     }
+
+    fn named(&self, root: Option<&Path>) -> Result<Named, Failure> {
+        let named = Named::parse_below(&self.text(), root)?;
+        let case = self.spec.key_case();
+        Ok(Named { case, ..named })
+    }
+}
+
+/// Only alias files can be several.
+fn specs_of(site: &Site, word: &str) -> Vec<MapSpec> {
+    let features = &site.features;
+    let one = match word {
+        "aliases" => return site.alias_files().into_iter().map(|f| f.map).collect(),
+        "access" => features.access.as_ref().map(|access| &access.map),
+        "authinfo" => features.authinfo.as_ref(),
+        "domaintable" => features.domaintable.as_ref(),
+        "genericstable" => features.genericstable.as_ref(),
+        "mailertable" => features.mailertable.as_ref(),
+        "virtusertable" => features.virtusertable.as_ref(),
+        _ => None,
+    };
+    one.into_iter().cloned().collect()
 }
 
 /// A map as it was named: a class word, if there was one, and a file.
@@ -107,18 +134,36 @@ pub(crate) struct Named {
 
 impl Named {
     /// The map that a word of the command line means: one of the site's by its name, else as
-    /// [`Named::parse`] has it.
+    /// [`Named::parse`] has it. A name of several maps is refused, with what to say instead.
     pub(crate) fn find(text: &OsStr, site: &SiteArgs) -> Result<Self, Failure> {
-        match site.map(text)? {
-            Some(SiteMap { spec, path }) => {
-                let text = [spec.class.as_bytes(), b":", path.as_os_str().as_bytes()].concat();
-                let text = OsString::from_vec(text);
-                let named = Named::parse_below(&text, site.root.as_deref())?;
-                let case = spec.key_case();
-                Ok(Named { case, ..named })
+        let maps = site.maps(text)?;
+        match maps.as_slice() {
+            [] => Named::parse(text),
+            [map] => map.named(site.root.as_deref()),
+            several => {
+                let all: Vec<String> = several
+                    .iter()
+                    .map(|map| map.text().display().to_string())
+                    .collect();
+                let text = format!(
+                    "{}: the site has {} such maps; say which: {}",
+                    text.display(),
+                    several.len(),
+                    all.join(" or ")
+                );
+                Err(Failure::Other(SysExit::Usage, text))
             }
-            None => Named::parse(text),
         }
+    }
+
+    /// As [`Named::find`], but all maps of the name, in the order in which they are asked.
+    pub(crate) fn find_all(text: &OsStr, site: &SiteArgs) -> Result<Vec<Self>, Failure> {
+        let maps = site.maps(text)?;
+        if maps.is_empty() {
+            return Ok(vec![Named::parse(text)?]);
+        }
+        let root = site.root.as_deref();
+        maps.iter().map(|map| map.named(root)).collect()
     }
 
     /// Takes `class:path` or a path apart.
@@ -156,14 +201,7 @@ impl Named {
                 case: KeyCase::Folded,
             });
         }
-        let bare = PathBuf::from(&name);
-        let row_or_hash = row.or_else(|| ClassWord::find("hash"));
-        let full = row_or_hash.map_or_else(|| bare.clone(), |row| row.file(&name));
-        // `hash:access` beside its source is access.db; `hash:sasldb2` is sasldb2 itself.
-        let path = match !full.exists() && bare.is_file() {
-            true => bare,
-            false => full,
-        };
+        let path = file_of(row, &name);
         Ok(Named {
             row,
             name,
@@ -228,6 +266,28 @@ impl Named {
     /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
+    }
+}
+
+/// The file of a map: its name with the suffix of the class, unless there is only one without it.
+///
+/// `hash:sasldb2` is sasldb2 itself. But `hash:access` is access.db also where that is not made
+/// yet: what stands under the bare name is its source.
+fn file_of(row: Option<&ClassWord>, name: &OsStr) -> PathBuf {
+    let bare = PathBuf::from(name);
+    let full = match row.or_else(|| ClassWord::find("hash")) {
+        Some(row) => row.file(name),
+        None => return bare,
+    };
+    if full.symlink_metadata().is_ok() || !bare.is_file() {
+        return full;
+    }
+    // Without a class the name is a path, and what it leads to is what is meant. A file that
+    // can't be read keeps its name, so that the error is about it.
+    let is_source = row.is_some() && sniff_path(&bare).is_ok_and(|format| !format.is_map());
+    match is_source {
+        true => full,
+        false => bare,
     }
 }
 

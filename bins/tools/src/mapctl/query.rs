@@ -5,7 +5,7 @@ use std::io::{self, BufWriter, Write};
 use std::os::unix::ffi::OsStrExt;
 
 use clap::Args;
-use libmaps::map::KeyCase;
+use libmaps::map::{KeyCase, Map, StoreError};
 use libmaps::sysexits::SysExit;
 
 use super::entry::{object, print_object, print_text, shown};
@@ -40,21 +40,23 @@ pub(crate) struct DumpArgs {
     map: OsString,
 }
 
-/// Prints a line for each value; a key that is not there makes the exit 69.
+/// Prints a line for each value; a key that is not there makes the exit 69. Of several alias
+/// files, the first that has a key answers for it.
 pub(crate) fn query(args: &QueryArgs, style: Style) -> Outcome {
-    let named = Named::find(&args.map, &args.site)?;
-    let opened = named.open()?;
-    let cases = [named.case, opened.key_case()];
-    let fold = !args.exact && cases == [KeyCase::Folded; 2];
-    let map = opened.into_map();
+    let named = Named::find_all(&args.map, &args.site)?;
+    let asked = |named: Named| Asked {
+        case: match args.exact {
+            true => KeyCase::AsGiven,
+            false => named.case,
+        },
+        named,
+        opened: None,
+    };
+    let mut maps: Vec<Asked> = named.into_iter().map(asked).collect();
     let mut out = io::stdout().lock();
     let mut exit = SysExit::Ok;
     for key in &args.keys {
-        let key = match fold {
-            true => key.as_bytes().to_ascii_lowercase(),
-            false => key.as_bytes().to_vec(),
-        };
-        let found = values(map.as_ref(), &key)?;
+        let (key, found) = first_with(&mut maps, key.as_bytes())?;
         for rhs in &found {
             match style {
                 Style::Text => print_text(&mut out, &key, rhs)?,
@@ -71,6 +73,61 @@ pub(crate) fn query(args: &QueryArgs, style: Style) -> Outcome {
     }
     out.flush()?;
     Ok(exit)
+}
+
+/// A map that keys are asked of, opened for the first of them.
+struct Asked {
+    named: Named,
+    /// How the site or the command line has its keys.
+    case: KeyCase,
+    opened: Option<(Box<dyn Map>, KeyCase)>,
+}
+
+impl Asked {
+    fn opened(&mut self) -> Result<&(Box<dyn Map>, KeyCase), StoreError> {
+        let opened = match self.opened.take() {
+            Some(opened) => opened,
+            None => {
+                let opened = self.named.open()?;
+                let case = match self.case {
+                    KeyCase::Folded => opened.key_case(),
+                    KeyCase::AsGiven => KeyCase::AsGiven,
+                };
+                (opened.into_map(), case)
+            }
+        };
+        Ok(self.opened.insert(opened))
+    }
+}
+
+/// The values of the first map that has the key, and the key as it was asked. One of several
+/// may be missing, as it may for the server.
+fn first_with(maps: &mut [Asked], key: &[u8]) -> Result<(Vec<u8>, Vec<Vec<u8>>), StoreError> {
+    let mut asked = None;
+    let mut missing = None;
+    for map in maps {
+        let (map, case) = match map.opened() {
+            Ok(opened) => opened,
+            Err(error @ StoreError::Missing { .. }) => {
+                missing.get_or_insert(error);
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        let key = match case {
+            KeyCase::Folded => key.to_ascii_lowercase(),
+            KeyCase::AsGiven => key.to_vec(),
+        };
+        let found = values(map.as_ref(), &key)?;
+        if !found.is_empty() {
+            return Ok((key, found));
+        }
+        asked = Some(key);
+    }
+    match (asked, missing) {
+        (None, Some(error)) => Err(error),
+        (asked, _) => Ok((asked.unwrap_or_default(), Vec::new())),
+    }
 }
 
 /// Prints every entry, in the map's order.

@@ -31,6 +31,18 @@ pub struct MapSpec {
     pub flags: Vec<String>,
     /// The path as written, so with `.db` where the site wrote that; empty for classes without a file.
     pub path: PathBuf,
+    /// What the file of that path is called.
+    pub file_name: FileName,
+}
+
+/// What the file of a map is called.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FileName {
+    /// As the path, with the suffix of the class.
+    #[default]
+    WithSuffix,
+    /// As the path, for one that is named by its path alone.
+    AsWritten,
 }
 
 /// In which letters a map is asked.
@@ -72,6 +84,7 @@ impl MapSpec {
             nul: NulSuffix::AsFound,
             flags: Vec::new(),
             path: path.into(),
+            file_name: FileName::WithSuffix,
         }
     }
 
@@ -157,6 +170,13 @@ impl MapSpec {
     #[must_use]
     pub fn as_built(mut self) -> Self {
         self.case = MapCase::AsBuilt;
+        self
+    }
+
+    /// The same, in a file that has no suffix of a class.
+    #[must_use]
+    pub fn without_suffix(mut self) -> Self {
+        self.file_name = FileName::AsWritten;
         self
     }
 

@@ -4,7 +4,7 @@ use std::cmp::Ordering;
 
 use super::fault::Fault;
 use super::file::PageFile;
-use super::item::{Item, Presence, check_room};
+use super::item::{Item, Presence};
 use super::meta::{BtreeMeta, Duplicates};
 use super::page::{Page, PageType};
 use super::seen::Seen;
@@ -18,9 +18,6 @@ pub(super) fn find(file: &PageFile, meta: &BtreeMeta, lhs: &[u8]) -> Result<Vec<
     visited.visit(leaf.number())?;
     let mut index = lower_bound(file, &leaf, lhs)?;
     let mut found = Vec::new();
-    if meta.duplicates == Duplicates::Allowed {
-        check_room(&leaf, 2)?;
-    }
     loop {
         while index < leaf.entries()? {
             let (key, _) = Item::on_leaf(&leaf, index)?;
@@ -44,7 +41,6 @@ pub(super) fn find(file: &PageFile, meta: &BtreeMeta, lhs: &[u8]) -> Result<Vec<
         }
         leaf = enter_leaf(file, next, &leaf)?;
         visited.visit(next)?;
-        check_room(&leaf, 2)?;
         index = 0;
     }
 }
@@ -149,7 +145,6 @@ impl BtreeWalk {
                 return Ok(None);
             };
             even_entries(&leaf)?;
-            check_room(&leaf, 2)?;
             self.leaf = Some((leaf, 0));
             self.key_at = None;
         }

@@ -6,6 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::fault::Fault;
+use super::layout;
 use super::meta::{META_OCTETS, META_SUM_AT, Meta, Sums};
 use super::page::{ByteOrder, Page};
 use crate::store::disk::patiently;
@@ -19,8 +20,9 @@ const SUM_AT: usize = 28;
 
 /// An open Berkeley file as an array of pages.
 ///
-/// A page is checked when it is read (its number, its checksum) and then kept
-/// in a direct-mapped cache of [`CACHE_OCTETS`], whatever the file's length.
+/// A page is checked when it is read (its number, its checksum, that its items
+/// fill it) and then kept in a direct-mapped cache of [`CACHE_OCTETS`], whatever
+/// the file's length.
 #[derive(Debug)]
 pub(super) struct PageFile {
     file: File,
@@ -138,6 +140,7 @@ impl PageFile {
             check_sum(page.slice(0..page.size())?, SUM_AT, self.order)
                 .ok_or_else(|| page.damaged("the checksum does not match"))?;
         }
+        layout::check(&page)?;
         Ok(page)
     }
 

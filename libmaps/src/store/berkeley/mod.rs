@@ -20,6 +20,7 @@ mod fault;
 mod file;
 mod hash;
 mod item;
+mod layout;
 mod meta;
 mod overflow;
 mod page;

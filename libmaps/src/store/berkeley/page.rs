@@ -171,10 +171,6 @@ impl Page {
         self.octets.len()
     }
 
-    pub(super) fn header_octets(&self) -> usize {
-        self.header_octets
-    }
-
     pub(super) fn u8(&self, at: usize) -> Result<u8, Fault> {
         self.octets
             .get(at)

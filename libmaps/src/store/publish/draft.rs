@@ -205,7 +205,7 @@ impl Draft {
         self.disk.sync(&self.file).map_err(at)
     }
 
-    /// Makes the draft stand at `target`; what stood there is gone.
+    /// Makes the draft stand at `target`, for good; what stood there is gone.
     pub(super) fn rename_to(&mut self, target: &Path) -> Result<(), StoreError> {
         let at = |e| StoreError::io(target, "rename", e);
         // A folder can't be renamed over one that is not empty: they change places, and what is
@@ -217,7 +217,19 @@ impl Draft {
             self.disk.rename(&self.path, target).map_err(at)?;
         }
         self.renamed = !replaces;
-        Ok(())
+        self.sync_name(target)
+    }
+
+    /// Waits until the name that the draft has now is on the disk.
+    fn sync_name(&self, target: &Path) -> Result<(), StoreError> {
+        let synced = match self.disk.sync_folder(&folder_of(target)) {
+            // Who may write a folder need not be able to open it.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                self.disk.sync_file_system(&self.file)
+            }
+            done => done,
+        };
+        synced.map_err(|e| StoreError::io(target, "fsync the folder of", e))
     }
 }
 
@@ -308,15 +320,9 @@ pub(super) fn keep_berkeley(
     // What a Berkeley sasldb2 holds are passwords in clear text: nobody but the owner
     // needs the old file, whatever it holds.
     copy.sync()?;
-    copy.rename_to(&kept)?;
     // Before the map is replaced: a crash must not keep the one rename and lose the other.
-    sync_folder(disk.as_ref(), &kept)?;
+    copy.rename_to(&kept)?;
     Ok(Some(kept))
-}
-
-pub(super) fn sync_folder(disk: &dyn Disk, target: &Path) -> Result<(), StoreError> {
-    disk.sync_folder(&folder_of(target))
-        .map_err(|e| StoreError::io(target, "fsync the folder of", e))
 }
 
 #[allow(unsafe_code)] // geteuid has no safe form in std

@@ -25,7 +25,7 @@ use crate::store::path::{self, Access, Shape};
 use crate::store::redb::{self, Change, Duplicates, Finish, Meta, RedbMap};
 use crate::store::sniff::{Format, sniff_file};
 use crate::store::{CdbWriter, Opened, Sink, open_any, open_file};
-use draft::{Draft, Group, beside, keep_berkeley, sync_folder};
+use draft::{Draft, Group, beside, keep_berkeley};
 
 pub use filled::Filled;
 pub use options::{Before, EditBy, Finished, Inserted, OnDuplicate, Options, Published};
@@ -492,7 +492,6 @@ impl Publisher {
         let old = self.old.as_ref().zip(self.old_file.as_ref());
         let placed = keep_berkeley(disk, &self.target, old).and_then(|kept_berkeley| {
             self.draft.rename_to(&self.target)?;
-            sync_folder(disk.as_ref(), &self.target)?;
             Ok(kept_berkeley)
         });
         let kept_berkeley = match (placed, &self.options.before) {
@@ -567,5 +566,7 @@ fn write_cdb(
     Ok(entries)
 }
 
+#[cfg(test)]
+mod order_tests;
 #[cfg(test)]
 mod tests;
