@@ -145,7 +145,9 @@ impl Resolver {
         }
     }
 
+    /// As in all searches, a service that can't tell keeps none after it from being asked.
     async fn name_of(&self, asker: &Asker, addr: IpAddr) -> Result<Option<String>, Unknown> {
+        let mut nobody = Ok(None);
         for service in &self.order {
             match service {
                 Service::Files => {
@@ -155,7 +157,10 @@ impl Resolver {
                 }
                 Service::Dns => {
                     let name = Name::from(addr);
-                    let found = self.records(asker, name, RecordType::PTR).await?;
+                    let Ok(found) = self.records(asker, name, RecordType::PTR).await else {
+                        nobody = Err(Unknown);
+                        continue;
+                    };
                     let name = found.into_iter().find_map(|data| match data {
                         RData::PTR(ptr) => Some(text_of(&ptr.0)),
                         _ => None,
@@ -167,7 +172,7 @@ impl Resolver {
                 Service::Other(_) => {}
             }
         }
-        Ok(None)
+        nobody
     }
 
     /// The addresses of a name with the service that knew them, for a delivery; none if there
@@ -184,6 +189,7 @@ impl Resolver {
         asker: &Asker,
         name: &str,
     ) -> Result<(Vec<IpAddr>, Service), Unknown> {
+        let mut nobody = Ok((Vec::new(), Service::Dns));
         for service in &self.order {
             match service {
                 Service::Files => {
@@ -200,15 +206,16 @@ impl Resolver {
                         self.records(asker, name.clone(), RecordType::A),
                         self.records(asker, name, RecordType::AAAA)
                     );
-                    let all = of_both_families(v4, v6)?;
-                    if !all.is_empty() {
-                        return Ok((all, Service::Dns));
+                    match of_both_families(v4, v6) {
+                        Ok(all) if all.is_empty() => {}
+                        Ok(all) => return Ok((all, Service::Dns)),
+                        Err(Unknown) => nobody = Err(Unknown),
                     }
                 }
                 Service::Other(_) => {}
             }
         }
-        Ok((Vec::new(), Service::Dns))
+        nobody
     }
 
     /// Whether DNS is asked at all.
@@ -252,6 +259,7 @@ impl Resolver {
             let found = self.name_of(asker, addr).await?;
             return Ok(found.into_iter().map(|n| n.into_bytes().into()).collect());
         }
+        let mut nobody = Ok(Vec::new());
         for service in &self.order {
             match service {
                 Service::Files => {
@@ -261,14 +269,16 @@ impl Resolver {
                 }
                 Service::Dns => {
                     let Some(name) = dns_name(name) else { continue };
-                    if let Some(found) = self.canonical_by_dns(asker, name).await? {
-                        return Ok(vec![found.into_bytes().into()]);
+                    match self.canonical_by_dns(asker, name).await {
+                        Ok(Some(found)) => return Ok(vec![found.into_bytes().into()]),
+                        Ok(None) => {}
+                        Err(Unknown) => nobody = Err(Unknown),
                     }
                 }
                 Service::Other(_) => {}
             }
         }
-        Ok(Vec::new())
+        nobody
     }
 
     /// A name with an MX, A or AAAA record is canonical; a CNAME leads to another, unless DontExpandCnames says that it is
@@ -516,8 +526,8 @@ mod tests {
         assert_eq!(host, "www.example");
     }
 
-    #[tokio::test]
-    async fn a_name_server_that_refuses_is_not_waited_for() {
+    /// A site whose name server refuses all questions.
+    fn without_dns(switch: &str, hosts: &str) -> Resolver {
         let root = tempfile::tempdir().unwrap();
         let etc = root.path().join("etc");
         std::fs::create_dir_all(etc.join("mail")).unwrap();
@@ -526,12 +536,53 @@ mod tests {
         drop(closed);
         let conf = format!("nameserver [127.0.0.1]:{port}\noptions timeout:30 attempts:2\n");
         std::fs::write(etc.join("resolv.conf"), conf).unwrap();
-        std::fs::write(etc.join("mail/service.switch"), "hosts dns\n").unwrap();
+        std::fs::write(etc.join("hosts"), hosts).unwrap();
+        std::fs::write(etc.join("mail/service.switch"), switch).unwrap();
         let mc = "define(`confDOMAIN_NAME', `mx.test.example')dnl\n\
                   define(`confTO_RESOLVER_RETRANS', `30s')dnl\n";
         std::fs::write(etc.join("mail/sendmail.mc"), mc).unwrap();
         let site = libmaps::site::load::load(Some(root.path()), None).unwrap();
-        let resolver = Resolver::of(&site.site).unwrap();
+        Resolver::of(&site.site).unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_dns_can_t_tell_the_next_service_may() {
+        let (known, unknown) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        for (switch, tells) in [
+            ("", true),
+            ("hosts files dns\n", true),
+            ("hosts dns\n", false),
+        ] {
+            let resolver = without_dns(switch, "192.0.2.1 mx.test.example mx\n");
+            let peer = resolver.peer(known, 25).await;
+            let found = (
+                resolver.canonical(&Asker::Ours, b"mx.test.example").await,
+                resolver.addresses_from("mx.test.example").await,
+                (peer.name.as_str(), peer.resolve),
+            );
+            let want = match tells {
+                true => (
+                    Ok(vec![b"mx.test.example"[..].into()]),
+                    Ok((vec![known], Service::Files)),
+                    ("mx.test.example", Resolve::Ok),
+                ),
+                false => (Err(Unknown), Err(Unknown), ("[192.0.2.1]", Resolve::Temp)),
+            };
+            assert_eq!(found, want, "{switch}");
+            // What none of them knows may be known to the one that can't tell.
+            let found = (
+                resolver.canonical(&Asker::Ours, b"b.example").await,
+                resolver.addresses_from("b.example").await,
+                resolver.peer(unknown, 25).await.resolve,
+            );
+            let want = (Err(Unknown), Err(Unknown), Resolve::Temp);
+            assert_eq!(found, want, "{switch}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_name_server_that_refuses_is_not_waited_for() {
+        let resolver = without_dns("hosts dns\n", "");
         let asked = async {
             let peer = resolver.peer("127.0.0.7".parse().unwrap(), 25).await;
             (peer.resolve, resolver.exchangers("b.example").await)
