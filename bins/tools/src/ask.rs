@@ -339,6 +339,9 @@ fn trace_json(trace: &Trace) -> Value {
 }
 
 fn triple(triple: &MailerTriple) -> Value {
+    if triple.leads_nowhere() {
+        return json!({"mailer": triple.mailer, "host": "", "user": ""});
+    }
     json!({
         "mailer": triple.mailer,
         "host": shown(&triple.host),

@@ -20,15 +20,15 @@ pub(super) fn check(table: &Table) -> Option<Diagnostic> {
         return Some(aliases(table, &place, map));
     }
     if !map.exists() {
-        // A missing map that must be there is a matter of the configuration's check.
-        return table.spec.optional.then(|| {
-            let why = format!("none of these entries counts: {shown} is not there; build it with");
-            Diagnostic::new(
-                &place,
-                Severity::Warning,
-                format!("{why} {}", command(table, text)),
-            )
-        });
+        let (severity, what) = match table.spec.optional {
+            true => (Severity::Warning, "none of these entries counts"),
+            false => (Severity::Error, "nothing starts without it"),
+        };
+        let build = command(table, text);
+        return say(
+            severity,
+            format!("{what}: {shown} is not there; build it with {build}"),
+        );
     }
     let name = MapName::new(MapClass::Hash, map);
     let built = match open_any(map, name) {

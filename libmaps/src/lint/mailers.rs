@@ -13,6 +13,22 @@ pub(super) fn findings(site: &Site, all: &mut Vec<Diagnostic>) {
         let text = format!("confLOCAL_MAILER: there is no mailer {}", mailers.local);
         say(site, "confLOCAL_MAILER", Severity::Error, text, all);
     }
+    let relays = &site.relays;
+    for (what, relay) in [
+        ("SMART_HOST", &relays.smart_host),
+        ("MAIL_HUB", &relays.mail_hub),
+        ("LOCAL_RELAY", &relays.local),
+        ("LUSER_RELAY", &relays.luser),
+    ] {
+        let relay = relay.as_deref().filter(|relay| !relay.starts_with('['));
+        let Some((mailer, _)) = relay.and_then(|relay| relay.split_once(':')) else {
+            continue;
+        };
+        if mailer != "error" && mailers.get(mailer).is_none() {
+            let text = format!("{what}: there is no mailer {mailer}");
+            say(site, what, Severity::Error, text, all);
+        }
+    }
     for mailer in &mailers.defined {
         let name = &mailer.name;
         let means = Means::of(site, mailer);

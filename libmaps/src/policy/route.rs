@@ -36,7 +36,17 @@ impl MailerTriple {
     pub fn is_error(&self) -> bool {
         self.mailer == "error"
     }
+
+    /// Whether the rules led to a mailer that is not there, or to none with a host: a fault of the
+    /// configuration. sendmail's address test has no triple for it.
+    #[must_use]
+    pub fn leads_nowhere(&self) -> bool {
+        self.is_error() && self.user.starts_with(NOWHERE)
+    }
 }
+
+/// What sendmail says of rules that lead nowhere begins so.
+const NOWHERE: &[u8] = b"554 buildaddr: ";
 
 /// Where an address goes, for whoever goes on from there: it is read and routed once.
 #[derive(Clone, Debug)]
@@ -169,12 +179,13 @@ impl<M: Map> Addressing<'_, M> {
             let text = tokens::concat(&[&user.local, &at.unwrap_or_default()]);
             return Ok(refused(status, text));
         }
+        let nowhere = |why: &str| refused(b"5.3.5".to_vec(), [NOWHERE, why.as_bytes()].concat());
         let Some(mut kind) = self.mailer(&name) else {
-            return Ok(refused(Vec::new(), Vec::new()));
+            return Ok(nowhere(&format!("unknown mailer {name}")));
         };
         let host = host.filter(|host| !host.is_empty());
         if host.is_none() && !kind.flags.contains('l') {
-            return Ok(refused(Vec::new(), Vec::new()));
+            return Ok(nowhere("no host"));
         }
         if stays_here && !kind.flags.contains('@') {
             user.local = tokens::concat(&[b"@", &user.local]);

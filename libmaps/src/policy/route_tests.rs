@@ -128,7 +128,10 @@ fn tables_lead_on() {
             "smtp|a.b.inner.example|x@a.b.far.example",
         ),
         ("x@gone.example", "error|5.1.2|550 gone"),
-        ("x@none.example", "error||"),
+        (
+            "x@none.example",
+            "error|5.3.5|554 buildaddr: unknown mailer nosuchmailer",
+        ),
         ("x@odd.example", "smtp|>x<@odd.example|"),
         ("c@virt.example", "error|nouser|No such user"),
         ("d@virt.example", "error|nouser|>d<@virt.example."),

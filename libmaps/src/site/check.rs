@@ -415,10 +415,6 @@ impl Check<'_> {
                 _ => ("", value.as_str()),
             };
             let bare = host.trim_start_matches('[').trim_end_matches(']');
-            if !mailer.is_empty() && mailer != "error" && self.site.mailers.get(mailer).is_none() {
-                let text = format!("{what}: there is no mailer {mailer}");
-                self.say(what, Severity::Error, text);
-            }
             if mailer != "local"
                 && mailer != "error"
                 && self.site.classes.local_hosts.contains(bare.as_bytes())

@@ -156,6 +156,9 @@ pub(crate) fn want(route: &Value) -> [String; 3] {
 /// A triple of ours, ready to be compared.
 pub(crate) fn got(triple: &MailerTriple) -> [String; 3] {
     let text = |octets: &[u8]| octets.iter().map(|o| char::from(*o)).collect::<String>();
+    if triple.leads_nowhere() {
+        return ["error".to_owned(), String::new(), String::new()];
+    }
     [
         triple.mailer.clone(),
         text(&triple.host)
