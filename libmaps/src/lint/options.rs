@@ -159,7 +159,7 @@ const UNDONE: &[Undone] = &[
         "SevenBitInput",
         Warning,
         "",
-        "the eighth bit of what comes in is kept",
+        "the eighth bit of what comes by SMTP is kept",
     ),
     (
         "NoRecipientAction",
@@ -220,7 +220,7 @@ const UNDONE: &[Undone] = &[
         "ErrorMode",
         Warning,
         "",
-        "errors of sendmail(8) are printed, and the sender is told of the rest by mail",
+        "nobody's terminal is written to: write is as mail",
     ),
     (
         "DirectSubmissionModifiers",
@@ -449,7 +449,7 @@ fn is_harmless(name: &str, value: &str) -> bool {
         "DANE" => !value.is_empty() && bool::read(value) == Ok(false),
         "TimeZoneSpec" => value == "USE_SYSTEM",
         "SuperSafe" => bool::read(value) == Ok(true),
-        "ErrorMode" => value.starts_with(['p', 'P']),
+        "ErrorMode" => value.starts_with(['p', 'q', 'm', 'e']),
         "NoRecipientAction" => value.eq_ignore_ascii_case("none"),
         "ServerSSLOptions" | "ClientSSLOptions" => value.split(' ').all(|word| {
             let name = word.trim_start_matches(['+', '-']);
