@@ -47,8 +47,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "lint",
         &[
-            "address", "lhs", "rhs", "terms", "source", "map", "store", "site", "decision",
-            "table", "sasl", "policy",
+            "address", "lhs", "rhs", "tokens", "terms", "source", "map", "store", "site",
+            "decision", "table", "sasl", "policy",
         ],
     ),
 ];

@@ -7,6 +7,7 @@ use super::Lint;
 use crate::site::{Severity, Users};
 use crate::source::aliases::{Aliases, Grammar, Severity as FaultSeverity};
 use crate::table::aliases::{Separator, addresses};
+use crate::tokens;
 
 /// An alias: the line it ends on, and those of its members that are local names.
 struct Alias {
@@ -61,20 +62,24 @@ impl Lint<'_> {
 
     /// The name under which a member is looked up again; none for files, programs, lists and addresses elsewhere.
     fn local_member(&self, member: &[u8]) -> Option<String> {
-        let text = String::from_utf8_lossy(member)
-            .trim_matches('"')
-            .trim()
-            .to_owned();
-        if text.starts_with(['/', '|', ':', '\\', '<'])
-            || text.is_empty()
-            || text.contains(['!', '%', '('])
+        let text = String::from_utf8_lossy(member);
+        let text = text.trim();
+        let bare = text.trim_matches('"').trim();
+        if bare.starts_with(['/', '|', ':', '\\', '<'])
+            || bare.is_empty()
+            || bare.contains(['!', '%', '('])
         {
             return None;
         }
+        // Quotes around the whole are none of an alias; those in its midst are.
+        let whole = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+        let text = whole
+            .filter(|inner| !inner.contains('"'))
+            .map_or(text, str::trim);
         let name = match text.rsplit_once('@') {
             Some((user, host)) if self.site.classes.local_hosts.contains(host.as_bytes()) => user,
             Some(_) => return None,
-            None => &text,
+            None => text,
         };
         Some(name.to_ascii_lowercase())
     }
@@ -91,11 +96,15 @@ impl Lint<'_> {
         }
         let known = |name: &str| {
             let plain = name.split('+').next().unwrap_or(name);
-            let candidates = [name, plain];
-            // A user database that does not answer is no reason to call a user unknown.
-            candidates
+            // A user is looked for without the quotes that an alias would need.
+            let is_user = |name: &str| {
+                let name = tokens::strip_quotes(name.as_bytes());
+                // A user database that does not answer is no reason to call a user unknown.
+                users.has(&String::from_utf8_lossy(&name)).unwrap_or(true)
+            };
+            [name, plain]
                 .iter()
-                .any(|name| by_name.contains_key(name) || users.has(name).unwrap_or(true))
+                .any(|name| by_name.contains_key(name) || is_user(name))
         };
         for (name, alias) in aliases {
             for member in alias.members.iter().filter(|member| !known(member)) {

@@ -150,24 +150,28 @@ fn word(text: &str) -> Option<Verdict> {
         return Some(Verdict::Skip);
     }
     if let Some(why) = after_word(text, "QUARANTINE") {
-        return Some(Verdict::Quarantine(why.replace('"', "").trim().into()));
+        let why = why.replace('"', "");
+        return Some(Verdict::Quarantine(match why.trim() {
+            // Nobody is let in for want of a reason.
+            "" => "QUARANTINE".into(),
+            why => why.into(),
+        }));
     }
-    let rest = after_word(text, "ERROR")?;
+    let rest = after_word(text, "ERROR").filter(|rest| !rest.is_empty())?;
     Some(Verdict::Error(match status_prefix(rest) {
         Some((at, text)) => Refusal::new(at, text),
         None => Refusal::new("", rest),
     }))
 }
 
-/// What follows `word :`, if anything does.
+/// What follows `word :`.
 fn after_word<'a>(text: &'a str, word: &str) -> Option<&'a str> {
     let head = text.get(..word.len())?;
     if !head.eq_ignore_ascii_case(word) {
         return None;
     }
     let rest = text.get(word.len()..)?.trim_start();
-    let rest = rest.strip_prefix(':')?.trim();
-    (!rest.is_empty()).then_some(rest)
+    Some(rest.strip_prefix(':')?.trim())
 }
 
 /// Splits `a.b.c:text`; each of the three is one token, as the rules demand.

@@ -16,6 +16,8 @@ fn words_in_any_case() {
             "QUARANTINE:held for review",
             Verdict::Quarantine("held for review".into()),
         ),
+        ("quarantine:", Verdict::Quarantine("QUARANTINE".into())),
+        ("QUARANTINE: \"\"", Verdict::Quarantine("QUARANTINE".into())),
     ] {
         assert_eq!(Verdict::parse(rhs.as_bytes()), verdict, "{rhs}");
     }

@@ -177,7 +177,7 @@ pub(crate) fn read_trusted(
     }
     let standing = Standing {
         file: Writers::of_file(metadata.mode()),
-        folders: folders_above(path, rules.root).map_err(later)?,
+        folders: folders_above(path, rules.root).map_err(later)?.writers,
         links: metadata.nlink(),
     };
     let trust = match Waived::for_forward(rules.blame).judge(&standing) {

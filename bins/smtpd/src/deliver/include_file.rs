@@ -6,10 +6,10 @@ use std::io::{self, Read as _, Write};
 use std::path::Path;
 
 use libmaps::policy::expand::include::{
-    Facts, Include, Includes, MAX_INCLUDE_OCTETS, Readers, SiteIncludes, copy_whole, find_regular,
+    Facts, Include, Includes, MAX_INCLUDE_OCTETS, Readers, SiteIncludes, copy_whole, find_list,
     reopen,
 };
-use libmaps::policy::expand::trust::{Writers, folders_above};
+use libmaps::policy::expand::trust::Writers;
 use libmaps::site::Site;
 use serde::{Deserialize, Serialize};
 
@@ -68,8 +68,8 @@ pub(crate) enum Read {
 /// Reads a list of a site into a file.
 pub(crate) fn read_into(root: Option<&Path>, path: &Path, out: &mut impl Write) -> Read {
     let mut read = || -> io::Result<Facts> {
-        let seen = find_regular(path)?;
-        let facts = Facts::of(&seen, folders_above(path, root)?)?;
+        let (seen, folders) = find_list(path, root)?;
+        let facts = Facts::of(&seen, folders)?;
         copy_whole(reopen(&seen)?, out)?;
         out.flush()?;
         Ok(facts)

@@ -1,6 +1,7 @@
 //! Aliases that grow, go round, or lead to what is no list.
 
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt;
 
 use smtpd::tables;
 
@@ -107,13 +108,20 @@ fn what_is_no_list() {
     let site = site(
         "fifo: \":include:/etc/mail/fifo\"\nnull: \":include:/dev/null\"\n\
          zero: \":include:/dev/zero\"\nfolder: \":include:/etc/mail\"\n\
-         link: \":include:/etc/mail/link\"\nsame: \":include:/etc/mail/same\"\n",
+         link: \":include:/etc/mail/open/link\"\nsame: \":include:/etc/mail/same\"\n\
+         linked: \":include:/etc/mail/linked\"\n",
     );
     let made = std::process::Command::new("mkfifo")
         .arg(site.path("etc/mail/fifo"))
         .status();
     assert!(made.unwrap().success());
-    std::os::unix::fs::symlink("/etc/passwd", site.path("etc/mail/link")).unwrap();
+    // Anybody could have put it there.
+    let open = site.path("etc/mail/open");
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+    std::os::unix::fs::symlink("/etc/passwd", open.join("link")).unwrap();
+    site.write("etc/mail/list", "archive\n");
+    std::os::unix::fs::symlink("list", site.path("etc/mail/linked")).unwrap();
     std::fs::create_dir(site.path("dev")).unwrap();
     for device in ["null", "zero"] {
         std::os::unix::fs::symlink(format!("/dev/{device}"), site.path("dev").join(device))
@@ -127,8 +135,8 @@ fn what_is_no_list() {
     for (to, want) in [
         ("fifo", "Regular files only"),
         ("folder", "Regular files only"),
-        ("null", "not allowed"),
-        ("zero", "not allowed"),
+        ("null", "Regular files only"),
+        ("zero", "Regular files only"),
         ("link", "Symbolic links not allowed"),
     ] {
         let line = fate(&server, to);
@@ -137,6 +145,8 @@ fn what_is_no_list() {
     send(&server, "same");
     let text = site.text_with("etc/mail/out.mbox", "Subject: to same");
     assert_eq!(text.matches("Subject: to same").count(), 1);
+    send(&server, "linked");
+    site.text_with("etc/mail/out.mbox", "Subject: to linked");
 }
 
 #[test]

@@ -6,9 +6,12 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::trust::{Standing, Writers, folders_above};
+use super::trust::{Folders, Standing, Writers, folders_above};
 use crate::site::Site;
 use crate::store::path::effective_user;
+
+/// Most symbolic links that lead from one to the next, as for the kernel.
+const MAX_LINKS: usize = 40;
 
 /// Most octets of an include file.
 pub const MAX_INCLUDE_OCTETS: u64 = 64 * 1024 * 1024;
@@ -61,8 +64,8 @@ pub trait Includes {
     /// in whose list it stands, where that is a user's.
     ///
     /// # Errors
-    /// What the system says; a file that is no regular file, a symbolic link, or longer
-    /// than [`MAX_INCLUDE_OCTETS`] is an error too.
+    /// What the system says; a file that is no regular file, one behind a link that [`find_list`]
+    /// does not follow, or one longer than [`MAX_INCLUDE_OCTETS`] is an error too.
     fn read(&self, path: &Path, list_owner: Option<u32>) -> io::Result<Include>;
 }
 
@@ -76,8 +79,8 @@ pub struct SiteIncludes<'a> {
 impl Includes for SiteIncludes<'_> {
     fn read(&self, path: &Path, _: Option<u32>) -> io::Result<Include> {
         let path = self.site.below(path);
-        let seen = find_regular(&path)?;
-        let facts = Facts::of(&seen, folders_above(&path, self.site.root.as_deref())?)?;
+        let (seen, folders) = find_list(&path, self.site.root.as_deref())?;
+        let facts = Facts::of(&seen, folders)?;
         let mut text = Vec::new();
         copy_whole(reopen(&seen)?, &mut text)?;
         Ok(Include::new(text, &facts))
@@ -131,12 +134,51 @@ pub fn find_regular(path: &Path) -> io::Result<File> {
         .open(path)?;
     let status = seen.metadata()?;
     if status.is_symlink() {
-        return Err(io::Error::other("Symbolic links not allowed"));
+        return Err(not_followed());
     }
     if !status.is_file() {
         return Err(io::Error::other("Regular files only"));
     }
     Ok(seen)
+}
+
+fn not_followed() -> io::Error {
+    io::Error::other("Symbolic links not allowed")
+}
+
+/// Finds a list, and who may write to the folders above it and above the links that lead to it.
+///
+/// A link is followed where nobody but root, this process's user and the owner of the list could
+/// have put it there, or another in its place: with the rights of whoever reads the list, a user's
+/// link would show him files of others.
+///
+/// # Errors
+/// As [`find_regular`]; `ELOOP` where the links go round.
+pub fn find_list(path: &Path, root: Option<&Path>) -> io::Result<(File, Writers)> {
+    let mut at = path.to_path_buf();
+    let mut above: Option<Folders> = None;
+    for links in 0..=MAX_LINKS {
+        let folders = folders_above(&at, root)?;
+        match &mut above {
+            Some(above) => above.and(folders),
+            None => above = Some(folders),
+        }
+        if std::fs::symlink_metadata(&at)?.is_symlink() {
+            let link = std::fs::read_link(&at)?;
+            at.pop();
+            at.push(link);
+            continue;
+        }
+        let seen = find_regular(&at)?;
+        let Some(above) = above else { break };
+        let trusted = [0, effective_user(), seen.metadata()?.uid()];
+        let only_they = above.owners.iter().all(|owner| trusted.contains(owner));
+        return match links == 0 || (only_they && above.writers == Writers::Owner) {
+            true => Ok((seen, above.writers)),
+            false => Err(not_followed()),
+        };
+    }
+    Err(io::Error::from_raw_os_error(libc::ELOOP))
 }
 
 /// Opens for reading what [`find_regular`] found: the same file, whatever the path leads to by now.
@@ -297,16 +339,82 @@ mod tests {
     fn only_regular_files_are_read() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("list"), "joe\n").unwrap();
-        symlink("list", dir.path().join("link")).unwrap();
         std::fs::create_dir(dir.path().join("folder")).unwrap();
         assert_eq!(read(dir.path(), "/list").unwrap().text, b"joe\n");
         for (name, why) in [
-            ("/link", "Symbolic links not allowed"),
             ("/folder", "Regular files only"),
             ("/none", "No such file or directory"),
         ] {
             assert_eq!(read(dir.path(), name).unwrap_err(), why, "{name}");
         }
+    }
+
+    #[test]
+    fn a_link_is_followed_where_others_cannot_write() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let mode = |name: &str, mode| {
+            std::fs::set_permissions(at(name), PermissionsExt::from_mode(mode)).unwrap();
+        };
+        std::fs::create_dir_all(at("lists/real")).unwrap();
+        std::fs::create_dir(at("open")).unwrap();
+        mode("lists", 0o755);
+        mode("lists/real", 0o755);
+        for name in ["lists/real/list", "open/list"] {
+            std::fs::write(at(name), "joe\n").unwrap();
+            mode(name, 0o644);
+        }
+        for (link, target) in [
+            ("lists/link", "real/list"),
+            ("lists/twice", "./link"),
+            ("lists/up", "real/../real/list"),
+            ("lists/round", "round"),
+            ("lists/none", "nowhere"),
+            ("lists/folder", "real"),
+            ("lists/out", "../open/list"),
+            ("open/link", "../lists/real/list"),
+            ("lists/by", "../open/link"),
+        ] {
+            symlink(target, at(link)).unwrap();
+        }
+        let mut expected = vec![
+            ("/lists/link", "joe\n"),
+            ("/lists/twice", "joe\n"),
+            ("/lists/up", "joe\n"),
+            ("/lists/folder/list", "joe\n"),
+            ("/lists/round", "Too many levels of symbolic links"),
+            ("/lists/none", "No such file or directory"),
+            ("/lists/folder", "Regular files only"),
+        ];
+        let said = |name: &str| match read(dir.path(), name) {
+            Ok(include) => String::from_utf8(include.text).unwrap(),
+            Err(why) => why,
+        };
+        for folder_mode in [0o755, 0o775, 0o777, 0o1777] {
+            mode("open", folder_mode);
+            let want = match folder_mode {
+                0o755 => "joe\n",
+                _ => "Symbolic links not allowed",
+            };
+            let by_open = ["/lists/out", "/open/link", "/lists/by"];
+            expected.truncate(7);
+            expected.extend(by_open.map(|name| (name, want)));
+            for (name, want) in &expected {
+                assert_eq!(said(name), *want, "{name} {folder_mode:o}");
+            }
+        }
+        // A stranger's folder, where he may put a link to what only root reads.
+        if effective_user() != 0 {
+            return;
+        }
+        mode("open", 0o755);
+        std::os::unix::fs::chown(at("open"), Some(12_345), None).unwrap();
+        for name in ["/lists/out", "/open/link", "/lists/by"] {
+            assert_eq!(said(name), "Symbolic links not allowed", "{name}");
+        }
+        // To his own file it may be his.
+        std::os::unix::fs::chown(at("open/list"), Some(12_345), None).unwrap();
+        assert_eq!(said("/lists/out"), "joe\n");
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! folder counts as one that only its owners write to, as with TrustStickyBit: what stands
 //! there nobody else replaces. But others may put a link there.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -186,20 +187,41 @@ fn whole_if(safe: bool) -> Trust {
     }
 }
 
-/// Who may write to the folders above a file: those that its path names and those to which the
-/// links in it lead, each with the folder in which the link stands. The root of a site is where
-/// it begins; what is above that is not the site's.
+/// The folders above a file: those that its path names and those to which the links in it lead,
+/// each with the folder in which the link stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Folders {
+    /// Who may write to them, besides those whose they are.
+    pub writers: Writers,
+    /// Whose they are: the numbers of these users.
+    pub owners: BTreeSet<u32>,
+}
+
+impl Folders {
+    /// These and those.
+    pub(super) fn and(&mut self, others: Folders) {
+        self.writers = self.writers.max(others.writers);
+        self.owners.extend(others.owners);
+    }
+}
+
+/// The folders above a file. The root of a site is where it begins; what is above that is not the
+/// site's.
 ///
 /// # Errors
-/// What the system says of a folder; [`io::ErrorKind::Other`] where the links go round.
-pub fn folders_above(file: &Path, root: Option<&Path>) -> io::Result<Writers> {
+/// What the system says of a folder; `ELOOP` where the links go round.
+pub fn folders_above(file: &Path, root: Option<&Path>) -> io::Result<Folders> {
     let root = root.unwrap_or(Path::new("/"));
     let folder = file.parent().unwrap_or(file);
     let (mut at, inner) = match folder.strip_prefix(root) {
         Ok(inner) => (root.to_path_buf(), inner),
         Err(_) => (PathBuf::from("/"), folder),
     };
-    let (mut way, mut worst) = (Way::new(inner), Writers::Owner);
+    let mut way = Way::new(inner);
+    let mut folders = Folders {
+        writers: Writers::Owner,
+        owners: BTreeSet::from([std::fs::metadata(&at)?.uid()]),
+    };
     while let Some(name) = way.step() {
         if name == ".." {
             at.pop();
@@ -208,7 +230,8 @@ pub fn folders_above(file: &Path, root: Option<&Path>) -> io::Result<Writers> {
         let next = at.join(&name);
         let found = std::fs::symlink_metadata(&next)?;
         if !found.is_symlink() {
-            worst = worst.max(Writers::of_folder(found.mode()));
+            folders.writers = folders.writers.max(Writers::of_folder(found.mode()));
+            folders.owners.insert(found.uid());
             at = next;
             continue;
         }
@@ -218,7 +241,7 @@ pub fn folders_above(file: &Path, root: Option<&Path>) -> io::Result<Writers> {
             at = PathBuf::from("/");
         }
     }
-    Ok(worst)
+    Ok(folders)
 }
 
 #[cfg(test)]
@@ -326,7 +349,8 @@ mod tests {
         symlink("../all/link", root.join("safe/far")).unwrap();
         symlink("../safe", root.join("safe/near")).unwrap();
         symlink("round", root.join("safe/round")).unwrap();
-        let above = |name: &str| folders_above(&root.join(name), Some(root));
+        let above =
+            |name: &str| folders_above(&root.join(name), Some(root)).map(|folders| folders.writers);
         for (name, want) in [
             ("list", Writers::Owner),
             ("safe/in/list", Writers::Owner),
