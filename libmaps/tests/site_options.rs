@@ -32,7 +32,7 @@ const DONE: &[(&str, &str, &str)] = &[
     (
         "BlankSub",
         "libmaps/src/policy/route/parse.rs",
-        ".blank_sub",
+        ".blank()",
     ),
     ("CACertFile", "bins/smtpd/src/tls/client.rs", ".ca_file"),
     ("CACertPath", "bins/smtpd/src/tls/files.rs", ".ca_path"),
@@ -431,6 +431,11 @@ const DONE: &[(&str, &str, &str)] = &[
         "DontExpandCnames",
         "bins/smtpd/src/resolver.rs",
         ".dont_expand_cnames",
+    ),
+    (
+        "MatchGECOS",
+        "libmaps/src/policy/route/localaddr.rs",
+        ".match_gecos",
     ),
     // Always: a NUL is a fault of the body.
     (

@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::io::Read;
 
-use super::Lint;
+use super::{Lint, is_user};
+use crate::policy::route::localaddr::FullNames;
 use crate::site::{Severity, Users};
 use crate::source::aliases::{Aliases, Grammar, Severity as FaultSeverity};
 use crate::table::aliases::{Separator, addresses};
@@ -89,13 +90,13 @@ impl Lint<'_> {
         if self.site.relays.luser.is_some() || self.site.relays.mail_hub.is_some() {
             return;
         }
+        let full_names = FullNames::of(self.site);
         let known = |name: &str| {
             let plain = name.split('+').next().unwrap_or(name);
             let candidates = [name, plain];
-            // A user database that does not answer is no reason to call a user unknown.
             candidates
                 .iter()
-                .any(|name| by_name.contains_key(name) || users.has(name).unwrap_or(true))
+                .any(|name| by_name.contains_key(name) || is_user(users, full_names, name))
         };
         for (name, alias) in aliases {
             for member in alias.members.iter().filter(|member| !known(member)) {

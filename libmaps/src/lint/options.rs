@@ -15,12 +15,6 @@ type Undone = (&'static str, Severity, &'static str, &'static str);
 const UNDONE: &[Undone] = &[
     // Who gets mail.
     (
-        "MatchGECOS",
-        Error,
-        "",
-        "recipients are not looked for among full names",
-    ),
-    (
         "MailboxDatabase",
         Error,
         "",
