@@ -23,6 +23,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::Read;
 use std::path::Path;
 
+use crate::policy::route::localaddr::{FullNames, find_user};
 use crate::site::{Diagnostic, Loaded, Place, Severity, Site, Users};
 use crate::source::map::{Fold, Grammar, Line, Lines};
 
@@ -78,6 +79,11 @@ impl Item {
     fn rhs_text(&self) -> String {
         String::from_utf8_lossy(&self.rhs).trim().to_owned()
     }
+}
+
+/// Whether mail for a name has a mailbox. A user database that does not answer is no reason to call a user unknown.
+fn is_user(users: &Users, full_names: FullNames, name: &str) -> bool {
+    find_user(users, full_names, name.as_bytes()).map_or(true, |found| found.is_some())
 }
 
 /// Checks a source: `input` is what `path` holds, `users` decide which alias members exist.

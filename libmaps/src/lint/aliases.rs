@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::io::Read;
 
-use super::Lint;
+use super::{Lint, is_user};
+use crate::policy::route::localaddr::FullNames;
 use crate::site::{Severity, Users};
 use crate::source::aliases::{Aliases, Grammar, Severity as FaultSeverity};
 use crate::table::aliases::{Separator, addresses};
@@ -94,15 +95,16 @@ impl Lint<'_> {
         if self.site.relays.luser.is_some() || self.site.relays.mail_hub.is_some() {
             return;
         }
+        let full_names = FullNames::of(self.site);
         let known = |name: &str| {
             let plain = name.split('+').next().unwrap_or(name);
+            let candidates = [name, plain];
             // A user is looked for without the quotes that an alias would need.
             let is_user = |name: &str| {
                 let name = tokens::strip_quotes(name.as_bytes());
-                // A user database that does not answer is no reason to call a user unknown.
-                users.has(&String::from_utf8_lossy(&name)).unwrap_or(true)
+                is_user(users, full_names, &String::from_utf8_lossy(&name))
             };
-            [name, plain]
+            candidates
                 .iter()
                 .any(|name| by_name.contains_key(name) || is_user(name))
         };

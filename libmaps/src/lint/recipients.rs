@@ -4,7 +4,8 @@ use std::collections::HashSet;
 use std::fs::File;
 
 use super::sources::{Sources, Table};
-use super::{Item, Kind};
+use super::{Item, Kind, is_user};
+use crate::policy::route::localaddr::FullNames;
 use crate::site::{Diagnostic, Place, Severity, Site, Users};
 use crate::source::aliases::{Aliases, Grammar};
 
@@ -47,10 +48,10 @@ pub(super) fn check(site: &Site, sources: &Sources, users: &Users) -> Vec<Diagno
             if name.is_empty() || name.contains(special) {
                 continue;
             }
-            // A user database that does not answer is no reason to call a user unknown.
+            let full_names = FullNames::of(site);
             let known = [local, name]
                 .iter()
-                .any(|name| aliases.contains(*name) || users.has(name).unwrap_or(true));
+                .any(|name| aliases.contains(*name) || is_user(users, full_names, name));
             if known {
                 continue;
             }

@@ -85,10 +85,6 @@ fn values(site: &Site, all: &mut Vec<Diagnostic>) {
             "CipherList: no cipher of TLS 1.2 is left that is spoken here, so only TLS 1.3 is";
         all.push(Diagnostic::new(&at, Severity::Warning, text));
     }
-    if let Some(at) = given("CipherSuites") {
-        let text = "CipherSuites has no effect: all ciphers of TLS 1.3 are used";
-        all.push(Diagnostic::new(&at, Severity::Warning, text));
-    }
     let two = |path: &Option<std::path::PathBuf>| {
         path.as_ref()
             .is_some_and(|p| p.as_os_str().as_encoded_bytes().contains(&b','))

@@ -64,7 +64,7 @@ fn try_with_expander(
     let tables: RouteTables<MemoryMap> = RouteTables::default();
     let aliases = AliasTable::new([Traced::new(MemoryMap::new("aliases", entries))]);
     let users = Users::parse(
-        b"root:x:0:0::/:/bin/sh\njoe:x:1:1::/:/bin/sh\nsue:x:2:2::/:/usr/sbin/nologin\n",
+        b"root:x:0:0::/:/bin/sh\njoe:x:1:1:Joe Public,Room 3:/:/bin/sh\nsue:x:2:2:& Zed:/:/usr/sbin/nologin\none:x:3:3:Single:/:/bin/sh\n",
     );
     let expander = Expander {
         addressing: Addressing {
@@ -428,4 +428,51 @@ proptest::proptest! {
         let expansion = expand_all(&site, entries, &files, "a, b, c");
         proptest::prop_assert!(expansion.recipients.len() <= MAX_RECIPIENTS);
     }
+}
+
+/// As sendmail 8.17 answers to `-bv`.
+#[test]
+fn full_names_lead_to_users_where_the_site_has_it() {
+    let mut site = crate::policy::route::tests::site();
+    site.options.addresses.blank_sub = ".".to_owned();
+    let entries = || {
+        vec![
+            Entry::new("sue", "joe"),
+            Entry::new("staff", "joe.public, root"),
+        ]
+    };
+    let found = |site: &Site, name: &str| {
+        let expansion = expand_all(site, entries(), &files(&[]), name);
+        let users = expansion.deliver().into_iter().map(|triple| {
+            let (host, user) = (&triple.host, &triple.user);
+            String::from_utf8([&user[..], &host[..]].join(&b' '))
+                .unwrap()
+                .trim()
+                .to_owned()
+        });
+        users.collect::<Vec<_>>()
+    };
+    let none: &[&str] = &[];
+    assert_eq!(found(&site, "joe.public"), none);
+    site.options.addresses.match_gecos = true;
+    for (name, want) in [
+        ("joe.public", &["joe"][..]),
+        ("JOE_Public", &["joe"]),
+        ("joe.public+x", &["joe x"]),
+        ("sue.zed", &["joe"]),
+        ("staff", &["joe", "root"]),
+        ("joepublic", none),
+        ("single", none),
+        ("one", &["one"]),
+        ("room.3", none),
+        ("nobody.here", none),
+    ] {
+        assert_eq!(found(&site, name), want, "{name}");
+    }
+    site.relays.luser = Some("relay:[192.0.2.9]".to_owned());
+    assert_eq!(found(&site, "joe.public"), ["joe"]);
+    assert_eq!(
+        found(&site, "nobody.here"),
+        ["nobody.here@[192.0.2.9] [192.0.2.9]"]
+    );
 }

@@ -1,10 +1,12 @@
 //! Local users.
 
-use std::collections::HashMap;
+mod listing;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
+pub use self::listing::Listing;
 use crate::opening;
 use crate::site::model::{Site, below};
 
@@ -29,20 +31,20 @@ pub struct User {
 #[derive(Clone, Debug)]
 pub enum Users {
     /// The users of a text that was read.
-    Listed(Arc<HashMap<String, User>>),
+    Listed(Arc<Listing>),
     /// The users of a passwd file, which is read anew when it has changed.
     File(Arc<PasswdFile>),
     /// Whomever the system's name services know.
     System,
     /// The same, with those of the passwd file as they were at one moment.
-    SystemThen(Arc<HashMap<String, User>>),
+    SystemThen(Arc<Listing>),
 }
 
 impl Users {
     /// Reads the text of a passwd file; of a name that stands there twice the first line counts.
     #[must_use]
     pub fn parse(text: &[u8]) -> Self {
-        Users::Listed(Arc::new(listed(text)))
+        Users::Listed(Arc::new(Listing::read(text)))
     }
 
     /// The users of a site: those of `/etc/passwd` below its root where that stands there, else the system's.
@@ -106,8 +108,8 @@ impl Users {
     /// # Errors
     /// As [`by_uid`](Self::by_uid).
     pub fn all_of(&self, uid: u32) -> io::Result<Vec<User>> {
-        let of = |users: &HashMap<String, User>| -> Vec<User> {
-            let same = users.values().filter(|user| user.uid == uid);
+        let of = |users: &Listing| -> Vec<User> {
+            let same = users.all().filter(|user| user.uid == uid);
             same.cloned().collect()
         };
         Ok(match self {
@@ -126,13 +128,27 @@ impl Users {
         matches!(self, Users::System | Users::SystemThen(_))
     }
 
+    /// The login name of the first user of this full name, in letters of whatever case. Of the system's users only those
+    /// of the passwd file count: name services know no full names.
+    ///
+    /// # Errors
+    /// Nobody can tell.
+    pub(crate) fn by_full_name(&self, name: &str) -> io::Result<Option<String>> {
+        let of = |users: &Listing| users.by_full_name(name).map(str::to_owned);
+        Ok(match self {
+            Users::Listed(users) | Users::SystemThen(users) => of(users),
+            Users::File(file) => of(&*file.users()?),
+            Users::System => users_of_system_file().and_then(|users| of(&users)),
+        })
+    }
+
     /// Whether there is such a user. `Err` means that nobody can tell.
     pub fn has(&self, name: &str) -> io::Result<bool> {
         match self {
-            Users::Listed(users) => Ok(users.contains_key(name)),
-            Users::File(file) => Ok(file.users()?.contains_key(name)),
+            Users::Listed(users) => Ok(users.get(name).is_some()),
+            Users::File(file) => Ok(file.users()?.get(name).is_some()),
             // A name that the file has needs no other service, and most names are there.
-            Users::SystemThen(users) if users.contains_key(name) => Ok(true),
+            Users::SystemThen(users) if users.get(name).is_some() => Ok(true),
             Users::SystemThen(_) => Ok(system_user(name)?.is_some()),
             Users::System => match self.now() {
                 now @ Users::SystemThen(_) => now.has(name),
@@ -144,7 +160,7 @@ impl Users {
 
 /// The users of the system's passwd file, where the name services ask that file: they exist,
 /// whatever other services say.
-fn users_of_system_file() -> Option<Arc<HashMap<String, User>>> {
+fn users_of_system_file() -> Option<Arc<Listing>> {
     static SERVICES: LazyLock<Option<Watched<bool>>> =
         LazyLock::new(|| Watched::open("/etc/nsswitch.conf".into(), asks_file).ok());
     static USERS: LazyLock<Option<PasswdFile>> =
@@ -170,7 +186,7 @@ fn asks_file(text: &[u8]) -> bool {
 
 /// A passwd file and what it said when it was read last.
 #[derive(Debug)]
-pub struct PasswdFile(Watched<HashMap<String, User>>);
+pub struct PasswdFile(Watched<Listing>);
 
 /// A file, read anew when it has changed.
 #[derive(Debug)]
@@ -192,11 +208,11 @@ struct Seen {
 impl PasswdFile {
     /// Reads the file.
     fn open(path: PathBuf) -> io::Result<Self> {
-        Watched::open(path, listed).map(PasswdFile)
+        Watched::open(path, Listing::read).map(PasswdFile)
     }
 
     /// The users as they are now. A file that has gone is an error, never "no such user".
-    fn users(&self) -> io::Result<Arc<HashMap<String, User>>> {
+    fn users(&self) -> io::Result<Arc<Listing>> {
         self.0.now()
     }
 }
@@ -236,35 +252,9 @@ impl Seen {
     }
 }
 
-fn listed(text: &[u8]) -> HashMap<String, User> {
-    let mut users = HashMap::new();
-    for line in String::from_utf8_lossy(text).lines() {
-        if let Some(user) = user(line) {
-            users.entry(user.name.clone()).or_insert(user);
-        }
-    }
-    users
-}
-
-fn first_of(users: &HashMap<String, User>, uid: u32) -> Option<User> {
-    let same = users.values().filter(|user| user.uid == uid);
+fn first_of(users: &Listing, uid: u32) -> Option<User> {
+    let same = users.all().filter(|user| user.uid == uid);
     same.min_by(|a, b| a.name.cmp(&b.name)).cloned()
-}
-
-fn user(line: &str) -> Option<User> {
-    let mut fields = line.split(':');
-    let name = fields
-        .next()
-        .filter(|name| !name.is_empty() && !name.starts_with(['#', '+', '-']))?;
-    fields.next()?;
-    Some(User {
-        name: name.to_owned(),
-        uid: fields.next()?.parse().ok()?,
-        gid: fields.next()?.parse().ok()?,
-        gecos: fields.next()?.to_owned(),
-        home: fields.next()?.into(),
-        shell: fields.next().unwrap_or_default().trim_end().into(),
-    })
 }
 
 /// Asks the system's name services for a name.

@@ -363,24 +363,13 @@ fn listed(world: &World, maps: &TransactionMaps, text: &[u8], expansion: &Expans
 fn full_name(world: &World, maps: &TransactionMaps, user: &str) -> String {
     let host = &world.site.host_name;
     let gecos = match maps.users.get(user) {
-        Ok(Some(found)) => full_name_of(&found.gecos, user),
+        Ok(Some(found)) => found.full_name(),
         _ => String::new(),
     };
     if gecos.is_empty() {
         return format!("<{user}@{host}>");
     }
     format!("{gecos} <{user}@{host}>")
-}
-
-/// The first item of the GECOS field, `&` being the login name with a capital.
-fn full_name_of(gecos: &str, user: &str) -> String {
-    let name = gecos.split(',').next().unwrap_or_default();
-    let mut chars = user.chars();
-    let capital = chars
-        .next()
-        .map(|c| format!("{}{}", c.to_ascii_uppercase(), chars.as_str()))
-        .unwrap_or_default();
-    name.replace('&', &capital)
 }
 
 /// VRFY and EXPN name what was asked.

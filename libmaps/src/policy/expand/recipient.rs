@@ -5,7 +5,7 @@ mod sources;
 
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
-use crate::policy::route::localaddr::{LocalName, find_user};
+use crate::policy::route::localaddr::{FullNames, LocalName, find_user};
 use crate::policy::route::{Delivery, MailerTriple, Routed};
 use crate::site::shells::Shells;
 use crate::site::users::User;
@@ -309,12 +309,39 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         }
         if flags.contains('w') && self.is(new, &State::Deliver) {
             let name = strip_quotes(&triple.user).into_owned();
-            match find_user(expander.users, &name)? {
-                Some(user) => self.found(new, triple, user.into_bytes()),
+            match self.find_user(&name)? {
+                Some(user) => {
+                    let by_full_name = !name.eq_ignore_ascii_case(user.as_bytes());
+                    self.found(new, triple, user.into_bytes());
+                    if by_full_name {
+                        self.resolve_login(new, flags, depth)?;
+                    }
+                }
                 None => self.set(new, State::Unknown),
             }
         }
         Ok(())
+    }
+
+    /// Whom a full name stands for may be an alias himself, or go elsewhere.
+    fn resolve_login(&mut self, new: usize, flags: &str, depth: i64) -> Result<(), LookupError> {
+        let triple = self.triple(new);
+        if flags.contains('A') {
+            self.alias(new, &triple, depth)?;
+        }
+        if flags.contains('5') && self.is(new, &State::Deliver) && !self.flags(new).stays_here {
+            self.ruleset5(new, &triple, depth)?;
+        }
+        Ok(())
+    }
+
+    fn find_user(&self, name: &[u8]) -> Result<Option<String>, LookupError> {
+        let expander = self.expander;
+        find_user(
+            expander.users,
+            FullNames::of(expander.addressing.site),
+            name,
+        )
     }
 
     /// A user may have been found under another spelling of his name.

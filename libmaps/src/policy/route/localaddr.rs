@@ -7,6 +7,7 @@ use crate::decision::{LookupError, Trace};
 use crate::map::{Map, StoreError};
 use crate::policy::route::canonify::{Addressing, Host, Mailbox};
 use crate::policy::route::parse::{MAX_LEVELS, Resolved, Step, Triple};
+use crate::site::Site;
 use crate::site::users::Users;
 use crate::tokens::{self, tidy, tokens};
 
@@ -114,7 +115,7 @@ impl<M: Map> Addressing<'_, M> {
             };
             let plain = tokens::spell(plain, self.blank());
             let plain = tokens::strip_quotes(&plain);
-            if find_user(users, &plain)?.is_some() {
+            if find_user(users, FullNames::of(self.site), &plain)?.is_some() {
                 // The name is written as it was looked for.
                 user = tokens::concat(&[&plain, &detail]);
             } else {
@@ -169,24 +170,57 @@ struct Relay {
     user: Vec<u8>,
 }
 
-/// The user of this name, as sendmail finds him: exactly, else in lower case.
-pub(crate) fn find_user(users: &Users, name: &[u8]) -> Result<Option<String>, LookupError> {
+/// Whether users are looked for among full names, too (option MatchGECOS).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FullNames {
+    Ignored,
+    /// With this octet or `_` for a blank.
+    Matched {
+        blank: u8,
+    },
+}
+
+impl FullNames {
+    /// What the site has.
+    pub(crate) fn of(site: &Site) -> Self {
+        let addresses = &site.options.addresses;
+        match addresses.match_gecos {
+            true => FullNames::Matched {
+                blank: addresses.blank(),
+            },
+            false => FullNames::Ignored,
+        }
+    }
+}
+
+/// The user of this name, as sendmail finds him: exactly, else in lower case, else by his full name.
+pub(crate) fn find_user(
+    users: &Users,
+    full_names: FullNames,
+    name: &[u8],
+) -> Result<Option<String>, LookupError> {
     let Ok(name) = std::str::from_utf8(name) else {
         return Ok(None);
     };
+    let unreadable =
+        |error| LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error));
     let lower = name.to_ascii_lowercase();
     for name in [name, &lower] {
-        let found = users.has(name).map_err(|error| {
-            LookupError::Store(StoreError::io("/etc/passwd".as_ref(), "read", error))
-        })?;
-        if found {
+        if users.has(name).map_err(unreadable)? {
             return Ok(Some(name.to_owned()));
         }
         if name == lower {
             break;
         }
     }
-    Ok(None)
+    let FullNames::Matched { blank } = full_names else {
+        return Ok(None);
+    };
+    let full_name = lower.replace([char::from(blank), '_'], " ");
+    match full_name.contains(' ') {
+        true => users.by_full_name(&full_name).map_err(unreadable),
+        false => Ok(None),
+    }
 }
 
 /// What stands before `+*` at the end.

@@ -440,8 +440,7 @@ impl<M: Map> Addressing<'_, M> {
 
     /// The octet that stands for a blank (option BlankSub).
     pub(crate) fn blank(&self) -> u8 {
-        let blank = self.site.options.addresses.blank_sub.bytes().next();
-        blank.unwrap_or(b' ')
+        self.site.options.addresses.blank()
     }
 }
 

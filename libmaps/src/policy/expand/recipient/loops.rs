@@ -4,7 +4,6 @@ use super::Run;
 use crate::decision::LookupError;
 use crate::map::Map;
 use crate::policy::expand::{Recipient, State};
-use crate::policy::route::localaddr::find_user;
 
 impl<M: Map, A: Map> Run<'_, '_, M, A> {
     /// An address that was typed must lead somewhere.
@@ -40,8 +39,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             let kind = self.expander.addressing.mailer(&triple.mailer);
             let flags = kind.map_or("", |kind| kind.flags);
             let ends = if flags.contains('w') {
-                std::str::from_utf8(&triple.user).is_ok()
-                    && find_user(self.expander.users, &triple.user)?.is_some()
+                std::str::from_utf8(&triple.user).is_ok() && self.find_user(&triple.user)?.is_some()
             } else {
                 flags.contains('l') && self.triple(top).mailer == triple.mailer
             };

@@ -64,6 +64,14 @@ option_group! {
     }
 }
 
+impl Addresses {
+    /// The octet that stands for a blank inside a local part.
+    #[must_use]
+    pub fn blank(&self) -> u8 {
+        self.blank_sub.bytes().next().unwrap_or(b' ')
+    }
+}
+
 option_group! {
     /// Where files are, who may own them, and as whom the programs run.
     Files {
