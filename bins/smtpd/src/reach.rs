@@ -1,6 +1,7 @@
 //! What the server opens once it serves: the folders that it is confined to.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use confine::Reach;
@@ -12,6 +13,7 @@ use libmaps::site::Site;
 use libmaps::site::hosts::ServiceSwitch;
 use libmaps::site::load::{self, DEFAULT_FILE};
 use libmaps::store::shared::Connection;
+use libmaps::table::tls_features::TlsFeatures;
 
 use crate::drop::{DropId, Submit};
 
@@ -78,6 +80,7 @@ impl Needs {
         for folder in [&tls.ca_path, &tls.crl_path].into_iter().flatten() {
             needs.folders.insert(site.below(folder));
         }
+        needs.files.extend(of_peers(site));
         logins(site, &mut needs);
         needs.drop_folder = Submit::of(site).folder_of(site);
         needs
@@ -165,6 +168,41 @@ fn named(site: &Site) -> Vec<PathBuf> {
     each.map(|path| site.below(&path)).collect()
 }
 
+/// Certificates and keys that the access map names for single peers. That counts only of a map
+/// that nobody but root, or we ourselves, can have written: it leads to root's files.
+fn of_peers(site: &Site) -> Vec<PathBuf> {
+    let Some(access) = &site.features.access else {
+        return Vec::new();
+    };
+    let file = file_of(site, &access.map).filter(|_| site.features.tls_session_features);
+    let Some((_, path)) = file.filter(|(_, path)| is_ours(path)) else {
+        return Vec::new();
+    };
+    let Ok(map) = libmaps::store::open(&path) else {
+        return Vec::new();
+    };
+    let mut files = Vec::new();
+    for entry in map.iter().flatten() {
+        let tag = entry.lhs.as_bytes().split(|octet| *octet == b':').next();
+        let tag = tag.unwrap_or_default().to_ascii_lowercase();
+        if tag == b"tls_srv_features" || tag == b"tls_clt_features" {
+            let features = TlsFeatures::parse(&String::from_utf8_lossy(entry.rhs.as_bytes()));
+            let features = features.unwrap_or_default();
+            files.extend(features.files().map(|file| site.below(file)));
+        }
+    }
+    files
+}
+
+fn is_ours(path: &Path) -> bool {
+    let us = rustix::process::geteuid().as_raw();
+    let safe = |path: &Path| {
+        std::fs::metadata(path)
+            .is_ok_and(|found| (found.uid() == 0 || found.uid() == us) && found.mode() & 0o022 == 0)
+    };
+    safe(path) && path.parent().is_some_and(safe)
+}
+
 /// Sendmail.conf, and the store and the sockets that it names. What is wrong with it is told
 /// elsewhere.
 fn logins(site: &Site, needs: &mut Needs) {
@@ -183,5 +221,45 @@ fn logins(site: &Site, needs: &mut Needs) {
     needs.files.insert(accounts);
     for socket in [&conf.saslauthd_path, &conf.dovecot_path] {
         needs.sockets.insert(site.below(socket));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn files_of_peers_count_where_nobody_else_writes_the_map() {
+        let root = tempfile::tempdir().unwrap();
+        let mail = root.path().join("etc/mail");
+        std::fs::create_dir_all(&mail).unwrap();
+        let mode = |path: &Path, mode| {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+        };
+        mode(&mail, 0o755);
+        let mc = |features: &str| {
+            let text = format!("FEATURE(`access_db')dnl\n{features}MAILER(`local')dnl\n");
+            std::fs::write(mail.join("sendmail.mc"), text).unwrap();
+            load::load(Some(root.path()), None).unwrap().site
+        };
+        let entry =
+            "TLS_Clt_Features:a.example\tCertFile=/c; KeyFile=/k\nTLS_Srv_Features:b\tFoo\n";
+        std::fs::write(mail.join("access"), entry).unwrap();
+        crate::tables::build_table(&mail.join("access")).unwrap();
+        let map = mail.join("access.db");
+        mode(&map, 0o640);
+        let with = mc("FEATURE(`tls_session_features')dnl\n");
+        let key = root.path().join("k");
+        let needed = |site: &Site| Needs::of(site, None).of_file(&key).is_some();
+        assert!(needed(&with));
+        for (path, bad, good) in [(&map, 0o660, 0o640), (&mail, 0o777, 0o755)] {
+            mode(path, bad);
+            assert!(!needed(&with), "{}", path.display());
+            mode(path, good);
+        }
+        assert!(needed(&with));
+        assert!(!needed(&mc("")), "nothing asks for the entries");
     }
 }

@@ -127,21 +127,30 @@ impl Tls {
     }
 
     /// The next handshake. New files that can't be used are told to `report` once; the last
-    /// good configuration stays.
+    /// good configuration stays. A client whose own certificate can't be used is shown the
+    /// site's, as sendmail does, and `report` hears of it.
     ///
     /// # Errors
     /// When there is no handshake as the client's entry wants it.
-    pub fn handshake(&self, wish: &Wish, report: impl FnOnce(&str)) -> Result<Handshake, TlsError> {
-        let ready = self.ready(report);
+    pub fn handshake(&self, wish: &Wish, report: impl Fn(&str)) -> Result<Handshake, TlsError> {
+        let ready = self.ready(&report);
         let terms = wish.features.on(&self.terms);
-        let config = match (terms == self.terms, wish.asked) {
+        let own = wish.features.own().and_then(|own| {
+            let own = self.files.of_peer(own);
+            own.inspect_err(|error| report(&format!("{error}; the site's own is shown")))
+                .ok()
+        });
+        let (own, certificate) = own.unzip();
+        let is_usual = terms == self.terms && own.is_none();
+        let config = match (is_usual, wish.asked) {
             (true, Asked::Certificate) => Arc::clone(&ready.asking),
             (true, Asked::Nothing) => Arc::clone(&ready.silent),
-            (false, asked) => Arc::new(ready.config(asked, &terms)?),
+            (false, asked) => Arc::new(ready.config(asked, &terms, own.as_ref())?),
         };
         Ok(Handshake {
             config,
             asked: wish.asked,
+            certificate: certificate.unwrap_or_else(|| ready.certificate.clone()),
             ready,
         })
     }
@@ -184,6 +193,8 @@ pub struct Handshake {
     /// How it is done.
     pub config: Arc<ServerConfig>,
     asked: Asked,
+    /// What is shown.
+    certificate: Vec<u8>,
     ready: Arc<Ready>,
 }
 
@@ -199,7 +210,7 @@ impl Handshake {
             verify: "NOT".into(),
             ..facts::Tls::default()
         };
-        let bindings = binding::of(connection, Some(&self.ready.certificate));
+        let bindings = binding::of(connection, Some(&self.certificate));
         let Some((first, others)) = connection.peer_certificates().and_then(<[_]>::split_first)
         else {
             if self.asked == Asked::Certificate {

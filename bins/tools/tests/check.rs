@@ -121,22 +121,25 @@ fn tls_with_single_peers_is_looked_at() {
     let mc = "FEATURE(`access_db', `hash -T<TMPF> -o /etc/mail/access')dnl\n\
               FEATURE(`tls_session_features')dnl\n";
     let access = "TLS_Srv_Features:a.example\tOptions=SSL_OP_NO_TLSv1_3; CipherList=HIGH\n\
-                  TLS_Srv_Features:b.example\tCertFile=/a; KeyFile=/b\n\
+                  TLS_Srv_Features:b.example\tCertFile=/a\n\
                   TLS_Clt_Features:c.example\tOptions=SSL_OP_NO_SUCH\n\
                   TLS_Clt_Features:d.example\tOptions=SSL_OP_NO_TLSv1_3; CipherList=RC4-SHA\n\
                   TLS_Clt_Features:e.example\tOptions=-SSL_OP_NO_TLSv1; CipherList=RC4-SHA\n\
                   TLS_Clt_Features:\tCipherList=HIGH\n\
-                  Clt_Features:g.example\tD m\n";
+                  Clt_Features:g.example\tD m\n\
+                  TLS_Srv_Features:h.example\tCertFile=/a.pem; KeyFile=/b.pem\n";
     let (out, exit) = check_root(root(mc, &[("access", access)]).path(), &[]);
     assert_eq!(exit, Some(65), "{out}");
     for expected in [
-        "access:2: error: tls_srv_features:b.example: no TLS with this peer: CertFile is not done for single peers",
+        "access:2: error: tls_srv_features:b.example: no TLS with this peer: CertFile and KeyFile belong together",
         "access:3: error: tls_clt_features:c.example: no TLS with this peer: SSL_OP_NO_SUCH is no option that is known",
         "access:4: error: tls_clt_features:d.example: no TLS with this peer: no version or no cipher is left",
         "access:5: warning: tls_clt_features:e.example: -SSL_OP_NO_TLSv1 would allow a protocol older",
         "access:5: warning: tls_clt_features:e.example: no cipher of TLS 1.2 is left",
         "access:6: warning: tls_clt_features:: nothing asks for the bare tag",
         "access:7: warning: clt_features:g.example: m has no effect",
+        "access:8: error: tls_srv_features:h.example: /a.pem is not there",
+        "access:8: error: tls_srv_features:h.example: /b.pem is not there",
     ] {
         assert!(out.contains(expected), "{expected}\n{out}");
     }

@@ -268,6 +268,12 @@ impl Lint<'_> {
             let text = format!("{what}: {word} {}", OptionError::Old);
             self.say(item.line, Severity::Warning, text);
         }
+        for path in features.files() {
+            if !self.site.below(path).exists() {
+                let text = format!("{what}: {} is not there", path.display());
+                self.say(item.line, Severity::Error, text);
+            }
+        }
         let tls = &self.site.options.tls;
         let terms = features.on(&match tag {
             Tag::TlsSrvFeatures => tls.server_terms(),

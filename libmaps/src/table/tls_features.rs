@@ -1,7 +1,9 @@
 //! `TLS_Srv_Features:` and `TLS_Clt_Features:` entries: TLS with one peer (op.me, "tls_srv_features").
 //!
 //! An entry is a list of `key=value` with `;` between, perhaps in quotes as a whole:
-//! `Options=SSL_OP_NO_TLSv1_2; CipherList=HIGH`.
+//! `Options=SSL_OP_NO_TLSv1_2; CertFile=/etc/mail/other.pem; KeyFile=/etc/mail/other.key`.
+
+use std::path::{Path, PathBuf};
 
 use crate::terms::{OptionError, Terms};
 
@@ -10,6 +12,16 @@ use crate::terms::{OptionError, Terms};
 pub struct TlsFeatures {
     options: Vec<Box<str>>,
     cipher_list: Option<Box<str>>,
+    own: Option<OwnCertificate>,
+}
+
+/// The certificate that the peer is shown.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    /// The file of the certificate, not yet below a root.
+    pub cert: PathBuf,
+    /// That of its private key.
+    pub key: PathBuf,
 }
 
 /// Why an entry can't be done. There is no TLS with the peer then, as with sendmail: it would not
@@ -25,6 +37,9 @@ pub enum TlsFeaturesError {
     /// A key that nothing is done for.
     #[error("{0} is not done for single peers")]
     NotDone(&'static str),
+    /// A certificate without a key, or a key without one.
+    #[error("CertFile and KeyFile belong together")]
+    OnlyOne,
     /// A word of `Options`.
     #[error("{0} {1}")]
     Option(Box<str>, OptionError),
@@ -39,6 +54,7 @@ impl TlsFeatures {
         let rhs = rhs.trim();
         let quoted = rhs.strip_prefix('"').and_then(|rhs| rhs.strip_suffix('"'));
         let mut features = TlsFeatures::default();
+        let (mut cert, mut key_file) = (None, None);
         for part in quoted.unwrap_or(rhs).split(';').map(str::trim) {
             if part.is_empty() {
                 continue;
@@ -46,8 +62,18 @@ impl TlsFeatures {
             let Some((key, value)) = part.split_once('=') else {
                 return Err(TlsFeaturesError::Syntax(part.into()));
             };
-            features.take(key.trim(), value.trim())?;
+            let (key, value) = (key.trim(), value.trim());
+            match key.to_ascii_lowercase().as_str() {
+                "certfile" => cert = Some(PathBuf::from(value)),
+                "keyfile" => key_file = Some(PathBuf::from(value)),
+                _ => features.take(key, value)?,
+            }
         }
+        features.own = match (cert, key_file) {
+            (Some(cert), Some(key)) => Some(OwnCertificate { cert, key }),
+            (None, None) => None,
+            _ => return Err(TlsFeaturesError::OnlyOne),
+        };
         Ok(features)
     }
 
@@ -68,8 +94,6 @@ impl TlsFeatures {
                 self.cipher_list = Some(value.into());
                 Ok(())
             }
-            "certfile" => Err(TlsFeaturesError::NotDone("CertFile")),
-            "keyfile" => Err(TlsFeaturesError::NotDone("KeyFile")),
             "flags" => Err(TlsFeaturesError::NotDone("Flags")),
             _ => Err(TlsFeaturesError::Unknown(key.into())),
         }
@@ -87,6 +111,18 @@ impl TlsFeatures {
             terms.set_ciphers(list);
         }
         terms
+    }
+
+    /// The certificate that the peer is shown in place of the site's.
+    #[must_use]
+    pub fn own(&self) -> Option<&OwnCertificate> {
+        self.own.as_ref()
+    }
+
+    /// The files that it names, not yet below a root.
+    pub fn files(&self) -> impl Iterator<Item = &Path> {
+        let own = self.own.iter();
+        own.flat_map(|own| [own.cert.as_path(), own.key.as_path()])
     }
 
     /// Words of `Options` that would allow what is never spoken.
@@ -138,13 +174,15 @@ mod tests {
                 "SSL_OP_FOO is no option that is known",
             ),
             (
-                "CertFile=/a; KeyFile=/b",
-                "CertFile is not done for single peers",
+                "CertFile=/a; Options=SSL_OP_ALL",
+                "CertFile and KeyFile belong together",
             ),
             ("Flags=R", "Flags is not done for single peers"),
         ] {
             assert_eq!(TlsFeatures::parse(rhs).unwrap_err().to_string(), why);
         }
+        let own = TlsFeatures::parse("KeyFile=/b;CertFile = /a").unwrap();
+        assert!(own.files().eq(["/a", "/b"].map(Path::new)));
         let old = TlsFeatures::parse("Options=-SSL_OP_NO_TLSv1_1").unwrap();
         assert_eq!(old.older().collect::<Vec<_>>(), ["-SSL_OP_NO_TLSv1_1"]);
     }

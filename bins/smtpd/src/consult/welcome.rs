@@ -101,8 +101,8 @@ impl Consultant {
         let why = match self.wish().await {
             Ok(wish) if wish.features == TlsFeatures::default() => return StartTls::Ready,
             Ok(wish) => {
-                let report = |text: &str| world.log.say(Level::Error, text);
-                match tls.handshake(&wish, report) {
+                // What is to be told is told in the handshake.
+                match tls.handshake(&wish, |_| ()) {
                     Ok(_) => return StartTls::Ready,
                     Err(error) => error.to_string(),
                 }

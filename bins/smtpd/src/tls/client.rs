@@ -121,14 +121,23 @@ impl ClientTls {
     pub fn config(
         &self,
         features: &TlsFeatures,
-        complain: impl FnOnce(&str),
+        complain: impl Fn(&str),
     ) -> Result<Arc<ClientConfig>, String> {
-        let ready = self.ready(complain).ok_or("TLS can't be set up")?;
+        let ready = self.ready(&complain).ok_or("TLS can't be set up")?;
         let terms = features.on(&self.terms);
-        if terms == self.terms {
+        let own = features
+            .own()
+            .and_then(|own| match self.files.of_peer(own) {
+                Ok((own, _)) => Some(own),
+                Err(error) => {
+                    complain(&format!("STARTTLS=client: {error}; the site's own is used"));
+                    None
+                }
+            });
+        if terms == self.terms && own.is_none() {
             return Ok(Arc::clone(&ready.config));
         }
-        let config = terms::client(&terms, ready.own.as_ref());
+        let config = terms::client(&terms, own.as_ref().or(ready.own.as_ref()));
         config.map(Arc::new).map_err(|error| error.to_string())
     }
 
@@ -208,7 +217,7 @@ impl Files {
         };
         let own = match own {
             Own::Shown => {
-                let (shown, key) = (certificates(&self.cert)?, self.key()?);
+                let (shown, key) = (certificates(&self.cert)?, self.private_key(&self.key)?);
                 Some(version_one::own(shown, key, &provider)?)
             }
             Own::None => None,
@@ -263,6 +272,33 @@ impl ServerCertVerifier for Anyone {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_server_is_shown_a_certificate_of_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["own.example".to_owned()]).unwrap();
+        let write = |name: &str, text: String| {
+            use std::os::unix::fs::PermissionsExt;
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        write("own.crt", own.cert.pem());
+        write("own.key", own.signing_key.serialize_pem());
+        let site = Site {
+            root: Some(folder.path().into()),
+            ..Site::default()
+        };
+        let (tls, _) = ClientTls::of(&site);
+        let shows = |rhs: &str| {
+            let features = TlsFeatures::parse(rhs).unwrap();
+            let config = tls.config(&features, |_| ()).unwrap();
+            config.client_auth_cert_resolver.has_certs()
+        };
+        assert!(!shows(""));
+        assert!(shows("CertFile=/own.crt; KeyFile=/own.key"));
+        assert!(!shows("CertFile=/own.crt; KeyFile=/none.key"));
+    }
 
     #[test]
     fn authorities_that_come_and_go_are_noticed() {

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use libmaps::opening;
-use libmaps::site::Site;
+use libmaps::site::{Site, model};
+use libmaps::table::tls_features::OwnCertificate;
 use libmaps::terms::Terms;
 use rustix::fs::{Dir, DirEntry};
 use rustls::RootCertStore;
@@ -16,6 +17,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::ClientCertVerifier;
+use rustls::sign::SingleCertAndKey;
 
 use super::{Anyone, Asked, Ready, TlsError, terms, version_one};
 
@@ -26,6 +28,7 @@ const MAX_FILES: usize = 1_000;
 
 /// The files that a configuration is made of.
 pub(super) struct Files {
+    root: Option<PathBuf>,
     pub(super) cert: PathBuf,
     pub(super) key: PathBuf,
     pub(super) ca_file: Option<PathBuf>,
@@ -45,6 +48,7 @@ impl Files {
         };
         let below = |path: &Option<PathBuf>| path.as_deref().map(|p| site.below(&first(p)));
         Files {
+            root: site.root.clone(),
             cert: below(&tls.server_cert).unwrap_or_default(),
             key: below(&tls.server_key).unwrap_or_default(),
             ca_file: below(&tls.ca_file),
@@ -64,7 +68,7 @@ impl Files {
     pub(super) fn ready(&self, terms: &Terms) -> Result<Ready, TlsError> {
         let provider = terms::provider();
         let certs = certificates(&self.cert)?;
-        let key = self.key()?;
+        let key = self.private_key(&self.key)?;
         let roots = self.verifier(&provider)?;
         let warning = certs.first().and_then(|c| self.ends_soon(c));
         let certificate = certs.first().map(|c| c.to_vec()).unwrap_or_default();
@@ -81,14 +85,27 @@ impl Files {
         })
     }
 
-    pub(super) fn key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
-        let metadata = opening::metadata(&self.key).map_err(|e| file(&self.key, &e))?;
+    pub(super) fn private_key(&self, path: &Path) -> Result<PrivateKeyDer<'static>, TlsError> {
+        let metadata = opening::metadata(path).map_err(|e| file(path, &e))?;
         let forbidden = if self.forgives_group { 0o007 } else { 0o077 };
         if metadata.mode() & forbidden != 0 {
-            return Err(TlsError::ReadableKey(self.key.clone()));
+            return Err(TlsError::ReadableKey(path.to_owned()));
         }
-        let text = opening::file(&self.key).map_err(|e| file(&self.key, &e))?;
-        PrivateKeyDer::from_pem_reader(text).map_err(|e| file(&self.key, &e))
+        let text = opening::file(path).map_err(|e| file(path, &e))?;
+        PrivateKeyDer::from_pem_reader(text).map_err(|e| file(path, &e))
+    }
+
+    /// The certificate for a single peer: what is shown, and the certificate alone.
+    pub(super) fn of_peer(
+        &self,
+        own: &OwnCertificate,
+    ) -> Result<(Arc<SingleCertAndKey>, Vec<u8>), TlsError> {
+        let below = |path: &Path| model::below(self.root.as_deref(), path);
+        let certs = certificates(&below(&own.cert))?;
+        let key = self.private_key(&below(&own.key))?;
+        let certificate = certs.first().map(|c| c.to_vec()).unwrap_or_default();
+        let own = version_one::own(certs, key, &terms::provider())?;
+        Ok((own, certificate))
     }
 
     /// The site's authorities.

@@ -62,9 +62,14 @@ pub(super) fn server(
 }
 
 impl Ready {
-    /// A configuration for one client.
-    pub(super) fn config(&self, asked: Asked, terms: &Terms) -> Result<ServerConfig, Error> {
-        server(terms, asked, &self.anyone, &self.own)
+    /// A configuration for one client, which may have a certificate of its own.
+    pub(super) fn config(
+        &self,
+        asked: Asked,
+        terms: &Terms,
+        own: Option<&Arc<SingleCertAndKey>>,
+    ) -> Result<ServerConfig, Error> {
+        server(terms, asked, &self.anyone, own.unwrap_or(&self.own))
     }
 }
 

@@ -1,11 +1,14 @@
 //! `Srv_Features:` entries: what a client is offered, and what it is asked for.
 
+use libmaps::sasl::edit::AuthPassword;
+use libmaps::sasl::mechanism::{BindingKind, ChannelBinding, Mechanism};
 use rustls::{CipherSuite, ProtocolVersion};
+use sha2::Digest as _;
 
 use crate::certificates::Authority;
 use crate::client::Client;
-use crate::site::Site;
-use crate::tls::secured;
+use crate::site::{HOST, Site};
+use crate::tls::{login_bound, secured};
 
 /// A site whose access map says this of clients on 127.0.0.2.
 fn with_features(authority: &Authority, letters: &str, mc: &str) -> Site {
@@ -181,4 +184,44 @@ fn there_is_no_tls_where_an_entry_can_not_be_done() {
         other.reply();
         assert!(other.say("EHLO x").contains("STARTTLS"), "{rhs}");
     }
+}
+
+/// The key may be root's alone: it is read after the server has given up root's rights.
+#[test]
+fn a_client_is_shown_a_certificate_of_its_own() {
+    let authority = Authority::new("CA");
+    let rhs = "CertFile=/etc/mail/other.crt; KeyFile=/etc/mail/other.key";
+    let site = with_tls_features(
+        &authority,
+        rhs,
+        "define(`confAUTH_MECHANISMS', `SCRAM-SHA-1-PLUS')dnl",
+    );
+    let other = authority.sign("other.example", 7);
+    site.write("etc/mail/other.crt", &other.cert);
+    site.write_private("etc/mail/other.key", &other.key);
+    site.account("alice", HOST, "secret", AuthPassword::Omit);
+    let server = site.start();
+    let shown = |from: &str| {
+        let mut client = Client::connect_from(from, server.only_port());
+        client.reply();
+        client.say("EHLO client.example.com");
+        client.secure(None);
+        let first = client.tls().peer_certificates().unwrap()[0].clone();
+        (client, first)
+    };
+    let (mut client, first) = shown("127.0.0.2");
+    assert_eq!(first, other.identity().0[0]);
+    // A login is bound to what is shown.
+    let binding = ChannelBinding {
+        kind: BindingKind::TlsServerEndPoint,
+        data: sha2::Sha256::digest(&first).to_vec(),
+    };
+    let plus = Mechanism::parse(b"SCRAM-SHA-1-PLUS").unwrap();
+    let reply = login_bound(&mut client, plus, vec![binding]);
+    assert!(reply.starts_with("235 "), "{reply}");
+    assert_ne!(shown("127.0.0.1").1, first);
+    // What can't be used leaves the site's own, as with sendmail.
+    site.write("etc/mail/other.crt", "nonsense");
+    assert_ne!(shown("127.0.0.2").1, first);
+    server.log_with("other.crt: no certificate in it; the site's own is shown");
 }

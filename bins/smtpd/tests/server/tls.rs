@@ -233,7 +233,11 @@ fn what_follows_starttls_is_not_obeyed() {
 }
 
 /// A login by a `-PLUS` mechanism: the last reply.
-fn login_bound(client: &mut Client, mechanism: Mechanism, bindings: Vec<ChannelBinding>) -> String {
+pub(crate) fn login_bound(
+    client: &mut Client,
+    mechanism: Mechanism,
+    bindings: Vec<ChannelBinding>,
+) -> String {
     let setup = ClientSetup {
         authzid: Vec::new(),
         authid: b"alice".to_vec(),
