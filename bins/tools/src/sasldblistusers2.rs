@@ -104,8 +104,14 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
         Ok(db) => list(&db, &typed, &mut out),
         Err(error) => Err(ListError::Read(error.into())),
     };
-    match listed.and_then(|()| out.flush().map_err(ListError::Write)) {
-        Ok(()) => ExitCode::SUCCESS,
+    match listed.and_then(|bad| out.flush().map(|()| bad).map_err(ListError::Write)) {
+        Ok(bad) if bad.is_empty() => ExitCode::SUCCESS,
+        Ok(bad) => {
+            for error in &bad {
+                complain(&[format!("{program}: {error}").as_bytes()]);
+            }
+            ExitCode::FAILURE
+        }
         Err(ListError::Write(e)) if e.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(ListError::Write(error)) => {
             complain(&[format!("{program}: standard output: {error}").as_bytes()]);
@@ -201,7 +207,13 @@ impl From<SaslDbError> for ListError {
     }
 }
 
-fn list<M: Map>(db: &SaslDb<M>, typed: &Typed, out: &mut impl Write) -> Result<(), ListError> {
+/// Lists what the store has; gives the accounts whose secrets can't be read, which are left out.
+fn list<M: Map>(
+    db: &SaslDb<M>,
+    typed: &Typed,
+    out: &mut impl Write,
+) -> Result<Vec<SaslDbError>, ListError> {
+    let mut bad = Vec::new();
     let word = match typed.subject {
         Subject::Properties => "property",
         Subject::Mechanisms => "mechanism",
@@ -218,14 +230,20 @@ fn list<M: Map>(db: &SaslDb<M>, typed: &Typed, out: &mut impl Write) -> Result<(
             // Only in our own stores do the records of one user stand together.
             Subject::Mechanisms if seen.contains(&user) => {}
             Subject::Mechanisms => {
-                for mechanism in mechanisms(db, &user)? {
-                    write_line(&user, mechanism.name().as_bytes(), typed, out)?;
+                match mechanisms(db, &user) {
+                    Ok(all) => {
+                        for mechanism in all {
+                            write_line(&user, mechanism.name().as_bytes(), typed, out)?;
+                        }
+                    }
+                    Err(error @ SaslDbError::BadRecord { .. }) => bad.push(error),
+                    Err(error) => return Err(error.into()),
                 }
                 seen.insert(user);
             }
         }
     }
-    Ok(())
+    Ok(bad)
 }
 
 fn write_line(

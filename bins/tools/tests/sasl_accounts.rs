@@ -8,7 +8,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use libmaps::map::{Entry, MapClass};
 use libmaps::sasl::{Password, SaslDb, UserId};
+use libmaps::store::publish::{Options, Publisher};
 
 /// Exit code, standard output, standard error.
 type Ran = (i32, String, String);
@@ -224,6 +226,108 @@ fn clear_text_descriptors_and_roots() {
         "",
     );
     assert_eq!(exit, 7);
+}
+
+/// A store with these properties of accounts, as Cyrus SASL leaves them.
+fn store_of(path: &Path, records: &[(&str, &[u8], &str)]) {
+    let mut store = Publisher::create(path, Options::new(MapClass::Hash, "test")).unwrap();
+    for (name, property, value) in records {
+        let user = UserId::new(name.as_bytes(), b"r").unwrap();
+        store.put(Entry::new(user.lhs(property), *value)).unwrap();
+    }
+    store.publish().unwrap();
+}
+
+/// Made by Cyrus SASL 2.1.28 of the password `oldpw`, the second with `scram_iteration_counter: 1000`.
+const OLD_KEYS: &str = "SCRAM-SHA-1$4096:EkFbQmhC9pzvzuH7kQWKVA==$NKOG3CtGg6VIdANLLSGptMWEVN8=:up0vkbOVg8uEXZZfXvSDAIIb1zk=";
+const FEW_ITERATIONS: &str = "SCRAM-SHA-1$1000:rHiTogBkP22nL4VBj2QHLw==$GVNypJe0zispFFn8lqUSHo4YKYc=:jUfMZQZqJCiE1I5ieUkpp8JSJAc=";
+
+#[test]
+fn an_export_brings_no_earlier_password_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    store_of(
+        &at("a"),
+        &[
+            ("alice", b"userPassword", "newpw"),
+            ("alice", b"authPassword", OLD_KEYS),
+            ("keys", b"authPassword", OLD_KEYS),
+        ],
+    );
+    let (exit, rows, err) = run(dir.path(), "saslpasswd2", &["--export", "-", "-f", "a"], "");
+    assert_eq!((exit, err.as_str()), (0, ""));
+    assert!(
+        rows.contains("\nalice,r,newpw\nkeys,r,{SCRAM-SHA-1}4096"),
+        "{rows}"
+    );
+    let (exit, ..) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--import", "-", "-f", "b"],
+        &rows,
+    );
+    assert_eq!(exit, 0);
+    for store in ["a", "b"].map(at) {
+        assert!(opens(&store, "alice", "newpw") && !opens(&store, "alice", "oldpw"));
+        assert!(opens(&store, "keys", "oldpw"));
+    }
+    let (_, mechanisms, _) = run(dir.path(), "sasldblistusers2", &["--mechs", "b"], "");
+    for mechanism in ["CRAM-MD5", "DIGEST-MD5", "SCRAM-SHA-256"] {
+        let line = format!("alice@r: {mechanism}\n");
+        assert!(mechanisms.contains(&line), "{mechanisms}");
+    }
+}
+
+#[test]
+fn one_account_that_can_not_be_read_hides_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    store_of(
+        &dir.path().join("db"),
+        &[
+            ("alice", b"userPassword", "pw"),
+            ("alice", b"authPassword", FEW_ITERATIONS),
+            ("bad", b"authPassword", FEW_ITERATIONS),
+            ("carol", b"userPassword", "pw"),
+        ],
+    );
+    assert!(opens(&dir.path().join("db"), "alice", "pw"));
+    let told = "db: bad@r: authPassword: SCRAM iterations must be 4096 to 1000000\n";
+    let (exit, rows, err) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--export", "-", "-f", "db"],
+        "",
+    );
+    assert_eq!(exit, 65);
+    assert_eq!(rows, "user,realm,password\nalice,r,pw\ncarol,r,pw\n");
+    assert_eq!(err, format!("saslpasswd2: {told}"));
+    let (exit, out, err) = run(dir.path(), "sasldblistusers2", &["--mechs", "db"], "");
+    assert_eq!((exit, err), (1, format!("sasldblistusers2: {told}")));
+    assert!(
+        out.contains("alice@r: PLAIN\n") && out.contains("carol@r: PLAIN\n"),
+        "{out}"
+    );
+    assert!(!out.contains("bad@r"), "{out}");
+}
+
+#[test]
+fn clear_text_is_exported_where_it_was_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let set = |args: &[&str], password: &str| {
+        let all = [&["-p", "-c", "-u", "r", "-f", "db"], args].concat();
+        assert_eq!(run(dir.path(), "saslpasswd2", &all, password).0, 0);
+    };
+    set(&["--plaintext", "alice"], "{abc}x");
+    set(&["bob"], "hashed");
+    let (exit, rows, _) = run(
+        dir.path(),
+        "saslpasswd2",
+        &["--export", "-", "-f", "db"],
+        "",
+    );
+    assert_eq!(exit, 0);
+    assert!(rows.contains("\nalice,r,{PLAIN}{abc}x\nbob,r,"), "{rows}");
+    assert!(!rows.contains("hashed"), "{rows}");
 }
 
 /// `exec 3<creds; read -r user <&3; saslpasswd2 -c --password-fd 3 "$user"`

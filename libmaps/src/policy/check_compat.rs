@@ -201,6 +201,8 @@ mod tests {
             ("a@b<@>c@d", "<a@b>", "\"C, c\" <c@d> (c)"),
             ("a@b<@>c", "a@b", "c (see) "),
             ("a@b<@>|/bin/true", "<a@b>", "|/bin/true"),
+            ("a@b<@>|/bin/true", "<\"a\"@b>", "\"|/bin/true\""),
+            ("a@b<@>case", "<\\a@b>", "\"ca\"s\\e"),
         ] {
             let found = of((lhs, "DISCARD"), sender, recipient);
             assert_eq!(found, Outcome::Discard, "{lhs}");

@@ -120,19 +120,38 @@ impl<M: Map> SaslDb<M> {
                 .map(Some)
                 .map_err(|e| self.bad(user, HASHED_PASSWORD, e.0));
         }
-        let mut all = Secrets::default();
-        if let Some(value) = self.value(user, USER_PASSWORD)? {
-            // An empty one can be made with the original and opens nothing.
-            all.clear = Password::new(value.to_vec()).ok();
+        // Beside a password libsasl asks for no keys: they may be those of an earlier one.
+        if let Some(clear) = self.clear(user)? {
+            return Ok(Some(Secrets {
+                clear: Some(clear),
+                ..Secrets::default()
+            }));
         }
-        if let Some(value) = self.value(user, AUTH_PASSWORD)? {
-            let scram = Secrets::parse_auth_password(&value);
-            all = all.or(scram.map_err(|e| self.bad(user, AUTH_PASSWORD, e.0))?);
+        let keys = match self.value(user, AUTH_PASSWORD)? {
+            Some(value) => Secrets::parse_auth_password(&value),
+            None => Ok(Secrets::default()),
+        };
+        match keys {
+            Ok(keys) if !keys.is_empty() => return Ok(Some(keys)),
+            _ => {}
         }
-        if all.is_empty() {
-            all = self.old_secrets(user)?;
+        let old = self.old_secrets(user)?;
+        match keys {
+            // The account can log in without them.
+            _ if !old.is_empty() => Ok(Some(old)),
+            Err(error) => Err(self.bad(user, AUTH_PASSWORD, error.0)),
+            Ok(_) => Ok(None),
         }
-        Ok((!all.is_empty()).then_some(all))
+    }
+
+    /// The password of an account in clear text, where the store has it.
+    ///
+    /// # Errors
+    /// The map can't be read.
+    pub fn clear(&self, user: &UserId) -> Result<Option<Password>, SaslDbError> {
+        let value = self.value(user, USER_PASSWORD)?;
+        // An empty one can be made with the original and opens nothing.
+        Ok(value.and_then(|value| Password::new(value.to_vec()).ok()))
     }
 
     /// What the first accounts have: they are like the others, and a large store is not read whole.

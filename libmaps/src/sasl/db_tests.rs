@@ -70,6 +70,43 @@ fn accounts_of_every_age() {
     );
 }
 
+#[test]
+fn beside_a_password_its_keys_count_for_nothing() {
+    let salts = Salts::random().unwrap();
+    let stale = Secrets::derive_scram(&password("old"), &Recipe::default(), &salts);
+    let stale = stale.to_auth_password().unwrap();
+    // As libsasl makes them with scram_iteration_counter: 1000.
+    let few = b"SCRAM-SHA-1$1000:c2FsdHNhbHRzYWx0c2FsdA==$AAAA:AAAA";
+    let db = db(&[
+        ("stale", USER_PASSWORD, b"new"),
+        ("stale", AUTH_PASSWORD, stale.expose()),
+        ("few", USER_PASSWORD, b"new"),
+        ("few", AUTH_PASSWORD, few),
+        ("alone", AUTH_PASSWORD, few),
+        ("old", AUTH_PASSWORD, few),
+        ("old", OLD_DIGEST_MD5, &[7; 16]),
+    ]);
+    for name in ["stale", "few"] {
+        let verify = |text| db.verify(&user(name), &password(text), &Toll::default());
+        assert!(verify("new").unwrap() && !verify("old").unwrap(), "{name}");
+        let secrets = db.secrets(&user(name)).unwrap().unwrap();
+        assert!(secrets.clear.is_some());
+        assert!(secrets.scram_sha1.is_none() && secrets.scram_sha256.is_none());
+    }
+    assert!(
+        db.secrets(&user("old"))
+            .unwrap()
+            .unwrap()
+            .digest_md5
+            .is_some()
+    );
+    let error = db.secrets(&user("alone")).unwrap_err().to_string();
+    assert!(
+        error.contains("alone@example.org: authPassword: "),
+        "{error}"
+    );
+}
+
 /// A store with an account of each kind that costs something else to check.
 fn of_all_kinds() -> SaslDb<MemoryMap> {
     let salts = Salts::random().unwrap();

@@ -202,43 +202,79 @@ fn is_word(text: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(of_word)
 }
 
-/// Writes every account, the heading first: its hashes, or its password where
-/// the store has nothing else. Says which accounts can't be written: those
-/// whose only secrets are libsasl's old ones.
+/// An account, or a record, that an export leaves out.
+#[derive(Debug)]
+pub enum LeftOut {
+    /// Its only secrets are libsasl's old ones, which no row can hold.
+    NoSecret(UserId),
+    /// It can't be read.
+    Unreadable(SaslDbError),
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LeftOut::NoSecret(user) => write!(f, "{user}: no secret that can be exported"),
+            LeftOut::Unreadable(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Writes every account, the heading first: its password where the store has it in clear text,
+/// else its hashes. Says what is left out.
 ///
 /// # Errors
-/// The store can't be read.
+/// The store can't be read, or the rows not be written.
 pub fn write<M: Map>(
     db: &SaslDb<M>,
     out: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
-) -> Result<Vec<UserId>, ExportError> {
+) -> Result<Vec<LeftOut>, ExportError> {
     let mut left_out = Vec::new();
     let mut users: Vec<UserId> = Vec::new();
     for record in db.records() {
-        users.push(record.map_err(ExportError::Read)?.user);
+        match record {
+            Ok(record) => users.push(record.user),
+            Err(error) => left_out.push(unreadable(error)?),
+        }
     }
     users.sort();
     users.dedup();
     out(&write_row(&HEADING)).map_err(ExportError::Write)?;
     for user in users {
-        let Some(secrets) = db.secrets(&user).map_err(ExportError::Read)? else {
-            left_out.push(user);
-            continue;
+        let third = match third(db, &user) {
+            Ok(Some(third)) => third,
+            Ok(None) => {
+                left_out.push(LeftOut::NoSecret(user));
+                continue;
+            }
+            Err(error) => {
+                left_out.push(unreadable(error)?);
+                continue;
+            }
         };
-        let hashes = secrets.to_text();
-        let third = match &secrets.clear {
-            Some(password) if hashes.expose().is_empty() => third_of(password),
-            _ => hashes,
-        };
-        if third.expose().is_empty() {
-            left_out.push(user);
-            continue;
-        }
         let row = write_row(&[user.authid(), user.realm(), third.expose()]);
         let row = SecretBytes::new(row);
         out(row.expose()).map_err(ExportError::Write)?;
     }
     Ok(left_out)
+}
+
+/// One record that is bad is no reason to keep the others back; a store that can't be read is.
+fn unreadable(error: SaslDbError) -> Result<LeftOut, ExportError> {
+    match error {
+        SaslDbError::BadRecord { .. } => Ok(LeftOut::Unreadable(error)),
+        error => Err(ExportError::Read(error)),
+    }
+}
+
+/// The third field of an account's row, if there is one.
+fn third<M: Map>(db: &SaslDb<M>, user: &UserId) -> Result<Option<SecretBytes>, SaslDbError> {
+    if let Some(password) = db.clear(user)? {
+        return Ok(Some(third_of(&password)));
+    }
+    let secrets = db.secrets(user)?;
+    let hashes = secrets.map(|secrets| secrets.to_text());
+    Ok(hashes.filter(|hashes| !hashes.expose().is_empty()))
 }
 
 /// A password as it is read back.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::map::Entry;
-use crate::sasl::key::{HASHED_PASSWORD, USER_PASSWORD};
+use crate::sasl::key::{AUTH_PASSWORD, HASHED_PASSWORD, USER_PASSWORD};
 use crate::store::MemoryMap;
 
 #[test]
@@ -108,32 +108,53 @@ proptest::proptest! {
 fn what_is_exported_is_imported() {
     let user = |name: &[u8]| UserId::new(name, b"r").unwrap();
     let hashes = format!("{{CRAM-MD5}}{}", "0f".repeat(32));
+    let stale =
+        "SCRAM-SHA-1$4096:c2FsdA==$AAAAAAAAAAAAAAAAAAAAAAAAAAA=:AAAAAAAAAAAAAAAAAAAAAAAAAAA=";
     let db = SaslDb::new(MemoryMap::new(
         "s",
         [
             Entry::new(user(b"a,b").lhs(HASHED_PASSWORD), hashes.as_str()),
-            Entry::new(user(b"a,b").lhs(USER_PASSWORD), "kept"),
+            Entry::new(user(b"bad").lhs(AUTH_PASSWORD), "SCRAM-SHA-1$1:x"),
             Entry::new(user(b"c").lhs(USER_PASSWORD), "cle\"ar"),
-            Entry::new(user(b"e").lhs(USER_PASSWORD), "{SSHA}x"),
             Entry::new(user(b"d").lhs(b"cmusaslsecretOTP"), "x"),
+            Entry::new(user(b"e").lhs(USER_PASSWORD), "{SSHA}x"),
+            // With --plaintext.
+            Entry::new(user(b"f").lhs(HASHED_PASSWORD), hashes.as_str()),
+            Entry::new(user(b"f").lhs(USER_PASSWORD), "kept"),
+            // libsasl leaves the keys of an earlier password where it makes no new ones.
+            Entry::new(user(b"g").lhs(USER_PASSWORD), "new"),
+            Entry::new(user(b"g").lhs(AUTH_PASSWORD), stale),
+            Entry::new("nobody's", "x"),
         ],
     ));
     let mut text = Vec::new();
     let left_out = write(&db, &mut |row| {
         text.extend_from_slice(row);
         Ok(())
-    })
-    .unwrap();
-    assert_eq!(left_out, [user(b"d")]);
+    });
+    let left_out: Vec<_> = left_out.unwrap().iter().map(ToString::to_string).collect();
+    let want = [
+        "s: nobody's: expected user NUL realm NUL property",
+        "s: bad@r: authPassword: ",
+        "d@r: no secret that can be exported",
+    ];
+    assert_eq!(left_out.len(), want.len(), "{left_out:?}");
+    for (told, want) in left_out.iter().zip(want) {
+        assert!(told.starts_with(want), "{told}");
+    }
     let (good, bad) = read(&text, b"");
     assert_eq!(bad, []);
-    assert_eq!(good[0].user, user(b"a,b"));
-    assert_eq!(
-        good[0].given,
-        Given::Secrets(Box::new(Secrets::parse(hashes.as_bytes()).unwrap()))
-    );
-    for (at, clear) in [(1, "cle\"ar"), (2, "{SSHA}x")] {
-        let password = Password::new(clear.into()).unwrap();
-        assert_eq!(good[at].given, Given::Password(password));
-    }
+    let password = |text: &str| Given::Password(Password::new(text.into()).unwrap());
+    let want = [
+        (
+            user(b"a,b"),
+            Given::Secrets(Box::new(Secrets::parse(hashes.as_bytes()).unwrap())),
+        ),
+        (user(b"c"), password("cle\"ar")),
+        (user(b"e"), password("{SSHA}x")),
+        (user(b"f"), password("kept")),
+        (user(b"g"), password("new")),
+    ];
+    let good: Vec<_> = good.into_iter().map(|row| (row.user, row.given)).collect();
+    assert_eq!(good, want);
 }

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 
 use libmaps::map::Map;
 use libmaps::sasl::edit::NewAccount;
-use libmaps::sasl::import::{self, ExportError, Given};
-use libmaps::sasl::{SaslDb, SecretBytes, UserId};
+use libmaps::sasl::import::{self, ExportError, Given, LeftOut};
+use libmaps::sasl::{SaslDb, SecretBytes};
 use libmaps::sysexits::SysExit;
 
 use super::store::{Job, derive};
@@ -121,10 +121,12 @@ pub(super) fn export(program: &str, path: &Path, db: &Path) -> ExitCode {
     };
     match written {
         Ok(left_out) => {
-            for user in &left_out {
-                say(format!("{user}: no secret that can be exported"));
+            left_out.iter().for_each(|left| say(left.to_string()));
+            let is_bad = |left: &LeftOut| matches!(left, LeftOut::Unreadable(_));
+            match left_out.iter().any(is_bad) {
+                true => SysExit::DataErr.into(),
+                false => SysExit::Ok.into(),
             }
-            SysExit::Ok.into()
         }
         // A reader that went away has what it wanted.
         Err(ExportError::Write(error)) if error.kind() == io::ErrorKind::BrokenPipe => {
@@ -143,7 +145,7 @@ pub(super) fn export(program: &str, path: &Path, db: &Path) -> ExitCode {
 
 /// Writes to the file at `path`: a device or pipe as it is, any other is replaced. A link or a
 /// named pipe that another user has put there gets nothing: the secrets would be his.
-fn write_file<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<UserId>, ExportError> {
+fn write_file<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<LeftOut>, ExportError> {
     let found = match fs::symlink_metadata(path) {
         Ok(found) if found.is_symlink() && !is_trusted(&found) => {
             return Err(of_another_user());
@@ -191,7 +193,7 @@ fn of_another_user() -> ExportError {
 
 /// Writes beside `path`, readable by its owner alone, and renames: an old file
 /// with wider permissions never holds secrets.
-fn replace<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<UserId>, ExportError> {
+fn replace<M: Map>(path: &Path, db: &SaslDb<M>) -> Result<Vec<LeftOut>, ExportError> {
     let draft = beside(path);
     let _ = fs::remove_file(&draft);
     let made = OpenOptions::new()

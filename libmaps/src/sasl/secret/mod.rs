@@ -210,20 +210,6 @@ impl Secrets {
         }
     }
 
-    /// Takes from `other` what is lacking here.
-    #[must_use]
-    pub fn or(self, other: Secrets) -> Self {
-        Secrets {
-            clear: self.clear.or(other.clear),
-            argon2id: self.argon2id.or(other.argon2id),
-            cram_md5: self.cram_md5.or(other.cram_md5),
-            digest_md5: self.digest_md5.or(other.digest_md5),
-            scram_sha1: self.scram_sha1.or(other.scram_sha1),
-            scram_sha256: self.scram_sha256.or(other.scram_sha256),
-            old_plain: self.old_plain.or(other.old_plain),
-        }
-    }
-
     /// The hashed secrets as words `{SCHEME}text` with a blank between; never the password.
     #[must_use]
     pub fn to_text(&self) -> SecretBytes {
