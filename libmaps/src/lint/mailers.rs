@@ -105,3 +105,55 @@ fn say(site: &Site, what: &str, severity: Severity, text: String, all: &mut Vec<
     let place = site.places.get(what).cloned().unwrap_or_else(whole);
     all.push(Diagnostic::new(&place, severity, text));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_of_mailers() {
+        let mut site = Site::default();
+        let mut add = |name: &str, path: &str, flags: &str, user: Option<&str>| {
+            site.mailers.defined.push(Mailer {
+                name: name.to_owned(),
+                path: path.to_owned(),
+                flags: flags.to_owned(),
+                arguments: "x $u".to_owned(),
+                user: user.map(str::to_owned),
+                ..Mailer::default()
+            });
+        };
+        add("local", "/bin/mail", "wS", None);
+        add("fine", "/bin/sh", "nS", Some("daemon"));
+        add("roots", "/bin/sh", "nS", None);
+        add("away", "/nonexistent/mda", "", None);
+        add("numbers", "/bin/sh", "", Some("8"));
+        add("number", "/bin/sh", "", Some("8:8"));
+        add("zero", "/bin/sh", "", Some("root:mail"));
+        add("nobodys", "/bin/sh", "", Some("daemon:no-such-group"));
+        add("bare", "sh", "", None);
+        let mut all = Vec::new();
+        findings(&site, &mut all);
+        let said: Vec<String> = all.iter().map(ToString::to_string).collect();
+        let want = [
+            "warning: mailer roots: F=S without U= has sendmail run its program as root; here it runs as DefaultUser",
+            "warning: mailer away: /nonexistent/mda is not there: its mail waits",
+            "error: mailer numbers: U=8: a number wants a group behind it",
+            "error: mailer zero: U=root:mail: no program is run as root",
+            "error: mailer nobodys: U=daemon:no-such-group: there is no such group",
+            "error: mailer bare: P=sh: expected an absolute path or [IPC]",
+        ];
+        assert_eq!(said.len(), want.len(), "{said:#?}");
+        for (said, want) in said.iter().zip(want) {
+            assert!(said.ends_with(want), "{said}");
+        }
+        site.mailers.local = "cyrus".to_owned();
+        let mut all = Vec::new();
+        findings(&site, &mut all);
+        let first = all.first().map(ToString::to_string).unwrap_or_default();
+        assert!(
+            first.ends_with("error: confLOCAL_MAILER: there is no mailer cyrus"),
+            "{first}"
+        );
+    }
+}

@@ -12,7 +12,7 @@ use libmaps::site::shells::Shells;
 use libmaps::site::users::Users;
 
 use super::{Name, Request};
-use crate::deliver::arguments::fits;
+use crate::deliver::arguments::{fits, name_of};
 use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
 use crate::deliver::lmtp_program;
 use crate::deliver::safe_folder;
@@ -274,10 +274,23 @@ impl Allowed {
         if own_program::is(path) && args.first().is_some_and(is_file) {
             return true;
         }
-        self.programs_of(path, args).any(|program| {
-            let is_free = self.rights == Rights::Own || program.run_as.is_none();
-            is_free || program.run_as == Some(Ok(ids))
-        })
+        self.programs_of(path, args)
+            .any(|program| self.may_run(program, ids))
+    }
+
+    /// What a mailer calls this program.
+    pub(super) fn name_of(&self, path: &Path, args: &[Name], ids: (u32, u32)) -> Option<OsString> {
+        let mut programs = self.programs_of(path, args);
+        let found = programs.find(|program| self.may_run(program, ids))?;
+        match found.means {
+            Means::Program => name_of(&found.mailer).map(OsString::from),
+            _ => None,
+        }
+    }
+
+    fn may_run(&self, program: &MailerProgram, ids: (u32, u32)) -> bool {
+        let is_free = self.rights == Rights::Own || program.run_as.is_none();
+        is_free || program.run_as == Some(Ok(ids))
     }
 
     /// The programs of mailers that may be meant, which our own program speaks LMTP with or which
@@ -288,7 +301,7 @@ impl Allowed {
         args: &[Name],
     ) -> impl Iterator<Item = &'a MailerProgram> + 'a {
         let (means, program, args) = match args {
-            [word, _, _, _, program, args @ ..]
+            [word, _, _, _, _, program, args @ ..]
                 if own_program::is(path) && word.word() == lmtp_program::WORD =>
             {
                 (Means::LmtpProgram, program.path(), args)

@@ -211,6 +211,7 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             stream.set_read_timeout(Some(program::PATIENCE.whole))?;
             let mut text = FrameReader::new(stream.try_clone()?);
             let program = Program {
+                name: allowed.name_of(path.path(), &args, (uid, gid)),
                 path: path.into_word().into(),
                 args: args.into_iter().map(Name::into_word).collect(),
                 folder: folder.map(|folder| folder.into_word().into()),

@@ -101,6 +101,11 @@ pub(super) fn arguments(mailer: &Mailer, values: &Values<'_>) -> Result<Vec<OsSt
     Ok(all)
 }
 
+/// What the program of a mailer is called: the first word of `A=`.
+pub(crate) fn name_of(mailer: &Mailer) -> Option<&str> {
+    mailer.arguments.split_whitespace().next()
+}
+
 /// Whether these can be the arguments that a mailer's program gets for some copy.
 pub(crate) fn fits<'a>(mailer: &Mailer, given: impl IntoIterator<Item = &'a OsStr>) -> bool {
     let mut given = given.into_iter();

@@ -16,7 +16,7 @@ use crate::queue::{Envelope, Octets, QueuedTarget};
 use crate::relay::{self, Rewritten};
 use crate::world::World;
 
-use super::arguments::{Values, arguments};
+use super::arguments::{Values, arguments, name_of};
 use super::copy::{Job, run_as};
 use super::lanes::ComeAgain;
 use super::outcome::Outcome;
@@ -115,6 +115,7 @@ pub(super) fn program_job(
         let shape = Shape::of(mailer, &written.sender, now_unix());
         let program = Program {
             path: PathBuf::from(&mailer.path),
+            name: name_of(mailer).map(OsString::from),
             args,
             folder,
             run_as: Some(run_as),
@@ -132,11 +133,13 @@ pub(super) fn program_job(
         .map(OsString::from)
         .to_vec();
     words.push(recipient.into());
+    words.push(name_of(mailer).unwrap_or(&mailer.path).into());
     words.push(mailer.path.clone().into());
     words.extend(args);
     Ok(Job::Framed {
         program: Program {
             path: this,
+            name: None,
             args: words,
             folder,
             run_as: Some(run_as),

@@ -405,6 +405,7 @@ pub(super) fn by_helper(
     args.push(path.into());
     let program = Program {
         path: this,
+        name: None,
         args,
         folder: None,
         run_as: Some(run_as),

@@ -5,6 +5,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
@@ -20,11 +21,11 @@ pub(crate) const WORD: &str = "deliver-lmtp";
 /// How long a program that has said the last word is waited for.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// `smtpd deliver-lmtp HOST SENDER RECIPIENT PROGRAM [ARGUMENT ...]`, with a message in frames on the
+/// `smtpd deliver-lmtp HOST SENDER RECIPIENT NAME PROGRAM [ARGUMENT ...]`, with a message in frames on the
 /// standard input. A reply that refuses it is printed; the exit says the same (sysexits(3)).
 #[must_use]
 pub(crate) fn deliver_lmtp(args: &[OsString]) -> ExitCode {
-    let [host, sender, recipient, program, args @ ..] = args else {
+    let [host, sender, recipient, name, program, args @ ..] = args else {
         return SysExit::Usage.into();
     };
     let words = [host, sender, recipient].map(|word| word.to_string_lossy());
@@ -36,6 +37,7 @@ pub(crate) fn deliver_lmtp(args: &[OsString]) -> ExitCode {
     };
     let mut command = Command::new(program);
     command
+        .arg0(name)
         .args(args)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped());

@@ -46,6 +46,8 @@ impl RunAs {
 #[derive(Debug)]
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
+    /// What it is called, where that is not its path.
+    pub(crate) name: Option<OsString>,
     pub(crate) args: Vec<OsString>,
     pub(crate) folder: Option<PathBuf>,
     pub(crate) run_as: Option<RunAs>,
@@ -149,10 +151,18 @@ impl Program {
 /// The program, with the rights that it has.
 fn command(program: &Program) -> io::Result<Command> {
     let mut command = match &program.folder {
-        None => Command::new(&program.path),
+        None => {
+            let mut command = Command::new(&program.path);
+            if let Some(name) = &program.name {
+                command.arg0(name);
+            }
+            command
+        }
         Some(folder) => {
+            let name = program.name.as_deref().unwrap_or(program.path.as_os_str());
             let mut command = Command::new(own_program::path()?);
-            command.arg("run-in").arg(folder).arg(&program.path);
+            command.arg("run-in").arg(folder).arg(name);
+            command.arg(&program.path);
             command
         }
     };
@@ -247,6 +257,7 @@ mod tests {
     fn sh(script: &str) -> Outcome {
         let program = Program {
             path: "/bin/sh".into(),
+            name: None,
             args: vec!["-c".into(), script.into()],
             folder: None,
             run_as: None,
@@ -257,6 +268,7 @@ mod tests {
     fn sh_with(script: &str, text: &[u8]) -> Outcome {
         let program = Program {
             path: "/bin/sh".into(),
+            name: None,
             args: vec!["-c".into(), script.into()],
             folder: None,
             run_as: None,
@@ -278,6 +290,7 @@ mod tests {
         let script = "text=$(cat); echo \"$text\" > \"$0\"";
         let program = Program {
             path: "/bin/sh".into(),
+            name: None,
             args: vec!["-c".into(), script.into(), mailbox.clone().into()],
             folder: None,
             run_as: None,
@@ -304,6 +317,7 @@ mod tests {
         let number = dir.path().join("number");
         let program = Program {
             path: "/bin/sh".into(),
+            name: None,
             args: vec!["-c".into(), script.into(), number.clone().into()],
             folder: None,
             run_as: None,
@@ -346,6 +360,7 @@ mod tests {
         let file = dir.path().join("copy");
         let program = Program {
             path: "/bin/sh".into(),
+            name: None,
             args: vec![
                 "-c".into(),
                 "exec 3<&0; (sleep 0.2; cat <&3 > \"$0.new\"; mv \"$0.new\" \"$0\") & exit 0"

@@ -19,12 +19,12 @@ use tools::report::complain;
 /// How long a folder may take to let a program in.
 const PATIENCE: Duration = Duration::from_secs(15);
 
-/// `smtpd run-in FOLDER[:FOLDER...] PROGRAM [ARGUMENT ...]`, in the first of the folders that lets
+/// `smtpd run-in FOLDER[:FOLDER...] NAME PROGRAM [ARGUMENT ...]`, in the first of the folders that lets
 /// it in: one that is not there, or closed, is no reason not to run the program; one that does not
 /// answer makes the mail wait.
 #[must_use]
 pub(crate) fn run_in(args: &[OsString]) -> ExitCode {
-    let [folder, program, args @ ..] = args else {
+    let [folder, name, program, args @ ..] = args else {
         return SysExit::Usage.into();
     };
     for folder in folder.as_bytes().split(|octet| *octet == b':') {
@@ -38,7 +38,7 @@ pub(crate) fn run_in(args: &[OsString]) -> ExitCode {
             }
         }
     }
-    let error = Command::new(program).args(args).exec();
+    let error = Command::new(program).arg0(name).args(args).exec();
     tell(program, &error);
     SysExit::OsErr.into()
 }

@@ -1,7 +1,8 @@
 //! The message as a mailer's program wants it, by the mailer's flags (op.me, section 5.4).
 //!
 //! Without `n` a line `From sender date` stands before it, with `P` a Return-Path; with `E` lines
-//! that begin with `From ` get a `>`. `E=` ends its lines and `L=` breaks those that are longer.
+//! that begin with `From ` get a `>`, and with `b` an empty line ends it. `E=` ends its lines and
+//! `L=` breaks those that are longer.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 
@@ -18,6 +19,7 @@ pub(super) struct Shape {
     /// A header instead of the message's own, which has so many octets with the empty line.
     header: Option<(Vec<u8>, u64)>,
     quoting: Quoting,
+    end: End,
     line_end: Vec<u8>,
     line_octets: Option<u32>,
 }
@@ -28,6 +30,14 @@ enum Quoting {
     #[default]
     None,
     From,
+}
+
+/// What stands behind the message.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum End {
+    #[default]
+    Nothing,
+    EmptyLine,
 }
 
 impl Shape {
@@ -52,6 +62,10 @@ impl Shape {
             quoting: match mailer.has('E') {
                 true => Quoting::From,
                 false => Quoting::None,
+            },
+            end: match mailer.has('b') {
+                true => End::EmptyLine,
+                false => End::Nothing,
             },
             line_end: line_end.as_bytes().to_vec(),
             line_octets: match mailer.line_octets {
@@ -116,6 +130,11 @@ pub(super) fn write(message: impl Read, shape: &Shape, out: &mut dyn Write) -> i
         out.write_all(&ready)?;
         ready.clear();
     }
+    if shape.end == End::EmptyLine {
+        let missing: &[u8] = if at_start { b"" } else { b"\r\n" };
+        encoder.push(missing, &mut ready);
+        encoder.push(b"\r\n", &mut ready);
+    }
     encoder.finish(&mut ready);
     out.write_all(&ready)
 }
@@ -154,6 +173,8 @@ mod tests {
         assert_eq!(written(&mailer("lsDFM"), None), want);
         let want = format!("Return-Path: <joe@b>\nSubject: x\n\n>{body}");
         assert_eq!(written(&mailer("nPE"), None), want);
+        let want = format!("Subject: x\n\n{body}\n");
+        assert_eq!(written(&mailer("nb"), None), want);
         let header = Some((b"To: y\r\n".to_vec(), 14));
         let want = format!("To: y\n\n{body}");
         assert_eq!(written(&mailer("n"), header), want);

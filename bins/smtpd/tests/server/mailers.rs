@@ -330,31 +330,77 @@ fn the_agent_runs_a_mailers_program_as_the_mailer_does_and_not_otherwise() {
     });
     let agent = Agent::start(&site);
     let program = site.path("open/mda");
-    let run = |args: &[&str], uid: u32| {
-        let mut work = agent.run(program.to_str().unwrap(), args, None, uid);
+    let ask = |args: &[&str], uid: u32| agent.run(program.to_str().unwrap(), args, None, uid);
+    for (args, uid) in [
+        (&["-f", "a@b", "-a", "", "-d", "ann"][..], ANN),
+        (&["-l", "ann"], LIST),
+    ] {
+        let mut work = ask(args, uid);
         work.feed(b"");
         work.end();
-        work.reply().to_string()
+        let reply = work.reply().to_string();
+        assert!(reply.contains("\"fate\":\"Sent\""), "{args:?}: {reply}");
+    }
+    // Who is refused is not listened to.
+    let refused = |args: &[&str], uid: u32| {
+        let reply = ask(args, uid).reply().to_string();
+        assert!(
+            reply.contains("no mailer of this site"),
+            "{args:?}: {reply}"
+        );
     };
-    let sent = |reply: &str| reply.contains("\"fate\":\"Sent\"");
-    let reply = run(&["-f", "a@b", "-a", "", "-d", "ann"], ANN);
-    assert!(sent(&reply), "{reply}");
-    let reply = run(&["-l", "ann"], LIST);
-    assert!(sent(&reply), "{reply}");
     for args in [
         &["-m", "/tmp/any-rcfile"][..],
         &["-f", "a@b", "-a", "", "-d", "ann", "-x"],
         &["-l"],
         &[],
     ] {
-        let reply = run(args, ANN);
-        assert!(
-            reply.contains("no mailer of this site"),
-            "{args:?}: {reply}"
-        );
+        refused(args, ANN);
     }
     if is_root() {
-        let reply = run(&["-l", "ann"], ANN);
-        assert!(reply.contains("no mailer of this site"), "{reply}");
+        refused(&["-l", "ann"], ANN);
     }
+}
+
+#[test]
+fn a_program_is_called_as_the_mailer_says() {
+    for folder in ["", "D=/tmp, "] {
+        let site = site(|program| {
+            let script = program.replace("/mda", "/script");
+            format!(
+                "FEATURE(`mailertable', `hash /etc/mail/mailertable')dnl\n\
+                 RELAY_DOMAIN(`x.example')dnl\n@MORE@MAILER_DEFINITIONS\n\
+                 Mx, P=/bin/sh, F=nh, S=EnvFromL, {folder}A=other {script} $u\n@END@"
+            )
+        });
+        let out = site.path("open/out");
+        let script = format!("tr '\\0' ' ' < /proc/$$/cmdline >> {}\n", out.display());
+        site.write("open/script", &script);
+        site.table("etc/mail/mailertable", "x.example x:x\n");
+        let server = site.start();
+        send(&server, "joe@x.example");
+        let text = site.text_with("open/out", " joe ");
+        assert!(text.starts_with("other /"), "{text}");
+    }
+}
+
+#[test]
+fn the_local_mailer_may_be_another_one_with_a_user_of_its_own() {
+    let site = site(|program| {
+        format!(
+            "define(`CYRUS_MAILER_PATH', `{program}')dnl\n\
+             define(`CYRUS_MAILER_USER', `list:list')dnl\n\
+             define(`confLOCAL_MAILER', `cyrus')dnl\n@MORE@MAILER(`cyrus')dnl\n@END@"
+        )
+    });
+    let server = site.start();
+    // He is nobody whom the system knows.
+    send(&server, "boxonly+lists.x");
+    let text = site.text_with("open/out", "hello\n.\n");
+    let want = format!(
+        "<-e><-m><lists.x><--><boxonly> {} in /\nReturn-Path: <a@b.example>\n",
+        ids(LIST)
+    );
+    assert!(text.starts_with(&want), "{text}");
+    server.log_with("mailer=cyrus, ");
 }
