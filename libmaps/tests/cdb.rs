@@ -136,6 +136,45 @@ fn a_lost_record_is_an_error_and_not_a_shorter_map() {
     );
 }
 
+/// `cdb -c -0` of `one hello`, `two world`, `one new`.
+#[test]
+fn a_record_that_tinycdb_filled_with_zeros_is_none() {
+    let map = open(&testdata("tinycdb-zero-filled.cdb")).unwrap();
+    let pair = |key: &str, value: &str| (key.into(), value.into());
+    let expected: Vec<Pair> = vec![pair("two", "world"), pair("one", "new")];
+    assert_eq!(entries(&map).unwrap(), expected);
+    assert_eq!(map.get(b"").unwrap(), None);
+    assert_eq!(map.get_all(b"one").unwrap(), [Rhs::from("new")]);
+}
+
+#[test]
+fn entries_of_no_key_and_zeros_are_told_from_what_was_filled() {
+    let zeros = |count| (Vec::new(), vec![0; count]);
+    let other: Pair = (b"a".to_vec(), b"1".to_vec());
+    let stored = vec![zeros(4), zeros(0), other, zeros(9), zeros(4)];
+    let (path, _folder) = write(&stored);
+    assert_eq!(entries(&open(&path).unwrap()).unwrap(), stored);
+    // Where a slot is lost, so is its record: that is damage, or one that was filled.
+    let mut octets = std::fs::read(&path).unwrap();
+    let last_of_its_key = 2048 + (8 + 4) + 8 + (8 + 2) + (8 + 9);
+    let slot = (last_of_its_key as u32).to_le_bytes();
+    let at = octets.windows(4).rposition(|four| four == slot).unwrap();
+    octets[at - 4..at + 4].fill(0);
+    let (map, _folder) = open_octets(&octets);
+    assert_eq!(entries(&map.unwrap()).unwrap(), stored[..4]);
+}
+
+#[test]
+fn records_that_were_overwritten_with_zeros_are_damage() {
+    let sound = std::fs::read(testdata("tinycdb-500.cdb")).unwrap();
+    for (from, to) in [(2048, 2048 + 200), (4096, 8192)] {
+        let mut octets = sound.clone();
+        octets[from..to].fill(0);
+        let (map, _folder) = open_octets(&octets);
+        assert!(entries(&map.unwrap()).is_err(), "{from}");
+    }
+}
+
 #[test]
 fn slots_that_lead_to_one_record_do_not_multiply_it() {
     let stored: Vec<Pair> = (0..200)

@@ -7,6 +7,7 @@
 //! and the search begins at slot `h / 256 % slots`. No file is longer than 4 GiB.
 
 mod contents;
+mod entries;
 mod reader;
 mod unique;
 mod writer;

@@ -3,9 +3,10 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::contents::{CHUNK_OCTETS, Contents, Window};
+use super::contents::{Contents, Window};
+use super::entries::CdbEntries;
 use super::{HEADER_OCTETS, PAIR_OCTETS, TABLES, hash, pair};
-use crate::map::{Entries, Entry, Map, MapName, StoreError};
+use crate::map::{Entries, Map, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::store::open_for_reading;
 
@@ -22,14 +23,15 @@ const SLOTS_PER_RECORD: u64 = 2;
 /// The positions and lengths of the 256 tables, and where the records end.
 #[derive(Debug)]
 pub(in crate::store) struct Header {
-    tables: Vec<Table>,
-    records_end: u64,
+    pub(super) tables: Vec<Table>,
+    pub(super) records_end: u64,
 }
 
+/// A hash table: so many pairs of a hash and the position of a record.
 #[derive(Clone, Copy, Debug)]
-struct Table {
-    position: u64,
-    slots: u64,
+pub(super) struct Table {
+    pub(super) position: u64,
+    pub(super) slots: u64,
 }
 
 impl Header {
@@ -102,8 +104,8 @@ impl Header {
 #[derive(Debug)]
 pub struct CdbMap {
     name: MapName,
-    contents: Contents,
-    header: Header,
+    pub(super) contents: Contents,
+    pub(super) header: Header,
     slots: u64,
 }
 
@@ -192,7 +194,7 @@ impl CdbMap {
         records.octets(value_at, value as usize).map(Some)
     }
 
-    fn check_size(&self, position: u64, octets: u64) -> Result<(), StoreError> {
+    pub(super) fn check_size(&self, position: u64, octets: u64) -> Result<(), StoreError> {
         if octets <= MAX_RECORD_OCTETS {
             return Ok(());
         }
@@ -201,7 +203,7 @@ impl CdbMap {
         )))
     }
 
-    fn corrupt(&self, why: String) -> StoreError {
+    pub(super) fn corrupt(&self, why: String) -> StoreError {
         corrupt(self.contents.path(), why)
     }
 }
@@ -243,13 +245,7 @@ impl Map for CdbMap {
     /// The entries in stored order. The number of records must be that of the
     /// slots in use, so that a file cut and mended does not pass for a shorter one.
     fn iter(&self) -> Entries<'_> {
-        Box::new(CdbEntries {
-            map: self,
-            window: self.contents.window(CHUNK_OCTETS, self.header.records_end),
-            position: HEADER_OCTETS as u64,
-            records: 0,
-            ended: false,
-        })
+        Box::new(CdbEntries::new(self))
     }
 
     fn settle(&self) {
@@ -258,88 +254,6 @@ impl Map for CdbMap {
 
     fn name(&self) -> &MapName {
         &self.name
-    }
-}
-
-#[derive(Debug)]
-struct CdbEntries<'a> {
-    map: &'a CdbMap,
-    window: Window<'a>,
-    position: u64,
-    records: u64,
-    ended: bool,
-}
-
-impl CdbEntries<'_> {
-    fn next_entry(&mut self) -> Result<Option<Entry>, StoreError> {
-        let records_end = self.map.header.records_end;
-        if self.position == records_end {
-            self.ended = true;
-            return self.check_slots().map(|()| None);
-        }
-        let position = self.position;
-        let map = self.map;
-        let outside = || {
-            map.corrupt(format!(
-                "the record at {position} reaches into the hash tables"
-            ))
-        };
-        if position + PAIR_OCTETS as u64 > records_end {
-            return Err(outside());
-        }
-        let lengths = self.window.octets(position, PAIR_OCTETS)?;
-        let (key, value) = pair(lengths).unwrap_or_default();
-        let start = position + PAIR_OCTETS as u64;
-        let end = start + u64::from(key) + u64::from(value);
-        if end > records_end {
-            return Err(outside());
-        }
-        map.check_size(position, end - start)?;
-        let octets = self.window.octets(start, (end - start) as usize)?;
-        let (key, value) = octets.split_at_checked(key as usize).unwrap_or_default();
-        let entry = Entry::new(key, value);
-        self.position = end;
-        self.records += 1;
-        Ok(Some(entry))
-    }
-
-    fn check_slots(&self) -> Result<(), StoreError> {
-        let mut used = 0;
-        for table in &self.map.header.tables {
-            let mut at = table.position;
-            let end = at + table.slots * PAIR_OCTETS as u64;
-            let mut window = self.map.contents.window(CHUNK_OCTETS, end);
-            while at < end {
-                let size = (end - at).min(CHUNK_OCTETS as u64);
-                let part = window.octets(at, size as usize)?;
-                used += part
-                    .chunks_exact(PAIR_OCTETS)
-                    .filter_map(pair)
-                    .filter(|(_, position)| *position != 0)
-                    .count() as u64;
-                at += size;
-            }
-        }
-        if used == self.records {
-            return Ok(());
-        }
-        Err(self.map.corrupt(format!(
-            "{} records, and {used} slots of the hash tables in use",
-            self.records
-        )))
-    }
-}
-
-impl Iterator for CdbEntries<'_> {
-    type Item = Result<Entry, StoreError>;
-
-    fn next(&mut self) -> Option<Self::Item> {
-        if self.ended {
-            return None;
-        }
-        let next = self.next_entry().transpose();
-        self.ended = !matches!(next, Some(Ok(_)));
-        next
     }
 }
 
