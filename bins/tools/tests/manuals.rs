@@ -176,8 +176,10 @@ const OTHERS: &[&str] = &[
     "seccomp.2",
     "shadow.5",
     "socketmap_table.5",
+    "sysexits.3",
     "syslog.3",
     "systemd.1",
+    "transport.5",
 ];
 
 #[test]
