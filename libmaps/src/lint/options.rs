@@ -100,28 +100,10 @@ const UNDONE: &[Undone] = &[
         "MTA-STS policies are not asked for, and mail would go without them; TLS_Srv: entries can demand TLS",
     ),
     (
-        "CipherList",
-        Warning,
-        "",
-        "the ciphers are those of the TLS library, all of them with forward secrecy",
-    ),
-    (
         "CipherSuites",
         Warning,
         "",
         "the cipher suites are all that TLS 1.3 has",
-    ),
-    (
-        "ServerSSLOptions",
-        Warning,
-        "",
-        "TLS 1.2 and 1.3 are spoken, with whatever options",
-    ),
-    (
-        "ClientSSLOptions",
-        Warning,
-        "",
-        "TLS 1.2 and 1.3 are spoken, with whatever options",
     ),
     (
         "SSLEngine",
@@ -390,21 +372,6 @@ const UNDONE: &[Undone] = &[
     ("Milter.macros.eom", Note, "", "mail filters are not asked"),
 ];
 
-/// Words of ServerSSLOptions and ClientSSLOptions that change nothing here: what is older than TLS 1.2 is never spoken,
-/// and the others are as the library has them. `site::check` has a word on those that would allow old protocols.
-const SSL_WORDS: &[&str] = &[
-    "SSL_OP_NO_SSLv2",
-    "SSL_OP_NO_SSLv3",
-    "SSL_OP_NO_TLSv1",
-    "SSL_OP_NO_TLSv1_1",
-    "SSL_OP_NO_COMPRESSION",
-    "SSL_OP_NO_RENEGOTIATION",
-    "SSL_OP_CIPHER_SERVER_PREFERENCE",
-    "SSL_OP_SINGLE_DH_USE",
-    "SSL_OP_SINGLE_ECDH_USE",
-    "SSL_OP_DONT_INSERT_EMPTY_FRAGMENTS",
-];
-
 /// The options that are told where a site gives them, with what their loss means.
 pub fn undone() -> impl Iterator<Item = (&'static str, Severity)> {
     UNDONE.iter().map(|(name, severity, ..)| (*name, *severity))
@@ -451,12 +418,6 @@ fn is_harmless(name: &str, value: &str) -> bool {
         "SuperSafe" => bool::read(value) == Ok(true),
         "ErrorMode" => value.starts_with(['p', 'P']),
         "NoRecipientAction" => value.eq_ignore_ascii_case("none"),
-        "ServerSSLOptions" | "ClientSSLOptions" => value.split(' ').all(|word| {
-            let name = word.trim_start_matches(['+', '-']);
-            SSL_WORDS
-                .iter()
-                .any(|known| known.eq_ignore_ascii_case(name))
-        }),
         _ => false,
     }
 }
