@@ -113,7 +113,12 @@ fn lay_out(site: &Value, root: &Path, dns_port: u16) {
             .replace("{PORT2}", "0")
             .replace("{PORT}", "0")
             .replace("{ROOT}", "");
-        write(path, &text);
+        // sendmail offers these where nobody lists them.
+        let listed = match path.ends_with("sendmail.mc") {
+            true => "define(`confAUTH_MECHANISMS', `DIGEST-MD5 CRAM-MD5')dnl\n",
+            false => "",
+        };
+        write(path, &format!("{listed}{text}"));
     }
     write(
         "/etc/resolv.conf",
