@@ -10,11 +10,12 @@ use libmaps::site::model::DaemonOptions;
 use libmaps::sysexits::SysExit;
 use tools::report::{complain, finish};
 
+use crate::drop::rights;
 use crate::login::Logins;
 use crate::maps::LiveMaps;
 use crate::privilege::Becoming;
 use crate::resolver::Resolver;
-use crate::server::Start;
+use crate::server::{Confinement, Start};
 use crate::sound::{Findings, look};
 use crate::tls::Tls;
 
@@ -29,7 +30,7 @@ pub fn check(start: &Start) -> ExitCode {
         }
     };
     let mut out = BufWriter::new(io::stdout().lock());
-    let printed = print(&Arc::new(site), &findings, &mut out).and_then(|exit| {
+    let printed = print(&Arc::new(site), &findings, start.confinement, &mut out).and_then(|exit| {
         out.flush()?;
         Ok(exit)
     });
@@ -40,7 +41,12 @@ pub fn check(start: &Start) -> ExitCode {
 }
 
 /// Prints what was found, and what each part of the server makes of the site.
-fn print(site: &Arc<Site>, findings: &Findings, out: &mut impl Write) -> io::Result<SysExit> {
+fn print(
+    site: &Arc<Site>,
+    findings: &Findings,
+    confinement: Confinement,
+    out: &mut impl Write,
+) -> io::Result<SysExit> {
     for finding in &findings.0 {
         writeln!(out, "{finding}")?;
     }
@@ -62,6 +68,7 @@ fn print(site: &Arc<Site>, findings: &Findings, out: &mut impl Write) -> io::Res
         ("connections", Ok(connections)),
         ("tls", tls(site)),
         ("run-as", Becoming::described(site)),
+        ("drop-folder", rights::described(site, confinement)),
         ("auth", auth(site, out)?),
         (
             "resolver",

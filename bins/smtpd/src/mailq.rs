@@ -308,11 +308,14 @@ fn export_all(
 
 /// A JSON object a message; what the server says it could not do comes back.
 fn json(lines: Lines, out: &mut impl Write) -> Result<Option<String>, Trouble> {
-    let (mut envelope, mut refusal) = (None, None);
+    let (mut envelope, mut refusal, mut waits) = (None, None, None);
     for line in lines {
         match line.map_err(Trouble::Server)? {
             Line::Message(this) => {
-                let this = serde_json::to_value(this).map_err(io::Error::from)?;
+                let mut this = serde_json::to_value(this).map_err(io::Error::from)?;
+                if let (Some(what), Some(object)) = (waits.take(), this.as_object_mut()) {
+                    object.insert("waits_for".into(), serde_json::Value::String(what));
+                }
                 if let Some(before) = envelope.replace(this) {
                     writeln!(out, "{before}")?;
                 }
@@ -322,6 +325,7 @@ fn json(lines: Lines, out: &mut impl Write) -> Result<Option<String>, Trouble> {
                     object.insert("text".into(), text.shown().into());
                 }
             }
+            Line::Waits(what) => waits = Some(what),
             Line::Error(text) => refusal = Some(text),
             Line::Done => {}
         }

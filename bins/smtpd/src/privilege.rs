@@ -92,6 +92,17 @@ enum Choice {
     Ours,
 }
 
+/// What a user is to a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Member {
+    /// It is his.
+    Owner,
+    /// It is of a group of his.
+    Group,
+    /// Neither.
+    Other,
+}
+
 impl Becoming {
     /// Whom the server becomes: RunAsUser; without it an ordinary user if it is confined.
     /// Nobody where it was not started by root, or RunAsUser is root.
@@ -102,12 +113,7 @@ impl Becoming {
         if !rustix::process::geteuid().is_root() {
             return Ok(None);
         }
-        let named = Becoming::named(site)?;
-        let found = match (named, confinement) {
-            (None, Confinement::Confined) => Some(Becoming::by_default(site)?),
-            (named, _) => named,
-        };
-        Ok(found.filter(|becoming| becoming.user != 0))
+        Becoming::by_root(site, confinement)
     }
 
     /// Whom the site names, whoever we are.
@@ -202,6 +208,33 @@ impl Becoming {
              make smmsp (useradd -r smmsp), or set RunAsUser"
                 .to_owned()
         })
+    }
+
+    /// Whom a server of this site becomes that root starts, whoever we are. Nobody where it
+    /// stays root.
+    ///
+    /// # Errors
+    /// When there is no such user.
+    pub(crate) fn by_root(site: &Site, confinement: Confinement) -> Result<Option<Self>, String> {
+        let found = match (Becoming::named(site)?, confinement) {
+            (None, Confinement::Confined) => Some(Becoming::by_default(site)?),
+            (named, _) => named,
+        };
+        Ok(found.filter(|becoming| becoming.user != 0))
+    }
+
+    /// The user's name, or his number where the site gives that.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Which part of a file's mode counts for him.
+    pub(crate) fn member_of(&self, owner: u32, group: u32) -> Member {
+        match () {
+            () if owner == self.user => Member::Owner,
+            () if group == self.group || self.others.contains(&group) => Member::Group,
+            () => Member::Other,
+        }
     }
 
     /// To whom files of the server are given.

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 
 use super::file::{DropFault, MAX_JSON_OCTETS};
 use super::take::take;
-use super::{DropId, Submit, is_unfinished};
+use super::{DropId, Submit, is_unfinished, rights};
 use crate::log::Level;
 use crate::privilege::hand_over::{self, DROP_FOLDER_MODE, Heir};
 use crate::privilege::{self, Becoming};
@@ -320,7 +320,11 @@ impl Intake {
                         world.queue.admit(id.as_str());
                     }
                 }
-                Err(error) => self.rest(world, id, &format!("remove dropped file: {error}")),
+                Err(error) => {
+                    let file = id.complete(&self.place.folder);
+                    let text = format!("remove dropped file {}: {error}", file.display());
+                    self.rest(world, id, &text);
+                }
             }
         }
     }
@@ -406,6 +410,15 @@ fn warn_about_folder(world: &World, folder: &Path) {
     if metadata.mode() & 0o002 != 0 {
         let text = format!("drop folder {}: world writable", folder.display());
         world.log.say(Level::Warning, &text);
+    }
+    if let Some(why) = rights::lacking(folder) {
+        let text = format!(
+            "drop folder {}: can't take mail out of it: {why}; what is dropped waits until \
+             `{}` and a restart of the server",
+            folder.display(),
+            rights::mending(folder)
+        );
+        world.log.say(Level::Error, &text);
     }
     let foreign = fs::read_dir(folder).into_iter().flatten().flatten();
     let foreign = foreign.filter(|entry| entry.file_name().as_encoded_bytes().starts_with(b"qf"));

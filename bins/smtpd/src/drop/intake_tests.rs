@@ -120,6 +120,32 @@ async fn a_file_that_stays_keeps_only_its_own_message() {
 }
 
 #[tokio::test]
+async fn what_waits_for_its_file_is_not_said_to_be_tried() {
+    let place = Place::new();
+    let mut intake = place.intake();
+    let id = place.drop(b"Subject: x\r\n\r\n");
+    let file = id.complete(&place.folder());
+    place.disk.removals.lock().unwrap().push(file);
+    intake.take_now().await;
+    let queue = &place.world.queue;
+    assert_eq!(
+        queue.waits_for(id.as_str()),
+        Some("its dropped file to be removed")
+    );
+    let said = queue.set_hold(id.as_str(), None).await.unwrap_err();
+    assert_eq!(
+        said.to_string(),
+        format!("{id}: waits for its dropped file to be removed; the log says what is in the way")
+    );
+    queue.run_now();
+    assert_eq!(place.due(), [""; 0]);
+    intake.resting.clear();
+    intake.take_now().await;
+    assert_eq!(queue.waits_for(id.as_str()), None);
+    assert_eq!(place.due(), [id.as_str()]);
+}
+
+#[tokio::test]
 async fn what_tells_of_a_refused_file_waits_until_that_is_aside_for_good() {
     let place = Place::new();
     let mut intake = place.intake();

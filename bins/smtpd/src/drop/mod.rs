@@ -17,6 +17,7 @@
 pub mod display;
 pub mod file;
 pub mod intake;
+pub(crate) mod rights;
 pub mod submission;
 pub mod submitter;
 mod take;

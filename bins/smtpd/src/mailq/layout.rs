@@ -63,7 +63,7 @@ pub(super) fn list(
     detail: Detail,
     out: &mut impl Write,
 ) -> Result<Option<String>, Trouble> {
-    let (mut count, mut refusal) = (0_usize, None);
+    let (mut count, mut refusal, mut waits) = (0_usize, None, None);
     // The heading says how many there are.
     let mut kept = Some(Vec::new());
     for line in lines {
@@ -71,10 +71,11 @@ pub(super) fn list(
             Line::Message(envelope) => {
                 count += 1;
                 match &mut kept {
-                    Some(kept) => entry(&envelope, detail, kept)?,
-                    None => entry(&envelope, detail, out)?,
+                    Some(kept) => entry(&envelope, waits.take(), detail, kept)?,
+                    None => entry(&envelope, waits.take(), detail, out)?,
                 }
             }
+            Line::Waits(what) => waits = Some(what),
             Line::Error(text) => refusal = Some(text),
             Line::Text(_) | Line::Done => {}
         }
@@ -103,7 +104,13 @@ fn heading(folder: &Path, requests: &str, out: &mut impl Write) -> io::Result<()
     )
 }
 
-fn entry(envelope: &Envelope, detail: Detail, out: &mut impl Write) -> io::Result<()> {
+/// A message, with what it waits for besides its time.
+fn entry(
+    envelope: &Envelope,
+    waits: Option<String>,
+    detail: Detail,
+    out: &mut impl Write,
+) -> io::Result<()> {
     let time = Civil::local(envelope.created_unix).ctime();
     let time = time.get(..16).unwrap_or(&time);
     let mark = match &envelope.hold {
@@ -123,8 +130,15 @@ fn entry(envelope: &Envelope, detail: Detail, out: &mut impl Write) -> io::Resul
         Some(Hold::Held) => writeln!(out, "      HELD")?,
         None => {}
     }
-    if detail == Detail::All {
-        writeln!(out, "      {}", next_try(envelope))?;
+    match (&waits, detail) {
+        (_, Detail::All) => {
+            let next = next_try(envelope, waits.as_deref());
+            writeln!(out, "      {}", clean(&next))?;
+        }
+        (Some(what), Detail::Plain) => {
+            writeln!(out, "                 (waits for {:.60})", clean(what))?;
+        }
+        (None, Detail::Plain) => {}
     }
     match detail {
         Detail::Plain => waiting(envelope, out),
@@ -208,11 +222,12 @@ fn all_copies(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
 }
 
 /// When a message was tried, and when it will be.
-fn next_try(envelope: &Envelope) -> String {
+fn next_try(envelope: &Envelope, waits: Option<&str>) -> String {
     let time = |unix| Civil::local(unix).ctime();
-    let next = match envelope.due_unix {
-        0 => "next try at once".to_owned(),
-        due_unix => format!("next try {}", time(due_unix)),
+    let next = match (waits, envelope.due_unix) {
+        (Some(what), _) => format!("waits for {what}"),
+        (None, 0) => "next try at once".to_owned(),
+        (None, due_unix) => format!("next try {}", time(due_unix)),
     };
     match envelope.tries {
         0 => format!("not tried yet, {next}"),
@@ -267,11 +282,12 @@ pub(super) fn plain(
     screen: Screen,
     out: &mut impl Write,
 ) -> Result<Option<String>, Trouble> {
-    let mut refusal = None;
+    let (mut refusal, mut waits) = (None, None);
     for line in lines {
         match (line.map_err(Trouble::Server)?, screen) {
+            (Line::Waits(what), _) => waits = Some(what),
             (Line::Message(envelope), _) => {
-                entry(&envelope, Detail::All, out)?;
+                entry(&envelope, waits.take(), Detail::All, out)?;
                 writeln!(out)?;
             }
             (Line::Text(text), Screen::Elsewhere) => out.write_all(&text.0)?,
@@ -359,6 +375,25 @@ mod tests {
             assert!(out.chars().all(is_plain), "{out:?}");
             assert!(out.contains(SHOWN), "{out}");
         }
+    }
+
+    #[test]
+    fn what_waits_for_its_dropped_file_says_so() {
+        let shown = |detail| {
+            let message = || Line::Message(Box::default());
+            let lines = vec![Line::Waits("a file".into()), message(), message()];
+            let mut out = Vec::new();
+            list(Path::new("/q"), answer(lines), detail, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let all = shown(Detail::All);
+        assert_eq!(all.matches("not tried yet, waits for a file").count(), 1);
+        assert_eq!(all.matches("not tried yet, next try at once").count(), 1);
+        let plain = shown(Detail::Plain);
+        assert_eq!(
+            plain.matches("                 (waits for a file)").count(),
+            1
+        );
     }
 
     #[test]

@@ -8,6 +8,9 @@ use std::sync::Arc;
 
 use super::{Body, Envelope, Queue, QueueError};
 
+/// What [`Queue::hold_back`] makes a message wait for.
+const HELD_BACK: &str = "its dropped file to be removed";
+
 impl Queue {
     /// Whether there is a message of this id.
     #[must_use]
@@ -27,13 +30,19 @@ impl Queue {
         let listed = self.insert(&envelope, body).await?;
         let mut index = self.index();
         index.put(&listed);
-        index.take(&listed.id);
+        index.hold_back(&listed.id);
         Ok(())
     }
 
     /// Keeps a message that is there from being tried before [`Queue::admit`].
     pub fn hold_back(&self, id: &str) {
-        self.index().take(id);
+        self.index().hold_back(id);
+    }
+
+    /// What a message that is held back waits for, as people are told.
+    #[must_use]
+    pub fn waits_for(&self, id: &str) -> Option<&'static str> {
+        self.index().is_held_back(id).then_some(HELD_BACK)
     }
 
     /// Lets a message be tried that was held back.

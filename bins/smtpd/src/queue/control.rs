@@ -4,7 +4,7 @@
 //! reads lines of JSON up to the end of the stream. The last line is `"done"`, or
 //! `{"error": text}`; a stream that ends otherwise was cut off. Lines before it:
 //! `{"message": {...}}` for each message, `{"text": "..."}` for its text, octet by
-//! octet as characters.
+//! octet as characters, `{"waits": "..."}` before a message that waits for more than its time.
 //!
 //! | request | does |
 //! |---|---|
@@ -63,6 +63,8 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Line {
+    /// What the message of the next line waits for, where that is not its time.
+    Waits(String),
     /// An envelope.
     Message(Box<Envelope>),
     /// A message's text.
@@ -87,7 +89,7 @@ pub async fn carry_out(queue: &Arc<Queue>, request: Request, lines: mpsc::Sender
             for id in queue.ids() {
                 // One that was delivered in between is no longer there.
                 if let Ok(envelope) = queue.envelope(&id)
-                    && lines.send(Line::Message(Box::new(envelope))).await.is_err()
+                    && send_message(queue, envelope, &lines).await.is_err()
                 {
                     return;
                 }
@@ -96,7 +98,7 @@ pub async fn carry_out(queue: &Arc<Queue>, request: Request, lines: mpsc::Sender
         }
         Request::Show(id) => match show(queue, id) {
             Ok((envelope, text)) => {
-                let _ = lines.send(Line::Message(Box::new(envelope))).await;
+                let _ = send_message(queue, envelope, &lines).await;
                 let _ = lines.send(Line::Text(Octets(text))).await;
                 Ok(())
             }
@@ -128,6 +130,17 @@ pub async fn carry_out(queue: &Arc<Queue>, request: Request, lines: mpsc::Sender
         Err(error) => Line::Error(error.to_string()),
     };
     let _ = lines.send(last).await;
+}
+
+async fn send_message(
+    queue: &Queue,
+    envelope: Envelope,
+    lines: &mpsc::Sender<Line>,
+) -> Result<(), mpsc::error::SendError<Line>> {
+    if let Some(what) = queue.waits_for(&envelope.id) {
+        lines.send(Line::Waits(what.into())).await?;
+    }
+    lines.send(Line::Message(Box::new(envelope))).await
 }
 
 /// Carries a change to its end, be the client there or not: the message is busy until then.

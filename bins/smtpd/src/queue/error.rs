@@ -27,6 +27,9 @@ pub enum QueueError {
     /// It is just being tried, and can't be changed.
     #[error("{0}: just being tried; try again in a moment")]
     Busy(String),
+    /// The file that it was dropped in is still there, and until then nothing is done with it.
+    #[error("{0}: waits for its dropped file to be removed; the log says what is in the way")]
+    HeldBack(String),
     /// An envelope does not read.
     #[error("{id}: damaged envelope: {source}")]
     Envelope {

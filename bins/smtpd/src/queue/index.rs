@@ -52,6 +52,8 @@ enum State {
     Busy,
     /// It is held.
     Parked,
+    /// Not before the file is gone that it was dropped in.
+    HeldBack,
 }
 
 /// All messages.
@@ -136,7 +138,8 @@ impl Index {
         let Some(key) = Key::of(id) else {
             return false;
         };
-        if self.all.get(&key).is_none_or(|e| e.state == State::Busy) {
+        let is_taken = |e: &Entry| matches!(e.state, State::Busy | State::HeldBack);
+        if self.all.get(&key).is_none_or(is_taken) {
             return false;
         }
         self.take_out(key);
@@ -144,6 +147,22 @@ impl Index {
             entry.state = State::Busy;
         }
         true
+    }
+
+    /// Keeps a message that is not being tried from being tried or changed until it is put in
+    /// anew.
+    pub(super) fn hold_back(&mut self, id: &str) {
+        if self.take(id)
+            && let Some(entry) = Key::of(id).and_then(|key| self.all.get_mut(&key))
+        {
+            entry.state = State::HeldBack;
+        }
+    }
+
+    /// Whether a message is held back.
+    pub(super) fn is_held_back(&self, id: &str) -> bool {
+        let entry = Key::of(id).and_then(|key| self.all.get(&key));
+        entry.is_some_and(|e| e.state == State::HeldBack)
     }
 
     /// Lets a message wait up to this moment, or longer where it would wait longer.
@@ -192,7 +211,7 @@ impl Index {
             match entry.state {
                 State::Waiting => self.waiting.remove(&(entry.due_unix, key)),
                 State::Due => self.due.remove(&(entry.rank, key)),
-                State::Busy | State::Parked => false,
+                State::Busy | State::Parked | State::HeldBack => false,
             };
         }
     }

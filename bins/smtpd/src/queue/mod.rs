@@ -464,6 +464,7 @@ impl Queue {
             return Ok(());
         }
         Err(match index.contains(id) {
+            true if index.is_held_back(id) => QueueError::HeldBack(id.into()),
             true => QueueError::Busy(id.into()),
             false => QueueError::Unknown(id.into()),
         })

@@ -197,6 +197,64 @@ fn what_users_drop_is_taken() {
 }
 
 #[test]
+fn a_drop_folder_that_the_server_can_only_read_is_told_of() {
+    if !is_root() {
+        return;
+    }
+    let site = site("");
+    let folder = site.path("var/spool/clientmqueue");
+    fs::create_dir_all(&folder).unwrap();
+    mode(&site, "var/spool/clientmqueue", 0o755);
+    let install = format!("install -d -o smmsp -g smmsp -m 2770 {}", folder.display());
+    let (status, said) = site.run_to_end(&["check"]);
+    assert_eq!(status.code(), Some(78), "{said}");
+    let want = format!("drop-folder ERROR {}: smmsp can't take", folder.display());
+    assert!(said.contains(&want) && said.contains(&install), "{said}");
+    let server = site.start();
+    server.log_with(&format!("`{install}` and a restart of the server"));
+    let mut dropped = DropWriter::create(&folder).unwrap();
+    dropped.push(b"Subject: dropped\r\n\r\nx\r\n").unwrap();
+    let id = dropped.id().clone();
+    let to = Wanted {
+        address: "bob".into(),
+        notify: None,
+        orcpt: None,
+    };
+    dropped.finish(&Submission::to(vec![to])).unwrap();
+    let file = id.complete(&folder);
+    chown(&file, None, Some(SMMSP)).unwrap();
+    mode(&site, &format!("var/spool/clientmqueue/{id}.msg"), 0o640);
+    server.log_with(&format!("remove dropped file {}: ", file.display()));
+    let mailq = |args: &[&str]| {
+        let mut mailq = Command::new(env!("CARGO_BIN_EXE_mailq"));
+        let out = mailq.arg("--root").arg(site.root()).args(args).output();
+        let out = out.unwrap();
+        String::from_utf8([out.stdout, out.stderr].concat()).unwrap()
+    };
+    let waits = "waits for its dropped file to be removed";
+    for args in [["-v"].as_slice(), &[], &["hold", id.as_str()]] {
+        let said = mailq(args);
+        assert!(said.contains(waits), "{args:?}: {said}");
+    }
+    drop(server);
+    // As it is told: the message is let go, once.
+    chown(&folder, Some(SMMSP), Some(SMMSP)).unwrap();
+    mode(&site, "var/spool/clientmqueue", 0o2770);
+    let (status, said) = site.run_to_end(&["check"]);
+    assert!(status.success(), "{said}");
+    let server = site.start();
+    site.text_with("var/mail/bob", "Subject: dropped");
+    assert!(wait_until(|| !file.exists()));
+    drop(server);
+    // Its user is not let through to it.
+    mode(&site, "var/spool", 0o700);
+    let (status, said) = site.run_to_end(&["check"]);
+    assert_eq!(status.code(), Some(78), "{said}");
+    let want = format!("drop-folder ERROR {}: ", site.path("var/spool").display());
+    assert!(said.contains(&want), "{said}");
+}
+
+#[test]
 fn a_queue_and_a_drop_folder_of_roots_are_taken_over() {
     if !is_root() {
         return;
