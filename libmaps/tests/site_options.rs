@@ -616,4 +616,20 @@ fn what_changes_who_gets_mail_is_an_error() {
     );
     std::fs::write(root.path().join("etc/mail/userdb.db"), "").unwrap();
     assert_eq!(severity("confUSERDB_SPEC", database), Some(Severity::Error));
+    for (options, told) in [
+        ("+SSL_OP_NO_SSLv3 +SSL_OP_NO_TLSv1", None),
+        ("+SSL_OP_CIPHER_SERVER_PREFERENCE", None),
+        ("+SSL_OP_NO_SSLv3 +SSL_OP_NO_TLSv1_2", None),
+        ("+SSL_OP_NO_SUCH", Some(Severity::Warning)),
+        (
+            "+SSL_OP_NO_TLSv1_2 +SSL_OP_NO_TLSv1_3",
+            Some(Severity::Error),
+        ),
+    ] {
+        assert_eq!(severity("confSERVER_SSL_OPTIONS", options), told);
+        assert_eq!(severity("confCLIENT_SSL_OPTIONS", options), told);
+    }
+    assert_eq!(severity("confCIPHER_LIST", "HIGH"), None);
+    let none_of_ours = severity("confCIPHER_LIST", "AES256-SHA");
+    assert_eq!(none_of_ours, Some(Severity::Warning));
 }

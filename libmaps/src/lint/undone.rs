@@ -6,6 +6,7 @@ use crate::sasl::mechanism::Mechanism;
 use crate::site::model::{Family, FilterFailure, QueueGroup};
 use crate::site::{Diagnostic, Place, Severity, Site};
 use crate::store::shared::Connection;
+use crate::terms::{OptionError, Terms, Versions};
 
 /// What is not done, with file and line. An error is what would let mail through, or in,
 /// that the site wants kept out.
@@ -77,6 +78,25 @@ fn values(site: &Site, all: &mut Vec<Diagnostic>) {
             let text =
                 format!("confAUTH_MECHANISMS: {word} is not offered: smtpd does not have it");
             all.push(Diagnostic::new(&at, Severity::Warning, text));
+        }
+    }
+    let tls = &site.options.tls;
+    for (option, words, terms) in [
+        ("ServerSSLOptions", &tls.server_options, tls.server_terms()),
+        ("ClientSSLOptions", &tls.client_options, tls.client_terms()),
+    ] {
+        let Some(at) = given(option) else {
+            continue;
+        };
+        for word in &words.0 {
+            if let Err(error @ OptionError::Unknown) = Terms::default().set_option(word) {
+                let text = format!("{option}: {word} {error}");
+                all.push(Diagnostic::new(&at, Severity::Warning, text));
+            }
+        }
+        if terms.versions == Versions::Neither {
+            let text = format!("{option}: neither TLS 1.2 nor TLS 1.3 is left");
+            all.push(Diagnostic::new(&at, Severity::Error, text));
         }
     }
     let ciphers = site.options.tls.server_terms().ciphers;

@@ -12,7 +12,7 @@ use std::path::Path;
 use crate::map::StoreError;
 use crate::store::path::with_suffix;
 use crate::store::shared::Connection;
-use crate::terms::{Terms, Versions};
+use crate::terms::{OptionError, Terms};
 
 use super::diagnostic::{Diagnostic, Place, Severity};
 use super::model::options::PrivacyFlag;
@@ -195,7 +195,6 @@ impl Check<'_> {
         if self.site.options.tls.server_cert.is_none() {
             for option in [
                 "ServerSSLOptions",
-                "CipherList",
                 "TLSSrvOptions",
                 "DHParameters",
                 "CACertFile",
@@ -210,29 +209,21 @@ impl Check<'_> {
                 }
             }
         }
-        self.terms();
+        self.old_protocols();
         if self.site.options.tls.fallback_to_clear {
             let text = "TLSFallbacktoClear: who breaks the handshake reads the mail";
             self.say("TLSFallbacktoClear", Severity::Warning, text);
         }
     }
 
-    /// Versions and ciphers of TLS.
-    fn terms(&mut self) {
+    /// Words about protocols that are never spoken.
+    fn old_protocols(&mut self) {
         let tls = &self.site.options.tls;
         let sides = [
-            (
-                "ServerSSLOptions",
-                tls.server_options.0.clone(),
-                tls.server_terms(),
-            ),
-            (
-                "ClientSSLOptions",
-                tls.client_options.0.clone(),
-                tls.client_terms(),
-            ),
+            ("ServerSSLOptions", tls.server_options.0.clone()),
+            ("ClientSSLOptions", tls.client_options.0.clone()),
         ];
-        for (option, words, terms) in sides {
+        for (option, words) in sides {
             for word in words {
                 let old = [
                     "SSL_OP_NO_SSLv2",
@@ -241,7 +232,7 @@ impl Check<'_> {
                     "SSL_OP_NO_TLSv1_1",
                 ];
                 let name = word.trim_start_matches(['+', '-']);
-                if let Err(error) = Terms::default().set_option(&word) {
+                if let Err(error @ OptionError::Old) = Terms::default().set_option(&word) {
                     self.say(
                         option,
                         Severity::Warning,
@@ -253,10 +244,6 @@ impl Check<'_> {
                     );
                     self.say(option, Severity::Note, text);
                 }
-            }
-            if terms.versions == Versions::Neither {
-                let text = format!("{option}: neither TLS 1.2 nor TLS 1.3 is left");
-                self.say(option, Severity::Error, text);
             }
         }
     }
