@@ -250,7 +250,6 @@ pub fn open_tls(site: &Site, log: &Log, before: Option<Arc<Tls>>) -> Option<Arc<
     Some(Arc::new(tls))
 }
 
-/// Whether the load average has reached a limit; an empty or senseless one is none.
 /// Free blocks of 1,024 octets for ordinary users.
 #[allow(unsafe_code)] // statvfs(3) has no safe form in std.
 fn free_blocks(folder: &std::path::Path) -> Option<u64> {

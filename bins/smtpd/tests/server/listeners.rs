@@ -141,7 +141,7 @@ fn sessions_leave_open_files_for_deliveries() {
 #[test]
 fn a_daemon_refuses_at_its_own_load() {
     let site = Site::new(
-        "DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0, refuseLA=0.0000001')dnl
+        "DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0, refuseLA=0.001')dnl
 DAEMON_OPTIONS(`Name=OTHER, Addr=127.0.0.1, Port=0')dnl",
     );
     let idle = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
