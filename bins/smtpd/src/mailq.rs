@@ -27,7 +27,7 @@ const USAGE: &str = "\
 usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
        mailq [--root DIR] [-C FILE] [--json] show ID...
        mailq [--root DIR] [-C FILE] hold|release|remove ID...
-       mailq [--root DIR] [-C FILE] run
+       mailq [--root DIR] [-C FILE] run [ID...]
        mailq [--root DIR] [-C FILE] export DIR";
 
 /// The options that mailq knows.
@@ -147,8 +147,12 @@ impl Options {
             });
         }
         let requests: Vec<Request> = match words.first().map(String::as_str) {
+            Some("list") if words.len() > 1 => {
+                return Err("list shows all messages, show ID that one".into());
+            }
             None | Some("list") => vec![Request::List],
-            Some("run") => vec![Request::Run],
+            Some("run") if words.len() == 1 => vec![Request::Run],
+            Some("run") => ids.map(Request::RunOne).collect(),
             Some("show") => ids.map(Request::Show).collect(),
             Some("hold") => ids.map(Request::Hold).collect(),
             Some("release") => ids.map(Request::Release).collect(),
@@ -183,15 +187,14 @@ impl Options {
                 Ok(Some(answer)) => Box::new(answer),
                 Ok(None) => {
                     let lines = alone(&folder, request.clone());
-                    let lines = lines.map_err(|e| (SysExit::NoInput, e))?;
+                    let lines = lines.map_err(|error| match error {
+                        Alone::Queue(error) if error.is_denied() => denied(shown),
+                        other => (other.exit(), other.to_string()),
+                    })?;
                     Box::new(lines.into_iter().map(Ok))
                 }
                 Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                    let text = format!(
-                        "{}: only root and the server's user may see the queue",
-                        shown.display()
-                    );
-                    return Err((SysExit::NoPerm, text));
+                    return Err(denied(shown));
                 }
                 Err(error) => return Err((SysExit::TempFail, error.to_string())),
             };
@@ -225,15 +228,53 @@ impl Options {
     }
 }
 
-/// No server runs: does the work on the store itself.
-fn alone(folder: &Path, request: Request) -> Result<Vec<Line>, String> {
-    if !folder.join("queue.redb").exists() {
-        return Ok(vec![Line::Done]);
+fn denied(queue: &Path) -> (SysExit, String) {
+    let queue = queue.display();
+    let text = format!("{queue}: only root and the server's user may see the queue");
+    (SysExit::NoPerm, text)
+}
+
+/// Why nothing is done without a server.
+#[derive(Debug, thiserror::Error)]
+enum Alone {
+    /// Messages are tried by a server, or by one run of sendmail.
+    #[error("no server runs; sendmail -q tries once what waits, sendmail -qIID one message")]
+    NobodyTries,
+    /// The queue can't be opened.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The system refused something else.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}
+
+impl Alone {
+    fn exit(&self) -> SysExit {
+        match self {
+            Alone::NobodyTries => SysExit::Unavailable,
+            Alone::Queue(_) => SysExit::NoInput,
+            Alone::Io(_) => SysExit::OsErr,
+        }
     }
-    let runtime = tokio::runtime::Builder::new_current_thread().build();
-    let runtime = runtime.map_err(|e| e.to_string())?;
+}
+
+/// No server runs: does the work on the store itself.
+fn alone(folder: &Path, request: Request) -> Result<Vec<Line>, Alone> {
+    let is_there = has_queue(folder)?;
+    match request {
+        Request::Run | Request::RunOne(_) | Request::RunSome(_) => return Err(Alone::NobodyTries),
+        Request::List if !is_there => return Ok(vec![Line::Done]),
+        Request::Show(id) | Request::Hold(id) | Request::Release(id) | Request::Remove(id)
+            if !is_there =>
+        {
+            let text = QueueError::Unknown(id).to_string();
+            return Ok(vec![Line::Error(text)]);
+        }
+        _ => {}
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     runtime.block_on(async {
-        let queue = Queue::open(folder).map_err(|e| e.to_string())?;
+        let queue = Queue::open(folder)?;
         let (sender, mut receiver) = tokio::sync::mpsc::channel(16);
         let mut lines = Vec::new();
         let collect = async {
@@ -246,6 +287,14 @@ fn alone(folder: &Path, request: Request) -> Result<Vec<Line>, String> {
     })
 }
 
+/// Whether a folder holds a queue.
+fn has_queue(folder: &Path) -> Result<bool, QueueError> {
+    let store = folder.join("queue.redb");
+    store
+        .try_exists()
+        .map_err(QueueError::io(store.as_path(), "look for"))
+}
+
 /// Writes what waits into a folder. No server may run: what it delivers meanwhile would be
 /// delivered twice.
 fn export_all(
@@ -253,7 +302,7 @@ fn export_all(
     target: &Path,
     out: &mut impl Write,
 ) -> Result<SysExit, (SysExit, String)> {
-    let open = || match folder.join("queue.redb").exists() {
+    let open = || match has_queue(folder)? {
         true => Queue::open(folder).map(Some),
         false => Ok(None),
     };
@@ -266,10 +315,12 @@ fn export_all(
                 let text = "the server has the queue: stop it first".to_owned();
                 (SysExit::TempFail, text)
             }
+            other if other.is_denied() => denied(folder),
             other => (SysExit::NoInput, other.to_string()),
         })?;
         let Some(queue) = queue else {
-            return Ok(Exported::default());
+            let text = format!("{}: there is no queue", folder.display());
+            return Err((SysExit::NoInput, text));
         };
         let exported = export::export(&queue, target);
         queue.close();

@@ -519,3 +519,24 @@ fn what_is_being_delivered_at_the_end_is_not_delivered_again() {
     let listed = site.mailq(&[]);
     assert!(listed.contains("is empty"), "{listed}");
 }
+
+#[test]
+fn mailq_says_why_a_recipient_is_not_known_yet() {
+    let site = start("staff: :include:/etc/mail/staff\n", |root| {
+        fs::write(root.join("etc/mail/staff"), "# nobody yet\n").unwrap();
+    });
+    site.send("staff");
+    let why = "(Deferred: a list without members)";
+    site.listed_until(|listed| listed.contains(why));
+    assert!(site.mailq(&["-v"]).contains(why));
+    let json = site.mailq(&["--json"]);
+    assert!(
+        json.contains("\"last\":\"a list without members\""),
+        "{json}"
+    );
+    // Once it has members nothing is left of that.
+    fs::write(site.root.path().join("etc/mail/staff"), "bob\n").unwrap();
+    site.mailq(&["run"]);
+    site.text_with("var/mail/bob", "hello");
+    site.listed_until(|listed| listed.contains("is empty"));
+}

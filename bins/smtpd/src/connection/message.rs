@@ -361,6 +361,7 @@ impl Connection {
                     notify: r.params.notify,
                     orcpt: r.params.orcpt.clone(),
                     expanded: Expanded::No,
+                    last: String::new(),
                     names: self.consultant.judged_by(&r.path).to_vec(),
                 })
                 .collect(),

@@ -83,6 +83,7 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
                 let why = errors.join("; ");
                 let text = format!("to=<{shown}>, dsn=4.2.4, stat=Deferred: {why}");
                 world.log.about(Level::Warning, &envelope.id, &text);
+                note_why(envelope, at, why);
                 continue;
             }
             Ok(Expansion { errors, .. }) if !errors.is_empty() => Expanded::Failed {
@@ -95,9 +96,10 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
             },
             Ok(expansion) if is_nobody(&expansion) && envelope.tries <= 1 => {
                 let shown = String::from_utf8_lossy(&address);
-                let text =
-                    format!("to=<{shown}>, dsn=4.2.4, stat=Deferred: a list without members");
+                let why = "a list without members";
+                let text = format!("to=<{shown}>, dsn=4.2.4, stat=Deferred: {why}");
                 world.log.about(Level::Warning, &envelope.id, &text);
+                note_why(envelope, at, why.into());
                 continue;
             }
             Ok(expansion) => {
@@ -117,18 +119,21 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
             }
             Err(error) => {
                 let shown = String::from_utf8_lossy(&address);
-                let (level, text) = match error {
+                let (level, text, why) = match error {
                     Unexpanded::Lookup(error) => {
-                        (Level::Error, format!("to={shown}, stat=Deferred: {error}"))
+                        let why = error.to_string();
+                        let text = format!("to={shown}, stat=Deferred: {why}");
+                        (Level::Error, text, why)
                     }
                     Unexpanded::NameServerDown => {
                         let host = shown.rsplit_once('@').map_or("", |(_, host)| host);
                         let why = format!("Name server: {host}: host name lookup failure");
                         let text = format!("to=<{shown}>, dsn=4.4.3, stat=Deferred: {why}");
-                        (Level::Info, text)
+                        (Level::Info, text, why)
                     }
                 };
                 world.log.about(level, &envelope.id, &text);
+                note_why(envelope, at, why);
                 continue;
             }
         };
@@ -141,6 +146,7 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
                 world.log.about(Level::Info, &envelope.id, &line);
             }
             recipient.expanded = expanded;
+            recipient.last.clear();
         }
     }
     let forwarded = forward(world, &snapshot, envelope, &mut known).await;
@@ -151,6 +157,13 @@ pub(super) async fn expand(world: &Arc<World>, envelope: &mut Envelope) -> Ready
         targets = Targets::New;
     }
     Ready { held, targets }
+}
+
+/// Keeps why a recipient waits, for those who look at the queue.
+fn note_why(envelope: &mut Envelope, at: usize, why: String) {
+    if let Some(recipient) = envelope.recipients.get_mut(at) {
+        recipient.last = why;
+    }
 }
 
 /// Whether an address became nobody, not even one who can't be reached. A list may be so for
@@ -189,14 +202,15 @@ fn take(
         &failures,
         &Via::default(),
     );
-    let mut waits = false;
+    let mut waits = None;
     for failure in failures.iter().filter(|failure| failure.is_temporary()) {
         let (status, (who, why)) = (&failure.status, failure.parts());
         let line = format!("to={who}, dsn={status}, stat=Deferred: {why}");
         world.log.about(Level::Info, &envelope.id, &line);
-        waits = true;
+        waits.get_or_insert(why);
     }
-    if waits {
+    if let Some(why) = waits {
+        note_why(envelope, at, why.to_owned());
         return None;
     }
     let becomes = match is_list(expansion, &failures) {

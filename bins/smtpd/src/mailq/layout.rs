@@ -259,10 +259,13 @@ fn copy(target: &QueuedTarget) -> String {
 
 /// What keeps a recipient's copies.
 fn trouble(envelope: &Envelope, recipient: usize) -> Option<String> {
-    if let Some(Expanded::Failed { text, .. }) =
-        envelope.recipients.get(recipient).map(|r| &r.expanded)
-    {
-        return Some(text.clone());
+    let asked = envelope.recipients.get(recipient)?;
+    match &asked.expanded {
+        Expanded::Failed { text, .. } => return Some(text.clone()),
+        Expanded::No if !asked.last.is_empty() => {
+            return Some(format!("Deferred: {}", asked.last));
+        }
+        _ => {}
     }
     let mut own = envelope.targets.iter().filter(|t| t.recipient == recipient);
     own.find_map(|t| match &t.progress {

@@ -12,6 +12,7 @@
 //! | `{"show": ID}` | the envelope and the text |
 //! | `{"hold": ID}`, `{"release": ID}`, `{"remove": ID}` | that |
 //! | `"run"` | makes every waiting message due |
+//! | `{"runone": ID}` | makes that one due |
 //! | `{"runsome": [CONDITION...]}` | those that the conditions select |
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -55,6 +56,8 @@ pub enum Request {
     Remove(String),
     /// Try every waiting message now.
     Run,
+    /// Try this one now.
+    RunOne(String),
     /// Try those that the conditions select.
     RunSome(Vec<super::Condition>),
 }
@@ -120,6 +123,7 @@ pub async fn carry_out(queue: &Arc<Queue>, request: Request, lines: mpsc::Sender
             queue.run_now();
             Ok(())
         }
+        Request::RunOne(id) => queue.run_one(id).map_err(Arc::new),
         Request::RunSome(conditions) => {
             queue.run_some(conditions);
             Ok(())

@@ -105,6 +105,9 @@ pub struct QueuedRecipient {
     /// Whether its targets are known, or why there are none.
     #[serde(default)]
     pub expanded: Expanded,
+    /// Why the last try did not come to know his targets; empty once they are known.
+    #[serde(skip_serializing_if = "String::is_empty", default)]
+    pub last: String,
     /// The names of hosts that he was accepted by: he is expanded with the same.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub names: Vec<KeptName>,

@@ -30,6 +30,9 @@ pub enum QueueError {
     /// The file that it was dropped in is still there, and until then nothing is done with it.
     #[error("{0}: waits for its dropped file to be removed; the log says what is in the way")]
     HeldBack(String),
+    /// It is held or quarantined, and not tried before it is released.
+    #[error("{0}: held; release lets it go")]
+    Held(String),
     /// An envelope does not read.
     #[error("{id}: damaged envelope: {source}")]
     Envelope {
@@ -93,6 +96,19 @@ impl QueueError {
         matches!(self, QueueError::Doubtful { .. } | QueueError::Closed)
     }
 
+    /// Whether the caller may not read or write the queue.
+    #[must_use]
+    pub fn is_denied(&self) -> bool {
+        let is_denied = |error: &io::Error| error.kind() == io::ErrorKind::PermissionDenied;
+        match self {
+            QueueError::Io { source, .. } => is_denied(source),
+            QueueError::Store { source, .. } => {
+                matches!(&**source, redb::Error::Io(source) if is_denied(source))
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the disk, or what its user may have of it, is full.
     #[must_use]
     pub fn is_full(&self) -> bool {
@@ -107,7 +123,7 @@ impl QueueError {
     }
 
     /// The error of a file or folder.
-    pub(super) fn io(
+    pub(crate) fn io(
         path: impl Into<PathBuf>,
         action: &'static str,
     ) -> impl FnOnce(io::Error) -> QueueError {

@@ -358,6 +358,26 @@ impl Queue {
         self.wake.notify_one();
     }
 
+    /// Makes one message due that waits; one that is being tried is left to that.
+    ///
+    /// # Errors
+    /// When there is none such, or it waits for more than its time.
+    pub fn run_one(&self, id: &str) -> Result<(), QueueError> {
+        let is_held = self.envelope(id)?.hold.is_some();
+        let mut index = self.index();
+        if index.is_held_back(id) {
+            return Err(QueueError::HeldBack(id.into()));
+        }
+        if is_held {
+            return Err(QueueError::Held(id.into()));
+        }
+        index.make_due(id);
+        drop(index);
+        self.note_run();
+        self.wake.notify_one();
+        Ok(())
+    }
+
     /// Makes the waiting messages due that `wanted` chooses, as many as one run takes; how
     /// many there were. This reads every envelope.
     pub fn run_where(&self, wanted: impl Fn(&Envelope) -> bool) -> usize {

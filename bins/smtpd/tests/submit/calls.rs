@@ -236,7 +236,7 @@ fn other_names_are_other_programs() {
     let said = String::from_utf8_lossy(&out.stdout).into_owned();
     assert!(said.contains("aliases: 9 aliases, longest"), "{said}");
     let out = as_name("mailq").args(["show", "nosuch"]).output().unwrap();
-    assert_eq!(out.status.code(), Some(0), "no queue, nothing to show");
+    assert_eq!(out.status.code(), Some(69), "no queue, no such message");
     let out = as_name("mailq").arg("--json").output().unwrap();
     assert_eq!((out.status.code(), out.stdout.len()), (Some(0), 0));
     let out = as_name("mailq").output().unwrap();

@@ -187,6 +187,91 @@ fn what_is_to_be_done_with_messages_is_not_asked_of_bp() {
     assert!(said.contains("mapctl queue hold"), "{said}");
 }
 
+/// What our mailq says, and its exit code.
+fn mailq_says(site: &Site, args: &[&str]) -> (Option<i32>, String) {
+    let mut mailq = Command::new(env!("CARGO_BIN_EXE_mailq"));
+    let out = mailq.arg("--root").arg(site.root()).args(args).output();
+    let out = out.unwrap();
+    let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+    (out.status.code(), said)
+}
+
+#[test]
+fn what_is_not_done_is_not_said_to_be() {
+    let site = Site::new();
+    for verb in ["show", "hold", "release", "remove"] {
+        let (exit, said) = mailq_says(&site, &[verb, "kBQ95101000596"]);
+        let want = "mailq: kBQ95101000596: no such message in the queue\n";
+        assert_eq!((exit, said.as_str()), (Some(69), want), "{verb}");
+    }
+    let folder = site.root().join("along");
+    let (exit, said) = mailq_says(&site, &["export", folder.to_str().unwrap()]);
+    assert_eq!(exit, Some(66), "{said}");
+    assert!(said.ends_with("/var/spool/mqueue: there is no queue\n"));
+    assert!(!folder.exists());
+    assert_eq!(mailq_says(&site, &["list"]).0, Some(0));
+    assert_eq!(mailq_says(&site, &["list", "kBQ95101000596"]).0, Some(64));
+    // Nobody is there to try anything, whether or not there is a queue.
+    site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\n1\n");
+    for _ in 0..2 {
+        let (exit, said) = mailq_says(&site, &["run"]);
+        assert_eq!(exit, Some(69), "{said}");
+        assert!(
+            said.starts_with("mailq: no server runs; sendmail -q "),
+            "{said}"
+        );
+        assert_eq!(site.sendmail_as_owner(&["-q"]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn one_message_is_run() {
+    let site = Site::with_server();
+    site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\n1\n");
+    site.sendmail(&["-f", "ann@x.example", "later"], b"Subject: x\n\n2\n");
+    site.until("both were tried", |s| is_deferred(s, 2));
+    let queued = site.queued();
+    let (joe, _) = queued.iter().find(|(_, s)| s == "joe@x.example").unwrap();
+    assert_eq!(mailq_says(&site, &["run", joe]), (Some(0), String::new()));
+    let want = of(&[("ann@x.example", 1), ("joe@x.example", 2)]);
+    site.until("joe's was tried again", |s| tries(s) == want);
+    let (exit, said) = mailq_says(&site, &["run", "kBQ95101000596"]);
+    assert_eq!(exit, Some(69), "{said}");
+    assert_eq!(mailq_says(&site, &["hold", joe]).0, Some(0));
+    let (exit, said) = mailq_says(&site, &["run", joe]);
+    assert_eq!(exit, Some(69), "{said}");
+    assert!(said.contains("held; release lets it go"), "{said}");
+}
+
+#[test]
+fn a_queue_that_others_may_look_at_and_not_open_is_closed_to_them() {
+    if !rustix::process::geteuid().is_root() {
+        eprintln!("skipped: only root can become another user");
+        return;
+    }
+    let site = Site::new();
+    site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\n1\n");
+    assert_eq!(site.sendmail_as_owner(&["-q"]).status.code(), Some(0));
+    let queue = site.root().join("var/spool/mqueue");
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    fs::set_permissions(&queue, mode).unwrap();
+    for name in ["lock", "queue.redb"] {
+        // sendmail's user is a caller too, so nobody's but root's.
+        std::os::unix::fs::chown(queue.join(name), Some(0), Some(0)).unwrap();
+    }
+    // By this name it is mailq.
+    let mailq = site.root().join("bin/mailq");
+    std::os::unix::fs::symlink("sendmail", &mailq).unwrap();
+    for args in [&[][..], &["hold", "x"], &["export", "/nonexistent/x"]] {
+        let mut command = Command::new(&mailq);
+        command.arg("--root").arg(site.root()).args(args);
+        let out = crate::site::run(command, b"");
+        let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+        assert_eq!(out.status.code(), Some(77), "{args:?}: {said}");
+        assert!(said.contains("only root and the server's user"), "{said}");
+    }
+}
+
 #[test]
 fn what_waits_can_be_taken_along() {
     let mut site = Site::with_server();

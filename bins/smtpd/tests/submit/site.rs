@@ -1,7 +1,7 @@
 //! A site in a folder of its own, a caller called bob, and a server that can be started and killed.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -223,16 +223,23 @@ pub(crate) fn run(mut command: Command, stdin: &[u8]) -> Output {
     if runs_as_root() {
         command.uid(caller()).gid(caller());
     }
-    let mut child = command
+    command
         .env_clear()
         .env("USER", "root")
         .env("LOGNAME", "root")
         .env("NAME", "Nobody Asked")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+        .stderr(Stdio::piped());
+    let mut child = loop {
+        match command.spawn() {
+            // A child of another test has not yet let go of the program that was copied.
+            Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {
+                std::thread::sleep(PAUSE);
+            }
+            spawned => break spawned.unwrap(),
+        }
+    };
     // A program that refuses its command line does not read.
     let _ = child.stdin.take().unwrap().write_all(stdin);
     child.wait_with_output().unwrap()
