@@ -453,21 +453,6 @@ const DONE: &[(&str, &str, &str)] = &[
         "bins/smtpd/src/sendmail/submit.rs",
         ".error_mode",
     ),
-    (
-        "CipherList",
-        "libmaps/src/site/model/options/terms.rs",
-        ".cipher_list",
-    ),
-    (
-        "ServerSSLOptions",
-        "libmaps/src/site/model/options/terms.rs",
-        ".server_options",
-    ),
-    (
-        "ClientSSLOptions",
-        "libmaps/src/site/model/options/terms.rs",
-        ".client_options",
-    ),
     // Always: a NUL is a fault of the body.
     (
         "RejectNUL",
