@@ -260,7 +260,12 @@ impl World {
                 let decision = addressing.route(to.as_bytes()).unwrap();
                 let triple = decision.outcome;
                 let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
-                let got = json!({"mailer": triple.mailer, "host": text(&triple.host), "user": text(&triple.user)});
+                let got = match triple.leads_nowhere() {
+                    true => json!({"mailer": "error", "host": "", "user": ""}),
+                    false => {
+                        json!({"mailer": triple.mailer, "host": text(&triple.host), "user": text(&triple.user)})
+                    }
+                };
                 return (got, decision.trace.to_string());
             }
             _ => panic!("no ruleset {field}"),
