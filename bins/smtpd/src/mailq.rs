@@ -10,7 +10,7 @@ use std::io::{self, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use libmaps::site::load;
+use libmaps::site::{Site, load};
 use libmaps::sysexits::SysExit;
 use tools::alias_config::reason;
 use tools::getopt::{self, Given, Opt, flag, long, long_value, value};
@@ -18,10 +18,11 @@ use tools::report::{asked_about_itself, complain, help};
 
 use crate::log::clean;
 use crate::queue::control::{Line, Request, ask, carry_out};
-use crate::queue::{Queue, QueueError};
+use crate::queue::{Condition, Queue, QueueError, selects};
 
 use export::Exported;
-use layout::{Detail, Lines, Screen, Trouble, list, plain};
+pub(crate) use layout::Detail;
+use layout::{Lines, Screen, Trouble, list, plain};
 
 const USAGE: &str = "\
 usage: mailq [--root DIR] [-C FILE] [-v] [--json] [list]
@@ -40,8 +41,12 @@ pub const OPTIONS: &[Opt] = &[
         "take all paths of the configuration below DIR",
     ),
     value(b'C', "FILE", "read FILE instead of /etc/mail/sendmail.mc"),
-    value(b'A', "c", "-Ac is accepted, for old habits' sake"),
-    value(b'b', "p", "-bp likewise"),
+    value(
+        b'A',
+        "X",
+        "c lists what no server has taken yet, m the queue alone",
+    ),
+    value(b'b', "p", "-bp is accepted, for old habits' sake"),
     long("help", "print this text and end"),
     long("version", "print the version and end"),
 ];
@@ -61,25 +66,71 @@ pub fn mailq(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(exit) = asked_about_itself("mailq", &args, about) {
         return exit;
     }
-    let options = match Options::parse(args) {
-        Ok(options) => options,
+    let options = match Call::parse(args) {
+        Ok(Call::Dropped { root, file }) => return list_dropped(root, file),
+        Ok(Call::Queue(options)) => options,
         Err(complaint) => {
             complain(&[b"mailq: ", complaint.as_bytes(), b"\n", USAGE.as_bytes()]);
             return SysExit::Usage.into();
         }
     };
+    // The words of classes that hosts share are not asked here.
+    let loaded = load::load_unfilled(options.root.as_deref(), options.file.as_deref());
+    match loaded {
+        Ok(loaded) => carry(&options, &loaded.site),
+        Err(error) => {
+            complain(&[b"mailq: ", clean(&error.to_string()).as_bytes()]);
+            error.exit().into()
+        }
+    }
+}
+
+/// Lists the queue of a site, those messages that the conditions select.
+pub(crate) fn list_of(site: &Site, detail: Detail, conditions: Vec<Condition>) -> ExitCode {
+    let options = Options {
+        root: None,
+        file: None,
+        format: Format::Text,
+        detail,
+        task: Task::Ask(vec![Request::List]),
+        conditions,
+    };
+    carry(&options, site)
+}
+
+/// What the client's queue is to sendmail; its other name lists it.
+fn list_dropped(root: Option<PathBuf>, file: Option<PathBuf>) -> ExitCode {
+    let mut args: Vec<OsString> = ["sendmail", "-bp", "-Ac"].map(OsString::from).into();
+    for (name, value) in [("--root", root), ("-C", file)] {
+        if let Some(value) = value {
+            args.extend([name.into(), value.into()]);
+        }
+    }
+    crate::sendmail::sendmail(args)
+}
+
+fn carry(options: &Options, site: &Site) -> ExitCode {
     let mut out = io::stdout().lock();
     let screen = match out.is_terminal() {
         true => Screen::Terminal,
         false => Screen::Elsewhere,
     };
-    match options.run(screen, &mut out) {
+    match options.run(site, screen, &mut out) {
         Ok(exit) => exit.into(),
         Err((exit, text)) => {
             complain(&[b"mailq: ", clean(&text).as_bytes()]);
             exit.into()
         }
     }
+}
+
+/// What is listed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Listed {
+    /// The server's queue.
+    Queue,
+    /// What no server has taken yet.
+    Dropped,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -94,6 +145,8 @@ struct Options {
     format: Format,
     detail: Detail,
     task: Task,
+    /// Which messages are listed; none for all.
+    conditions: Vec<Condition>,
 }
 
 /// What is to be done.
@@ -104,20 +157,32 @@ enum Task {
     Export(PathBuf),
 }
 
-impl Options {
+/// What is asked for.
+enum Call {
+    /// The list of the drop folder.
+    Dropped {
+        root: Option<PathBuf>,
+        file: Option<PathBuf>,
+    },
+    /// Something of the queue.
+    Queue(Options),
+}
+
+impl Call {
     fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Self, String> {
         let parsed =
             getopt::parse(OPTIONS, args).map_err(|(complaint, _)| complaint.to_string())?;
         let (mut root, mut file, mut format) = (None, None, Format::Text);
-        let mut detail = Detail::Plain;
+        let (mut detail, mut listed) = (Detail::Plain, Listed::Queue);
         for given in parsed.given {
             match given {
                 Given::Long("root", dir) => root = dir.map(PathBuf::from),
                 Given::Short(b'C', name) => file = name.map(PathBuf::from),
                 Given::Long("json", _) => format = Format::Json,
                 Given::Short(b'v', _) => detail = Detail::All,
+                Given::Short(b'A', Some(word)) if word == "c" => listed = Listed::Dropped,
+                Given::Short(b'A', Some(word)) if word == "m" => listed = Listed::Queue,
                 // The original's: it is what this program is.
-                Given::Short(b'A', Some(word)) if word == "c" => {}
                 Given::Short(b'b', Some(word)) if word == "p" => {}
                 Given::Short(letter, word) => {
                     let word = word.unwrap_or_default();
@@ -132,19 +197,30 @@ impl Options {
             .iter()
             .map(|word| word.to_string_lossy().into_owned());
         let words: Vec<String> = words.collect();
+        if listed == Listed::Dropped {
+            let lists = matches!(words.as_slice(), [] | [_]);
+            if !lists || words.first().is_some_and(|word| word != "list") {
+                return Err("-Ac goes with list alone".into());
+            }
+            if format == Format::Json {
+                return Err("-Ac has no --json".into());
+            }
+            return Ok(Call::Dropped { root, file });
+        }
         let ids = words.get(1..).unwrap_or_default().iter().cloned();
         if let Some("export") = words.first().map(String::as_str) {
             let [_, folder] = parsed.operands.as_slice() else {
                 return Err("export wants a folder".into());
             };
             let task = Task::Export(folder.into());
-            return Ok(Options {
+            return Ok(Call::Queue(Options {
                 root,
                 file,
                 format,
                 detail,
                 task,
-            });
+                conditions: Vec::new(),
+            }));
         }
         let requests: Vec<Request> = match words.first().map(String::as_str) {
             Some("list") if words.len() > 1 => {
@@ -162,21 +238,26 @@ impl Options {
         if requests.is_empty() {
             return Err("which message?".into());
         }
-        Ok(Options {
+        Ok(Call::Queue(Options {
             root,
             file,
             format,
             detail,
             task: Task::Ask(requests),
-        })
+            conditions: Vec::new(),
+        }))
     }
+}
 
-    fn run(&self, screen: Screen, out: &mut impl Write) -> Result<SysExit, (SysExit, String)> {
-        // The words of classes that hosts share are not asked here.
-        let loaded = load::load_unfilled(self.root.as_deref(), self.file.as_deref())
-            .map_err(|e| (e.exit(), e.to_string()))?;
-        let shown = loaded.site.queue_folder();
-        let folder = loaded.site.below(shown);
+impl Options {
+    fn run(
+        &self,
+        site: &Site,
+        screen: Screen,
+        out: &mut impl Write,
+    ) -> Result<SysExit, (SysExit, String)> {
+        let shown = site.queue_folder();
+        let folder = site.below(shown);
         let requests = match &self.task {
             Task::Ask(requests) => requests,
             Task::Export(target) => return export_all(&folder, target, out),
@@ -198,6 +279,7 @@ impl Options {
                 }
                 Err(error) => return Err((SysExit::TempFail, error.to_string())),
             };
+            let lines = selected(lines, self.conditions.clone());
             let printed = match (request, self.format) {
                 (Request::List, Format::Text) => list(shown, lines, self.detail, out),
                 (_, Format::Text) => plain(lines, screen, out),
@@ -226,6 +308,32 @@ impl Options {
         }
         Ok(exit)
     }
+}
+
+/// The lines of an answer without the messages that the conditions do not select.
+fn selected(lines: Lines, conditions: Vec<Condition>) -> Lines {
+    if conditions.is_empty() {
+        return lines;
+    }
+    let mut waits = None;
+    Box::new(
+        lines
+            .flat_map(move |line| match line {
+                Ok(Line::Waits(what)) => {
+                    waits = Some(Ok(Line::Waits(what)));
+                    [None, None]
+                }
+                Ok(Line::Message(envelope)) => match selects(&conditions, &envelope) {
+                    true => [waits.take(), Some(Ok(Line::Message(envelope)))],
+                    false => {
+                        waits = None;
+                        [None, None]
+                    }
+                },
+                other => [None, Some(other)],
+            })
+            .flatten(),
+    )
 }
 
 fn denied(queue: &Path) -> (SysExit, String) {

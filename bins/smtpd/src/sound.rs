@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use libmaps::lint::undone;
@@ -92,6 +92,15 @@ impl SoundSite {
     #[must_use]
     pub fn with_queue_interval(mut self, interval: Option<Duration>) -> Self {
         self.0.queue_interval = interval;
+        self
+    }
+
+    /// With the queue's folder that the command line names.
+    #[must_use]
+    pub fn with_queue_folder(mut self, folder: Option<PathBuf>) -> Self {
+        if folder.is_some() {
+            self.0.options.queue.directory = folder;
+        }
         self
     }
 

@@ -19,7 +19,7 @@ const MAX_KEPT_OCTETS: usize = 64 * 1024 * 1024;
 
 /// How much the list tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Detail {
+pub(crate) enum Detail {
     /// The original's columns.
     Plain,
     /// Also priorities, the state of each copy and the next try (`-v`).

@@ -422,6 +422,15 @@ fn mode(value: &[u8]) -> Result<Mode, Refusal> {
 }
 
 impl CommandLine {
+    /// The folder that an option names as the queue's.
+    #[must_use]
+    pub fn queue_folder(&self) -> Option<PathBuf> {
+        let named = self.settings.iter().rev();
+        let mut named = named.filter(|setting| setting.name == b"QueueDirectory");
+        let value = named.next()?.value.clone();
+        Some(OsString::from_vec(value).into())
+    }
+
     /// The order for the queue, where there is one.
     #[must_use]
     pub fn order(&self) -> &Order {

@@ -181,7 +181,7 @@ fn the_queue_in_all_its_forms() {
         ("-q30m", Order::Often, vec![]),
         ("-q30", Order::Often, vec![]),
         ("-qf", Order::Once, vec![]),
-        ("-qG", Order::Once, vec![]),
+        ("-qGmqueue", Order::Once, vec![]),
         ("-qp", Order::Often, vec![]),
         (
             "-qIsub",
@@ -209,6 +209,17 @@ fn the_queue_in_all_its_forms() {
             (&line.queue.order, &line.queue.conditions),
             (&order, &conditions),
             "{args}"
+        );
+    }
+    for (args, said) in [
+        ("-qGfoo", "Queue group foo unknown"),
+        ("-qG", "Queue group  unknown"),
+        ("-q!Gmqueue", "Can not use -q!G"),
+    ] {
+        let refusal = parse(args).unwrap_err();
+        assert_eq!(
+            (refusal.text.as_str(), refusal.exit),
+            (said, SysExit::Usage)
         );
     }
     assert_eq!(parse("-bd -q30m").unwrap().mode, Mode::Daemon);

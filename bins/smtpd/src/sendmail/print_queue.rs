@@ -1,6 +1,5 @@
 //! `-bp`: what waits, in the drop folder and in the queue.
 
-use std::ffi::OsString;
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt;
 use std::process::ExitCode;
@@ -16,6 +15,8 @@ use super::submit::say;
 use crate::clock::Civil;
 use crate::drop::DropId;
 use crate::drop::submitter::Submitter;
+use crate::mailq::Detail;
+use crate::queue::{Condition, Envelope, selects};
 
 /// Prints both, or the one that is asked for; of messages that no server has taken yet, only
 /// whose they are.
@@ -31,7 +32,9 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<ExitCode, R
     let scene = Scene::open(line)?;
     let waiting = match line.queue_of {
         QueueOf::Server => Ok(Vec::new()),
-        QueueOf::Both | QueueOf::Client => waiting(&scene),
+        // Of the folder of another queue nothing is dropped.
+        QueueOf::Both if line.queue_folder().is_some() => Ok(Vec::new()),
+        QueueOf::Both | QueueOf::Client => waiting(&scene, &line.queue.conditions),
     };
     let own = keep_own_group_only();
     own.map_err(|e| Refusal::new(SysExit::OsErr, e.to_string()))?;
@@ -51,18 +54,13 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<ExitCode, R
         say(out, "MTA Queue status...");
     }
     let _ = out.flush();
-    let mut args: Vec<OsString> = Vec::new();
-    if line.talk == Talk::Verbose {
-        args.push("-v".into());
-    }
-    for (name, value) in [("--root", &line.root), ("-C", &line.config)] {
-        if let Some(value) = value {
-            args.push(name.into());
-            args.push(value.into());
-        }
-    }
+    let detail = match line.talk {
+        Talk::Verbose => Detail::All,
+        Talk::Quiet => Detail::Plain,
+    };
     // What mailq has to say it says.
-    Ok(crate::mailq::mailq(args))
+    let conditions = line.queue.conditions.clone();
+    Ok(crate::mailq::list_of(&scene.site, detail, conditions))
 }
 
 fn list(scene: &Scene, waiting: &[String], out: &mut dyn Write) {
@@ -76,8 +74,9 @@ fn list(scene: &Scene, waiting: &[String], out: &mut dyn Write) {
     waiting.iter().for_each(|text| say(out, text));
 }
 
-/// A line for each file that is complete, oldest first.
-fn waiting(scene: &Scene) -> io::Result<Vec<String>> {
+/// A line for each file that is complete and chosen, oldest first. Of its envelope its owner is
+/// known.
+fn waiting(scene: &Scene, conditions: &[Condition]) -> io::Result<Vec<String>> {
     let users = Users::of(&scene.site).unwrap_or(Users::System);
     let folder = match std::fs::read_dir(&scene.folder) {
         Ok(folder) => folder,
@@ -92,6 +91,14 @@ fn waiting(scene: &Scene) -> io::Result<Vec<String>> {
         };
         let owner = Submitter::of(&users, metadata.uid());
         let owner = owner.map_or_else(|_| metadata.uid().to_string(), |o| o.name().to_owned());
+        let known = Envelope {
+            id: id.as_str().into(),
+            sender: owner.as_str().into(),
+            ..Envelope::default()
+        };
+        if !selects(conditions, &known) {
+            continue;
+        }
         let time = metadata.modified().ok();
         let time = time.and_then(|t| t.duration_since(UNIX_EPOCH).ok());
         let time = Civil::local(time.map_or(0, |t| t.as_secs())).ctime();

@@ -52,7 +52,13 @@ impl QueueOrder {
             b'I' => Field::Id,
             b'R' => Field::Recipient,
             b'S' => Field::Sender,
-            // One queue group, and no run leaves this process.
+            b'G' if want == Want::Other => return Err(Refusal::usage("Can not use -q!G")),
+            // The one that every queue is, as the original calls it.
+            b'G' if !tail.eq_ignore_ascii_case(b"mqueue") => {
+                let name = String::from_utf8_lossy(tail);
+                return Err(Refusal::usage(format!("Queue group {name} unknown")));
+            }
+            // No run leaves this process.
             b'G' | b'f' => {
                 self.once();
                 return Ok(());

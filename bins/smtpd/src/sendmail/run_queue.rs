@@ -65,6 +65,10 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Re
             let denied = io::Error::from(io::ErrorKind::PermissionDenied);
             return Err(not_asked(&folder, &denied));
         }
+        None if line.queue_folder().is_some() && !folder.join("queue.redb").exists() => {
+            let text = format!("{}: there is no queue", folder.display());
+            return Err(Refusal::new(SysExit::Config, text));
+        }
         None => return alone(line),
     };
     if *line.order() == Order::Often && line.talk == Talk::Verbose {
@@ -105,14 +109,19 @@ fn alone(line: &CommandLine) -> Result<SysExit, Refusal> {
     if line.talk == Talk::Verbose {
         command.arg("-v");
     }
+    if let Some(folder) = line.queue_folder() {
+        let mut word = OsString::from("-OQueueDirectory=");
+        word.push(folder);
+        command.arg(word);
+    }
     let status = command.arg(conditions).status();
     let status = status.map_err(|e| daemon::not_started(&program, &e))?;
     // Why it did nothing it has said itself.
     Ok(daemon::exit_of(status))
 }
 
-/// `smtpd run-queue [--root DIR] [-C FILE] [-v] CONDITIONS`: one run without a server; the
-/// conditions are JSON.
+/// `smtpd run-queue [--root DIR] [-C FILE] [-v] [-OQueueDirectory=DIR] CONDITIONS`: one run
+/// without a server; the conditions are JSON.
 pub fn run_once(args: &[OsString]) -> ExitCode {
     let parsed = args.split_last().and_then(|(conditions, rest)| {
         let conditions: Vec<Condition> = serde_json::from_str(conditions.to_str()?).ok()?;
@@ -144,7 +153,7 @@ fn sound(line: &CommandLine) -> Result<SoundSite, Refusal> {
         ),
         Unsound::Unread(error) => unreadable(&error),
     })?;
-    Ok(site)
+    Ok(site.with_queue_folder(line.queue_folder()))
 }
 
 fn run_here(
@@ -170,9 +179,12 @@ fn run_here(
         let throttle = Throttle::new(site.options.limits.connection_rate_window.0, 0);
         let world = World::open(site, Arc::clone(&queue), log, throttle, tls)
             .map_err(|e| Refusal::new(SysExit::Config, e.to_string()))?;
-        Intake::open(Arc::new(RwLock::new(Arc::clone(&world))))
-            .take_now()
-            .await;
+        // What is dropped is for the site's own queue.
+        if line.queue_folder().is_none() {
+            Intake::open(Arc::new(RwLock::new(Arc::clone(&world))))
+                .take_now()
+                .await;
+        }
         run_all(&world, conditions).await;
         queue.close();
         Ok(SysExit::Ok)

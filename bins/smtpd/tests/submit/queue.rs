@@ -225,6 +225,70 @@ fn what_is_not_done_is_not_said_to_be() {
 }
 
 #[test]
+fn the_queue_that_is_named_is_listed_and_run_and_no_other() {
+    let site = Site::new();
+    site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\n1\n");
+    site.sendmail(&["-f", "ann@x.example", "later"], b"Subject: x\n\n2\n");
+    assert_eq!(site.sendmail_as_owner(&["-q"]).status.code(), Some(0));
+    site.sendmail(&["-f", "eve@x.example", "later"], b"Subject: x\n\n3\n");
+    let own = of(&[("ann@x.example", 1), ("joe@x.example", 1)]);
+    let says = |args: &[&str]| {
+        let out = site.sendmail_as_owner(args);
+        let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+        (out.status.code(), said)
+    };
+    let named = ["-OQueueDirectory=/var/spool/other", "-oQ/var/spool/other"];
+    for option in named {
+        let empty = "/var/spool/other is empty\n\t\tTotal requests: 0\n".to_owned();
+        assert_eq!(says(&[option, "-bp"]), (Some(0), empty));
+        let (exit, said) = says(&[option, "-q"]);
+        assert_eq!(exit, Some(78), "{said}");
+        assert!(said.ends_with("/var/spool/other: there is no queue\n"));
+    }
+    let spool = site.root().join("var/spool");
+    let mut copy = Command::new("cp");
+    copy.arg("-a")
+        .args([spool.join("mqueue"), spool.join("other")]);
+    assert!(copy.status().unwrap().success());
+    for (times, option) in (2..).zip(named) {
+        let (exit, said) = says(&[option, "-qSjoe"]);
+        assert_eq!(exit, Some(0), "{said}");
+        let (_, said) = says(&[option, "-bp", "-v"]);
+        assert!(said.contains("(2 requests)"), "{said}");
+        assert_eq!(said.matches(&format!("tried {times} times")).count(), 1);
+    }
+    // Nothing was done to the site's own, nor taken for another.
+    assert_eq!(tries(&site), own);
+    assert_eq!(site.dropped("msg").len(), 1);
+    // A part of it is listed.
+    let (_, said) = says(&["-bp", "-Am", "-qSjoe"]);
+    assert!(
+        said.contains("(1 request)") && said.contains("<joe@x.example>"),
+        "{said}"
+    );
+    let (_, said) = says(&["-bp", "-q!Sjoe"]);
+    assert!(said.starts_with("MSP Queue status"), "{said}");
+    assert!(
+        said.contains("<ann@x.example>") && !said.contains("joe@"),
+        "{said}"
+    );
+    // Either of the two by mailq.
+    let (exit, client) = mailq_says(&site, &["-Ac"]);
+    assert_eq!(exit, Some(0), "{client}");
+    assert!(client.contains("clientmqueue (1 request)"), "{client}");
+    let (exit, server) = mailq_says(&site, &["-Am"]);
+    assert_eq!(exit, Some(0), "{server}");
+    assert!(server.contains("mqueue (2 requests)"), "{server}");
+    for args in [
+        ["-Ac", "hold", "x"].as_slice(),
+        &["-Ac", "--json"],
+        &["-Ax"],
+    ] {
+        assert_eq!(mailq_says(&site, args).0, Some(64), "{args:?}");
+    }
+}
+
+#[test]
 fn one_message_is_run() {
     let site = Site::with_server();
     site.sendmail(&["-f", "joe@x.example", "later"], b"Subject: x\n\n1\n");
