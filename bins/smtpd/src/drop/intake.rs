@@ -414,9 +414,9 @@ fn warn_about_folder(world: &World, folder: &Path) {
     if let Some(why) = rights::lacking(folder) {
         let text = format!(
             "drop folder {}: can't take mail out of it: {why}; what is dropped waits until \
-             `{}` and a restart of the server",
+             {} and a restart of the server",
             folder.display(),
-            rights::mending(folder)
+            rights::mending(folder, &world.site)
         );
         world.log.say(Level::Error, &text);
     }

@@ -21,10 +21,18 @@ const ACCESS_LIST: &str = "system.posix_acl_access";
 const SEARCH: u32 = 0o1;
 const TAKE_OUT: u32 = 0o7;
 
-/// How the folder is made such that every server of a site can use it.
-pub(crate) fn mending(folder: &Path) -> String {
-    let folder = folder.display();
-    format!("install -d -o smmsp -g smmsp -m 2770 {folder}")
+/// How it is made such that the server of a site can use it. A user that we choose is given the
+/// folder's group; to one that the site names it must be given there.
+pub(super) fn mending(folder: &Path, site: &Site) -> String {
+    let install = format!(
+        "`install -d -o smmsp -g smmsp -m 2770 {}`",
+        folder.display()
+    );
+    let named = site.options.files.run_as_user.trim();
+    match named.split([':', '.']).next() {
+        None | Some("") => install,
+        Some(user) => format!("{install}, `{user}:smmsp` as confRUN_AS_USER"),
+    }
 }
 
 /// Why this process can't take mail out of the folder. `None` where it can, and where there is
@@ -59,7 +67,7 @@ pub(crate) fn described(site: &Site, confinement: Confinement) -> Result<String,
             "{}: {} can't take mail out of it, so what is dropped would wait for ever: {}",
             part.display(),
             becoming.name(),
-            mending(&folder)
+            mending(&folder, site)
         )),
     }
 }

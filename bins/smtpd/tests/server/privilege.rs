@@ -246,6 +246,18 @@ fn a_drop_folder_that_the_server_can_only_read_is_told_of() {
     site.text_with("var/mail/bob", "Subject: dropped");
     assert!(wait_until(|| !file.exists()));
     drop(server);
+    // One that the site names has no group but those that it gives him.
+    for (user, exit) in [("bob", 78), ("bob:smmsp", 0)] {
+        let named = format!("define(`confRUN_AS_USER', `{user}')dnl");
+        site.write("etc/mail/sendmail.mc", &Site::mc(&named));
+        let (status, said) = site.run_to_end(&["check"]);
+        assert_eq!(status.code(), Some(exit), "{said}");
+        assert_eq!(
+            said.contains("`bob:smmsp` as confRUN_AS_USER"),
+            exit == 78,
+            "{said}"
+        );
+    }
     // Its user is not let through to it.
     mode(&site, "var/spool", 0o700);
     let (status, said) = site.run_to_end(&["check"]);
