@@ -82,7 +82,7 @@ fn no_password_in_clear() {
     assert_eq!(client.logged_in(), None);
     assert_eq!(
         client.take_notes(),
-        ["no mechanism in common, offered PLAIN LOGIN"]
+        ["no password is told without TLS, offered PLAIN LOGIN"]
     );
 }
 

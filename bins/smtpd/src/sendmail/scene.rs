@@ -6,6 +6,7 @@ use libmaps::site::users::Users;
 use libmaps::site::{Site, load};
 use libmaps::sysexits::SysExit;
 use tools::alias_config::reason;
+use tools::consult::ConsultError;
 
 use super::args::{CommandLine, Refusal};
 use crate::drop::submitter::Submitter;
@@ -78,6 +79,14 @@ pub(super) fn unreadable(error: &load::SiteError) -> Refusal {
             );
             Refusal::new(SysExit::OsFile, text)
         }
+        other => Refusal::new(other.exit(), other.to_string()),
+    }
+}
+
+/// The same, of a mode that asks the maps.
+pub(super) fn no_consultant(error: &ConsultError) -> Refusal {
+    match error {
+        ConsultError::Site(error) => unreadable(error),
         other => Refusal::new(other.exit(), other.to_string()),
     }
 }

@@ -14,10 +14,11 @@ use libmaps::sysexits::SysExit;
 use tools::consult::{Consultant, Given};
 
 use super::args::{CommandLine, Refusal};
+use super::scene::no_consultant;
 use super::submit::say;
 
 /// Prints a line for each recipient that the operands come to; the exit is 67 where a user is
-/// unknown and 64 where an address is wrong.
+/// unknown, and else that of the first status of a refusal.
 ///
 /// # Errors
 /// When the configuration or a map can't be read, or there is no operand.
@@ -26,7 +27,7 @@ pub(super) fn verify(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit,
         return Err(Refusal::usage("Recipient names must be specified"));
     }
     let consultant = Consultant::open(line.root.as_deref(), line.config.as_deref())
-        .map_err(|error| Refusal::new(error.exit(), error.to_string()))?;
+        .map_err(|error| no_consultant(&error))?;
     let given = Given::default();
     let names = consultant.names(&given);
     let lookup =

@@ -47,7 +47,10 @@ fn a_password_goes_under_tls_only() {
     let site = Site::start(&setup(&clear, ENTRY));
     site.send("joe@a.example", &["x@b.example"], "one");
     assert_eq!(clear.take(1)[0].login, "");
-    site.logged(&["AUTH=client", "no mechanism in common, offered PLAIN"]);
+    site.logged(&[
+        "AUTH=client",
+        "no password is told without TLS, offered PLAIN",
+    ]);
     // The site says so itself: no TLS with this host, and PLAIN.
     let asked = format!("{ENTRY}Try_TLS:sink.example\tNO\n");
     let site = Site::start(&setup(&clear, &asked));

@@ -150,3 +150,14 @@ fn a_check_of_a_site_that_has_no_configuration_ends_with_66() {
         .unwrap();
     assert_eq!(out.status.code(), Some(66), "{out:?}");
 }
+
+#[test]
+fn sendmail_ends_with_72_where_there_is_no_configuration() {
+    let root = tempfile::tempdir().unwrap();
+    for mode in ["-bv", "-bt"] {
+        let mut sendmail = Command::new(env!("CARGO_BIN_EXE_sendmail"));
+        sendmail.arg("--root").arg(root.path()).args([mode, "joe"]);
+        let out = sendmail.stdin(Stdio::null()).output().unwrap();
+        assert_eq!(out.status.code(), Some(72), "{mode}: {out:?}");
+    }
+}

@@ -79,11 +79,17 @@ impl Client {
         };
         let left: Vec<Mechanism> = login.mechanisms.iter().filter(usable).copied().collect();
         if left.is_empty() {
-            let mut note = format!("no mechanism in common, offered {}", offered.join(" "));
-            if secured && login.mechanisms.iter().any(|m| m.sends_password()) && !told {
-                note.push_str("; no password is told to a server that is not verified");
-            }
-            self.notes.push(note);
+            let common = |m: &Mechanism| offered.iter().any(|o| o == m.name());
+            let withheld = |m: &Mechanism| m.sends_password() && common(m);
+            let is_withheld = !told && login.mechanisms.iter().any(withheld);
+            let offered = offered.join(" ");
+            self.notes.push(match (is_withheld, secured) {
+                (false, _) => format!("no mechanism in common, offered {offered}"),
+                (true, false) => format!("no password is told without TLS, offered {offered}"),
+                (true, true) => format!(
+                    "no password is told to a server that is not verified, offered {offered}"
+                ),
+            });
             return;
         }
         self.try_next(left.into_iter().rev().collect());

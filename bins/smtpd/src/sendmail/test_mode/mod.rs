@@ -23,6 +23,7 @@ use libmaps::sysexits::SysExit;
 use tools::consult::Consultant;
 
 use super::args::{CommandLine, Refusal};
+use super::scene::no_consultant;
 use macros::Macros;
 
 /// Longest line that is read, in octets.
@@ -52,7 +53,7 @@ pub(super) fn run(
     out: &mut dyn Write,
 ) -> Result<SysExit, Refusal> {
     let consultant = Consultant::open(line.root.as_deref(), line.config.as_deref())
-        .map_err(|error| Refusal::new(error.exit(), error.to_string()))?;
+        .map_err(|error| no_consultant(&error))?;
     let mut shell = Shell {
         macros: Macros::new(),
         role: AddressRole::EnvelopeRecipient,
