@@ -77,8 +77,10 @@ pub(super) fn submit(
     recipients.fail_too_many_hops(line.hops, out);
     if collected.header.is_report() {
         // A notice that a program sends on to a wrong address must not make another for the
-        // user whose program it is, and so on.
-        recipients.faulty.clear();
+        // user whose program it is, and so on. The exit alone tells of it, in every mode.
+        if let Some((_, fault)) = recipients.faulty.drain(..).next() {
+            recipients.exit = fault.exit;
+        }
     }
     if recipients.is_empty() {
         return Ok(recipients.exit);

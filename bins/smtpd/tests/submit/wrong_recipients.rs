@@ -105,6 +105,8 @@ fn a_notice_that_a_program_sends_on_makes_no_other() {
         assert!(!out.stdout.is_empty());
         assert_eq!(dropped(&site), None, "{args:?}");
     }
+    let out = site.sendmail(&["-oee", "zoe@"], notice);
+    assert_eq!((out.status.code(), dropped(&site)), (Some(64), None));
     let out = site.sendmail(&["zoe@", "box"], notice);
     assert_eq!(out.status.code(), Some(64));
     let sent = dropped(&site).unwrap();
