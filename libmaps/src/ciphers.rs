@@ -95,6 +95,8 @@ pub fn of_list(list: &str) -> Vec<Cipher> {
         None if list.starts_with("PROFILE=") => "ALL".to_owned(),
         None => list.to_owned(),
     };
+    // A word ends at these two as well.
+    let list = list.replace('!', ":!").replace('@', ":@");
     let mut all: Vec<(Cipher, State)> = ALL.iter().map(|c| (*c, State::Waiting)).collect();
     for element in list.split([':', ',', ' ', ';']).filter(|e| !e.is_empty()) {
         all = apply(element, all);
@@ -182,6 +184,9 @@ mod tests {
                 vec![echa, rcha, e128, r128],
             ),
             ("ALL:!AES128", vec![e256, r256, echa, rcha]),
+            ("DEFAULT@SECLEVEL=1", all.clone()),
+            ("ALL@STRENGTH", all.clone()),
+            ("HIGH!aNULL!AES128", vec![e256, r256, echa, rcha]),
             ("DEFAULT:-AES:AES256", vec![echa, rcha, e256, r256]),
             ("ALL:!CHACHA20:CHACHA20", vec![e256, r256, e128, r128]),
             ("NOSUCH+AES:ECDHE-RSA-AES128-GCM-SHA256", vec![r128]),

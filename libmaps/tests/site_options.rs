@@ -630,6 +630,17 @@ fn what_changes_who_gets_mail_is_an_error() {
         assert_eq!(severity("confCLIENT_SSL_OPTIONS", options), told);
     }
     assert_eq!(severity("confCIPHER_LIST", "HIGH"), None);
+    assert_eq!(severity("confCIPHER_LIST", "DEFAULT@SECLEVEL=1"), None);
+    let mc = defining("confCIPHER_LIST", "AES256-SHA")
+        + "define(`confSERVER_SSL_OPTIONS', `+SSL_OP_NO_TLSv1_3')dnl\n";
+    let found = findings(root.path(), &mc);
+    let neither = "ServerSSLOptions: neither TLS 1.2, with a cipher, nor TLS 1.3 is left";
+    assert!(
+        found
+            .iter()
+            .any(|d| d.text == neither && d.severity == Severity::Error),
+        "{found:#?}"
+    );
     let none_of_ours = severity("confCIPHER_LIST", "AES256-SHA");
     assert_eq!(none_of_ours, Some(Severity::Warning));
 }

@@ -6,7 +6,7 @@ use crate::sasl::mechanism::Mechanism;
 use crate::site::model::{Family, FilterFailure, QueueGroup};
 use crate::site::{Diagnostic, Place, Severity, Site};
 use crate::store::shared::Connection;
-use crate::terms::{OptionError, Terms, Versions};
+use crate::terms::{OptionError, Terms};
 
 /// What is not done, with file and line. An error is what would let mail through, or in,
 /// that the site wants kept out.
@@ -85,6 +85,14 @@ fn values(site: &Site, all: &mut Vec<Diagnostic>) {
         ("ServerSSLOptions", &tls.server_options, tls.server_terms()),
         ("ClientSSLOptions", &tls.client_options, tls.client_terms()),
     ] {
+        let list = given("CipherList").filter(|_| !terms.has_tls12());
+        if !terms.has_tls12()
+            && !terms.has_tls13()
+            && let Some(at) = given(option).or(list)
+        {
+            let text = format!("{option}: neither TLS 1.2, with a cipher, nor TLS 1.3 is left");
+            all.push(Diagnostic::new(&at, Severity::Error, text));
+        }
         let Some(at) = given(option) else {
             continue;
         };
@@ -94,13 +102,10 @@ fn values(site: &Site, all: &mut Vec<Diagnostic>) {
                 all.push(Diagnostic::new(&at, Severity::Warning, text));
             }
         }
-        if terms.versions == Versions::Neither {
-            let text = format!("{option}: neither TLS 1.2 nor TLS 1.3 is left");
-            all.push(Diagnostic::new(&at, Severity::Error, text));
-        }
     }
-    let ciphers = site.options.tls.server_terms().ciphers;
-    if let Some(at) = given("CipherList").filter(|_| ciphers.is_some_and(|list| list.is_empty())) {
+    let terms = tls.server_terms();
+    let is_empty = terms.ciphers.as_ref().is_some_and(|list| list.is_empty());
+    if let Some(at) = given("CipherList").filter(|_| is_empty && terms.has_tls13()) {
         let text =
             "CipherList: no cipher of TLS 1.2 is left that is spoken here, so only TLS 1.3 is";
         all.push(Diagnostic::new(&at, Severity::Warning, text));

@@ -81,9 +81,11 @@ impl AliasText {
         };
         let way = match spec.class.as_str() {
             "implicit" => Way::Read(Box::new(Reading {
-                rules: AliasSite::of(site).map_err(|SpecFault(why)| StoreError::Unsupported {
-                    path: text.clone(),
-                    why,
+                rules: AliasSite::rules_of(site).map_err(|SpecFault(why)| {
+                    StoreError::Unsupported {
+                        path: text.clone(),
+                        why,
+                    }
                 })?,
                 flags: MapFlags::of(spec),
             })),

@@ -135,3 +135,15 @@ fn a_map_of_a_class_is_needed_where_its_text_is() {
     let maps = LiveMaps::open(&optional, &at_once).unwrap();
     assert_eq!(alias(&maps, "list"), "no map");
 }
+
+#[test]
+fn a_text_is_read_whatever_stands_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("aliases");
+    std::fs::write(&path, "sales: ann\n").unwrap();
+    for beside in ["socketmap:unix:/nowhere:al", "hash:-C -o /nowhere/b"] {
+        let site = site_of(format!("{},{beside}", path.display()));
+        let maps = LiveMaps::open(&site, &at_once).unwrap();
+        assert_eq!(alias(&maps, "sales"), "ann", "{beside}");
+    }
+}

@@ -63,6 +63,8 @@ impl AliasFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SpecFault(pub String);
 
+/// The option that names them.
+const FILES: &str = "AliasFile";
 /// Classes that sendmail lets stand for aliases and that are not built from a file.
 const UNBUILT: &[&str] = &[
     "stab", "text", "null", "nis", "nisplus", "hesiod", "ldap", "program", "switch", "socket",
@@ -278,6 +280,25 @@ impl AliasSite {
     /// # Errors
     /// Its alias files make no sense.
     pub fn of(config: &Site) -> Result<Self, SpecFault> {
+        let mut site = AliasSite::rules_of(config)?;
+        for option in config
+            .options
+            .views()
+            .into_iter()
+            .filter(|o| o.name == FILES)
+        {
+            if !option.value.is_empty() {
+                site.set(option.name.as_bytes(), option.value.as_bytes())?;
+            }
+        }
+        Ok(site)
+    }
+
+    /// How a text is read and who may write it, without a word of the alias files.
+    ///
+    /// # Errors
+    /// Options that make no sense.
+    pub fn rules_of(config: &Site) -> Result<Self, SpecFault> {
         let mut site = AliasSite::empty(Limits::Own);
         let hosts = config.classes.local_hosts.iter();
         let names = &mut site.grammar.names;
@@ -288,7 +309,7 @@ impl AliasSite {
             .local_hosts
             .insert(config.host_name.to_ascii_lowercase().into_bytes());
         for option in config.options.views() {
-            if !option.value.is_empty() {
+            if !option.value.is_empty() && option.name != FILES {
                 site.set(option.name.as_bytes(), option.value.as_bytes())?;
             }
         }

@@ -92,6 +92,7 @@ impl Reader {
                     Ok(children) => daemon.children = children,
                     Err(why) => self.unread(key, value, why, place),
                 },
+                Some('L' | 'l') if value.is_empty() => daemon.backlog = None,
                 Some('L' | 'l') => match value.parse() {
                     Ok(backlog) => daemon.backlog = Some(backlog),
                     Err(_) => self.unread(key, value, "expected a number", place),

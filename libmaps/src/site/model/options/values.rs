@@ -297,6 +297,11 @@ impl OptionValue for Load {
             return Ok(Load(None));
         }
         let expected = "expected a load average such as 12";
+        // Below nothing is no limit.
+        let (text, is_limit) = match text.strip_prefix('-') {
+            Some(text) => (text, false),
+            None => (text, true),
+        };
         let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
         let digits = |text: &str, most| {
             (1..=most).contains(&text.len()) && text.bytes().all(|c| c.is_ascii_digit())
@@ -305,7 +310,7 @@ impl OptionValue for Load {
             return Err(expected);
         }
         let thousandths = format!("{whole}{part:0<3}").parse().map_err(|_| expected)?;
-        Ok(Load(Some(thousandths).filter(|load| *load > 0)))
+        Ok(Load(Some(thousandths).filter(|load| is_limit && *load > 0)))
     }
 
     fn write(&self) -> String {
@@ -434,6 +439,7 @@ mod tests {
             (" 1.5 ", Some(1.5), "1.5"),
             ("0.25", Some(0.25), "0.25"),
             ("0", None, ""),
+            ("-1", None, ""),
             ("", None, ""),
         ] {
             let found = Load::read(text).unwrap();
@@ -443,7 +449,7 @@ mod tests {
                 "{text}"
             );
         }
-        for text in ["12x", "-3", ".", "1.", "1.2345", "9999999", "x"] {
+        for text in ["12x", "-", "--3", ".", "1.", "1.2345", "9999999", "x"] {
             assert!(Load::read(text).is_err(), "{text}");
         }
     }
