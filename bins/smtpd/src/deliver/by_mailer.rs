@@ -155,7 +155,10 @@ fn rights(
     target: &QueuedTarget,
     mailer: &Mailer,
 ) -> Result<(RunAs, Option<PathBuf>), Outcome> {
-    let user = match &target.controller {
+    // Of a copy by the local mailer it says that no `.forward` is obeyed, and names its own user.
+    let is_local = target.mailer == world.site.mailers.local;
+    let lister = target.controller.as_deref().filter(|_| !is_local);
+    let user = match lister {
         _ if mailer.has('w') => Some(user_of(world, target)?),
         Some(name) => world.users.get(name).ok().flatten(),
         None => None,
@@ -173,7 +176,7 @@ fn rights(
             uid: user.uid,
             gid: user.gid,
         },
-        (None, _) => run_as(world, target)?,
+        (None, _) => run_as(world, lister)?,
     };
     Ok((run_as, home))
 }
