@@ -106,7 +106,6 @@ pub(super) fn program_job(
             let command = command.strip_prefix(b"|").unwrap_or(command);
             values.with_user(command.trim_ascii())
         }
-        _ if mailer.has('s') => values.with_user(&without_quotes(&target.user.0)),
         _ => values,
     };
     let args = arguments(mailer, &values)?;
@@ -213,20 +212,6 @@ fn folder(mailer: &Mailer, home: Option<&Path>, values: &Values<'_>) -> Option<P
     Some(names.join(std::ffi::OsStr::new(":")).into())
 }
 
-/// The octets without quotes and without the backslashes before others.
-fn without_quotes(user: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(user.len());
-    let mut octets = user.iter();
-    while let Some(octet) = octets.next() {
-        match octet {
-            b'"' => {}
-            b'\\' => out.extend(octets.next()),
-            octet => out.push(*octet),
-        }
-    }
-    out
-}
-
 /// The job of a socket such as Dovecot's (`A=FILE path`).
 pub(super) fn socket_job(
     world: &World,
@@ -250,17 +235,5 @@ fn recipient(target: &QueuedTarget) -> String {
     match target.host.shown().trim_start_matches('+') {
         "" => target.user.shown(),
         detail => format!("{}+{detail}", target.user.shown()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quotes_go() {
-        for (user, want) in [("\"q u\"@b", "q u@b"), ("a\\ b", "a b"), ("bob", "bob")] {
-            assert_eq!(without_quotes(user.as_bytes()), want.as_bytes());
-        }
     }
 }

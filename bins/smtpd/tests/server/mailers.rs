@@ -422,6 +422,7 @@ fn a_backslash_gives_a_local_mailer_without_users_no_other_rights() {
     for (to, user) in [
         ("v", "virt"),
         ("\"a\\b\"", "ab"),
+        ("\"a\\\"b\"", "a\"b"),
         ("\\ann", "ann"),
         ("\\root", "root"),
     ] {
@@ -430,5 +431,33 @@ fn a_backslash_gives_a_local_mailer_without_users_no_other_rights() {
         let text = site.text_with("open/out", "hello\n.\n");
         let want = format!("<-f><a@b.example><-d><{user}> {} in /\n", ids(DEFAULT_USER));
         assert!(text.starts_with(&want), "{to}: {text}");
+    }
+}
+
+#[test]
+fn a_user_is_unquoted_once() {
+    let site = site(|program| {
+        format!(
+            "FEATURE(`mailertable', `hash /etc/mail/mailertable')dnl\n\
+             RELAY_DOMAIN(`s.example raw.example')dnl\n@MORE@MAILER_DEFINITIONS\n\
+             Mstrips, P={program}, F=lsDFMn, S=EnvFromL, A=mda $u\n\
+             Mraw, P={program}, F=lDFMn, S=EnvFromL, A=mda $u\n@END@"
+        )
+    });
+    site.table(
+        "etc/mail/mailertable",
+        "s.example strips:x\nraw.example raw:x\n",
+    );
+    let server = site.start();
+    for (to, user) in [
+        (r#""a\"b"@s.example"#, r#"a"b"#),
+        (r#""x\\y"@s.example"#, r"x\y"),
+        (r#""a\"b"@raw.example"#, r#""a\"b""#),
+    ] {
+        site.write("open/out", "");
+        send(&server, to);
+        let text = site.text_with("open/out", "hello\n.\n");
+        let start = format!("<{user}> as ");
+        assert!(text.starts_with(&start), "{to}: {text}");
     }
 }
