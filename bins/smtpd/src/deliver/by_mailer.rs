@@ -106,7 +106,6 @@ pub(super) fn program_job(
             let command = command.strip_prefix(b"|").unwrap_or(command);
             values.with_user(command.trim_ascii())
         }
-        _ if mailer.has('s') => values.with_user(&without_quotes(&target.user.0)),
         _ => values,
     };
     let args = arguments(mailer, &values)?;
@@ -155,7 +154,10 @@ fn rights(
     target: &QueuedTarget,
     mailer: &Mailer,
 ) -> Result<(RunAs, Option<PathBuf>), Outcome> {
-    let user = match &target.controller {
+    // Of a copy by the local mailer it says that no `.forward` is obeyed, and names its own user.
+    let is_local = target.mailer == world.site.mailers.local;
+    let lister = target.controller.as_deref().filter(|_| !is_local);
+    let user = match lister {
         _ if mailer.has('w') => Some(user_of(world, target)?),
         Some(name) => world.users.get(name).ok().flatten(),
         None => None,
@@ -173,7 +175,7 @@ fn rights(
             uid: user.uid,
             gid: user.gid,
         },
-        (None, _) => run_as(world, target)?,
+        (None, _) => run_as(world, lister)?,
     };
     Ok((run_as, home))
 }
@@ -210,20 +212,6 @@ fn folder(mailer: &Mailer, home: Option<&Path>, values: &Values<'_>) -> Option<P
     Some(names.join(std::ffi::OsStr::new(":")).into())
 }
 
-/// The octets without quotes and without the backslashes before others.
-fn without_quotes(user: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(user.len());
-    let mut octets = user.iter();
-    while let Some(octet) = octets.next() {
-        match octet {
-            b'"' => {}
-            b'\\' => out.extend(octets.next()),
-            octet => out.push(*octet),
-        }
-    }
-    out
-}
-
 /// The job of a socket such as Dovecot's (`A=FILE path`).
 pub(super) fn socket_job(
     world: &World,
@@ -247,17 +235,5 @@ fn recipient(target: &QueuedTarget) -> String {
     match target.host.shown().trim_start_matches('+') {
         "" => target.user.shown(),
         detail => format!("{}+{detail}", target.user.shown()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quotes_go() {
-        for (user, want) in [("\"q u\"@b", "q u@b"), ("a\\ b", "a b"), ("bob", "bob")] {
-            assert_eq!(without_quotes(user.as_bytes()), want.as_bytes());
-        }
     }
 }

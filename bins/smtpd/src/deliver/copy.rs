@@ -272,7 +272,7 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
     {
         return Err(Outcome::failed("5.2.0", "no .. in names of files"));
     }
-    let run_as = run_as(world, target)?;
+    let run_as = run_as(world, target.controller.as_deref())?;
     let below = safe_folder::of_site(&world.site);
     if target.user.0.ends_with(b"/") {
         return Ok(Job::Maildir {
@@ -300,9 +300,9 @@ pub(crate) fn shell_of(site: &Site) -> Option<&Path> {
     Some(Path::new(&mailer.path))
 }
 
-/// With whose rights: the user's whose list names it, else DefaultUser.
-pub(super) fn run_as(world: &World, target: &QueuedTarget) -> Result<RunAs, Outcome> {
-    if let Some(name) = &target.controller {
+/// With whose rights: those of the user whose list names it, else DefaultUser's.
+pub(super) fn run_as(world: &World, lister: Option<&str>) -> Result<RunAs, Outcome> {
+    if let Some(name) = lister {
         return match world.users.get(name) {
             Ok(Some(user)) => Ok(RunAs {
                 uid: user.uid,

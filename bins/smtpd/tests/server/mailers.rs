@@ -12,6 +12,8 @@ use crate::stage::{aliases, mode, send};
 
 const ANN: u32 = 54_350;
 const LIST: u32 = 54_351;
+/// DefaultUser of the test sites.
+const DEFAULT_USER: u32 = 8;
 
 fn is_root() -> bool {
     rustix::process::geteuid().is_root()
@@ -403,4 +405,59 @@ fn the_local_mailer_may_be_another_one_with_a_user_of_its_own() {
     );
     assert!(text.starts_with(&want), "{text}");
     server.log_with("mailer=cyrus, ");
+}
+
+#[test]
+fn a_backslash_gives_a_local_mailer_without_users_no_other_rights() {
+    let site = site(|program| {
+        format!(
+            "define(`LOCAL_MAILER_PATH', `{program}')dnl\n\
+             define(`LOCAL_MAILER_ARGS', `mda -d $u')dnl\n\
+             MODIFY_MAILER_FLAGS(`LOCAL', `-w')dnl"
+        )
+    });
+    aliases(&site, "v: \\virt\n");
+    let server = site.start();
+    // Nobody of this system; quotes; two of whom the system knows, root among them.
+    for (to, user) in [
+        ("v", "virt"),
+        ("\"a\\b\"", "ab"),
+        ("\"a\\\"b\"", "a\"b"),
+        ("\\ann", "ann"),
+        ("\\root", "root"),
+    ] {
+        site.write("open/out", "");
+        send(&server, to);
+        let text = site.text_with("open/out", "hello\n.\n");
+        let want = format!("<-f><a@b.example><-d><{user}> {} in /\n", ids(DEFAULT_USER));
+        assert!(text.starts_with(&want), "{to}: {text}");
+    }
+}
+
+#[test]
+fn a_user_is_unquoted_once() {
+    let site = site(|program| {
+        format!(
+            "FEATURE(`mailertable', `hash /etc/mail/mailertable')dnl\n\
+             RELAY_DOMAIN(`s.example raw.example')dnl\n@MORE@MAILER_DEFINITIONS\n\
+             Mstrips, P={program}, F=lsDFMn, S=EnvFromL, A=mda $u\n\
+             Mraw, P={program}, F=lDFMn, S=EnvFromL, A=mda $u\n@END@"
+        )
+    });
+    site.table(
+        "etc/mail/mailertable",
+        "s.example strips:x\nraw.example raw:x\n",
+    );
+    let server = site.start();
+    for (to, user) in [
+        (r#""a\"b"@s.example"#, r#"a"b"#),
+        (r#""x\\y"@s.example"#, r"x\y"),
+        (r#""a\"b"@raw.example"#, r#""a\"b""#),
+    ] {
+        site.write("open/out", "");
+        send(&server, to);
+        let text = site.text_with("open/out", "hello\n.\n");
+        let start = format!("<{user}> as ");
+        assert!(text.starts_with(&start), "{to}: {text}");
+    }
 }
