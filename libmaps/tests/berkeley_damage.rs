@@ -167,6 +167,55 @@ fn a_changed_count_or_offset_is_an_error_and_not_another_map() {
     }
 }
 
+/// Where the octets of keys stand on inner pages of a little-endian btree: but for a page's first
+/// key, which counts as lower than any other.
+fn inner_keys(octets: &[u8]) -> Vec<usize> {
+    const INNER: u8 = 3;
+    let number = |at: usize| usize::from(octets[at]) | usize::from(octets[at + 1]) << 8;
+    let size = number(20);
+    let pages = (size..octets.len()).step_by(size);
+    let inner = pages.filter(|page| octets[page + 25] == INNER);
+    let items = inner.flat_map(|page| {
+        let items = 1..number(page + 20);
+        items.map(move |n| page + number(page + 26 + 2 * n))
+    });
+    items
+        .flat_map(|item| item + 12..item + 12 + number(item))
+        .collect()
+}
+
+#[test]
+fn a_wrong_way_to_a_leaf_hides_no_entry() {
+    let mut told = 0;
+    for sample in [
+        "load-btree-p1024",
+        "load-btree-deep-p512",
+        "makemap-btree-20000",
+    ] {
+        let sound = std::fs::read(sample_path(sample)).unwrap();
+        let (map, _folder) = open_octets(&sound);
+        let map = map.unwrap();
+        let keys = keys_of(&sample_path(sample));
+        let all = inner_keys(&sound);
+        assert!(!all.is_empty(), "{sample}");
+        for at in all.iter().step_by(1 + all.len() / 40) {
+            for change in [0x01, 0x20, 0x80] {
+                let mut octets = sound.clone();
+                octets[*at] ^= change;
+                let (damaged, _folder) = open_octets(&octets);
+                let damaged = damaged.unwrap();
+                for key in keys.iter().step_by(1 + keys.len() / 200) {
+                    match damaged.get_all(key) {
+                        Ok(found) => assert_eq!(found, map.get_all(key).unwrap(), "{sample} {at}"),
+                        Err(_) => told += 1,
+                    }
+                }
+            }
+        }
+    }
+    assert!(told > 0);
+}
+
 fn open_octets(octets: &[u8]) -> (Result<BerkeleyMap, StoreError>, tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("map.db");

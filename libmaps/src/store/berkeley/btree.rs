@@ -17,6 +17,7 @@ pub(super) fn find(file: &PageFile, meta: &BtreeMeta, lhs: &[u8]) -> Result<Vec<
     let mut visited = Seen::default();
     visited.visit(leaf.number())?;
     let mut index = lower_bound(file, &leaf, lhs)?;
+    check_place(file, meta, (&leaf, index), lhs)?;
     let mut found = Vec::new();
     loop {
         while index < leaf.entries()? {
@@ -43,6 +44,47 @@ pub(super) fn find(file: &PageFile, meta: &BtreeMeta, lhs: &[u8]) -> Result<Vec<
         visited.visit(next)?;
         index = 0;
     }
+}
+
+/// Where a key above the leaves is a wrong one, the descent ends on a leaf where `lhs` is not,
+/// though it is on another. The neighbours tell: it stands between their keys, or the tree is damaged.
+fn check_place(
+    file: &PageFile,
+    meta: &BtreeMeta,
+    (leaf, index): (&Page, usize),
+    lhs: &[u8],
+) -> Result<(), Fault> {
+    let wrong = || Err(leaf.damaged("a key above it leads to the wrong leaf"));
+    let before = leaf.previous()?;
+    if index == 0 && before != 0 {
+        let before = enter(file, before, TreeKind::Main, Above::Root(leaf.number()))?;
+        if before.page_type()? != PageType::BtreeLeaf || before.next()? != leaf.number() {
+            return Err(leaf.damaged("the links between the leaves contradict each other"));
+        }
+        even_entries(&before)?;
+        if let Some(last) = before.entries()?.checked_sub(2) {
+            let (last, _) = Item::on_leaf(&before, last)?;
+            if last.compare(file, lhs)? != Ordering::Less {
+                return wrong();
+            }
+        }
+    }
+    let after = leaf.next()?;
+    if index == leaf.entries()? && after != 0 {
+        let after = enter_leaf(file, after, leaf)?;
+        if after.entries()? > 0 {
+            let (first, _) = Item::on_leaf(&after, 0)?;
+            let is_wrong = match first.compare(file, lhs)? {
+                Ordering::Less => true,
+                Ordering::Equal => meta.duplicates == Duplicates::Refused,
+                Ordering::Greater => false,
+            };
+            if is_wrong {
+                return wrong();
+            }
+        }
+    }
+    Ok(())
 }
 
 fn enter_leaf(file: &PageFile, number: u32, from: &Page) -> Result<Page, Fault> {
