@@ -12,8 +12,8 @@ use libmaps::site::shells::Shells;
 use libmaps::site::users::Users;
 
 use super::{Name, Request};
-use crate::deliver::arguments::{fits, name_of};
-use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes, shell_of};
+use crate::deliver::arguments::{called, fits, name_of};
+use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes};
 use crate::deliver::lmtp_program;
 use crate::deliver::safe_folder;
 use crate::own_program;
@@ -124,6 +124,20 @@ impl Allowed {
     /// the folder of the configuration. Where programs of aliases run as that user, nothing is gained
     /// by a refusal.
     pub(super) fn runs_as_server(&self, request: &Request, server: Option<u32>) -> bool {
+        let Request::Run { uid, .. } = request else {
+            return false;
+        };
+        let [default_user, _] = self.named;
+        let is_shared = default_user.is_some_and(|(default_user, _)| default_user == *uid);
+        self.rights == Rights::Root
+            && Some(*uid) == server
+            && !is_shared
+            && !self.is_sites_word(request)
+            && self.kept_in(request).is_none()
+    }
+
+    /// Whether this is to run a program as whom U= of its mailer says.
+    fn is_sites_word(&self, request: &Request) -> bool {
         let Request::Run {
             path,
             args,
@@ -134,33 +148,36 @@ impl Allowed {
         else {
             return false;
         };
-        let [default_user, _] = self.named;
-        // The site says so of this very program.
-        let ids = (*uid, *gid);
+        let ids = Some(Ok((*uid, *gid)));
         let mut programs = self.programs_of(path.path(), args);
-        if programs.any(|program| program.run_as == Some(Ok(ids))) {
+        programs.any(|program| program.run_as == ids)
+    }
+
+    /// Whether this may be the command of an alias or of a user's list, by the mailer `prog`. Other
+    /// mailers with its shell run what the site wrote.
+    fn is_command(&self, request: &Request) -> bool {
+        let Request::Run { path, args, .. } = request else {
             return false;
-        }
-        let is_shared = default_user.is_some_and(|(default_user, _)| default_user == *uid);
-        self.rights == Rights::Root
-            && Some(*uid) == server
-            && !is_shared
-            && self.kept_in(request).is_none()
+        };
+        let mut programs = self.programs_of(path.path(), args);
+        programs.any(|program| program.mailer.name.eq_ignore_ascii_case("prog"))
     }
 
     /// Whether this is a program or a file that a user's list names, while he has no valid
-    /// shell. What aliases name runs as DefaultUser, who needs none, but below a user's list.
+    /// shell. What aliases name runs as DefaultUser, who needs none, but below a user's list; nor
+    /// does the user of a mailer's U=.
     ///
     /// # Errors
     /// Nobody can tell: the file that can't be read, and why.
     pub(super) fn lacks_shell(&self, request: &Request) -> io::Result<bool> {
-        let Request::Run { path, uid, .. } = request else {
+        let Request::Run { uid, .. } = request else {
             return Ok(false);
         };
         let [default_user, _] = self.named;
-        let is_named = Some(path.path()) == shell_of(&self.site)
-            || (self.is_file(request) && self.kept_in(request).is_none());
-        if !is_named || default_user.is_some_and(|(default_user, _)| default_user == *uid) {
+        let is_named =
+            self.is_command(request) || (self.is_file(request) && self.kept_in(request).is_none());
+        let is_shared = default_user.is_some_and(|(default_user, _)| default_user == *uid);
+        if !is_named || is_shared || self.is_sites_word(request) {
             return Ok(false);
         }
         let shells = Shells::of(&self.site, &self.users).map_err(|e| of_file("/etc/shells", &e))?;
@@ -240,16 +257,16 @@ impl Allowed {
         user.map(|user| user.gid)
     }
 
-    /// The group of the user, that of the mailboxes, DefaultUser's, RunAsUser's or U='s.
-    pub(super) fn group(&self, uid: u32, gid: u32) -> bool {
+    /// Whether this user may have this group for it: his own, DefaultUser's or RunAsUser's, U='s
+    /// for the program of its mailer, and that of the mailboxes for a mailbox.
+    pub(super) fn group(&self, request: &Request, ids: (u32, u32)) -> bool {
+        let (uid, gid) = ids;
         self.group_of(uid) == Some(gid)
-            || (uid, gid) == (0, 0)
-            || self.named.contains(&Some((uid, gid)))
-            || self
-                .programs
-                .iter()
-                .any(|program| program.run_as == Some(Ok((uid, gid))))
-            || group_of_mailboxes(&self.mail_folder) == Some(gid)
+            || ids == (0, 0)
+            || self.named.contains(&Some(ids))
+            || self.is_sites_word(request)
+            || (matches!(self.kept_in(request), Some(Kept::Mailbox(_)))
+                && group_of_mailboxes(&self.mail_folder) == Some(gid))
     }
 
     /// Whether our own file delivery is to write elsewhere than below SafeFileEnvironment.
@@ -300,13 +317,15 @@ impl Allowed {
         path: &Path,
         args: &[Name],
     ) -> impl Iterator<Item = &'a MailerProgram> + 'a {
-        let (means, program, args) = match args {
-            [word, _, _, _, _, program, args @ ..]
+        let (means, program, name, args) = match args {
+            [word, _, _, _, name, program, args @ ..]
                 if own_program::is(path) && word.word() == lmtp_program::WORD =>
             {
-                (Means::LmtpProgram, program.path(), args)
+                let name = Some(name.word().to_os_string());
+                (Means::LmtpProgram, program.path(), name, args)
             }
-            args => (Means::Program, path, args),
+            // Its name is not asked for.
+            args => (Means::Program, path, None, args),
         };
         let program = program.to_path_buf();
         let words = args.iter().map(|word| word.word().to_os_string());
@@ -315,6 +334,9 @@ impl Allowed {
             let words = words.iter().map(OsString::as_os_str);
             candidate.means == means
                 && Path::new(&candidate.mailer.path) == program
+                && name
+                    .as_ref()
+                    .is_none_or(|name| name == called(&candidate.mailer))
                 && fits(&candidate.mailer, words)
         })
     }

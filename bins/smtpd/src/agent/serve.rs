@@ -177,7 +177,7 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
             refused
         }
         Request::Run { uid, gid, .. } | Request::Forward { uid, gid, .. }
-            if allowed.rights == Rights::Root && !allowed.group(uid, gid) =>
+            if allowed.rights == Rights::Root && !allowed.group(&request, (uid, gid)) =>
         {
             Reply::Refused(format!("group {gid} is not one of user {uid}"))
         }

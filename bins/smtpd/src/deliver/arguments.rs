@@ -106,6 +106,11 @@ pub(crate) fn name_of(mailer: &Mailer) -> Option<&str> {
     mailer.arguments.split_whitespace().next()
 }
 
+/// What a program that speaks LMTP is called: the same, or else its path.
+pub(crate) fn called(mailer: &Mailer) -> &str {
+    name_of(mailer).unwrap_or(&mailer.path)
+}
+
 /// Whether these can be the arguments that a mailer's program gets for some copy.
 pub(crate) fn fits<'a>(mailer: &Mailer, given: impl IntoIterator<Item = &'a OsStr>) -> bool {
     let mut given = given.into_iter();

@@ -16,7 +16,7 @@ use crate::queue::{Envelope, Octets, QueuedTarget};
 use crate::relay::{self, Rewritten};
 use crate::world::World;
 
-use super::arguments::{Values, arguments, name_of};
+use super::arguments::{Values, arguments, called, name_of};
 use super::copy::{Job, run_as};
 use super::lanes::ComeAgain;
 use super::outcome::Outcome;
@@ -132,7 +132,7 @@ pub(super) fn program_job(
         .map(OsString::from)
         .to_vec();
     words.push(recipient.into());
-    words.push(name_of(mailer).unwrap_or(&mailer.path).into());
+    words.push(called(mailer).into());
     words.push(mailer.path.clone().into());
     words.extend(args);
     Ok(Job::Framed {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use libmaps::site::Site;
 use libmaps::site::model::{LocalDelivery, Means};
 use libmaps::site::users::User;
 use libmaps::sysexits::SysExit;
@@ -292,12 +291,6 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
         front,
         run_as,
     })
-}
-
-/// What runs commands (LOCAL_SHELL_PATH).
-pub(crate) fn shell_of(site: &Site) -> Option<&Path> {
-    let mailer = site.mailers.get("prog")?;
-    Some(Path::new(&mailer.path))
 }
 
 /// With whose rights: those of the user whose list names it, else DefaultUser's.

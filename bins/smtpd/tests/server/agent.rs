@@ -40,8 +40,19 @@ impl Agent {
         }
     }
 
-    /// Asks it to run a program as this user.
+    /// Asks it to run a program as this user, with the group of the same number.
     pub(crate) fn run(&self, path: &str, args: &[&str], folder: Option<&Path>, uid: u32) -> Work {
+        self.run_as(path, args, folder, (uid, uid))
+    }
+
+    /// Asks it to run a program as this user, with this group.
+    pub(crate) fn run_as(
+        &self,
+        path: &str,
+        args: &[&str],
+        folder: Option<&Path>,
+        (uid, gid): (u32, u32),
+    ) -> Work {
         let (mut stream, theirs) = UnixStream::pair().unwrap();
         let channel = self.channel.as_ref().unwrap();
         passing::send(channel.as_fd(), b"work", Some(theirs.as_fd())).unwrap();
@@ -50,7 +61,7 @@ impl Agent {
         stream.set_write_timeout(patience).unwrap();
         let folder = folder.map(|folder| folder.to_str().unwrap());
         let request = json!({"Run": {
-            "path": path, "args": args, "folder": folder, "uid": uid, "gid": uid,
+            "path": path, "args": args, "folder": folder, "uid": uid, "gid": gid,
         }});
         stream
             .write_all(&frame(request.to_string().as_bytes()))

@@ -2,16 +2,19 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::chown;
 use std::os::unix::net::UnixListener;
 use std::sync::mpsc::{Receiver, channel};
 
-use crate::agent::Agent;
+use crate::agent::{Agent, frame};
 use crate::client::Client;
 use crate::site::Site;
 use crate::stage::{aliases, mode, send};
 
 const ANN: u32 = 54_350;
 const LIST: u32 = 54_351;
+/// The group of the mailboxes.
+const MAILBOXES: u32 = 54_352;
 /// DefaultUser of the test sites.
 const DEFAULT_USER: u32 = 8;
 
@@ -460,4 +463,119 @@ fn a_user_is_unquoted_once() {
         let start = format!("<{user}> as ");
         assert!(text.starts_with(&start), "{to}: {text}");
     }
+}
+
+#[test]
+fn a_mailer_with_the_shell_of_commands_asks_for_no_login_shell() {
+    let site = site(|program| {
+        format!(
+            "FEATURE(`mailertable', `hash /etc/mail/mailertable')dnl\n\
+             RELAY_DOMAIN(`u.example w.example')dnl\n@MORE@MAILER_DEFINITIONS\n\
+             Mnamed, P=/bin/sh, U=list:list, F=lsDFMn, S=EnvFromL, A=sh {program} $u\n\
+             Musers, P=/bin/sh, F=lsDFMnw, S=EnvFromL, A=sh {program} -u $u\n@END@"
+        )
+    });
+    site.table(
+        "etc/mail/mailertable",
+        "u.example named:x\nw.example users:x\n",
+    );
+    let server = site.start();
+    // The user of U=, and one who gets mail, both without a login shell.
+    for (to, words) in [("joe@u.example", "<joe>"), ("list@w.example", "<-u><list>")] {
+        site.write("open/out", "");
+        send(&server, to);
+        let text = site.text_with("open/out", "hello\n.\n");
+        let want = format!("{words} {} in /\n", ids(LIST));
+        assert!(text.starts_with(&want), "{to}: {text}");
+    }
+}
+
+#[test]
+fn a_group_is_for_what_it_was_named_for() {
+    if !is_root() {
+        return eprintln!("skipped: only root can become another user");
+    }
+    let site = site(|program| {
+        format!(
+            "@MORE@MAILER_DEFINITIONS\n\
+             Mlists, P={program}, F=h, U=ann:list, S=EnvFromL, A=lists -l $u\n@END@"
+        )
+    });
+    fs::create_dir_all(site.path("var/mail")).unwrap();
+    chown(site.path("var/mail"), None, Some(MAILBOXES)).unwrap();
+    mode(&site, "var/mail", 0o1777);
+    let agent = Agent::start(&site);
+    let program = site.path("open/mda");
+    let [program, mailbox, file] = [program, site.path("var/mail/ann"), site.path("open/file")]
+        .map(|path| path.to_str().unwrap().to_owned());
+    let this = env!("CARGO_BIN_EXE_smtpd");
+    let to_mailbox = ["deliver-file", "append", "dotlock", &mailbox];
+    let to_file = ["deliver-file", "append", "fcntl", &file];
+    let of_mailer = ["-l", "ann"];
+    let command = ["-c", "true"];
+    for (path, args, gid, is_allowed) in [
+        (program.as_str(), &of_mailer[..], LIST, true),
+        (this, &to_mailbox, MAILBOXES, true),
+        (this, &to_file, ANN, true),
+        ("/bin/sh", &command, ANN, true),
+        (this, &to_mailbox, LIST, false),
+        (this, &to_file, LIST, false),
+        ("/bin/sh", &command, LIST, false),
+        (&program, &of_mailer, MAILBOXES, false),
+        (this, &to_file, MAILBOXES, false),
+        ("/bin/sh", &command, MAILBOXES, false),
+    ] {
+        let mut work = agent.run_as(path, args, None, (ANN, gid));
+        if is_allowed {
+            if path == this {
+                // It has frames of its own.
+                work.feed(&frame(b""));
+            }
+            work.feed(b"");
+            work.end();
+        }
+        let reply = work.reply().to_string();
+        let want = match is_allowed {
+            true => "\"fate\":\"Sent\"".to_owned(),
+            false => format!("group {gid} is not one of user {ANN}"),
+        };
+        assert!(reply.contains(&want), "{path} {args:?} {gid}: {reply}");
+    }
+}
+
+#[test]
+fn the_agent_calls_an_lmtp_program_as_its_mailer_does() {
+    let site = site(|program| format!("FEATURE(`local_lmtp', `{program}', `lmtpd -l')dnl"));
+    let out = site.path("open/out");
+    // It says nothing, and ends.
+    let script = format!("#!/bin/sh\necho \"<$*>\" >> {}\n", out.display());
+    site.write("open/mda", &script);
+    let agent = Agent::start(&site);
+    let program = site.path("open/mda");
+    let ask = |name: &str| {
+        let program = program.to_str().unwrap();
+        let args = [
+            "deliver-lmtp",
+            "mx.example",
+            "a@b",
+            "ann",
+            name,
+            program,
+            "-l",
+        ];
+        let mut work = agent.run(env!("CARGO_BIN_EXE_smtpd"), &args, None, ANN);
+        if name == "lmtpd" {
+            work.feed(b"");
+            work.end();
+        }
+        work.reply().to_string()
+    };
+    for name in ["sh", "", "-lmtpd"] {
+        let reply = ask(name);
+        assert!(reply.contains("no mailer of this site"), "{name}: {reply}");
+    }
+    assert_eq!(fs::read(&out).unwrap(), b"");
+    let reply = ask("lmtpd");
+    assert!(reply.contains("\"fate\":\"Deferred\""), "{reply}");
+    assert_eq!(fs::read(&out).unwrap(), b"<-l>\n");
 }
