@@ -12,7 +12,7 @@ use crate::lhs::Lhs;
 use crate::map::{KeyCase, Map, MapName, StoreError};
 use crate::rhs::Rhs;
 use crate::sysexits::SysExit;
-use trace::Open;
+use trace::{Open, Spelling};
 
 pub use trace::Trace;
 
@@ -273,10 +273,12 @@ impl<M: Map> Traced<M> {
         lhs: &[u8],
         step: Step,
     ) -> Result<Option<Rhs>, LookupError> {
-        self.get_joined(trace, &[lhs], step)
+        let asked = (&[lhs][..], Spelling::AsItIs);
+        self.ask(trace, asked, step, |trace, open, rhs| trace.rhs(open, rhs))
     }
 
-    /// As [`get`](Self::get) for the LHS that the pieces are together.
+    /// As [`get`](Self::get) for the LHS that the pieces are together, without its quotes and
+    /// backslashes: nearly all keys have none, so that is seen where they are put together.
     ///
     /// # Errors
     /// When the map can't be read; the trace then ends in the error.
@@ -286,7 +288,8 @@ impl<M: Map> Traced<M> {
         pieces: &[&[u8]],
         step: Step,
     ) -> Result<Option<Rhs>, LookupError> {
-        self.ask(trace, pieces, step, |trace, open, rhs| trace.rhs(open, rhs))
+        let asked = (pieces, Spelling::Plain);
+        self.ask(trace, asked, step, |trace, open, rhs| trace.rhs(open, rhs))
     }
 
     /// As [`get_joined`](Self::get_joined) for an RHS that holds a secret, which the trace must
@@ -299,20 +302,25 @@ impl<M: Map> Traced<M> {
         trace: &mut Trace,
         pieces: &[&[u8]],
     ) -> Result<Option<Rhs>, LookupError> {
-        self.ask(trace, pieces, Step::Exact, |trace, open, _| {
-            trace.found(open, &Found::Secret);
-        })
+        self.ask(
+            trace,
+            (pieces, Spelling::Plain),
+            Step::Exact,
+            |trace, open, _| {
+                trace.found(open, &Found::Secret);
+            },
+        )
     }
 
     /// Asks, and has the RHS that is found noted.
     fn ask(
         &self,
         trace: &mut Trace,
-        pieces: &[&[u8]],
+        asked: (&[&[u8]], Spelling),
         step: Step,
         note: impl FnOnce(&mut Trace, Open, &Rhs),
     ) -> Result<Option<Rhs>, LookupError> {
-        let open = trace.ask(&self.name, self.case, pieces, step);
+        let open = trace.ask(&self.name, self.case, asked, step);
         let answer = self.map.get(trace.lhs(&open));
         match &answer {
             Ok(Some(rhs)) => note(trace, open, rhs),

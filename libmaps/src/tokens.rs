@@ -403,7 +403,7 @@ pub fn spell(text: &[u8], blank: u8) -> Cow<'_, [u8]> {
 /// Whether there are quotes or backslashes.
 #[must_use]
 pub fn has_quotes(text: &[u8]) -> bool {
-    text.iter().any(|octet| matches!(octet, b'"' | b'\\'))
+    memchr::memchr2(b'"', b'\\', text).is_some()
 }
 
 /// Without quotes and backslashes, as a name is looked for in a map or among the users.

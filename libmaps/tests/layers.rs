@@ -29,7 +29,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "sysexits", "map", "prescan", "terms", "opening", "source", "store",
         ],
     ),
-    ("decision", &["lhs", "rhs", "sysexits", "map"]),
+    ("decision", &["lhs", "rhs", "sysexits", "tokens", "map"]),
     (
         "table",
         &[

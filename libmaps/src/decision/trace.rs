@@ -11,6 +11,7 @@ use super::{Asked, Found, Membership, Probe, Step};
 use crate::lhs::{Lhs, fold};
 use crate::map::{KeyCase, MapName};
 use crate::rhs::Rhs;
+use crate::tokens;
 
 /// Room that the first probe makes, for as many as most decisions have.
 const FIRST_OCTETS: usize = 512;
@@ -57,6 +58,14 @@ enum Kind {
     Yes,
     Text,
     Error,
+}
+
+/// How an LHS is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Spelling {
+    AsItIs,
+    /// Without quotes and backslashes.
+    Plain,
 }
 
 /// An LHS that is noted already, and for whose map an answer is to come.
@@ -158,11 +167,19 @@ impl Trace {
         &mut self,
         map: &Arc<MapName>,
         case: KeyCase,
-        pieces: &[&[u8]],
+        (pieces, spelling): (&[&[u8]], Spelling),
         step: Step,
     ) -> Open {
         let map = self.number_of(map);
         let open = self.open(By::Map(map), pieces, step);
+        if spelling == Spelling::Plain
+            && let Some(lhs) = self.octets.get(open.start..)
+            && tokens::has_quotes(lhs)
+        {
+            let plain = tokens::strip_quotes(lhs).into_owned();
+            self.octets.truncate(open.start);
+            self.octets.extend(plain);
+        }
         if case == KeyCase::Folded
             && let Some(lhs) = self.octets.get_mut(open.start..)
         {
@@ -287,13 +304,18 @@ mod tests {
         let open = trace.ask(
             &one,
             KeyCase::Folded,
-            &[b"To", b":", b"A.example"],
+            (&[b"To", b":\"", b"A\".example"], Spelling::Plain),
             Step::Domain,
         );
         assert_eq!(trace.lhs(&open), b"to:a.example");
         trace.rhs(open, &Rhs::from("RELAY"));
         trace.class("own domain", b"A", Membership::Out);
-        let open = trace.ask(&two, KeyCase::Folded, &[b"x"], Step::Exact);
+        let open = trace.ask(
+            &two,
+            KeyCase::Folded,
+            (&[b"x"], Spelling::AsItIs),
+            Step::Exact,
+        );
         trace.found(open, &Found::Error("gone".into()));
         trace.fact("login", b"", Found::Text("joe".into()));
         let shown = "[check_x]\nmemory:one to:a.example (domain): RELAY\n\
@@ -302,7 +324,12 @@ mod tests {
         assert_eq!(trace.to_string(), shown);
         assert_eq!(trace.probes().len(), 5);
         let mut longer = Trace::new();
-        let open = longer.ask(&two, KeyCase::Folded, &[b"y"], Step::Exact);
+        let open = longer.ask(
+            &two,
+            KeyCase::Folded,
+            (&[b"y"], Spelling::AsItIs),
+            Step::Exact,
+        );
         longer.found(open, &Found::Secret);
         longer.extend(trace.clone());
         let first = "memory:two y (exact): (secret)\n";

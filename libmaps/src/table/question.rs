@@ -22,7 +22,8 @@ pub(super) fn ask<M: Map>(
     step: Step,
     arguments: &[&[u8]],
 ) -> Lookup {
-    plainly(pieces, arguments, |lhs| map.get_joined(trace, lhs, step))
+    let found = map.get_joined(trace, pieces, step)?;
+    Ok(found.map(|rhs| filled(rhs, pieces, arguments)))
 }
 
 /// As [`ask`] for an RHS that holds a secret, which the trace does not show.
@@ -30,25 +31,16 @@ pub(super) fn ask<M: Map>(
 /// # Errors
 /// When the map can't be read.
 pub fn ask_secret<M: Map>(map: &Traced<M>, trace: &mut Trace, pieces: &[&[u8]]) -> Lookup {
-    plainly(pieces, &[], |lhs| map.get_secret(trace, lhs))
+    let found = map.get_secret(trace, pieces)?;
+    Ok(found.map(|rhs| filled(rhs, pieces, &[])))
 }
 
-fn plainly(pieces: &[&[u8]], arguments: &[&[u8]], get: impl FnOnce(&[&[u8]]) -> Lookup) -> Lookup {
-    // Nearly all keys are plain, and are not put together for this.
-    if !pieces.iter().any(|piece| tokens::has_quotes(piece)) {
-        return Ok(get(pieces)?.map(|rhs| filled(rhs, pieces, arguments)));
-    }
-    let joined = pieces.concat();
-    let plain = tokens::strip_quotes(&joined);
-    let plain: &[&[u8]] = &[&plain];
-    Ok(get(plain)?.map(|rhs| filled(rhs, plain, arguments)))
-}
-
-fn filled(rhs: Rhs, lhs: &[&[u8]], arguments: &[&[u8]]) -> Rhs {
+fn filled(rhs: Rhs, pieces: &[&[u8]], arguments: &[&[u8]]) -> Rhs {
     if !rhs.as_bytes().contains(&b'%') {
         return rhs;
     }
-    let lhs = lhs.concat();
+    let lhs = pieces.concat();
+    let lhs = tokens::strip_quotes(&lhs);
     let all: Vec<&[u8]> = std::iter::once(&lhs[..])
         .chain(arguments.iter().copied())
         .collect();
