@@ -15,6 +15,7 @@ pub type Lookup = Result<Option<Rhs>, LookupError>;
 
 /// Asks for the LHS that the pieces are together; `%0` in the RHS is that LHS, `%1` and on are the
 /// arguments.
+#[inline]
 pub(super) fn ask<M: Map>(
     map: &Traced<M>,
     trace: &mut Trace,
@@ -22,8 +23,7 @@ pub(super) fn ask<M: Map>(
     step: Step,
     arguments: &[&[u8]],
 ) -> Lookup {
-    let found = map.get_joined(trace, pieces, step)?;
-    Ok(found.map(|rhs| filled(rhs, pieces, arguments)))
+    filled(map.get_joined(trace, pieces, step), pieces, arguments)
 }
 
 /// As [`ask`] for an RHS that holds a secret, which the trace does not show.
@@ -31,20 +31,22 @@ pub(super) fn ask<M: Map>(
 /// # Errors
 /// When the map can't be read.
 pub fn ask_secret<M: Map>(map: &Traced<M>, trace: &mut Trace, pieces: &[&[u8]]) -> Lookup {
-    let found = map.get_secret(trace, pieces)?;
-    Ok(found.map(|rhs| filled(rhs, pieces, &[])))
+    filled(map.get_secret(trace, pieces), pieces, &[])
 }
 
-fn filled(rhs: Rhs, pieces: &[&[u8]], arguments: &[&[u8]]) -> Rhs {
-    if !rhs.as_bytes().contains(&b'%') {
-        return rhs;
+#[inline]
+fn filled(found: Lookup, pieces: &[&[u8]], arguments: &[&[u8]]) -> Lookup {
+    match found {
+        Ok(Some(rhs)) if rhs.as_bytes().contains(&b'%') => {
+            let lhs = pieces.concat();
+            let lhs = tokens::strip_quotes(&lhs);
+            let all: Vec<&[u8]> = std::iter::once(&lhs[..])
+                .chain(arguments.iter().copied())
+                .collect();
+            Ok(Some(Rhs::from(fill(rhs.as_bytes(), &all))))
+        }
+        plain => plain,
     }
-    let lhs = pieces.concat();
-    let lhs = tokens::strip_quotes(&lhs);
-    let all: Vec<&[u8]> = std::iter::once(&lhs[..])
-        .chain(arguments.iter().copied())
-        .collect();
-    Rhs::from(fill(rhs.as_bytes(), &all))
 }
 
 #[cfg(test)]
