@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -71,6 +71,37 @@ pub fn metadata(path: &Path) -> io::Result<Metadata> {
     note(path);
     let found = std::fs::metadata(path);
     found.or_else(|error| asked(error, |opener| (opener.file)(path)?.metadata()))
+}
+
+/// What tells a file from what stood there before, or in it: to the nanosecond, and a new mode or
+/// owner too, which may decide whether it can be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    device: u64,
+    inode: u64,
+    octets: u64,
+    changed: (i64, i64),
+}
+
+impl Seen {
+    /// Looks at the file of this path.
+    ///
+    /// # Errors
+    /// As [`metadata`].
+    pub fn of(path: &Path) -> io::Result<Self> {
+        metadata(path).map(|found| Seen::in_(&found))
+    }
+
+    /// What was found of a file.
+    #[must_use]
+    pub fn in_(found: &Metadata) -> Self {
+        Seen {
+            device: found.dev(),
+            inode: found.ino(),
+            octets: found.size(),
+            changed: (found.ctime(), found.ctime_nsec()),
+        }
+    }
 }
 
 /// All that is in a file.

@@ -165,6 +165,12 @@ impl Terms {
     pub fn has_tls13(&self) -> bool {
         matches!(self.versions, Versions::Both | Versions::Tls13)
     }
+
+    /// Whether any TLS can be spoken.
+    #[must_use]
+    pub fn has_tls(&self) -> bool {
+        self.has_tls12() || self.has_tls13()
+    }
 }
 
 #[cfg(test)]

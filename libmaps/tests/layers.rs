@@ -40,8 +40,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
     (
         "policy",
         &[
-            "address", "lhs", "reply", "rhs", "tokens", "map", "store", "live", "build", "site",
-            "decision", "table", "sasl", "way",
+            "address", "lhs", "reply", "rhs", "tokens", "opening", "map", "store", "live", "build",
+            "site", "decision", "table", "sasl", "way",
         ],
     ),
     (

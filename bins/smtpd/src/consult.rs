@@ -200,17 +200,22 @@ impl Consultant {
     /// # Errors
     /// Why there can't be one as the client's entry wants it, for the log.
     pub async fn wish(&mut self) -> Result<Wish, String> {
-        let told = self.settle(srv_features::tls_srv_features).await.outcome;
-        let told = told.map_err(|error| error.to_string())?;
-        let features = TlsFeatures::parse(&told.unwrap_or_default());
+        let features = self.tls_features().await?;
         Ok(Wish {
             asked: match self.features().await {
                 Ok(features) => features.asked,
                 // It will be refused.
                 Err(_) => Asked::Nothing,
             },
-            features: features.map_err(|error| error.to_string())?,
+            features,
         })
+    }
+
+    /// The client's entry for TLS.
+    async fn tls_features(&mut self) -> Result<TlsFeatures, String> {
+        let told = self.settle(srv_features::tls_srv_features).await.outcome;
+        let told = told.map_err(|error| error.to_string())?;
+        TlsFeatures::parse(&told.unwrap_or_default()).map_err(|error| error.to_string())
     }
 
     /// TLS was on from the first octet.

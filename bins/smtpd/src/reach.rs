@@ -13,6 +13,7 @@ use libmaps::site::Site;
 use libmaps::site::hosts::ServiceSwitch;
 use libmaps::site::load::{self, DEFAULT_FILE};
 use libmaps::store::shared::Connection;
+use libmaps::table::access::Tag;
 use libmaps::table::tls_features::TlsFeatures;
 
 use crate::drop::{DropId, Submit};
@@ -184,8 +185,9 @@ fn of_peers(site: &Site) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in map.iter().flatten() {
         let tag = entry.lhs.as_bytes().split(|octet| *octet == b':').next();
-        let tag = tag.unwrap_or_default().to_ascii_lowercase();
-        if tag == b"tls_srv_features" || tag == b"tls_clt_features" {
+        let tag = tag.unwrap_or_default();
+        let is = |of: &Tag| tag.eq_ignore_ascii_case(of.as_str().as_bytes());
+        if [Tag::TlsSrvFeatures, Tag::TlsCltFeatures].iter().any(is) {
             let features = TlsFeatures::parse(&String::from_utf8_lossy(entry.rhs.as_bytes()));
             let features = features.unwrap_or_default();
             files.extend(features.files().map(|file| site.below(file)));

@@ -14,6 +14,7 @@ mod version_one;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use libmaps::opening::Seen;
 use libmaps::policy::facts;
 use libmaps::sasl::mechanism::ChannelBinding;
 use libmaps::site::Site;
@@ -26,7 +27,7 @@ use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::sign::SingleCertAndKey;
 use rustls::{DigitallySignedStruct, DistinguishedName, ServerConfig, SignatureScheme};
 
-use files::{Files, Seen};
+use files::Files;
 
 /// What is known about TLS with a client.
 #[derive(Clone, Debug, Default)]
@@ -124,6 +125,12 @@ impl Tls {
             terms,
             state,
         }))
+    }
+
+    /// Whether there can be a handshake with a peer of whom this is said.
+    #[must_use]
+    pub fn can(&self, features: &TlsFeatures) -> bool {
+        features.on(&self.terms).has_tls()
     }
 
     /// The next handshake. New files that can't be used are told to `report` once; the last

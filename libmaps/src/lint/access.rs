@@ -279,7 +279,7 @@ impl Lint<'_> {
             Tag::TlsSrvFeatures => tls.server_terms(),
             _ => tls.client_terms(),
         });
-        if !terms.has_tls12() && !terms.has_tls13() {
+        if !terms.has_tls() {
             let text = format!("{what}: no TLS with this peer: no version or no cipher is left");
             self.say(item.line, Severity::Error, text);
         } else if terms.ciphers.is_some_and(|list| list.is_empty()) {

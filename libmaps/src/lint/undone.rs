@@ -86,8 +86,7 @@ fn values(site: &Site, all: &mut Vec<Diagnostic>) {
         ("ClientSSLOptions", &tls.client_options, tls.client_terms()),
     ] {
         let list = given("CipherList").filter(|_| !terms.has_tls12());
-        if !terms.has_tls12()
-            && !terms.has_tls13()
+        if !terms.has_tls()
             && let Some(at) = given(option).or(list)
         {
             let text = format!("{option}: neither TLS 1.2, with a cipher, nor TLS 1.3 is left");

@@ -4,14 +4,13 @@
 //! passed over. Of a file that the site names without a class (`implicit`) the text itself is
 //! read, as sendmail does, and read again when it was changed. With a class the map must be there.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::build::alias_text;
 use crate::decision::Traced;
 use crate::map::{Map, StoreError};
+use crate::opening::Seen;
 use crate::policy::flagged_map::MapFlags;
 use crate::policy::maps::{Handle, file_of};
 use crate::site::Site;
@@ -34,7 +33,7 @@ pub(super) struct AliasText {
     text: PathBuf,
     map: PathBuf,
     way: Way,
-    current: Mutex<Option<(Version, Handle)>>,
+    current: Mutex<Option<(Seen, Handle)>>,
 }
 
 /// What is done with a text that has no map.
@@ -49,24 +48,6 @@ enum Way {
 struct Reading {
     rules: AliasSite,
     flags: MapFlags,
-}
-
-/// By what a changed text is known. An editor may write to it in place.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Version {
-    file: (u64, u64, u64),
-    modified: (i64, i64),
-    changed: (i64, i64),
-}
-
-impl Version {
-    fn of(facts: &Metadata) -> Self {
-        Version {
-            file: (facts.dev(), facts.ino(), facts.len()),
-            modified: (facts.mtime(), facts.mtime_nsec()),
-            changed: (facts.ctime(), facts.ctime_nsec()),
-        }
-    }
 }
 
 impl AliasText {
@@ -122,14 +103,14 @@ impl AliasText {
         let facts = file
             .metadata()
             .map_err(|error| StoreError::io(&self.text, "stat", error))?;
-        let version = Version::of(&facts);
+        let seen = Seen::in_(&facts);
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.as_ref().is_some_and(|(known, _)| *known == version) {
+        if current.as_ref().is_some_and(|(known, _)| *known == seen) {
             return Ok(());
         }
         let map: Arc<dyn Map> =
             Arc::new(alias_text::read(file, &self.text, &reading.rules.grammar)?);
-        *current = Some((version, Traced::new(reading.flags.over_text(map))));
+        *current = Some((seen, Traced::new(reading.flags.over_text(map))));
         Ok(())
     }
 

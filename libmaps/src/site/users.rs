@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 pub use self::listing::Listing;
-use crate::opening;
+use crate::opening::{self, Seen};
 use crate::site::model::{Site, below};
 
 /// A line of `/etc/passwd`.
@@ -196,15 +196,6 @@ struct Watched<T> {
     read: Mutex<(Seen, Arc<T>)>,
 }
 
-/// What tells a file from what stood there before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
-    device: u64,
-    inode: u64,
-    octets: u64,
-    changed: (i64, i64),
-}
-
 impl PasswdFile {
     /// Reads the file.
     fn open(path: PathBuf) -> io::Result<Self> {
@@ -236,19 +227,6 @@ impl<T> Watched<T> {
             *read = (seen, Arc::new((self.parse)(&opening::read(&self.path)?)));
         }
         Ok(Arc::clone(&read.1))
-    }
-}
-
-impl Seen {
-    fn of(path: &Path) -> io::Result<Self> {
-        use std::os::unix::fs::MetadataExt;
-        let metadata = opening::metadata(path)?;
-        Ok(Seen {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            octets: metadata.size(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
     }
 }
 

@@ -1,9 +1,8 @@
 //! The mechanisms: who can tell whether a password is right.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use libmaps::opening;
+use libmaps::opening::Seen;
 
 use crate::answer::Answer;
 use crate::backoff::Accounts;
@@ -109,8 +108,7 @@ pub fn named(name: &str) -> Option<Named> {
         .map(|(_, named)| *named)
 }
 
-/// Tells whether a file is the same as before, to the nanosecond. A new mode or owner is a change
-/// too: it may decide whether the file can be read.
+/// Tells whether a file is the same as before.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
     path: PathBuf,
@@ -118,7 +116,7 @@ pub struct Watch {
 }
 
 /// What was seen of a file, if it was there.
-pub type Sight = Option<([u64; 3], [i64; 4])>;
+pub type Sight = Option<Seen>;
 
 impl Watch {
     /// Watches a file that may be missing.
@@ -152,9 +150,7 @@ impl Watch {
     }
 
     fn look(path: &Path) -> Sight {
-        let m = opening::metadata(path).ok()?;
-        let times = [m.mtime(), m.mtime_nsec(), m.ctime(), m.ctime_nsec()];
-        Some(([m.dev(), m.ino(), m.size()], times))
+        Seen::of(path).ok()
     }
 }
 

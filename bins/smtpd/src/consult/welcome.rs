@@ -9,7 +9,6 @@ use libmaps::policy::srv_features::{LookupFailed, srv_features};
 use libmaps::policy::tls::tls_client;
 use libmaps::policy::{Outcome, Policy};
 use libmaps::site::model::DnsListKind;
-use libmaps::table::tls_features::TlsFeatures;
 
 use crate::clock::{Civil, now_unix};
 use crate::log::Level;
@@ -98,15 +97,9 @@ impl Consultant {
         if !self.client.tls.version.is_empty() {
             return StartTls::Unavailable;
         }
-        let why = match self.wish().await {
-            Ok(wish) if wish.features == TlsFeatures::default() => return StartTls::Ready,
-            Ok(wish) => {
-                // What is to be told is told in the handshake.
-                match tls.handshake(&wish, |_| ()) {
-                    Ok(_) => return StartTls::Ready,
-                    Err(error) => error.to_string(),
-                }
-            }
+        let why = match self.tls_features().await {
+            Ok(features) if tls.can(&features) => return StartTls::Ready,
+            Ok(_) => "no version of TLS is left".to_owned(),
             Err(why) => why,
         };
         let text = format!("tls_srv_features={why}, relay={}", self.peer);

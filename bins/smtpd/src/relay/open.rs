@@ -155,7 +155,6 @@ impl Opener<'_> {
         let world = self.world;
         let timeouts = &world.site.options.timeouts;
         let (login, wish) = self.login(hop, session, addr, said).await?;
-        let features = self.tls_features(session).await;
         let origin = self.origin(addr);
         let left = self.until.saturating_duration_since(Instant::now());
         let patience = match self.patience {
@@ -173,10 +172,8 @@ impl Opener<'_> {
                 Event::Secure => {
                     let tls = &world.client_tls;
                     let report = |text: &str| world.log.say(Level::Error, text);
-                    let config = features
-                        .as_ref()
-                        .map_err(String::clone)
-                        .and_then(|features| tls.config(features, report));
+                    let features = self.tls_features(&session).await;
+                    let config = features.and_then(|features| tls.config(&features, report));
                     let config = match config {
                         Ok(config) => config,
                         Err(why) => {

@@ -7,6 +7,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use libmaps::opening::Seen;
 use libmaps::policy::facts;
 use libmaps::sasl::mechanism::ChannelBinding;
 use libmaps::site::Site;
@@ -21,7 +22,7 @@ use rustls::{
     CertificateError, ClientConfig, ClientConnection, DigitallySignedStruct, SignatureScheme,
 };
 
-use super::files::{Files, Seen, certificates};
+use super::files::{Files, certificates};
 use super::version_one;
 use super::{TlsError, binding, names, terms};
 

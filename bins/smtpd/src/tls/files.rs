@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use libmaps::opening;
+use libmaps::opening::{self, Seen};
 use libmaps::site::{Site, model};
 use libmaps::table::tls_features::OwnCertificate;
 use libmaps::terms::Terms;
@@ -172,7 +172,7 @@ impl Files {
         ];
         all.into_iter()
             .flatten()
-            .map(|path| Seen::of(path))
+            .map(|path| Seen::of(path).ok())
             .collect()
     }
 
@@ -189,27 +189,6 @@ impl Files {
             )),
             _ => None,
         }
-    }
-}
-
-/// What tells a file from the one that stood there before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Seen {
-    device: u64,
-    inode: u64,
-    octets: u64,
-    changed: (i64, i64),
-}
-
-impl Seen {
-    fn of(path: &Path) -> Option<Self> {
-        let metadata = opening::metadata(path).ok()?;
-        Some(Seen {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            octets: metadata.size(),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-        })
     }
 }
 
