@@ -235,7 +235,8 @@ fn check_file(
     if !metadata.is_file() {
         return refuse(path, "Regular files only");
     }
-    if safety == Safety::Strict && metadata.nlink() != 1 {
+    // None at all has one that a writer has just replaced.
+    if safety == Safety::Strict && metadata.nlink() > 1 {
         return refuse(path, "Hard links not allowed");
     }
     let wanted = match access {
@@ -426,6 +427,18 @@ mod tests {
             Err(StoreError::Missing { .. }) => "missing".into(),
             Err(e) => e.to_string(),
         }
+    }
+
+    #[test]
+    fn a_map_that_was_replaced_meanwhile_is_no_hard_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("map");
+        fs::write(&path, "x").unwrap();
+        let held = fs::File::open(&path).unwrap();
+        fs::remove_file(&path).unwrap();
+        let found = held.metadata().unwrap();
+        let who = Identity::effective(Safety::Strict, None);
+        check_file(&path, &found, Access::Write, Safety::Strict, &who).unwrap();
     }
 
     #[test]
