@@ -7,6 +7,7 @@ mod class_file;
 pub mod class_map;
 pub mod diagnostic;
 pub mod hosts;
+pub mod ids;
 pub mod ldap;
 pub mod load;
 pub mod m4;

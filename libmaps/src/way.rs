@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Component, Path};
 
 /// Most symbolic links on the way to a file, as for the kernel.
-const MAX_LINKS: usize = 40;
+pub const MAX_LINKS: usize = 40;
 
 /// The names that are still ahead, `..` among them. Where the way goes back to the root, for a path
 /// that begins there, is for who walks to know.

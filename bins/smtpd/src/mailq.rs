@@ -396,7 +396,7 @@ fn alone(folder: &Path, request: Request) -> Result<Vec<Line>, Alone> {
 }
 
 /// Whether a folder holds a queue.
-fn has_queue(folder: &Path) -> Result<bool, QueueError> {
+pub(crate) fn has_queue(folder: &Path) -> Result<bool, QueueError> {
     let store = folder.join("queue.redb");
     store
         .try_exists()

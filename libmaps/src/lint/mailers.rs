@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
+use crate::site::ids::ids_of;
 use crate::site::model::{Mailer, Means};
-use crate::site::users::Users;
 use crate::site::{Diagnostic, Place, Severity, Site};
 
 /// What is wrong with the mailers of a site. An error is one whose mail nobody would deliver.
@@ -48,7 +48,7 @@ pub(super) fn findings(site: &Site, all: &mut Vec<Diagnostic>) {
             find(Severity::Error, format!("U={user}: {why}"));
         }
         // Below another root it is another machine's.
-        if site.root.is_none() && !Path::new(&mailer.path).exists() {
+        if site.root.is_none() && mailers.missing.contains(&mailer.path) {
             let text = format!("{} is not there: its mail waits", mailer.path);
             find(Severity::Warning, text);
         }
@@ -67,37 +67,10 @@ fn as_root(mailer: &Mailer) -> bool {
 
 /// Whether a program may run as this user.
 fn runnable(site: &Site, text: &str) -> Result<(), String> {
-    let (user, group) = match text.split_once([':', '.']) {
-        Some((user, group)) => (user.trim(), Some(group.trim())),
-        None => (text.trim(), None),
-    };
-    let uid = match user.parse::<u32>() {
-        Ok(_) if group.is_none() => return Err("a number wants a group behind it".to_owned()),
-        Ok(uid) => uid,
-        Err(_) => {
-            let users = Users::of(site).map_err(|error| format!("/etc/passwd: {error}"))?;
-            match users.get(user).map_err(|error| error.to_string())? {
-                Some(found) => found.uid,
-                None => return Err("there is no such user".to_owned()),
-            }
-        }
-    };
-    if uid == 0 {
-        return Err("no program is run as root".to_owned());
-    }
-    match group {
-        Some(group) if group.parse::<u32>().is_err() && !has_group(site, group) => {
-            Err("there is no such group".to_owned())
-        }
+    match ids_of(site, text)? {
+        (0, _) => Err("no program is run as root".to_owned()),
         _ => Ok(()),
     }
-}
-
-fn has_group(site: &Site, name: &str) -> bool {
-    let text = site.read_or_system(Path::new("/etc/group"));
-    let text = text.unwrap_or_default();
-    let mut lines = text.split(|octet| *octet == b'\n');
-    lines.any(|line| line.split(|octet| *octet == b':').next() == Some(name.as_bytes()))
 }
 
 fn say(site: &Site, what: &str, severity: Severity, text: String, all: &mut Vec<Diagnostic>) {
@@ -131,16 +104,21 @@ mod tests {
         add("number", "/bin/sh", "", Some("8:8"));
         add("zero", "/bin/sh", "", Some("root:mail"));
         add("nobodys", "/bin/sh", "", Some("daemon:no-such-group"));
+        add("none", "/bin/sh", "", Some("daemon:"));
+        add("blanks", "/bin/sh", "", Some("daemon : daemon"));
         add("bare", "sh", "", None);
+        site.mailers.missing.insert("/nonexistent/mda".to_owned());
         let mut all = Vec::new();
         findings(&site, &mut all);
         let said: Vec<String> = all.iter().map(ToString::to_string).collect();
         let want = [
             "warning: mailer roots: F=S without U= has sendmail run its program as root; here it runs as DefaultUser",
             "warning: mailer away: /nonexistent/mda is not there: its mail waits",
-            "error: mailer numbers: U=8: a number wants a group behind it",
+            "error: mailer numbers: U=8: 8: which group?",
             "error: mailer zero: U=root:mail: no program is run as root",
-            "error: mailer nobodys: U=daemon:no-such-group: there is no such group",
+            "error: mailer nobodys: U=daemon:no-such-group: no-such-group: no such group",
+            "error: mailer none: U=daemon:: : no such group",
+            "error: mailer blanks: U=daemon : daemon: daemon : no such user",
             "error: mailer bare: P=sh: expected an absolute path or [IPC]",
         ];
         assert_eq!(said.len(), want.len(), "{said:#?}");

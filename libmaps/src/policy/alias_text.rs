@@ -34,6 +34,8 @@ pub(super) struct AliasText {
     map: PathBuf,
     way: Way,
     current: Mutex<Option<(Seen, Handle)>>,
+    /// One that is too large, and why: it is not read again until it is another.
+    refused: Mutex<Option<(Seen, String)>>,
 }
 
 /// What is done with a text that has no map.
@@ -78,6 +80,7 @@ impl AliasText {
             map,
             way,
             current: Mutex::new(None),
+            refused: Mutex::new(None),
         }))
     }
 
@@ -108,9 +111,18 @@ impl AliasText {
         if current.as_ref().is_some_and(|(known, _)| *known == seen) {
             return Ok(());
         }
-        let map: Arc<dyn Map> =
-            Arc::new(alias_text::read(file, &self.text, &reading.rules.grammar)?);
-        *current = Some((seen, Traced::new(reading.flags.over_text(map))));
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, why)) = refused.as_ref().filter(|(known, _)| *known == seen) {
+            let (path, why) = (self.text.clone(), why.clone());
+            return Err(StoreError::TooLarge { path, why });
+        }
+        let read = alias_text::read(file, &self.text, &reading.rules.grammar);
+        *refused = match &read {
+            Err(StoreError::TooLarge { why, .. }) => Some((seen, why.clone())),
+            _ => None,
+        };
+        let map: Arc<dyn Map> = Arc::new(read?);
+        *current = Some((seen, Traced::new(reading.flags.over_bare(map))));
         Ok(())
     }
 

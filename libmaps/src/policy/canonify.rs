@@ -126,15 +126,20 @@ pub(super) fn parse_recipient(
 /// The domain of `$f`: what ruleset 3 makes of the sender's, `localhost` being this host.
 pub(super) fn rewritten_domain(
     scene: &Scene<'_>,
+    trace: &mut Trace,
     sender: &Address,
 ) -> Result<Option<Vec<u8>>, Trouble> {
     let text = tidy(sender.written())?;
-    // What is asked for here is asked for again, and noted, when the address is looked for.
-    let trace = &mut Trace::new();
-    let canonical = with_addressing(scene, trace, |addressing, trace| {
+    // What is asked for here is asked for again, and noted, when the address is looked for, unless
+    // it ends here.
+    let mut unnoted = Trace::new();
+    let canonical = with_addressing(scene, &mut unnoted, |addressing, trace| {
         addressing.canonify_tidy(&text, trace)
-    })?;
-    Ok(match canonical {
+    });
+    if canonical.is_err() {
+        trace.extend(unnoted);
+    }
+    Ok(match canonical? {
         Rewritten::Mailbox(Mailbox {
             host: Some(Host::Name { text, .. }),
             ..

@@ -58,7 +58,9 @@ pub(super) fn basic_check_mail(
     };
     let domain = match judged {
         Sender::AsGiven => Ok(sender.domain().map(|domain| domain.as_bytes().to_vec())),
-        Sender::Rewritten => rewritten_domain(scene, sender),
+        // Nobody asks whether it is a real one.
+        Sender::Rewritten if scene.site().features.accept_unqualified_senders => Ok(None),
+        Sender::Rewritten => rewritten_domain(scene, trace, sender),
     };
     let domain = match domain {
         Ok(domain) => domain,

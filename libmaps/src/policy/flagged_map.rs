@@ -73,13 +73,8 @@ impl MapFlags {
         flags.over(map, ending)
     }
 
-    /// A map behind a socket, whose keys are the server's affair.
-    pub(super) fn over_remote(&self, map: Arc<dyn Map>) -> Arc<dyn Map> {
-        self.over(map, Ending::Bare)
-    }
-
-    /// A text that was read as it stands.
-    pub(super) fn over_text(&self, map: Arc<dyn Map>) -> Arc<dyn Map> {
+    /// A map whose keys end in no NUL: one behind a socket, or a text that was read as it stands.
+    pub(super) fn over_bare(&self, map: Arc<dyn Map>) -> Arc<dyn Map> {
         self.over(map, Ending::Bare)
     }
 

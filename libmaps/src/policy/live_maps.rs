@@ -198,7 +198,7 @@ impl LiveMap {
         text: Option<AliasText>,
     ) -> Result<Option<Self>, StoreError> {
         if let Some(map) = remote_of(spec)? {
-            let map = MapFlags::of(spec).over_remote(remote(map));
+            let map = MapFlags::of(spec).over_bare(remote(map));
             return Ok(Some(LiveMap(Kind::Remote(Traced::new(map)))));
         }
         check_connection(site, spec)?;

@@ -147,3 +147,26 @@ fn a_text_is_read_whatever_stands_beside_it() {
         assert_eq!(alias(&maps, "sales"), "ann", "{beside}");
     }
 }
+
+#[test]
+fn a_text_that_grows_too_large_is_told_of_and_the_old_one_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = dir.path().join("aliases");
+    std::fs::write(&text, "list: joe\n").unwrap();
+    let maps = LiveMaps::open(&site_of(text.display().to_string()), &at_once).unwrap();
+    let many: String = (0..=100_000).map(|n| format!("a{n}: b\n")).collect();
+    std::fs::write(&text, many).unwrap();
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        maps.snapshot(|error| told.push(error.to_string()));
+    }
+    assert!(
+        told.iter()
+            .all(|text| text.contains("more than 100000 aliases")),
+        "{told:?}"
+    );
+    assert_eq!(told.len(), 3);
+    assert_eq!(alias(&maps, "list"), "joe");
+    std::fs::write(&text, "list: sue\n").unwrap();
+    assert_eq!(alias(&maps, "list"), "sue");
+}

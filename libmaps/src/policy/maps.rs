@@ -224,7 +224,7 @@ pub fn open_aliases(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, Store
 pub fn open_map(site: &Site, spec: &MapSpec) -> Result<Option<Handle>, StoreError> {
     let flags = MapFlags::of(spec);
     if let Some(map) = remote_of(spec)? {
-        return Ok(Some(Traced::new(flags.over_remote(Arc::new(map)))));
+        return Ok(Some(Traced::new(flags.over_bare(Arc::new(map)))));
     }
     let Some((class, path)) = file_of(site, spec) else {
         return Ok(None);

@@ -104,7 +104,10 @@ pub fn load_unfilled(root: Option<&Path>, file: Option<&Path>) -> Result<Loaded,
         return Err(SiteError::SendmailCf { path, made_of });
     }
     let machine = Machine::of(root).map_err(failed(Path::new("/etc/hosts")))?;
-    let read = mc::read(root, &path, text, &machine);
+    let mut read = mc::read(root, &path, text, &machine);
+    let programs = read.site.mailers.defined.iter().map(|m| m.path.clone());
+    let missing = programs.filter(|path| path.starts_with('/') && !Path::new(path).exists());
+    read.site.mailers.missing = missing.collect();
     Ok(Loaded {
         site: read.site,
         diagnostics: read.diagnostics,

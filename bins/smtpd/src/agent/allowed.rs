@@ -286,13 +286,19 @@ impl Allowed {
 
     /// Whether this is our own file delivery, or a mailer's program with such arguments as the mailer
     /// gives it, and as whom U= says where it is there.
-    pub(super) fn program(&self, path: &Path, args: &[Name], ids: (u32, u32)) -> bool {
-        let is_file = |word: &Name| word.word() == "deliver-file";
-        if own_program::is(path) && args.first().is_some_and(is_file) {
-            return true;
-        }
-        self.programs_of(path, args)
-            .any(|program| self.may_run(program, ids))
+    pub(super) fn program(&self, request: &Request) -> bool {
+        let Request::Run {
+            path,
+            args,
+            uid,
+            gid,
+            ..
+        } = request
+        else {
+            return false;
+        };
+        let mut programs = self.programs_of(path.path(), args);
+        self.is_file(request) || programs.any(|program| self.may_run(program, (*uid, *gid)))
     }
 
     /// What a mailer calls this program.

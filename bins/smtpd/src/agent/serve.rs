@@ -181,13 +181,7 @@ fn work(mut stream: UnixStream, desk: &Desk) -> io::Result<()> {
         {
             Reply::Refused(format!("group {gid} is not one of user {uid}"))
         }
-        Request::Run {
-            ref path,
-            ref args,
-            uid,
-            gid,
-            ..
-        } if !allowed.program(path.path(), args, (uid, gid)) => {
+        Request::Run { ref path, .. } if !allowed.program(&request) => {
             let path = path.path().display();
             Reply::Refused(format!("{path}: no mailer of this site runs it so"))
         }

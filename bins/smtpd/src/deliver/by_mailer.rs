@@ -19,6 +19,7 @@ use crate::world::World;
 use super::arguments::{Values, arguments, called, name_of};
 use super::copy::{Job, run_as};
 use super::lanes::ComeAgain;
+use super::lmtp_program;
 use super::outcome::Outcome;
 use super::program::{Program, RunAs};
 use super::senders::{self, Senders};
@@ -58,24 +59,13 @@ impl Written {
         };
         let snapshot = world.snapshot();
         let _place = senders::turn(&snapshot, sender, patience).await?;
-        let unreadable = |why: String| Ok(Err(Outcome::deferred(why).with_status("4.3.0")));
-        let text = match world.queue.text(envelope) {
-            Ok(text) => text,
-            Err(error) => return unreadable(error.to_string()),
-        };
-        let read = tokio::task::spawn_blocking(move || relay::header(text)).await;
-        let (header, body_at) = match read {
-            Ok(Ok(read)) => read,
-            Ok(Err(error)) => return unreadable(format!("queue: {error}")),
-            Err(error) => return unreadable(error.to_string()),
-        };
-        match relay::rewrite(world, &snapshot, mailer, &sender.0, &header).await {
-            Ok(Rewritten { sender, header }) => Ok(Ok(Written {
+        let written = relay::written(world, &snapshot, mailer, envelope, sender).await;
+        Ok(
+            written.map(|(Rewritten { sender, header }, body_at)| Written {
                 sender: Octets(sender).shown(),
                 header: Some((header, body_at)),
-            })),
-            Err(error) => unreadable(error.to_string()),
-        }
+            }),
+        )
     }
 }
 
@@ -128,7 +118,7 @@ pub(super) fn program_job(
         return Err(Outcome::deferred("cannot find my own program file").with_status("4.3.0"));
     };
     let recipient = recipient(target);
-    let mut words: Vec<OsString> = ["deliver-lmtp", &world.site.host_name, &written.sender]
+    let mut words: Vec<OsString> = [lmtp_program::WORD, &world.site.host_name, &written.sender]
         .map(OsString::from)
         .to_vec();
     words.push(recipient.into());

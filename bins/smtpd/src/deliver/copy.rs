@@ -70,7 +70,8 @@ pub(super) async fn deliver(
     senders: &Senders,
     patience: Duration,
 ) -> Result<Outcome, ComeAgain> {
-    if let Some(outcome) = too_large(world, envelope, target) {
+    let mailer = world.site.mailers.get(&target.mailer);
+    if let Some(outcome) = mailer.and_then(|mailer| Outcome::too_large(mailer, envelope)) {
         return Ok(outcome);
     }
     let written = match Written::of(world, envelope, target, senders, patience).await? {
@@ -95,15 +96,6 @@ pub(super) async fn deliver(
     let done = tokio::task::spawn_blocking(move || job.run(&world, text)).await;
     let interrupted = |_| Outcome::deferred("delivery was interrupted").with_status("4.3.0");
     Ok(done.unwrap_or_else(interrupted))
-}
-
-/// M=: the outcome of a message that its mailer does not take.
-fn too_large(world: &World, envelope: &Envelope, target: &QueuedTarget) -> Option<Outcome> {
-    let most = world.site.mailers.get(&target.mailer)?.max_octets?;
-    (most > 0 && most < envelope.size_octets).then(|| {
-        let text = format!("Message is too large; {most} bytes max");
-        Outcome::failed("5.2.3", text)
-    })
 }
 
 /// What a copy by the local mailer takes.

@@ -3,7 +3,10 @@
 
 use std::net::SocketAddr;
 
+use libmaps::site::model::Mailer;
 use serde::{Deserialize, Serialize};
+
+use crate::queue::Envelope;
 
 /// What became of one copy.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +83,15 @@ impl Outcome {
     #[must_use]
     pub fn sent() -> Self {
         Self::new(Fate::Sent, "2.0.0", String::new())
+    }
+
+    /// M=: of a message that its mailer does not take.
+    pub(crate) fn too_large(mailer: &Mailer, envelope: &Envelope) -> Option<Self> {
+        let most = mailer
+            .max_octets
+            .filter(|most| *most > 0 && *most < envelope.size_octets)?;
+        let text = format!("Message is too large; {most} bytes max");
+        Some(Outcome::failed("5.2.3", text))
     }
 
     /// Not now; the text says why.

@@ -11,7 +11,7 @@ use libmaps::site::Site;
 use rustix::fs::{Access, access, getxattr};
 
 use super::Submit;
-use crate::privilege::hand_over::DROP_FOLDER_MODE;
+use crate::privilege::hand_over::is_to_be_given;
 use crate::privilege::{Becoming, Member};
 use crate::server::Confinement;
 
@@ -76,9 +76,7 @@ pub(crate) fn described(site: &Site, confinement: Confinement) -> Result<String,
 /// through.
 fn unreachable<'a>(folder: &'a Path, root: Option<&Path>, becoming: &Becoming) -> Option<&'a Path> {
     let found = fs::metadata(folder).ok()?;
-    let is_given = (found.uid(), found.gid()) == (0, 0)
-        && found.mode() & 0o7777 == DROP_FOLDER_MODE
-        && becoming.is_ours();
+    let is_given = is_to_be_given((found.uid(), found.gid()), found.mode()) && becoming.is_ours();
     let above = folder.ancestors().skip(1);
     let above = above.take_while(|path| Some(*path) != root);
     let closed = above

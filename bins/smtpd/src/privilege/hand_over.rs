@@ -60,6 +60,11 @@ pub(crate) fn queue(folder: &Path, heir: Heir) -> io::Result<()> {
     give(&top, testator, heir)
 }
 
+/// Whether a drop folder was made where there was nobody to give it to.
+pub(crate) fn is_to_be_given(owner: (u32, u32), mode: u32) -> bool {
+    owner == (0, 0) && mode & 0o7777 == DROP_FOLDER_MODE
+}
+
 /// Gives a drop folder that was made where there was nobody to give it to: root's, of root's
 /// group, and closed to all others. Whose the files in it are says who sent them, so of those
 /// only the group is changed.
@@ -69,7 +74,7 @@ pub(crate) fn queue(folder: &Path, heir: Heir) -> io::Result<()> {
 pub(crate) fn drop_folder(folder: &Path, heir: Heir) -> io::Result<()> {
     let top = openat(CWD, folder, folder_flags(), Mode::empty())?;
     let stat = fstat(&top)?;
-    if (stat.st_uid, stat.st_gid) != (0, 0) || stat.st_mode & 0o7777 != DROP_FOLDER_MODE {
+    if !is_to_be_given((stat.st_uid, stat.st_gid), stat.st_mode) {
         return Ok(());
     }
     for entry in Dir::read_from(&top)? {

@@ -15,9 +15,8 @@ use libmaps::site::model::Mailer;
 use super::client::{Failure, Lasting};
 use super::exchange::{Hop, Source};
 use super::reply::Reply;
-use super::rewrite::{Rewritten, rewrite};
+use super::rewrite::{Rewritten, written};
 use super::route::Route;
-use super::text;
 use crate::deliver::outcome::{Notifies, Outcome, Remote};
 use crate::maps::Snapshot;
 use crate::queue::{Envelope, QueuedTarget};
@@ -77,27 +76,14 @@ impl<'a> Delivery<'a> {
         let mailer = mailer.ok_or_else(|| {
             Outcome::failed("5.3.5", format!("mailer {} is not known", first.mailer))
         })?;
-        if let Some(most) = mailer
-            .max_octets
-            .filter(|m| *m > 0 && *m < envelope.size_octets)
-        {
-            let text = format!("Message is too large; {most} bytes max");
-            return Err(Outcome::failed("5.2.3", text));
+        if let Some(outcome) = Outcome::too_large(mailer, envelope) {
+            return Err(outcome);
         }
         let route = Route::of(mailer, &first.host.shown())
             .map_err(|why| Outcome::deferred(why).with_status("4.3.5"))?;
         let snapshot = world.snapshot();
-        let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
-        let text = world.queue.text(envelope);
-        let text = text.map_err(|e| unreadable(e.to_string()))?;
-        let (header, body_at) = tokio::task::spawn_blocking(move || text::header(text))
-            .await
-            .map_err(|e| unreadable(e.to_string()))?
-            .map_err(|e| unreadable(format!("queue: {e}")))?;
         let sender = first.owner.as_ref().unwrap_or(&envelope.sender);
-        let rewritten = rewrite(world, &snapshot, mailer, &sender.0, &header)
-            .await
-            .map_err(|e| unreadable(e.to_string()))?;
+        let (rewritten, body_at) = written(world, &snapshot, mailer, envelope, sender).await?;
         let body_octets = envelope.size_octets.saturating_sub(body_at);
         let together = world.site.options.timeouts.aconnect.0;
         let size_octets = rewritten.header.len() as u64 + 2 + body_octets;

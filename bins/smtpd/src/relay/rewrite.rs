@@ -12,9 +12,12 @@ use libmaps::policy::rewrite::AddressRole;
 use libmaps::policy::route::canonify::{Addressing, NoNames};
 use libmaps::site::model::Mailer;
 
+use super::text;
 use crate::consult::with_names;
+use crate::deliver::outcome::Outcome;
 use crate::header::{each_field, field_name};
 use crate::maps::Snapshot;
+use crate::queue::{Envelope, Octets};
 use crate::resolver::Asker;
 use crate::world::World;
 
@@ -53,11 +56,35 @@ pub(crate) struct Rewritten {
     pub(crate) header: Vec<u8>,
 }
 
+/// A message for a mailer: its sender and header rewritten, and how many octets the header that
+/// it came with has, the empty line behind it included.
+///
+/// # Errors
+/// The outcome of a copy where the message or a table can't be read.
+pub(crate) async fn written(
+    world: &World,
+    snapshot: &Snapshot,
+    mailer: &Mailer,
+    envelope: &Envelope,
+    sender: &Octets,
+) -> Result<(Rewritten, u64), Outcome> {
+    let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
+    let text = world.queue.text(envelope);
+    let text = text.map_err(|e| unreadable(e.to_string()))?;
+    let (header, body_at) = tokio::task::spawn_blocking(move || text::header(text))
+        .await
+        .map_err(|e| unreadable(e.to_string()))?
+        .map_err(|e| unreadable(format!("queue: {e}")))?;
+    let rewritten = rewrite(world, snapshot, mailer, &sender.0, &header);
+    let rewritten = rewritten.await.map_err(|e| unreadable(e.to_string()))?;
+    Ok((rewritten, body_at))
+}
+
 /// Rewrites the sender and the header for a mailer.
 ///
 /// # Errors
 /// When a table can't be read.
-pub(crate) async fn rewrite(
+async fn rewrite(
     world: &World,
     snapshot: &Snapshot,
     mailer: &Mailer,

@@ -90,11 +90,7 @@ impl Fault {
             _ => text.as_str(),
         };
         Fault {
-            exit: match triple.host.as_slice() {
-                b"5.1.1" => SysExit::NoUser,
-                b"5.1.2" => SysExit::NoHost,
-                _ => SysExit::Usage,
-            },
+            exit: exit_of(&triple.host),
             status: String::from_utf8_lossy(&triple.host).into_owned(),
             text: words.to_owned(),
         }
@@ -105,4 +101,53 @@ fn starts_with_include(text: &[u8]) -> bool {
     const WORD: &[u8] = b":include:";
     text.get(..WORD.len())
         .is_some_and(|head| head.eq_ignore_ascii_case(WORD))
+}
+
+/// What sendmail exits with for the status of an `error` mailer, or a word in its place
+/// (8.17, each tried). One that is temporary is no fault of the address.
+pub(super) fn exit_of(status: &[u8]) -> SysExit {
+    match status {
+        b"tempfail" | [b'4', b'.', ..] => SysExit::Ok,
+        b"nouser" | b"5.1.1" | b"5.1.6" => SysExit::NoUser,
+        b"nohost" | b"5.1.2" | b"5.1.8" => SysExit::NoHost,
+        b"usage" | b"5.1.3" | b"5.1.7" => SysExit::Usage,
+        b"config" | b"5.1.5" | b"5.4.6" => SysExit::Config,
+        b"software" => SysExit::Software,
+        b"protocol" | b"5.4.4" | [b'5', b'.', b'5', b'.', ..] => SysExit::Protocol,
+        b"5.4.0" | b"5.4.2" => SysExit::IoErr,
+        b"5.4.1" | b"5.4.3" | b"5.4.5" => SysExit::Ok,
+        b"5.1.0" | b"5.2.3" | [b'5', b'.', b'7', b'.', ..] => SysExit::DataErr,
+        [b'5', b'.', b'3', b'.', ..] => SysExit::OsErr,
+        _ => SysExit::Unavailable,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exits_are_sendmails() {
+        for (status, exit) in [
+            ("nouser", 67),
+            ("5.1.1", 67),
+            ("5.1.2", 68),
+            ("nohost", 68),
+            ("5.0.0", 69),
+            ("5.2.2", 69),
+            ("5.6.0", 69),
+            ("dataerr", 69),
+            ("", 69),
+            ("5.1.3", 64),
+            ("usage", 64),
+            ("5.3.5", 71),
+            ("5.7.1", 65),
+            ("5.4.6", 78),
+            ("5.5.2", 76),
+            ("4.2.1", 0),
+            ("tempfail", 0),
+        ] {
+            assert_eq!(exit_of(status.as_bytes()).code(), exit, "{status}");
+        }
+    }
 }

@@ -24,6 +24,7 @@ use crate::deliver;
 use crate::drop::intake::Intake;
 use crate::log::clean;
 use crate::log::{Log, Target};
+use crate::mailq::has_queue;
 use crate::queue::control::{Line, Request, ask};
 use crate::queue::{Condition, Queue, QueueError, selects};
 use crate::reach;
@@ -65,7 +66,7 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Re
             let denied = io::Error::from(io::ErrorKind::PermissionDenied);
             return Err(not_asked(&folder, &denied));
         }
-        None if line.queue_folder().is_some() && !folder.join("queue.redb").exists() => {
+        None if line.queue_folder().is_some() && has_queue(&folder).is_ok_and(|is| !is) => {
             let text = format!("{}: there is no queue", folder.display());
             return Err(Refusal::new(SysExit::Config, text));
         }

@@ -75,7 +75,7 @@ pub(super) fn submit(
         say(out, "No recipient addresses found in header");
     }
     recipients.fail_too_many_hops(line.hops, out);
-    if collected.header.is_report() {
+    if !recipients.faulty.is_empty() && collected.header.is_report() {
         // A notice that a program sends on to a wrong address must not make another for the
         // user whose program it is, and so on. The exit alone tells of it, in every mode.
         if let Some((_, fault)) = recipients.faulty.drain(..).next() {

@@ -14,6 +14,7 @@ use libmaps::sysexits::SysExit;
 use tools::consult::{Consultant, Given};
 
 use super::args::{CommandLine, Refusal};
+use super::fault::exit_of;
 use super::scene::no_consultant;
 use super::submit::say;
 
@@ -70,25 +71,6 @@ fn worse(exit: SysExit, expansion: &Expansion) -> SysExit {
         (SysExit::Ok, Some(code)) => code,
         (SysExit::Ok, None) if !expansion.errors().is_empty() => SysExit::Usage,
         _ => exit,
-    }
-}
-
-/// What sendmail exits with for the status of an `error` mailer, or a word in its place
-/// (8.17, each tried). One that is temporary is no fault of the address.
-fn exit_of(status: &[u8]) -> SysExit {
-    match status {
-        b"tempfail" | [b'4', b'.', ..] => SysExit::Ok,
-        b"nouser" | b"5.1.1" | b"5.1.6" => SysExit::NoUser,
-        b"nohost" | b"5.1.2" | b"5.1.8" => SysExit::NoHost,
-        b"usage" | b"5.1.3" | b"5.1.7" => SysExit::Usage,
-        b"config" | b"5.1.5" | b"5.4.6" => SysExit::Config,
-        b"software" => SysExit::Software,
-        b"protocol" | b"5.4.4" | [b'5', b'.', b'5', b'.', ..] => SysExit::Protocol,
-        b"5.4.0" | b"5.4.2" => SysExit::IoErr,
-        b"5.4.1" | b"5.4.3" | b"5.4.5" => SysExit::Ok,
-        b"5.1.0" | b"5.2.3" | [b'5', b'.', b'7', b'.', ..] => SysExit::DataErr,
-        [b'5', b'.', b'3', b'.', ..] => SysExit::OsErr,
-        _ => SysExit::Unavailable,
     }
 }
 
@@ -189,35 +171,5 @@ fn has_final_dot(addressing: &Addressing<'_, Arc<dyn Map>>, recipient: &Recipien
     match addressing.parse(canonical, &mut trace) {
         Ok(Resolved::Triple(found)) => found.host.is_some_and(|host| host.ends_with(b".")),
         _ => false,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn exits_are_sendmails() {
-        for (status, exit) in [
-            ("nouser", 67),
-            ("5.1.1", 67),
-            ("5.1.2", 68),
-            ("nohost", 68),
-            ("5.0.0", 69),
-            ("5.2.2", 69),
-            ("5.6.0", 69),
-            ("dataerr", 69),
-            ("", 69),
-            ("5.1.3", 64),
-            ("usage", 64),
-            ("5.3.5", 71),
-            ("5.7.1", 65),
-            ("5.4.6", 78),
-            ("5.5.2", 76),
-            ("4.2.1", 0),
-            ("tempfail", 0),
-        ] {
-            assert_eq!(exit_of(status.as_bytes()).code(), exit, "{status}");
-        }
     }
 }

@@ -302,7 +302,7 @@ fn a_mailer_that_nobody_can_serve_stops_the_start() {
         ),
         (
             "@MORE@MAILER_DEFINITIONS\nMx, P=/bin/cat, U=none, F=n, S=EnvFromL, A=cat $u\n@END@",
-            "error: mailer x: U=none: there is no such user",
+            "error: mailer x: U=none: none: no such user",
         ),
         (
             "@MORE@MAILER_DEFINITIONS\nMx, P=/bin/cat, U=0:0, F=n, S=EnvFromL, A=cat $u\n@END@",

@@ -124,6 +124,7 @@ fn alias(site: &Site, maps: &Maps, key: &[u8]) -> Result<Reply, LookupError> {
     };
     let table = maps.alias_table();
     let plain = split_detail(name).map(|(plain, _)| plain);
+    let plain = plain.filter(|_| !site.features.preserve_local_plus_detail);
     let names = [
         Some(name.to_vec()),
         plain.map(|plain| [plain, b"+*"].concat()),

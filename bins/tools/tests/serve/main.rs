@@ -151,6 +151,27 @@ fn lookups() {
 }
 
 #[test]
+fn details_stay_where_the_site_has_it() {
+    let root = site();
+    let mc = root.path().join("etc/mail/sendmail.mc");
+    let text = fs::read_to_string(&mc).unwrap();
+    let text = text.replacen(
+        "FEATURE(",
+        "FEATURE(`preserve_local_plus_detail')dnl\nFEATURE(",
+        1,
+    );
+    fs::write(&mc, text).unwrap();
+    let server = Server::start(root.path(), &[]);
+    for (asked, want) in [
+        ("search-aliases staff", "OK alice, bob"),
+        ("search-aliases staff+x", "NOTFOUND "),
+        ("search-aliases star+x", "NOTFOUND "),
+    ] {
+        assert_eq!(server.lookup(asked), want, "{asked}");
+    }
+}
+
+#[test]
 fn logins_are_served_where_that_is_wanted() {
     let root = site();
     let server = Server::start(root.path(), &["--secrets"]);

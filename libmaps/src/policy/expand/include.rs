@@ -9,9 +9,7 @@ use std::path::{Path, PathBuf};
 use super::trust::{Folders, Standing, Writers, folders_above};
 use crate::site::Site;
 use crate::store::path::effective_user;
-
-/// Most symbolic links that lead from one to the next, as for the kernel.
-const MAX_LINKS: usize = 40;
+use crate::way::MAX_LINKS;
 
 /// Most octets of an include file.
 pub const MAX_INCLUDE_OCTETS: u64 = 64 * 1024 * 1024;

@@ -300,13 +300,7 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
             .addressing
             .mailer(&triple.mailer)
             .map_or("", |kind| kind.flags);
-        let quoted = triple.user.contains(&b'\\');
-        if !quoted && flags.contains('A') && self.is(new, &State::Deliver) {
-            self.alias(new, triple, depth)?;
-        }
-        if flags.contains('5') && self.is(new, &State::Deliver) && !self.flags(new).stays_here {
-            self.ruleset5(new, triple, depth)?;
-        }
+        self.lead_on(new, triple, flags, depth)?;
         if flags.contains('w') && self.is(new, &State::Deliver) {
             let name = strip_quotes(&triple.user).into_owned();
             match self.find_user(&name)? {
@@ -314,7 +308,9 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
                     let by_full_name = !name.eq_ignore_ascii_case(user.as_bytes());
                     self.found(new, triple, user.into_bytes());
                     if by_full_name {
-                        self.resolve_login(new, flags, depth)?;
+                        // He may be an alias himself, or go elsewhere.
+                        let login = self.triple(new);
+                        self.lead_on(new, &login, flags, depth)?;
                     }
                 }
                 None => self.set(new, State::Unknown),
@@ -323,14 +319,20 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         Ok(())
     }
 
-    /// Whom a full name stands for may be an alias himself, or go elsewhere.
-    fn resolve_login(&mut self, new: usize, flags: &str, depth: i64) -> Result<(), LookupError> {
-        let triple = self.triple(new);
-        if flags.contains('A') {
-            self.alias(new, &triple, depth)?;
+    /// By the aliases, and by ruleset 5.
+    fn lead_on(
+        &mut self,
+        new: usize,
+        triple: &MailerTriple,
+        flags: &str,
+        depth: i64,
+    ) -> Result<(), LookupError> {
+        let quoted = triple.user.contains(&b'\\');
+        if !quoted && flags.contains('A') && self.is(new, &State::Deliver) {
+            self.alias(new, triple, depth)?;
         }
         if flags.contains('5') && self.is(new, &State::Deliver) && !self.flags(new).stays_here {
-            self.ruleset5(new, &triple, depth)?;
+            self.ruleset5(new, triple, depth)?;
         }
         Ok(())
     }

@@ -77,6 +77,7 @@ impl Reader {
         self.config_lines(&[0, super::CONFIG]);
         self.message_timeout()?;
         self.options(|name| !EARLY.contains(&name))?;
+        self.places();
         self.listeners()?;
         self.config_lines(&[7]);
         self.rules();
@@ -119,6 +120,22 @@ impl Reader {
         Ok(())
     }
 
+    /// Where the site says what is no option and is told of.
+    fn places(&mut self) {
+        for name in [
+            "MAIL_HUB",
+            "SMART_HOST",
+            "LUSER_RELAY",
+            "LOCAL_RELAY",
+            "confDOMAIN_NAME",
+            "confRELAY_MSG",
+        ] {
+            if let Some(place) = self.m4.defined_at(name).cloned() {
+                self.note_place(name, &place);
+            }
+        }
+    }
+
     fn options(&mut self, which: impl Fn(&str) -> bool) -> Result<(), M4Error> {
         for (name, conf) in conf_names().filter(|(name, _)| which(name)) {
             // As in sendmail.cf, the options of filters stand there only where there are filters.
@@ -142,18 +159,6 @@ impl Reader {
                     // Defaults of ours read; a test goes over all of them.
                     let _ = self.site.options.set_default(name, value);
                 }
-            }
-        }
-        for name in [
-            "MAIL_HUB",
-            "SMART_HOST",
-            "LUSER_RELAY",
-            "LOCAL_RELAY",
-            "confDOMAIN_NAME",
-            "confRELAY_MSG",
-        ] {
-            if let Some(place) = self.m4.defined_at(name).cloned() {
-                self.note_place(name, &place);
             }
         }
         Ok(())

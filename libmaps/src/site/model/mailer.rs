@@ -1,5 +1,7 @@
 //! Mailers: by whom a message is delivered.
 
+use std::collections::BTreeSet;
+
 /// A mailer, as MAILER() and the macros around it define it (an `M` line).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Mailer {
@@ -68,6 +70,8 @@ pub struct Mailers {
     pub uucp: String,
     /// Whether MAILER(smtp) is there: without it no host is reached by SMTP.
     pub speaks_smtp: bool,
+    /// The programs of mailers that were not there when the configuration was read.
+    pub missing: BTreeSet<String>,
 }
 
 impl Default for Mailers {
@@ -79,6 +83,7 @@ impl Default for Mailers {
             relay: "relay".to_owned(),
             uucp: "uucp-old".to_owned(),
             speaks_smtp: false,
+            missing: BTreeSet::new(),
         }
     }
 }

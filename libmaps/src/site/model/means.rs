@@ -85,7 +85,7 @@ fn writes_mailboxes(site: &Site, path: &str, arguments: &str) -> bool {
     match name {
         Some("mail.local") => !arguments.split_whitespace().any(|word| word == "-h"),
         Some("procmail") => {
-            site.features.local == LocalDelivery::Procmail && !Path::new(path).exists()
+            site.features.local == LocalDelivery::Procmail && site.mailers.missing.contains(path)
         }
         Some(name) => MAILBOX_WRITERS.contains(&name),
         None => false,

@@ -210,6 +210,13 @@ impl Options {
     /// Takes a line that gives the option called `name` in `sendmail.cf` (`Timeout.helo`) a value, as said at `place`.
     /// The last one counts, or all of them where [`Options::adds_up`].
     pub fn set(&mut self, name: &str, value: &str, place: &Place) -> Result<(), OptionError> {
+        let name = self.assign(name, value)?;
+        self.given.insert(name, place.clone());
+        Ok(())
+    }
+
+    /// Gives the option a value; its name comes back.
+    fn assign(&mut self, name: &str, value: &str) -> Result<&'static str, OptionError> {
         let groups: [&mut dyn FnMut() -> Result<&'static str, OptionError>; 10] = [
             &mut || self.timeouts.set(name, value),
             &mut || self.limits.set(name, value),
@@ -224,10 +231,7 @@ impl Options {
         ];
         for set in groups {
             match set() {
-                Ok(name) => {
-                    self.given.insert(name, place.clone());
-                    return Ok(());
-                }
+                Ok(name) => return Ok(name),
                 Err(OptionError::Unknown) => {}
                 Err(error) => return Err(error),
             }
@@ -237,13 +241,9 @@ impl Options {
 
     /// Sets the value an option has when the site says nothing, as `sendmail.mc` defines it for every site.
     pub fn set_default(&mut self, name: &str, value: &str) -> Result<(), OptionError> {
-        let before = self.given.clone();
-        let place = Place::new(std::path::Path::new(""), 0);
-        self.set(name, value, &place)?;
-        let adds_up = Options::adds_up(name);
-        self.given.retain(|_, at| *at != place);
-        for (name, at) in before.into_iter().filter(|_| adds_up) {
-            self.given.entry(name).or_insert(at);
+        let name = self.assign(name, value)?;
+        if !Options::adds_up(name) {
+            self.given.remove(name);
         }
         Ok(())
     }
