@@ -15,6 +15,7 @@ mod recipients;
 pub mod relay;
 mod sources;
 pub mod undone;
+mod words;
 
 #[cfg(test)]
 mod tests;

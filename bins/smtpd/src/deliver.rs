@@ -33,8 +33,7 @@ mod reroute;
 pub(crate) mod run_in;
 pub(crate) mod safe_folder;
 mod senders;
-mod shape;
-pub(crate) mod text;
+pub(crate) mod shape;
 
 use std::sync::{Arc, RwLock};
 use std::time::Duration;

@@ -315,25 +315,10 @@ fn selected(lines: Lines, conditions: Vec<Condition>) -> Lines {
     if conditions.is_empty() {
         return lines;
     }
-    let mut waits = None;
-    Box::new(
-        lines
-            .flat_map(move |line| match line {
-                Ok(Line::Waits(what)) => {
-                    waits = Some(Ok(Line::Waits(what)));
-                    [None, None]
-                }
-                Ok(Line::Message(envelope)) => match selects(&conditions, &envelope) {
-                    true => [waits.take(), Some(Ok(Line::Message(envelope)))],
-                    false => {
-                        waits = None;
-                        [None, None]
-                    }
-                },
-                other => [None, Some(other)],
-            })
-            .flatten(),
-    )
+    Box::new(lines.filter(move |line| match line {
+        Ok(Line::Message { envelope, .. }) => selects(&conditions, envelope),
+        _ => true,
+    }))
 }
 
 fn denied(queue: &Path) -> (SysExit, String) {
@@ -467,29 +452,31 @@ fn export_all(
 
 /// A JSON object a message; what the server says it could not do comes back.
 fn json(lines: Lines, out: &mut impl Write) -> Result<Option<String>, Trouble> {
-    let (mut envelope, mut refusal, mut waits) = (None, None, None);
+    let (mut message, mut refusal) = (None, None);
     for line in lines {
         match line.map_err(Trouble::Server)? {
-            Line::Message(this) => {
-                let mut this = serde_json::to_value(this).map_err(io::Error::from)?;
-                if let (Some(what), Some(object)) = (waits.take(), this.as_object_mut()) {
-                    object.insert("waits_for".into(), serde_json::Value::String(what));
+            Line::Message {
+                envelope,
+                waits_for,
+            } => {
+                let mut this = serde_json::to_value(envelope).map_err(io::Error::from)?;
+                if let (Some(what), Some(object)) = (waits_for, this.as_object_mut()) {
+                    object.insert("waits_for".into(), what.into());
                 }
-                if let Some(before) = envelope.replace(this) {
+                if let Some(before) = message.replace(this) {
                     writeln!(out, "{before}")?;
                 }
             }
             Line::Text(text) => {
-                if let Some(serde_json::Value::Object(object)) = &mut envelope {
+                if let Some(serde_json::Value::Object(object)) = &mut message {
                     object.insert("text".into(), text.shown().into());
                 }
             }
-            Line::Waits(what) => waits = Some(what),
             Line::Error(text) => refusal = Some(text),
             Line::Done => {}
         }
     }
-    if let Some(last) = envelope {
+    if let Some(last) = message {
         writeln!(out, "{last}")?;
     }
     Ok(refusal)

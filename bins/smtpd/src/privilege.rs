@@ -8,7 +8,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::Path;
 
 use libmaps::site::Site;
-pub use libmaps::site::ids::ids_of;
+pub use libmaps::site::ids::{default_user_of, ids_of};
 use libmaps::site::users::Users;
 
 use crate::server::Confinement;
@@ -149,7 +149,7 @@ impl Becoming {
     /// When the users can't be read.
     fn by_default(site: &Site) -> Result<Self, String> {
         let users = Users::of(site).map_err(|e| format!("/etc/passwd: {e}"))?;
-        let default_user = ids_of(site, site.options.files.default_user.trim()).ok();
+        let default_user = default_user_of(site).ok();
         let mut last = None;
         // The site's own users, then the machine's.
         let all = [&users, &Users::System].into_iter();
@@ -197,7 +197,7 @@ impl Becoming {
     /// What an administrator should know of the choice.
     #[must_use]
     pub fn warning(&self, site: &Site) -> Option<String> {
-        let default_user = ids_of(site, site.options.files.default_user.trim()).ok();
+        let default_user = default_user_of(site).ok();
         let name = &self.name;
         if default_user.is_some_and(|(uid, _)| uid == self.user) {
             return Some(format!(

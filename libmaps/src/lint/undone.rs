@@ -20,6 +20,7 @@ pub fn findings(site: &Site) -> Vec<Diagnostic> {
     counts(site, &mut all);
     queue_group(site, &mut all);
     super::mailers::findings(site, &mut all);
+    super::words::findings(site, &mut all);
     all
 }
 

@@ -17,7 +17,7 @@ use crate::deliver::copy::{MAIL_FOLDER, group_of_mailboxes};
 use crate::deliver::lmtp_program;
 use crate::deliver::safe_folder;
 use crate::own_program;
-use crate::privilege::{Becoming, ids_of};
+use crate::privilege::{Becoming, default_user_of, ids_of};
 use crate::server::Confinement;
 use crate::sound::{SoundSite, Unsound};
 
@@ -84,10 +84,9 @@ impl Allowed {
             programs: site.mailers.defined.iter().filter_map(program).collect(),
             users: Users::of(&site)?,
             named: [
-                &site.options.files.default_user,
-                &site.options.files.run_as_user,
-            ]
-            .map(|name| ids_of(&site, name.trim()).ok()),
+                default_user_of(&site).ok(),
+                ids_of(&site, site.options.files.run_as_user.trim()).ok(),
+            ],
             mail_folder: site.below(Path::new(MAIL_FOLDER)),
             site,
         })

@@ -13,7 +13,7 @@ use libmaps::sysexits::SysExit;
 
 use crate::clock::now_unix;
 use crate::own_program;
-use crate::privilege::ids_of;
+use crate::privilege::default_user_of;
 use crate::queue::{Envelope, QueuedTarget, Text};
 use crate::world::World;
 
@@ -27,7 +27,6 @@ use super::program::{self, Program, RunAs};
 use super::safe_folder;
 use super::senders::{self, Senders};
 use super::shape::{self, Shape};
-use super::text::{self, Front};
 
 /// Folder of mailboxes.
 pub(crate) const MAIL_FOLDER: &str = "/var/mail";
@@ -139,13 +138,13 @@ pub(super) enum Job {
         /// The folder that it must be in, by whatever links.
         below: Option<PathBuf>,
         locking: Locking,
-        front: Front,
+        shape: Shape,
         run_as: RunAs,
     },
     Maildir {
         folder: PathBuf,
         below: Option<PathBuf>,
-        front: Front,
+        shape: Shape,
         run_as: RunAs,
     },
     Run {
@@ -174,7 +173,7 @@ fn job(
 ) -> Result<Job, Outcome> {
     let site = &world.site;
     match target.mailer.as_str() {
-        "*file*" => return file_job(world, target, Front::mailbox(&written.sender, now_unix())),
+        "*file*" => return file_job(world, target, &written.sender),
         "discard" => return Ok(Job::Discard),
         _ => {}
     }
@@ -188,17 +187,13 @@ fn job(
     match Means::of(site, mailer) {
         Means::Mailbox => {
             let user = user_of(world, target)?;
-            let front = Front::mailbox(&written.sender, now_unix());
-            Ok(mailbox_job(world, &user, front))
+            Ok(mailbox_job(world, &user, &written.sender))
         }
         // Root's mail goes to the mailbox: no program is run as root by the server's word, and
         // procmail would put it there.
         Means::Program if is_procmail && mailer.has('w') && serves_by_agent() => {
             match user_of(world, target)? {
-                user if user.uid == 0 => {
-                    let front = Front::mailbox(&written.sender, now_unix());
-                    Ok(mailbox_job(world, &user, front))
-                }
+                user if user.uid == 0 => Ok(mailbox_job(world, &user, &written.sender)),
                 _ => program_job(world, envelope, target, mailer, written),
             }
         }
@@ -218,14 +213,14 @@ fn job(
 }
 
 /// `/var/mail/USER`, as the user, with the group of the folder for the dotlock.
-fn mailbox_job(world: &World, user: &User, front: Front) -> Job {
+fn mailbox_job(world: &World, user: &User, sender: &str) -> Job {
     let folder = world.site.below(Path::new(MAIL_FOLDER));
     let group = group_of_mailboxes(&folder).unwrap_or(user.gid);
     Job::Append {
         path: folder.join(&user.name),
         below: None,
         locking: Locking::Dotlock,
-        front,
+        shape: Shape::mailbox(sender, now_unix()),
         run_as: RunAs {
             uid: user.uid,
             gid: group,
@@ -240,7 +235,7 @@ pub(crate) fn group_of_mailboxes(folder: &Path) -> Option<u32> {
 }
 
 /// A file that an alias or a `.forward` names; a final slash means Maildir.
-fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, Outcome> {
+fn file_job(world: &World, target: &QueuedTarget, sender: &str) -> Result<Job, Outcome> {
     // Taken by its name, whatever stands there: sendmail looks at no file either.
     if target.user.0 == b"/dev/null" {
         return Ok(Job::Discard);
@@ -269,10 +264,7 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
         return Ok(Job::Maildir {
             folder: path,
             below,
-            front: Front {
-                separator: None,
-                ..front
-            },
+            shape: Shape::maildir(sender),
             run_as,
         });
     }
@@ -280,7 +272,7 @@ fn file_job(world: &World, target: &QueuedTarget, front: Front) -> Result<Job, O
         path,
         below,
         locking: Locking::Fcntl,
-        front,
+        shape: Shape::mailbox(sender, now_unix()),
         run_as,
     })
 }
@@ -296,7 +288,7 @@ pub(super) fn run_as(world: &World, lister: Option<&str>) -> Result<RunAs, Outco
             _ => Err(Outcome::deferred(format!("{name}: no such user now"))),
         };
     }
-    match ids_of(&world.site, world.site.options.files.default_user.trim()) {
+    match default_user_of(&world.site) {
         Ok((uid, gid)) => Ok(RunAs { uid, gid }),
         Err(why) => Err(Outcome::deferred(format!("DefaultUser: {why}"))),
     }
@@ -309,7 +301,7 @@ impl Job {
                 path,
                 below,
                 locking,
-                front,
+                shape,
                 run_as,
             } => {
                 let lock = match locking {
@@ -319,19 +311,19 @@ impl Job {
                 let words = words_below(below.as_deref(), ["append", lock]);
                 words.map_or_else(
                     |outcome| outcome,
-                    |words| by_helper(run_as, &words, &path, text, &front),
+                    |words| by_helper(run_as, &words, &path, text, &shape),
                 )
             }
             Job::Maildir {
                 folder,
                 below,
-                front,
+                shape,
                 run_as,
             } => {
                 let words = words_below(below.as_deref(), ["maildir", &world.site.host_name]);
                 words.map_or_else(
                     |outcome| outcome,
-                    |words| by_helper(run_as, &words, &folder, text, &front),
+                    |words| by_helper(run_as, &words, &folder, text, &shape),
                 )
             }
             Job::Run { program, shape } => program::run(program.with_our_rights(), |out| {
@@ -377,10 +369,10 @@ pub(super) fn by_helper(
     words: &[&str],
     path: &Path,
     text: Text,
-    front: &Front,
+    shape: &Shape,
 ) -> Outcome {
     if !is_root() {
-        return here(words, path, text, front);
+        return here(words, path, text, shape);
     }
     let Ok(this) = own_program::path() else {
         return Outcome::deferred("cannot find my own program file").with_status("4.3.0");
@@ -397,14 +389,14 @@ pub(super) fn by_helper(
     };
     program::run(program, |out| {
         let mut frames = FrameWriter::new(out);
-        text::write(text.into_reader(), front, &mut frames)?;
+        shape::write(text.into_reader(), shape, &mut frames)?;
         frames.finish()
     })
 }
 
-fn here(words: &[&str], path: &Path, text: Text, front: &Front) -> Outcome {
+fn here(words: &[&str], path: &Path, text: Text, shape: &Shape) -> Outcome {
     let mut whole = Vec::new();
-    let done = text::write(text.into_reader(), front, &mut whole)
+    let done = shape::write(text.into_reader(), shape, &mut whole)
         .and_then(|()| write_file(words, path, &mut whole.as_slice()));
     match done {
         Ok(()) => Outcome::sent(),

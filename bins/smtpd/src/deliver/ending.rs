@@ -13,7 +13,7 @@ use super::batch::Account;
 use super::copy::by_helper;
 use super::outcome::{Fate, Outcome};
 use super::program::RunAs;
-use super::text::Front;
+use super::shape::Shape;
 use crate::clock::{Civil, now_unix};
 use crate::dsn::{
     self, Action, Audience, Clerk, Form, Kind, Late, Notice, Plan, ShowActual, Written,
@@ -128,9 +128,9 @@ async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) -> DeadLetter
     let Some(path) = &world.site.options.delivery.dead_letter_drop else {
         return DeadLetter::Done;
     };
-    let (path, front) = (
+    let (path, shape) = (
         world.site.below(path),
-        Front::mailbox(&envelope.sender.shown(), now_unix()),
+        Shape::mailbox(&envelope.sender.shown(), now_unix()),
     );
     let text = world.queue.text(envelope);
     // Root's file, unless the site says as whom we run.
@@ -139,7 +139,7 @@ async fn drop_dead_letter(world: &Arc<World>, envelope: &Envelope) -> DeadLetter
         _ => RunAs::ourselves(),
     };
     let saved = tokio::task::spawn_blocking(move || match text {
-        Ok(text) => by_helper(run_as, &["append", "fcntl"], &path, text, &front),
+        Ok(text) => by_helper(run_as, &["append", "fcntl"], &path, text, &shape),
         Err(error) => Outcome::deferred(error.to_string()).with_status("4.3.0"),
     });
     let outcome = saved.await.map_err(|error| error.to_string());

@@ -1,4 +1,5 @@
-//! The message as a mailer's program wants it, by the mailer's flags (op.me, section 5.4).
+//! The message as who gets it wants it: a mailbox file, a Maildir, or a mailer's program, by the
+//! mailer's flags (op.me, section 5.4).
 //!
 //! Without `n` a line `From sender date` stands before it, with `P` a Return-Path; with `E` lines
 //! that begin with `From ` get a `>`, and with `b` an empty line ends it. `E=` ends its lines and
@@ -11,9 +12,9 @@ use libmaps::site::model::Mailer;
 use crate::clock::Civil;
 use crate::relay::data::DataEncoder;
 
-/// How a program gets a message.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Shape {
+/// How a program or a file gets a message.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
     /// Lines in front.
     front: Vec<String>,
     /// A header instead of the message's own, which has so many octets with the empty line.
@@ -43,21 +44,11 @@ enum End {
 impl Shape {
     /// That of a mailer, for a message of this sender.
     pub(super) fn of(mailer: &Mailer, sender: &str, unix: u64) -> Self {
-        let mut front = Vec::new();
-        if !mailer.has('n') {
-            // Readers of mailboxes want a name there.
-            let name = match sender {
-                "" => "MAILER-DAEMON",
-                sender => sender,
-            };
-            front.push(format!("From {name} {}", Civil::local(unix).ctime()));
-        }
-        if mailer.has('P') {
-            front.push(format!("Return-Path: <{sender}>"));
-        }
+        let separator = (!mailer.has('n')).then(|| separator(sender, unix));
+        let return_path = mailer.has('P').then(|| return_path(sender));
         let line_end = mailer.line_end.as_deref().unwrap_or("\n");
         Shape {
-            front,
+            front: separator.into_iter().chain(return_path).collect(),
             header: None,
             quoting: match mailer.has('E') {
                 true => Quoting::From,
@@ -73,6 +64,38 @@ impl Shape {
                 None if mailer.has('L') => Some(990),
                 most => most,
             },
+        }
+    }
+
+    /// That of a file with one message after another, whose readers tell them apart by the lines
+    /// `From sender date`.
+    pub(super) fn mailbox(sender: &str, unix: u64) -> Self {
+        Shape {
+            front: vec![separator(sender, unix), return_path(sender)],
+            quoting: Quoting::From,
+            end: End::EmptyLine,
+            ..Shape::maildir(sender)
+        }
+    }
+
+    /// That of a file with this message alone. Final delivery says where it came from (RFC 5321
+    /// section 4.4).
+    pub(super) fn maildir(sender: &str) -> Self {
+        Shape {
+            front: vec![return_path(sender)],
+            ..Shape::plain()
+        }
+    }
+
+    /// The message alone, with LF at the end of lines.
+    pub(crate) fn plain() -> Self {
+        Shape {
+            front: Vec::new(),
+            header: None,
+            quoting: Quoting::None,
+            end: End::Nothing,
+            line_end: b"\n".to_vec(),
+            line_octets: None,
         }
     }
 
@@ -92,11 +115,24 @@ impl Shape {
     }
 }
 
+/// Readers of mailboxes want a name there.
+fn separator(sender: &str, unix: u64) -> String {
+    let name = match sender {
+        "" => "MAILER-DAEMON",
+        sender => sender,
+    };
+    format!("From {name} {}", Civil::local(unix).ctime())
+}
+
+fn return_path(sender: &str) -> String {
+    format!("Return-Path: <{sender}>")
+}
+
 /// Writes the message.
 ///
 /// # Errors
 /// What reading and writing say.
-pub(super) fn write(message: impl Read, shape: &Shape, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn write(message: impl Read, shape: &Shape, out: &mut dyn Write) -> io::Result<()> {
     let mut message = BufReader::new(message);
     let mut encoder = DataEncoder::plain(&shape.line_end, shape.line_octets);
     let mut ready = Vec::new();
@@ -178,6 +214,48 @@ mod tests {
         let header = Some((b"To: y\r\n".to_vec(), 14));
         let want = format!("To: y\n\n{body}");
         assert_eq!(written(&mailer("n"), header), want);
+    }
+
+    fn of(shape: &Shape, message: &str) -> String {
+        let mut out = Vec::new();
+        write(message.as_bytes(), shape, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn a_line_end_is_one_wherever_the_pieces_end() {
+        let shape = Shape::maildir("joe@b");
+        for octets in 65_530..65_540 {
+            let line = "x".repeat(octets);
+            for end in ["\r\nFrom\r\n", "\r\nFrom"] {
+                let text = of(&shape, &format!("{line}{end}"));
+                let want = format!("Return-Path: <joe@b>\n{line}\nFrom\n");
+                assert!(text == want, "{octets}");
+            }
+        }
+    }
+
+    #[test]
+    fn mailboxes_have_a_line_between_messages() {
+        let message = "Subject: x\r\n\r\nFrom a\r\n>From b\r\nfrom c\r\n";
+        let text = of(&Shape::mailbox("joe@b", 0), message);
+        let (first, rest) = text.split_once('\n').unwrap();
+        assert!(first.starts_with("From joe@b "), "{first}");
+        assert_eq!(
+            rest,
+            "Return-Path: <joe@b>\nSubject: x\n\n>From a\n>From b\nfrom c\n\n"
+        );
+        let text = of(&Shape::mailbox("", 0), "Subject: x\r\n\r\nno end");
+        assert!(text.starts_with("From MAILER-DAEMON "), "{text}");
+        assert!(
+            text.ends_with("\nReturn-Path: <>\nSubject: x\n\nno end\n\n"),
+            "{text}"
+        );
+        let text = of(&Shape::maildir("joe@b"), message);
+        assert_eq!(
+            text,
+            "Return-Path: <joe@b>\nSubject: x\n\nFrom a\n>From b\nfrom c\n"
+        );
     }
 
     #[test]

@@ -15,7 +15,7 @@ use rustix::io::Errno;
 
 use super::layout::waiters;
 use crate::addressee::Addressee;
-use crate::deliver::text::{self, Front};
+use crate::deliver::shape::{self, Shape};
 use crate::queue::{Envelope, Queue};
 
 /// What was written, and what was not.
@@ -145,7 +145,7 @@ fn write(folder: &Path, envelope: &Envelope, to: &[Vec<u8>], message: impl Read)
     list.write_all(&lines.concat())?;
     list.sync_all()?;
     let mut out = BufWriter::new(files.create(".eml.new")?);
-    text::write(message, &Front::default(), &mut out)?;
+    shape::write(message, &Shape::plain(), &mut out)?;
     let file = out.into_inner().map_err(io::IntoInnerError::into_error)?;
     file.sync_all()?;
     // The last, so that a message that is there is whole.

@@ -63,19 +63,21 @@ pub(super) fn list(
     detail: Detail,
     out: &mut impl Write,
 ) -> Result<Option<String>, Trouble> {
-    let (mut count, mut refusal, mut waits) = (0_usize, None, None);
+    let (mut count, mut refusal) = (0_usize, None);
     // The heading says how many there are.
     let mut kept = Some(Vec::new());
     for line in lines {
         match line.map_err(Trouble::Server)? {
-            Line::Message(envelope) => {
+            Line::Message {
+                envelope,
+                waits_for,
+            } => {
                 count += 1;
                 match &mut kept {
-                    Some(kept) => entry(&envelope, waits.take(), detail, kept)?,
-                    None => entry(&envelope, waits.take(), detail, out)?,
+                    Some(kept) => entry(&envelope, waits_for, detail, kept)?,
+                    None => entry(&envelope, waits_for, detail, out)?,
                 }
             }
-            Line::Waits(what) => waits = Some(what),
             Line::Error(text) => refusal = Some(text),
             Line::Text(_) | Line::Done => {}
         }
@@ -285,12 +287,17 @@ pub(super) fn plain(
     screen: Screen,
     out: &mut impl Write,
 ) -> Result<Option<String>, Trouble> {
-    let (mut refusal, mut waits) = (None, None);
+    let mut refusal = None;
     for line in lines {
         match (line.map_err(Trouble::Server)?, screen) {
-            (Line::Waits(what), _) => waits = Some(what),
-            (Line::Message(envelope), _) => {
-                entry(&envelope, waits.take(), Detail::All, out)?;
+            (
+                Line::Message {
+                    envelope,
+                    waits_for,
+                },
+                _,
+            ) => {
+                entry(&envelope, waits_for, Detail::All, out)?;
                 writeln!(out)?;
             }
             (Line::Text(text), Screen::Elsewhere) => out.write_all(&text.0)?,
@@ -363,6 +370,13 @@ mod tests {
         }
     }
 
+    fn line(envelope: Envelope) -> Line {
+        Line::Message {
+            envelope: Box::new(envelope),
+            waits_for: None,
+        }
+    }
+
     fn answer(lines: Vec<Line>) -> Lines {
         Box::new(lines.into_iter().map(Ok))
     }
@@ -371,7 +385,7 @@ mod tests {
     fn no_stranger_writes_to_the_terminal() {
         for detail in [Detail::Plain, Detail::All] {
             let mut out = Vec::new();
-            let lines = answer(vec![Line::Message(Box::new(message())), Line::Done]);
+            let lines = answer(vec![line(message()), Line::Done]);
             list(Path::new("/queue"), lines, detail, &mut out).unwrap();
             let out = String::from_utf8(out).unwrap();
             let is_plain = |c: char| !c.is_control() || "\n\t".contains(c);
@@ -383,8 +397,11 @@ mod tests {
     #[test]
     fn what_waits_for_its_dropped_file_says_so() {
         let shown = |detail| {
-            let message = || Line::Message(Box::default());
-            let lines = vec![Line::Waits("a file".into()), message(), message()];
+            let waits = Line::Message {
+                envelope: Box::default(),
+                waits_for: Some("a file".into()),
+            };
+            let lines = vec![waits, line(Envelope::default())];
             let mut out = Vec::new();
             list(Path::new("/q"), answer(lines), detail, &mut out).unwrap();
             String::from_utf8(out).unwrap()
@@ -416,7 +433,7 @@ mod tests {
     #[test]
     fn the_heading_counts() {
         let shown = |messages: usize| {
-            let message = || Line::Message(Box::default());
+            let message = || line(Envelope::default());
             let lines = (0..messages).map(|_| message()).chain([Line::Done]);
             let mut out = Vec::new();
             let lines = answer(lines.collect());

@@ -3,8 +3,8 @@
 //! A client connects to `QUEUE/control`, sends one request as a line of JSON and
 //! reads lines of JSON up to the end of the stream. The last line is `"done"`, or
 //! `{"error": text}`; a stream that ends otherwise was cut off. Lines before it:
-//! `{"message": {...}}` for each message, `{"text": "..."}` for its text, octet by
-//! octet as characters, `{"waits": "..."}` before a message that waits for more than its time.
+//! `{"message": {"envelope": {...}}}` for each message, with `"waits_for": "..."` for one that
+//! waits for more than its time, `{"text": "..."}` for its text, octet by octet as characters.
 //!
 //! | request | does |
 //! |---|---|
@@ -66,10 +66,14 @@ pub enum Request {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Line {
-    /// What the message of the next line waits for, where that is not its time.
-    Waits(String),
-    /// An envelope.
-    Message(Box<Envelope>),
+    /// A message.
+    Message {
+        /// Its envelope.
+        envelope: Box<Envelope>,
+        /// What it waits for, where that is not its time.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        waits_for: Option<String>,
+    },
     /// A message's text.
     Text(Octets),
     /// It could not be done.
@@ -141,10 +145,14 @@ async fn send_message(
     envelope: Envelope,
     lines: &mpsc::Sender<Line>,
 ) -> Result<(), mpsc::error::SendError<Line>> {
-    if let Some(what) = queue.waits_for(&envelope.id) {
-        lines.send(Line::Waits(what.into())).await?;
-    }
-    lines.send(Line::Message(Box::new(envelope))).await
+    let waits_for = queue.waits_for(&envelope.id).map(str::to_owned);
+    let envelope = Box::new(envelope);
+    lines
+        .send(Line::Message {
+            envelope,
+            waits_for,
+        })
+        .await
 }
 
 /// Carries a change to its end, be the client there or not: the message is busy until then.

@@ -274,7 +274,8 @@ impl Queue {
         Ok(())
     }
 
-    /// Holds a message, or releases it (which also ends quarantine).
+    /// Holds a message, or releases it (which also ends quarantine). One that is held stays so
+    /// for the reason it is held for.
     ///
     /// # Errors
     /// As [`Queue::remove`].
@@ -282,7 +283,10 @@ impl Queue {
         self.take(id)?;
         let changed = async {
             let mut envelope = self.store.envelope(id)?;
-            envelope.hold = hold;
+            envelope.hold = match hold {
+                Some(hold) => envelope.hold.or(Some(hold)),
+                None => None,
+            };
             if envelope.hold.is_none() {
                 envelope.due_unix = 0;
             }

@@ -155,6 +155,11 @@ async fn a_killed_server_finds_everything_again() {
     }
     add(&queue, "large", &big).await;
     queue.set_hold("a", Some(Hold::Held)).await.unwrap();
+    // Who holds what is held changes nothing.
+    let evil = || Some(Hold::Quarantined("evil".into()));
+    queue.set_hold("c", evil()).await.unwrap();
+    queue.set_hold("c", Some(Hold::Held)).await.unwrap();
+    assert_eq!(queue.envelope("c").unwrap().hold, evil());
     queue.remove("b").await.unwrap();
     let dead = killed(dir.path());
     // What comes after the copy was made is not in it.
@@ -258,7 +263,10 @@ async fn the_control_socket_answers() {
     })
     .await
     .unwrap();
-    let message = || Line::Message(Box::new(envelope("a")));
+    let message = || Line::Message {
+        envelope: Box::new(envelope("a")),
+        waits_for: None,
+    };
     assert_eq!(lines[0], [message(), Line::Done]);
     assert_eq!(
         lines[1],
