@@ -203,6 +203,19 @@ mod tests {
     }
 
     #[test]
+    fn whose_order_of_ciphers_counts() {
+        let mut terms = Terms::default();
+        for (word, wanted) in [
+            ("SSL_OP_CIPHER_SERVER_PREFERENCE", Order::Server),
+            ("-SSL_OP_CIPHER_SERVER_PREFERENCE", Order::Client),
+            ("+SSL_OP_CIPHER_SERVER_PREFERENCE", Order::Server),
+        ] {
+            terms.set_option(word).unwrap();
+            assert_eq!(terms.order, wanted, "{word}");
+        }
+    }
+
+    #[test]
     fn what_is_no_option_and_what_would_be_too_old() {
         let mut terms = Terms::default();
         for word in ["SSL_OP_FOO", "0x1000", "NO_TLSv1_2", ""] {

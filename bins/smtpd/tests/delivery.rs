@@ -267,6 +267,31 @@ fn a_backslash_before_a_name_means_his_mailbox() {
 }
 
 #[test]
+fn a_user_and_his_mailbox_in_one_message_are_one_copy() {
+    let site = start(
+        "box: /open/box\nboth: \\bob, bob\nother: bob, \\bob\n",
+        |root| {
+            fs::write(root.join("home/bob/.forward"), "box\n").unwrap();
+            let forward = root.join("home/bob/.forward");
+            let _ = std::os::unix::fs::chown(forward, Some(somebody()), None);
+        },
+    );
+    // The first of the two counts.
+    for (to, to_one, to_none) in [
+        ("both", "var/mail/bob", "open/box"),
+        ("other", "open/box", "var/mail/bob"),
+    ] {
+        site.send(to);
+        let subject = format!("Subject: to {to}\n");
+        let text = site.text_with(to_one, &subject);
+        assert_eq!(text.matches(&subject).count(), 1, "{text}");
+        assert!(site.mailq(&[]).contains("is empty"), "{}", site.mailq(&[]));
+        let text = fs::read_to_string(site.root.path().join(to_none)).unwrap_or_default();
+        assert!(!text.contains(&subject), "{text}");
+    }
+}
+
+#[test]
 fn the_access_map_says_who_may_write_to_whom() {
     let pairs = |pairs: &[&str]| -> String {
         let entry = |pair: &&str| format!("Compat:{}\n", pair.replace("joe", "joe@b.example"));

@@ -100,6 +100,8 @@ mod tests {
         assert!(many.iter().all(|o| on.offers.has(*o)), "{on:?}");
         assert!(features("S", "s").offers.has(Offer::StartTls));
         assert!(!features("", "S").offers.has(Offer::StartTls));
+        assert!(!features("", "P").offers.has(Offer::Pipelining));
+        assert!(features("", "P p").offers.has(Offer::Pipelining));
         assert!(features("", "A a").offers.has(Offer::Auth));
         assert!(!features("A", "a").offers.has(Offer::Auth));
         assert_eq!(features("a", "L").auth, AuthDemand::Optional);

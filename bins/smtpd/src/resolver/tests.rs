@@ -44,6 +44,11 @@ fn aliases_lead_to_another_name_unless_they_are_kept() {
 
 /// A site whose name server refuses all questions.
 fn without_dns(switch: &str, hosts: &str) -> Resolver {
+    with_mc(switch, hosts, "")
+}
+
+/// Such a site, with more in its sendmail.mc.
+fn with_mc(switch: &str, hosts: &str, more: &str) -> Resolver {
     let root = tempfile::tempdir().unwrap();
     let etc = root.path().join("etc");
     std::fs::create_dir_all(etc.join("mail")).unwrap();
@@ -54,11 +59,21 @@ fn without_dns(switch: &str, hosts: &str) -> Resolver {
     std::fs::write(etc.join("resolv.conf"), conf).unwrap();
     std::fs::write(etc.join("hosts"), hosts).unwrap();
     std::fs::write(etc.join("mail/service.switch"), switch).unwrap();
-    let mc = "define(`confDOMAIN_NAME', `mx.test.example')dnl\n\
-              define(`confTO_RESOLVER_RETRANS', `30s')dnl\n";
+    let mc = format!(
+        "define(`confDOMAIN_NAME', `mx.test.example')dnl\n\
+         define(`confTO_RESOLVER_RETRANS', `30s')dnl\n{more}"
+    );
     std::fs::write(etc.join("mail/sendmail.mc"), mc).unwrap();
     let site = libmaps::site::load::load(Some(root.path()), None).unwrap();
     Resolver::of(&site.site).unwrap()
+}
+
+#[test]
+fn the_site_says_whether_aliases_are_followed() {
+    let of = |more: &str| with_mc("", "", more).aliases;
+    assert_eq!(of(""), Aliases::Followed);
+    let kept = "define(`confDONT_EXPAND_CNAMES', `True')dnl\n";
+    assert_eq!(of(kept), Aliases::Kept);
 }
 
 #[tokio::test]

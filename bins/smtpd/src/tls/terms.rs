@@ -93,3 +93,35 @@ pub(super) fn client(
         None => builder.with_no_client_auth(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libmaps::site::Site;
+
+    #[test]
+    fn the_order_of_ciphers_is_the_servers_where_the_terms_say_so() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = rcgen::generate_simple_self_signed(["own.example".to_owned()]).unwrap();
+        std::fs::write(folder.path().join("own.pem"), own.cert.pem()).unwrap();
+        let key = own.signing_key.serialize_pem();
+        std::fs::write(folder.path().join("own.key"), key).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+        std::fs::set_permissions(folder.path().join("own.key"), mode).unwrap();
+        let mut site = Site {
+            root: Some(folder.path().into()),
+            ..Site::default()
+        };
+        site.options.tls.server_cert = Some("/own.pem".into());
+        site.options.tls.server_key = Some("/own.key".into());
+        let ready = super::super::Tls::of(&site).unwrap().unwrap().snapshot();
+        for (order, is_ours) in [(Order::Server, true), (Order::Client, false)] {
+            let terms = Terms {
+                order,
+                ..Terms::default()
+            };
+            let config = ready.config(Asked::Nothing, &terms, None).unwrap();
+            assert_eq!(config.ignore_client_order, is_ours, "{order:?}");
+        }
+    }
+}

@@ -335,7 +335,10 @@ fn connect_only_to_and_one_at_a_time() {
 fn from_the_address_that_client_options_name() {
     let sink = Sink::start(Habits::default());
     let site = Site::start(&Setup {
-        mc: "CLIENT_OPTIONS(`Family=inet, Addr=127.0.0.9')dnl\n".into(),
+        // The last of a family counts.
+        mc: "CLIENT_OPTIONS(`Family=inet, Addr=127.0.0.8')dnl\n\
+             CLIENT_OPTIONS(`Family=inet, Addr=127.0.0.9')dnl\n"
+            .into(),
         mailertable: format!("b.example\tesmtp:[127.0.0.1]:{}\n", sink.port()),
         ..Setup::default()
     });

@@ -208,4 +208,12 @@ fn tls_with_one_server_is_as_its_entry_says() {
         "{line}"
     );
     assert!(!site.log().contains("fallback to clear"), "{}", site.log());
+    // Without an entry the site's own options count.
+    let site = Site::start(&Setup {
+        mc: "define(`confCLIENT_SSL_OPTIONS', `+SSL_OP_NO_TLSv1_3')dnl\n".into(),
+        ..setup(&sink, "")
+    });
+    site.send("joe@a.example", &["x@b.example"], "three");
+    let line = site.logged(&["STARTTLS=client"]);
+    assert!(line.contains("version=TLSv1.2"), "{line}");
 }

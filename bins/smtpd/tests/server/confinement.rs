@@ -4,13 +4,9 @@ use std::fs;
 use std::os::unix::fs::chown;
 
 use crate::site::{Site, wait_until};
-use crate::stage::{aliases, mode, send, status};
+use crate::stage::{aliases, is_root, mode, send, status};
 
 const BOB: u32 = 54_331;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 /// A site where bob and root have mailboxes.
 fn site(mc: &str) -> Site {

@@ -9,7 +9,7 @@ use std::sync::mpsc::{Receiver, channel};
 use crate::agent::{Agent, frame};
 use crate::client::Client;
 use crate::site::Site;
-use crate::stage::{aliases, mode, send};
+use crate::stage::{aliases, is_root, mode, send};
 
 const ANN: u32 = 54_350;
 const LIST: u32 = 54_351;
@@ -17,10 +17,6 @@ const LIST: u32 = 54_351;
 const MAILBOXES: u32 = 54_352;
 /// DefaultUser of the test sites.
 const DEFAULT_USER: u32 = 8;
-
-fn is_root() -> bool {
-    rustix::process::geteuid().is_root()
-}
 
 /// As whom a program runs: as this user where we can become him.
 fn ids(uid: u32) -> String {
@@ -488,6 +484,35 @@ fn a_mailer_with_the_shell_of_commands_asks_for_no_login_shell() {
         let want = format!("{words} {} in /\n", ids(LIST));
         assert!(text.starts_with(&want), "{to}: {text}");
     }
+}
+
+#[test]
+fn a_message_over_a_mailers_size_comes_back() {
+    let site = site(|program| {
+        format!(
+            "FEATURE(`mailertable', `hash /etc/mail/mailertable')dnl\n\
+             RELAY_DOMAIN(`s.example')dnl\n@MORE@MAILER_DEFINITIONS\n\
+             Msmall, P={program}, F=h, S=EnvFromL, M=100, A=small $u\n@END@"
+        )
+    });
+    site.table("etc/mail/mailertable", "s.example small:x\n");
+    let server = site.start();
+    let (mut client, _) = Client::hello(server.only_port());
+    client.talk(&[
+        ("MAIL FROM:<a@b.example>", "250 "),
+        ("RCPT TO:<joe@s.example>", "250 "),
+        ("DATA", "354"),
+        (
+            &format!("Subject: x\r\n\r\n{}\r\n.", "x".repeat(200)),
+            "250 ",
+        ),
+    ]);
+    let line = server.log_with("to=<joe@s.example>");
+    assert!(
+        line.contains("dsn=5.2.3, stat=Message is too large; 100 bytes max"),
+        "{line}"
+    );
+    assert_eq!(fs::read_to_string(site.path("open/out")).unwrap(), "");
 }
 
 #[test]

@@ -6,17 +6,13 @@ use std::os::unix::fs::{MetadataExt, chown};
 use crate::certificates::{Authority, TLS_MC};
 use crate::client::Client;
 use crate::site::{HOST, Site, wait_until};
-use crate::stage::{mode, send_by as send, status};
+use crate::stage::{is_root, mode, send_by as send, status};
 
 const SERVER: u32 = 54_321;
 const BOB: u32 = 54_322;
 const ANN: u32 = 54_323;
 /// She has no shell.
 const SUE: u32 = 54_324;
-
-fn is_root() -> bool {
-    fs::metadata("/proc/self").unwrap().uid() == 0
-}
 
 fn site() -> Site {
     let site = Site::new(&format!(

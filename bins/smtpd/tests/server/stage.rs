@@ -6,6 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use crate::client::Client;
 use crate::site::{Server, Site};
 
+/// Whether this process can become any user.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
 pub(crate) fn mode(site: &Site, name: &str, mode: u32) {
     fs::set_permissions(site.path(name), fs::Permissions::from_mode(mode)).unwrap();
 }
