@@ -8,6 +8,7 @@ mod access;
 mod aliases;
 mod built;
 mod domains;
+mod includes;
 mod mailers;
 mod mailertable;
 pub mod options;
@@ -140,7 +141,11 @@ pub fn site(loaded: &Loaded, users: &Users) -> Vec<Diagnostic> {
             }
         }
     }
-    found.extend(recipients::check(site, &sources, users));
+    let known = recipients::Known::of(site, &sources, users);
+    if let Some(known) = &known {
+        found.extend(recipients::check(site, &sources, known));
+    }
+    found.extend(includes::check(site, &sources, known.as_ref()));
     let (maps, faults) = sources.maps(site);
     found.extend(faults);
     for open in relay::attempts(site, &maps) {

@@ -11,6 +11,7 @@ use libmaps::sysexits::SysExit;
 use tools::report::{complain, finish};
 
 use crate::drop::rights;
+use crate::listener;
 use crate::login::Logins;
 use crate::maps::LiveMaps;
 use crate::privilege::Becoming;
@@ -19,7 +20,7 @@ use crate::server::{Confinement, Start};
 use crate::sound::{Findings, look};
 use crate::tls::Tls;
 
-/// Checks; 0 if the server would start, 78 if not, 66 where there is no configuration.
+/// Checks; 0 if the server would start with all that is configured, 78 if not, 66 where there is no configuration.
 #[must_use]
 pub fn check(start: &Start) -> ExitCode {
     let (site, findings) = match look(start.root.as_deref(), start.file.as_deref()) {
@@ -51,8 +52,18 @@ fn print(
         writeln!(out, "{finding}")?;
     }
     writeln!(out, "host {}", site.host_name)?;
+    let mut faults = findings.errors().0.len();
     for daemon in &site.daemons {
-        writeln!(out, "listen {}", listener(daemon))?;
+        let text = described_daemon(daemon);
+        match listener::check(site, daemon) {
+            Ok(()) => writeln!(out, "listen {text}")?,
+            Err(error) => {
+                // One with the modifier `O` need not be there, as long as another is.
+                let is_optional = daemon.modifiers.has('O') && site.daemons.len() > 1;
+                faults += usize::from(!is_optional);
+                writeln!(out, "listen {text} ERROR {error}")?;
+            }
+        }
     }
     let connections = match site.options.limits.connection_rate_map.trim() {
         "" => "counted by this host alone".to_owned(),
@@ -77,7 +88,6 @@ fn print(
                 .map_err(|e| e.to_string()),
         ),
     ];
-    let mut faults = findings.errors().0.len();
     for (what, result) in parts {
         match result {
             Ok(text) => writeln!(out, "{what} {text}")?,
@@ -114,7 +124,7 @@ fn described(maps: &LiveMaps) -> String {
     std::iter::once("open".to_owned()).chain(texts).collect()
 }
 
-fn listener(daemon: &DaemonOptions) -> String {
+fn described_daemon(daemon: &DaemonOptions) -> String {
     let mut text = format!(
         "{} {} {}:{}",
         daemon.name,

@@ -318,16 +318,8 @@ fn bind_daemon(
     options: &DaemonOptions,
     passed: &mut Vec<std::net::TcpListener>,
 ) -> io::Result<std::net::TcpListener> {
-    if options.family == Family::Local {
-        return Err(io::Error::other("Family=local is not served here"));
-    }
-    let text = options.address.as_deref();
-    let text = text.unwrap_or_else(|| wildcard(options.family));
-    let port = options.port_number();
-    let port = port.ok_or_else(|| io::Error::other("no such port"))?;
-    let addr = address_of(text, options.family, site);
-    let addr = addr.ok_or_else(|| io::Error::other("no such address"))?;
-    let addr = SocketAddr::new(addr, port);
+    let addr = place_of(site, options)?;
+    let port = addr.port();
     let fits = |l: &std::net::TcpListener| {
         l.local_addr()
             .is_ok_and(|a| a.port() == port && (a.is_ipv4() == addr.is_ipv4()))
@@ -360,6 +352,31 @@ fn bind_daemon(
     let backlog = options.backlog.unwrap_or(BACKLOG);
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())
+}
+
+/// Whether a daemon could listen, as far as it can be told without taking the port: its address is one
+/// of this machine.
+///
+/// # Errors
+/// Why it could not.
+pub(crate) fn check(site: &Site, options: &DaemonOptions) -> io::Result<()> {
+    let mut addr = place_of(site, options)?;
+    addr.set_port(0);
+    Socket::new(Domain::for_address(addr), Type::STREAM, None)?.bind(&addr.into())
+}
+
+/// Where a daemon listens.
+fn place_of(site: &Site, options: &DaemonOptions) -> io::Result<SocketAddr> {
+    if options.family == Family::Local {
+        return Err(io::Error::other("Family=local is not served here"));
+    }
+    let text = options.address.as_deref();
+    let text = text.unwrap_or_else(|| wildcard(options.family));
+    let port = options.port_number();
+    let port = port.ok_or_else(|| io::Error::other("no such port"))?;
+    let addr = address_of(text, options.family, site);
+    let addr = addr.ok_or_else(|| io::Error::other("no such address"))?;
+    Ok(SocketAddr::new(addr, port))
 }
 
 /// The address of a name or a number, of the daemon's family.

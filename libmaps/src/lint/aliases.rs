@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::{Lint, is_user};
 use crate::policy::route::localaddr::FullNames;
-use crate::site::{Severity, Users};
+use crate::site::{Severity, Site, Users};
 use crate::source::aliases::{Aliases, Grammar, Severity as FaultSeverity};
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens;
@@ -38,7 +38,7 @@ impl Lint<'_> {
             if let Some(alias) = parsed.alias {
                 let name = String::from_utf8_lossy(alias.lhs).to_ascii_lowercase();
                 let members = addresses(alias.rhs, Separator::Comma)
-                    .filter_map(|member| self.local_member(member))
+                    .filter_map(|member| local_member(self.site, member))
                     .collect();
                 aliases.push((name, Alias { line, members }));
             }
@@ -59,30 +59,6 @@ impl Lint<'_> {
         self.nobody(&aliases, &by_name, users);
         self.alias_loops(&aliases, &by_name);
         Ok(())
-    }
-
-    /// The name under which a member is looked up again; none for files, programs, lists and addresses elsewhere.
-    fn local_member(&self, member: &[u8]) -> Option<String> {
-        let text = String::from_utf8_lossy(member);
-        let text = text.trim();
-        let bare = text.trim_matches('"').trim();
-        if bare.starts_with(['/', '|', ':', '\\', '<'])
-            || bare.is_empty()
-            || bare.contains(['!', '%', '('])
-        {
-            return None;
-        }
-        // Quotes around the whole are none of an alias; those in its midst are.
-        let whole = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
-        let text = whole
-            .filter(|inner| !inner.contains('"'))
-            .map_or(text, str::trim);
-        let name = match text.rsplit_once('@') {
-            Some((user, host)) if self.site.classes.local_hosts.contains(host.as_bytes()) => user,
-            Some(_) => return None,
-            None => text,
-        };
-        Some(name.to_ascii_lowercase())
     }
 
     /// Members that are neither an alias nor a user.
@@ -158,4 +134,28 @@ impl Lint<'_> {
             }
         }
     }
+}
+
+/// The name under which a member is looked up again; none for files, programs, lists and addresses elsewhere.
+pub(super) fn local_member(site: &Site, member: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(member);
+    let text = text.trim();
+    let bare = text.trim_matches('"').trim();
+    if bare.starts_with(['/', '|', ':', '\\', '<'])
+        || bare.is_empty()
+        || bare.contains(['!', '%', '('])
+    {
+        return None;
+    }
+    // Quotes around the whole are none of an alias; those in its midst are.
+    let whole = text.strip_prefix('"').and_then(|t| t.strip_suffix('"'));
+    let text = whole
+        .filter(|inner| !inner.contains('"'))
+        .map_or(text, str::trim);
+    let name = match text.rsplit_once('@') {
+        Some((user, host)) if site.classes.local_hosts.contains(host.as_bytes()) => user,
+        Some(_) => return None,
+        None => text,
+    };
+    Some(name.to_ascii_lowercase())
 }

@@ -8,21 +8,49 @@ use super::{Item, Kind, is_user};
 use crate::policy::route::localaddr::FullNames;
 use crate::site::{Diagnostic, Place, Severity, Site, Users};
 use crate::source::aliases::{Aliases, Grammar};
+use crate::tokens;
+
+/// Who has mail here.
+pub(super) struct Known<'a> {
+    aliases: HashSet<String>,
+    users: &'a Users,
+    full_names: FullNames,
+}
+
+impl<'a> Known<'a> {
+    /// `None` where names may be known elsewhere (LUSER_RELAY, MAIL_HUB), or where an alias map has
+    /// no text.
+    pub(super) fn of(site: &Site, sources: &Sources, users: &'a Users) -> Option<Self> {
+        if site.relays.luser.is_some() || site.relays.mail_hub.is_some() {
+            return None;
+        }
+        let mut aliases = HashSet::new();
+        let tables = sources.files.iter();
+        for table in tables.filter(|table| table.kind == Kind::Aliases) {
+            alias_names(table, &mut aliases)?;
+        }
+        Some(Known {
+            aliases,
+            users,
+            full_names: FullNames::of(site),
+        })
+    }
+
+    /// Whether a local part, folded, is an alias or a user, be it without its detail.
+    pub(super) fn has(&self, local: &str) -> bool {
+        let name = local.split('+').next().unwrap_or(local);
+        [local, name].iter().any(|name| {
+            // A user is looked for without the quotes that an alias would need.
+            let user = tokens::strip_quotes(name.as_bytes());
+            let user = String::from_utf8_lossy(&user);
+            self.aliases.contains(*name) || is_user(self.users, self.full_names, &user)
+        })
+    }
+}
 
 /// Entries of virtusertable whose RHS is a name of this host that is neither an alias nor a user.
-///
-/// Nothing is said where names may be known elsewhere (LUSER_RELAY, MAIL_HUB), or where an alias map has no text.
-pub(super) fn check(site: &Site, sources: &Sources, users: &Users) -> Vec<Diagnostic> {
+pub(super) fn check(site: &Site, sources: &Sources, known: &Known) -> Vec<Diagnostic> {
     let tables = |kind| sources.files.iter().filter(move |table| table.kind == kind);
-    if site.relays.luser.is_some() || site.relays.mail_hub.is_some() {
-        return Vec::new();
-    }
-    let mut aliases = HashSet::new();
-    for table in tables(Kind::Aliases) {
-        if alias_names(table, &mut aliases).is_none() {
-            return Vec::new();
-        }
-    }
     let mut found = Vec::new();
     for table in tables(Kind::Virtusertable) {
         let (Some(path), Ok(items)) = (&table.text, table.items()) else {
@@ -45,14 +73,7 @@ pub(super) fn check(site: &Site, sources: &Sources, users: &Users) -> Vec<Diagno
             };
             let name = local.split('+').next().unwrap_or(local);
             let special = ['@', '%', '!', ':', '/', '|', '\\', '"', '(', '<'];
-            if name.is_empty() || name.contains(special) {
-                continue;
-            }
-            let full_names = FullNames::of(site);
-            let known = [local, name]
-                .iter()
-                .any(|name| aliases.contains(*name) || is_user(users, full_names, name));
-            if known {
+            if name.is_empty() || name.contains(special) || known.has(local) {
                 continue;
             }
             let lhs = item.lhs_text();

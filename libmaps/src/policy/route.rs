@@ -252,7 +252,8 @@ fn refused(status: Vec<u8>, text: Vec<u8>) -> Delivery {
     }
 }
 
-fn strip_include(text: &[u8]) -> Option<&[u8]> {
+/// The path behind `:include:`.
+pub(crate) fn strip_include(text: &[u8]) -> Option<&[u8]> {
     let (word, path) = text.split_at_checked(b":include:".len())?;
     word.eq_ignore_ascii_case(b":include:").then_some(path)
 }

@@ -97,6 +97,29 @@ DAEMON_OPTIONS(`Name=TAKEN, Addr=127.0.0.1, Port={port}{modifiers}')dnl"
 }
 
 #[test]
+fn an_address_of_another_machine_is_told_before_the_start() {
+    for (modifiers, code) in [("", 78), (", M=O", 0)] {
+        let site = Site::new(&format!(
+            "DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl\n\
+             DAEMON_OPTIONS(`Name=far, Addr=192.0.2.9, Port=25{modifiers}')dnl\n"
+        ));
+        let (status, said) = site.run_to_end(&["check"]);
+        assert_eq!(status.code(), Some(code), "{said}");
+        let line = said.lines().find(|line| line.starts_with("listen far"));
+        let line = line.unwrap_or_default();
+        assert!(
+            line.contains("192.0.2.9:25") && line.contains(" ERROR Cannot assign requested"),
+            "{said}"
+        );
+        assert!(
+            said.contains("\nlisten MTA inet 127.0.0.1:0\n")
+                || said.starts_with("listen MTA inet 127.0.0.1:0\n"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn no_more_sessions_than_children() {
     let site = Site::new("DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0, children=1')dnl");
     let server = site.start();

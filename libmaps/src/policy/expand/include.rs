@@ -260,7 +260,7 @@ fn who_enters(path: &Path) -> Readers {
 }
 
 /// The lines of a file that hold addresses, each with its number.
-pub(super) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
+pub(crate) fn lines(text: &[u8]) -> impl Iterator<Item = (usize, &[u8])> {
     text.split(|octet| *octet == b'\n')
         .enumerate()
         .map(|(at, line)| (at + 1, line.strip_suffix(b"\r").unwrap_or(line)))
@@ -287,7 +287,7 @@ fn without_comment(line: &[u8]) -> &[u8] {
 
 /// Whether the same may go well later, so that nobody's mail comes back for it: the errors
 /// of sendmail's transienterror(), and whatever says that nobody can tell now.
-pub(super) fn is_transient(error: &io::Error) -> bool {
+pub(crate) fn is_transient(error: &io::Error) -> bool {
     let kinds = [
         io::ErrorKind::WouldBlock,
         io::ErrorKind::TimedOut,
@@ -311,7 +311,7 @@ pub(super) fn is_transient(error: &io::Error) -> bool {
 }
 
 /// As sendmail words the errors of the system.
-pub(super) fn words(error: &io::Error) -> String {
+pub(crate) fn words(error: &io::Error) -> String {
     let text = error.to_string();
     match text.find(" (os error") {
         Some(end) => text.get(..end).unwrap_or_default().to_owned(),
