@@ -1,7 +1,8 @@
 //! Back-off after failures: guessing gets slow, users don't get locked out.
 //!
 //! Each login (with its realm, where the mechanism looks at that), in whichever
-//! spelling, has a few failures in a row for free. From then
+//! spelling, has a few failures in a row for free; a check that has not been answered counts as
+//! one, so the next waits for an answer. From then
 //! on its checks are spaced, at first by a second, then by two, four and eight;
 //! a check that would have to wait for too long is refused without asking. A
 //! success clears the login. When failures of all logins together come faster
@@ -13,7 +14,9 @@
 //! Memory is fixed: a table of [`LOGINS_LIMIT`] records keyed by a hash under a
 //! random key. Where it is full the record that failed longest ago goes.
 
+use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use libmaps::sasl::CountedAccount;
@@ -69,13 +72,19 @@ impl Accounts {
     }
 }
 
+/// A check that was admitted: it counts against its account until this is dropped.
+#[derive(Debug, Default)]
+pub struct InFlight(#[allow(dead_code, reason = "held, never read")] Arc<()>);
+
 /// When a request may be checked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Admission {
     /// At once.
-    Now,
+    Now(InFlight),
     /// Not before this moment.
-    At(Instant),
+    At(Instant, InFlight),
+    /// When a check of this login that was admitted before has been answered.
+    Later,
     /// Not at all: too many are waiting for this login.
     Refused,
 }
@@ -94,6 +103,7 @@ struct Record {
 pub struct Backoff {
     hasher: RandomState,
     table: Vec<Option<Record>>,
+    in_flight: HashMap<u64, Weak<()>>,
     overall: Overall,
 }
 
@@ -112,6 +122,7 @@ impl Backoff {
         Backoff {
             hasher: RandomState::new(),
             table: vec![None; LOGINS_LIMIT],
+            in_flight: HashMap::new(),
             overall: Overall {
                 level: 0,
                 leaked: now,
@@ -123,6 +134,14 @@ impl Backoff {
     /// When this account may be checked; takes that place in the line.
     pub fn admit(&mut self, account: &CountedAccount, now: Instant) -> Admission {
         let who = self.who(account);
+        let failures = self.find(who, now).map_or(0, |record| record.failures);
+        let in_flight = self.in_flight.get(&who).map_or(0, Weak::strong_count);
+        if in_flight > 0
+            && failures < FREE_FAILURES
+            && in_flight >= (FREE_FAILURES - failures) as usize
+        {
+            return Admission::Later;
+        }
         let mut start = self.overall.admit(now);
         if let Some(record) = self.find(who, now) {
             let space = space_after(record.failures);
@@ -134,11 +153,22 @@ impl Backoff {
                 record.next = start.checked_add(space).unwrap_or(start);
             }
         }
+        let place = self.place(who);
         if start > now {
-            Admission::At(start)
+            Admission::At(start, place)
         } else {
-            Admission::Now
+            Admission::Now(place)
         }
+    }
+
+    fn place(&mut self, who: u64) -> InFlight {
+        if self.in_flight.len() >= LOGINS_LIMIT {
+            self.in_flight.retain(|_, held| held.strong_count() > 0);
+        }
+        let held = self.in_flight.entry(who).or_default();
+        let place = held.upgrade().unwrap_or_default();
+        *held = Arc::downgrade(&place);
+        InFlight(place)
     }
 
     /// Whether this account would be refused without asking; takes no place in the line.
@@ -253,10 +283,15 @@ mod tests {
 
     fn wait(admission: Admission, now: Instant) -> Option<u128> {
         match admission {
-            Admission::Now => Some(0),
-            Admission::At(t) => Some(t.duration_since(now).as_millis()),
+            Admission::Now(_) => Some(0),
+            Admission::At(t, _) => Some(t.duration_since(now).as_millis()),
+            Admission::Later => panic!("later"),
             Admission::Refused => None,
         }
+    }
+
+    fn is_now(admission: &Admission) -> bool {
+        matches!(admission, Admission::Now(_))
     }
 
     #[test]
@@ -267,16 +302,45 @@ mod tests {
         let mut t = now;
         for _ in 0..10 {
             let admission = b.admit(&alice, t);
+            let later = match &admission {
+                Admission::At(later, _) => *later,
+                _ => t,
+            };
             waits.push(wait(admission, t).unwrap());
-            if let Admission::At(later) = admission {
-                t = later;
-            }
+            t = later;
             b.failed(&alice, t);
         }
         assert_eq!(waits, [0, 0, 0, 0, 0, 1000, 2000, 4000, 8000, 8000]);
-        assert_eq!(b.admit(&login("bob"), t), Admission::Now);
+        assert!(is_now(&b.admit(&login("bob"), t)));
         b.succeeded(&alice);
-        assert_eq!(b.admit(&alice, t), Admission::Now);
+        assert!(is_now(&b.admit(&alice, t)));
+    }
+
+    #[test]
+    fn checks_that_are_not_answered_count_like_failures() {
+        let now = Instant::now();
+        let (mut b, alice) = (Backoff::new(now), login("alice"));
+        b.failed(&alice, now);
+        let mut held: Vec<_> = (0..4).map(|_| b.admit(&alice, now)).collect();
+        assert!(held.iter().all(is_now), "{held:?}");
+        assert!(matches!(b.admit(&alice, now), Admission::Later));
+        assert!(is_now(&b.admit(&login("bob"), now)));
+        // One has failed: no more room than before. One was right: there is.
+        held.pop();
+        b.failed(&alice, now);
+        assert!(matches!(b.admit(&alice, now), Admission::Later));
+        held.pop();
+        b.succeeded(&alice);
+        let more: Vec<_> = (0..3).map(|_| b.admit(&alice, now)).collect();
+        assert!(more.iter().all(is_now), "{more:?}");
+        assert!(matches!(b.admit(&alice, now), Admission::Later));
+        // What is dropped unanswered counts no more, and neither do those that are forgotten.
+        drop((held, more));
+        for number in 0..10_000 {
+            assert!(is_now(&b.admit(&login(&format!("u{number}")), now)));
+        }
+        assert!(b.in_flight.len() <= LOGINS_LIMIT);
+        assert!(is_now(&b.admit(&alice, now)));
     }
 
     #[test]
@@ -319,7 +383,7 @@ mod tests {
         for _ in 0..20 {
             b.failed(&alice, now);
         }
-        assert_eq!(b.admit(&alice, now + FORGET_AFTER), Admission::Now);
+        assert!(is_now(&b.admit(&alice, now + FORGET_AFTER)));
     }
 
     #[test]
@@ -338,7 +402,7 @@ mod tests {
             .max();
         assert_eq!(longest, Some(2000));
         let later = now + Duration::from_secs(60);
-        assert_eq!(b.admit(&login("bob"), later), Admission::Now);
+        assert!(is_now(&b.admit(&login("bob"), later)));
         assert_eq!(b.table.len(), LOGINS_LIMIT);
     }
 }

@@ -14,7 +14,7 @@ use crate::answer::Answer;
 /// The longest field that is taken, in octets.
 pub const FIELD_LIMIT_OCTETS: usize = 256;
 
-/// The longest request: four fields with their lengths, in octets.
+/// The longest request of a client: four fields with their lengths, in octets.
 pub const REQUEST_LIMIT_OCTETS: usize = 4 * (2 + FIELD_LIMIT_OCTETS);
 
 /// A field of the request.
@@ -41,6 +41,35 @@ impl Field {
             Field::Password => "password",
             Field::Service => "service",
             Field::Realm => "realm",
+        }
+    }
+}
+
+/// Who sends requests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Sender {
+    /// A client of the socket.
+    #[default]
+    Client,
+    /// A server, to its worker: a login may have its realm behind it.
+    Server,
+}
+
+impl Sender {
+    /// The most octets of a field.
+    fn limit(self, field: Field) -> usize {
+        match (self, field) {
+            (Sender::Server, Field::Login) => 2 * FIELD_LIMIT_OCTETS + 1,
+            _ => FIELD_LIMIT_OCTETS,
+        }
+    }
+
+    /// The most octets of a request.
+    #[must_use]
+    pub fn request_limit(self) -> usize {
+        match self {
+            Sender::Server => REQUEST_LIMIT_OCTETS + 1 + FIELD_LIMIT_OCTETS,
+            Sender::Client => REQUEST_LIMIT_OCTETS,
         }
     }
 }
@@ -136,11 +165,12 @@ pub enum Progress {
 
 /// Reads one request, in pieces of any size.
 ///
-/// Holds at most [`REQUEST_LIMIT_OCTETS`], and nothing at all before the first
+/// Holds at most [`Sender::request_limit`] octets, and nothing at all before the first
 /// octet. What it held is wiped.
 #[derive(Default)]
 pub struct RequestReader {
     held: Zeroizing<Vec<u8>>,
+    from: Sender,
 }
 
 impl std::fmt::Debug for RequestReader {
@@ -150,17 +180,26 @@ impl std::fmt::Debug for RequestReader {
 }
 
 impl RequestReader {
+    /// A reader of what these send.
+    #[must_use]
+    pub fn new(from: Sender) -> Self {
+        RequestReader {
+            held: Zeroizing::default(),
+            from,
+        }
+    }
+
     /// Takes the next octets. Call no more once it said something else than
     /// [`Progress::More`].
     pub fn push(&mut self, input: &[u8]) -> Progress {
         if self.held.capacity() == 0 {
             // All at once: a vector that grows leaves copies of a password behind.
-            self.held.reserve_exact(REQUEST_LIMIT_OCTETS);
+            self.held.reserve_exact(self.from.request_limit());
         }
-        let room = REQUEST_LIMIT_OCTETS.saturating_sub(self.held.len());
+        let room = self.from.request_limit().saturating_sub(self.held.len());
         let taken = input.get(..room).unwrap_or(input);
         self.held.extend_from_slice(taken);
-        let progress = read(&self.held);
+        let progress = read(&self.held, self.from);
         if progress != Progress::More {
             self.held.zeroize();
         }
@@ -168,7 +207,7 @@ impl RequestReader {
     }
 }
 
-fn read(octets: &[u8]) -> Progress {
+fn read(octets: &[u8], from: Sender) -> Progress {
     let mut rest = octets;
     let mut values: [&[u8]; 4] = [&[]; 4];
     for (field, value) in FIELDS.into_iter().zip(values.iter_mut()) {
@@ -176,7 +215,7 @@ fn read(octets: &[u8]) -> Progress {
             return Progress::More;
         };
         let count = usize::from(u16::from_be_bytes(*count));
-        if count > FIELD_LIMIT_OCTETS {
+        if count > from.limit(field) {
             return Progress::Refused(Refusal::TooLong(field));
         }
         let Some((found, after)) = after.split_at_checked(count) else {
@@ -242,6 +281,14 @@ impl ReplyReader {
             return Err(BadReply::TooShort);
         }
         Ok(after.get(..count).map(Answer::from_reply))
+    }
+
+    /// Whether something stands behind the reply.
+    #[must_use]
+    pub fn has_more(&self) -> bool {
+        self.held
+            .split_first_chunk::<2>()
+            .is_some_and(|(count, after)| after.len() > usize::from(u16::from_be_bytes(*count)))
     }
 
     /// What is wrong when the input ends here.

@@ -11,6 +11,7 @@ use std::time::Instant;
 use rustix::event::{EventfdFlags, eventfd};
 
 use crate::answer::Answer;
+use crate::backoff::InFlight;
 use crate::frame::Request;
 use crate::mech::PasswordChecker;
 
@@ -27,6 +28,8 @@ pub struct Job {
     pub ticket: u64,
     /// What it asked.
     pub request: Request,
+    /// Its place among the checks of its account.
+    pub place: InFlight,
     /// Nobody waits for the answer after this moment.
     pub deadline: Instant,
 }
@@ -38,6 +41,8 @@ pub struct Done {
     pub ticket: u64,
     /// What it asked.
     pub request: Request,
+    /// Its place among the checks of its account.
+    pub place: InFlight,
     /// The answer; `None` where the deadline came first and nobody was asked.
     pub answer: Option<Answer>,
 }
@@ -126,6 +131,7 @@ fn work(
         let done = Done {
             ticket: job.ticket,
             request: job.request,
+            place: job.place,
             answer,
         };
         if finished.send(done).is_err() {
@@ -163,6 +169,7 @@ mod tests {
         Job {
             ticket,
             request,
+            place: InFlight::default(),
             deadline,
         }
     }

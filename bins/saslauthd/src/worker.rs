@@ -4,8 +4,8 @@
 //! they run in worker processes: this program started anew by the starter, with one end of
 //! a socket pair as its standard input. Over it go the protocol's own frames, one
 //! request and one answer at a time. A worker that is silent for too long is
-//! killed, one that died is replaced at the next request, and each is replaced
-//! after [`REQUESTS_LIMIT`] requests, leaks and all.
+//! killed, so is one that says more than it was asked for, one that died is replaced at
+//! the next request, and each is replaced after [`REQUESTS_LIMIT`] requests, leaks and all.
 
 use std::ffi::OsString;
 use std::io::{self, Read, Write};
@@ -17,8 +17,11 @@ use std::process::{Child, ExitStatus};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
+
 use crate::answer::Answer;
-use crate::frame::{Progress, ReplyReader, Request, RequestReader};
+use crate::frame::{Progress, ReplyReader, Request, RequestReader, Sender};
 use crate::log::Log;
 use crate::mech::PasswordChecker;
 use crate::starter::{self, Starter, Stderr};
@@ -171,6 +174,7 @@ impl WorkerChecker {
 
 impl Worker {
     fn ask(&mut self, frame: &[u8], limit: Duration) -> io::Result<Answer> {
+        self.check_silence()?;
         self.socket.write_all(frame)?;
         let deadline = Instant::now()
             .checked_add(limit)
@@ -193,10 +197,23 @@ impl Worker {
                 Err(e) => return Err(e),
             };
             match reader.push(buffer.get(..count).unwrap_or_default()) {
+                // Whose answer the rest would be nobody knows.
+                Ok(Some(_)) if reader.has_more() => return Err(out_of_step()),
                 Ok(Some(answer)) => return Ok(answer),
                 Ok(None) => {}
                 Err(_) => return Err(io::ErrorKind::InvalidData.into()),
             }
+        }
+    }
+
+    /// What it says before it is asked is no answer to what it will be asked.
+    fn check_silence(&self) -> io::Result<()> {
+        let mut octet = [0];
+        match rustix::net::recv(&self.socket, &mut octet, RecvFlags::DONTWAIT) {
+            Err(Errno::AGAIN | Errno::INTR) => Ok(()),
+            Ok((_, 0)) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Err(out_of_step()),
+            Err(error) => Err(error.into()),
         }
     }
 
@@ -237,13 +254,20 @@ impl Drop for WorkerChecker {
     }
 }
 
+/// The two sides disagree about where a request or an answer ends.
+fn out_of_step() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "not what was asked for")
+}
+
 /// A worker's life: requests from the socket, answers to it, until it closes.
 ///
 /// # Errors
-/// The socket fails; the worker is of no use any more.
+/// The socket fails, or what comes is no request: the worker is of no use any more, as the answer
+/// to one thing must never be taken for that to another.
 pub fn serve(socket: &mut UnixStream, checker: &mut dyn PasswordChecker) -> io::Result<()> {
-    let mut buffer = zeroize::Zeroizing::new([0; crate::frame::REQUEST_LIMIT_OCTETS]);
-    let mut reader = RequestReader::default();
+    let mut buffer = zeroize::Zeroizing::new(vec![0; Sender::Server.request_limit()]);
+    let mut reader = RequestReader::new(Sender::Server);
+    let mut octets = 0_usize;
     loop {
         let count = match socket.read(buffer.as_mut_slice()) {
             Ok(0) => return Ok(()),
@@ -251,13 +275,23 @@ pub fn serve(socket: &mut UnixStream, checker: &mut dyn PasswordChecker) -> io::
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             Err(e) => return Err(e),
         };
-        let answer = match reader.push(buffer.get(..count).unwrap_or_default()) {
+        octets = octets.saturating_add(count);
+        let request = match reader.push(buffer.get(..count).unwrap_or_default()) {
             Progress::More => continue,
-            Progress::Refused(refusal) => refusal.answer(),
-            Progress::Request(request) => checker.check(&request),
+            Progress::Refused(refusal) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::InvalidData,
+                    refusal.to_string(),
+                ));
+            }
+            Progress::Request(request) => request,
         };
-        // The server asks one at a time, so nothing of a next request is lost.
-        reader = RequestReader::default();
+        // The server asks one at a time: nothing stands behind a request.
+        if request.to_frame().map_or(0, |frame| frame.len()) != octets {
+            return Err(out_of_step());
+        }
+        let answer = checker.check(&request);
+        (reader, octets) = (RequestReader::new(Sender::Server), 0);
         socket.write_all(&answer.to_frame())?;
     }
 }

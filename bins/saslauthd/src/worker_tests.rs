@@ -96,3 +96,67 @@ fn a_worker_serves_frames() {
     drop(ours);
     thread.join().unwrap().unwrap();
 }
+
+/// Says who asked.
+struct Echo;
+
+impl PasswordChecker for Echo {
+    fn check(&mut self, request: &Request) -> Answer {
+        Answer::refused(&String::from_utf8_lossy(&request.login))
+    }
+}
+
+/// A frame with fields of so many octets.
+fn frame_of(login: usize, others: usize) -> Vec<u8> {
+    let field = |octets| vec![b'x'; octets];
+    let request = Request {
+        login: field(login),
+        password: Zeroizing::new(field(others)),
+        service: field(others),
+        realm: field(others),
+    };
+    request.to_frame().unwrap().to_vec()
+}
+
+#[test]
+fn the_longest_login_with_its_realm_is_answered_once() {
+    let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+    let thread = std::thread::spawn(move || serve(&mut theirs, &mut Echo));
+    for login in [513, 1, 513] {
+        ours.write_all(&frame_of(login, 256)).unwrap();
+        let mut reply = vec![0; 2 + 3 + login];
+        ours.read_exact(&mut reply).unwrap();
+        assert!(reply.ends_with(&vec![b'x'; login]), "{login}");
+    }
+    drop(ours);
+    thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_worker_that_is_out_of_step_ends_without_an_answer() {
+    let two = [frame_of(3, 1), frame_of(4, 1)].concat();
+    for octets in [frame_of(514, 256), frame_of(3, 257), two, frame_of(0, 1)] {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let thread = std::thread::spawn(move || serve(&mut theirs, &mut Echo));
+        ours.write_all(&octets).unwrap();
+        assert!(thread.join().unwrap().is_err());
+        let mut said = Vec::new();
+        let _ = ours.read_to_end(&mut said);
+        assert!(said.is_empty(), "{said:?}");
+    }
+}
+
+#[test]
+fn an_answer_to_one_request_is_never_one_to_another() {
+    // It says what nobody asked for: with its answer, or some time after.
+    for script in [
+        format!("{READ_ONE}; printf '\\000\\002NO\\000\\002OK' >&0; {READ_ONE}"),
+        format!("{READ_ONE}; printf '\\000\\002NO' >&0; sleep 0.1; {SAY_OK}; {READ_ONE}"),
+    ] {
+        let mut checker = checker(&script);
+        for _ in 0..3 {
+            assert!(!checker.check(&request("abc")).is_ok(), "{script}");
+            std::thread::sleep(Duration::from_millis(300));
+        }
+    }
+}

@@ -105,6 +105,26 @@ fn a_thousand_idle_or_raving_clients_neither_block_nor_grow_it() {
 }
 
 #[test]
+fn long_logins_with_their_realms_shift_no_answers() {
+    let site = Site::new();
+    let users = format!("dave@r:{HASH}:7:7::/:/bin/false\nsue@r:*:8:8::/:/bin/false\n");
+    fs::write(site.dir.path().join("etc/passwd"), users).unwrap();
+    let daemon = site.start(&["--foreground", "-a", "getpwent", "-r", "-n", "1"]);
+    let long = "x".repeat(256);
+    let asked = |login: &str, password: &str| {
+        let reply = ask(&daemon.socket, &frame(login, password, "smtp", "r"));
+        String::from_utf8_lossy(reply.get(2..4).unwrap_or_default()).into_owned()
+    };
+    for _ in 0..3 {
+        let reply = ask(&daemon.socket, &frame(&long, &long, "smtp", &long));
+        assert!(reply.ends_with(b"NO Invalid username"), "{reply:?}");
+        assert_eq!(asked("dave", "secret"), "OK");
+        assert_eq!(asked("sue", "secret"), "NO");
+        assert_eq!(asked("dave", "wrong"), "NO");
+    }
+}
+
+#[test]
 fn the_oldest_idle_client_makes_room_for_the_next() {
     let site = Site::new();
     // So few descriptors leave room for 124 clients.

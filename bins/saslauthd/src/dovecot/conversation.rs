@@ -187,9 +187,9 @@ impl<'a> Talk<'a> {
             ServerStep::Success(login) => {
                 let who = service.account_of(&login.authid);
                 // A right guess must not be told by its speed.
-                if !service.admit(&who) {
+                let Some(_place) = service.admit(&who) else {
                     return fail(out, number, Some(&login.authid), Refused::ForNow);
-                }
+                };
                 service.learn(&who, Verdict::In);
                 let (id, user) = (number.to_string(), [b"user=", &login.authid[..]].concat());
                 dovecot::append(out, &[b"OK", id.as_bytes(), &user]);
@@ -216,9 +216,9 @@ impl<'a> Talk<'a> {
                 ) {
                     let who = service.account_of(&authid);
                     // As a right guess would hear in this place.
-                    if !service.admit(&who) {
+                    let Some(_place) = service.admit(&who) else {
                         return fail(out, number, Some(&authid), Refused::ForNow);
-                    }
+                    };
                     service.learn(&who, Verdict::Out);
                 }
                 fail(out, number, Some(&authid), refused);

@@ -22,7 +22,7 @@ use libmaps::sasl::secret::Secrets;
 use libmaps::sasl::{CountedAccount, Realms, SaslDb, ScramHash};
 use tools::serve::{Conversation, Limits, Service};
 
-use crate::backoff::{Admission, Backoff};
+use crate::backoff::{Admission, Backoff, InFlight};
 use crate::log::Log;
 
 pub use conversation::Talk;
@@ -103,20 +103,24 @@ impl DovecotService {
         }
     }
 
-    /// Waits until this login may be checked; false: too many are waiting already.
-    fn admit(&self, login: &CountedAccount) -> bool {
-        let now = Instant::now();
-        let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
-        let admission = backoff.admit(login, now);
-        drop(backoff);
-        match admission {
-            Admission::Now => {}
-            Admission::At(moment) => {
-                std::thread::sleep(moment.saturating_duration_since(now));
+    /// Waits until this login may be checked; `None`: too many are waiting already.
+    fn admit(&self, login: &CountedAccount) -> Option<InFlight> {
+        loop {
+            let now = Instant::now();
+            let mut backoff = self.backoff.lock().unwrap_or_else(PoisonError::into_inner);
+            let admission = backoff.admit(login, now);
+            drop(backoff);
+            match admission {
+                Admission::Now(place) => return Some(place),
+                Admission::At(moment, place) => {
+                    std::thread::sleep(moment.saturating_duration_since(now));
+                    return Some(place);
+                }
+                // What was admitted is known already, and only has to be learned.
+                Admission::Later => std::thread::sleep(Duration::from_millis(5)),
+                Admission::Refused => return None,
             }
-            Admission::Refused => return false,
         }
-        true
     }
 
     /// Whether there is no use in checking a password of this name: too many wait already. So

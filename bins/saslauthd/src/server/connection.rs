@@ -10,7 +10,7 @@ use zeroize::Zeroize;
 
 use super::service::Pending;
 use crate::answer::Answer;
-use crate::frame::{Progress, RequestReader};
+use crate::frame::{Progress, Request, RequestReader};
 
 /// A client has so long to send its request.
 pub(super) const READ_LIMIT: Duration = Duration::from_secs(10);
@@ -37,6 +37,8 @@ pub(super) struct Connection {
 pub(super) enum State {
     /// The request; closed without a word at the deadline.
     Reading(RequestReader),
+    /// An answer to another request of its login.
+    Waiting(Box<Request>),
     /// A back-off's end.
     Delayed(Box<Pending>, Instant),
     /// The mechanism's word.
@@ -85,7 +87,7 @@ impl Connection {
     pub(super) fn is_idle(&self) -> bool {
         match self.state {
             State::Reading(_) | State::Replying(_) | State::Lingering(_) => true,
-            State::Delayed(..) | State::Checking => false,
+            State::Waiting(_) | State::Delayed(..) | State::Checking => false,
         }
     }
 
@@ -95,7 +97,7 @@ impl Connection {
         match self.state {
             State::Reading(_) | State::Lingering(_) => Interest::Input,
             State::Replying(_) => Interest::Output,
-            State::Delayed(..) | State::Checking => Interest::Nothing,
+            State::Waiting(_) | State::Delayed(..) | State::Checking => Interest::Nothing,
         }
     }
 
@@ -125,7 +127,9 @@ impl Connection {
                         return Input::Closed;
                     }
                 }
-                State::Delayed(..) | State::Checking | State::Replying(_) => return Input::More,
+                State::Waiting(_) | State::Delayed(..) | State::Checking | State::Replying(_) => {
+                    return Input::More;
+                }
             }
         }
     }

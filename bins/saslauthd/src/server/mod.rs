@@ -27,7 +27,7 @@ use crate::answer::Answer;
 use crate::frame::Progress;
 use crate::log::Log;
 use crate::notify::Notifier;
-use crate::pool::{Done, Job, Pool};
+use crate::pool::{Done, Job, Pool, QUEUE_LIMIT};
 
 /// Connections at most, where the descriptor limit allows.
 pub const CONNECTIONS_LIMIT: usize = 4096;
@@ -294,18 +294,62 @@ impl Server {
             }
             Input::Request(Progress::Request(request)) => {
                 connection.deadline = after(now, ANSWER_LIMIT);
-                match self.service.on_request(request, now) {
-                    Next::Answer(answer) => self.reply(slot, &answer, now),
-                    Next::Check(pending, None) => self.submit(slot, pending, now),
-                    Next::Check(pending, Some(moment)) => {
-                        if let Some(connection) = self.slots.get(slot) {
-                            connection.state = State::Delayed(pending, moment);
-                        }
-                        self.settle(slot, Input::More);
+                let next = self.service.on_request(request, now);
+                self.go_on(slot, next, now);
+            }
+            other => self.settle(slot, other),
+        }
+    }
+
+    fn go_on(&mut self, slot: usize, next: Next, now: Instant) {
+        match next {
+            Next::Answer(answer) => self.reply(slot, &answer, now),
+            Next::Check(pending, None) => self.submit(slot, pending, now),
+            Next::Check(pending, Some(moment)) => {
+                self.wait_in(slot, State::Delayed(pending, moment));
+            }
+            Next::Wait(request) => {
+                let waits = |c: &Connection| matches!(c.state, State::Waiting(_));
+                let waiting = self.slots.iter().filter(|(_, c)| waits(c)).count();
+                match waiting < QUEUE_LIMIT {
+                    true => self.wait_in(slot, State::Waiting(request)),
+                    false => {
+                        let answer = self.service.give_up(&request, "saslauthd is busy");
+                        self.reply(slot, &answer, now);
                     }
                 }
             }
-            other => self.settle(slot, other),
+        }
+    }
+
+    fn wait_in(&mut self, slot: usize, state: State) {
+        if let Some(connection) = self.slots.get(slot) {
+            connection.state = state;
+        }
+        self.settle(slot, Input::More);
+    }
+
+    /// Asks again for those who wait for answers to others, the first come first.
+    fn ask_again(&mut self, now: Instant) {
+        let waits = |c: &Connection| matches!(c.state, State::Waiting(_));
+        let waiting = self.slots.iter().filter(|(_, c)| waits(c));
+        let mut waiting: Vec<_> = waiting.map(|(slot, c)| (c.deadline, slot)).collect();
+        waiting.sort_unstable();
+        for (deadline, slot) in waiting {
+            let Some(connection) = self.slots.get(slot) else {
+                continue;
+            };
+            let State::Waiting(request) = std::mem::replace(&mut connection.state, State::Checking)
+            else {
+                continue;
+            };
+            if now >= deadline {
+                let answer = self.service.give_up(&request, "no answer in time");
+                self.reply(slot, &answer, now);
+                continue;
+            }
+            let next = self.service.on_turn(*request, now);
+            self.go_on(slot, next, now);
         }
     }
 
@@ -318,6 +362,7 @@ impl Server {
         let job = Job {
             ticket,
             request: pending.request,
+            place: pending.place,
             deadline: connection.deadline,
         };
         self.slots.keep_key(slot, pending.key);
@@ -337,6 +382,7 @@ impl Server {
         while let Some(done) = self.pool.finished() {
             self.on_done(done, now);
         }
+        self.ask_again(now);
     }
 
     fn on_done(&mut self, done: Done, now: Instant) {
@@ -411,13 +457,14 @@ impl Server {
                     self.log.error("no answer from the mechanism in time");
                     self.reply(slot, &Answer::refused("no answer in time"), now);
                 }
-                State::Checking => {}
+                State::Waiting(_) | State::Checking => {}
                 State::Reading(_) | State::Replying(_) | State::Lingering(_) if late => {
                     self.close(slot);
                 }
                 State::Reading(_) | State::Replying(_) | State::Lingering(_) => {}
             }
         }
+        self.ask_again(now);
         self.accept_again();
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use crate::answer::Answer;
-use crate::backoff::{Accounts, Admission, Backoff};
+use crate::backoff::{Accounts, Admission, Backoff, InFlight};
 use crate::cache::{CacheKey, CredentialCache, Found};
 use crate::frame::{Refusal, Request};
 use crate::log::Log;
@@ -36,6 +36,7 @@ pub struct WatchedCache {
 pub(super) struct Pending {
     pub(super) request: Request,
     pub(super) key: Option<PendingKey>,
+    pub(super) place: InFlight,
 }
 
 /// A cache key, and the state of the watched file when it was made.
@@ -52,6 +53,9 @@ pub(super) enum Next {
     Answer(Answer),
     /// Ask the mechanism, at once or not before a moment.
     Check(Box<Pending>, Option<Instant>),
+    /// Come again with it when an answer has come in: its login has as many checks in flight as
+    /// may fail.
+    Wait(Box<Request>),
 }
 
 /// Figures for the service manager.
@@ -126,6 +130,11 @@ impl Service {
             request.login.push(b'@');
             request.login.extend_from_slice(&request.realm);
         }
+        self.on_turn(request, now)
+    }
+
+    /// A request that waited for an answer to others of its login.
+    pub(super) fn on_turn(&mut self, request: Request, now: Instant) -> Next {
         self.refresh();
         let key = self.cache.as_ref().and_then(|c| c.cache.key(&request));
         if let (Some(watched), Some(key)) = (&self.cache, &key) {
@@ -140,11 +149,20 @@ impl Service {
         }
         let epoch = self.epoch;
         let key = key.map(|key| PendingKey { key, epoch });
-        match self.backoff.admit(&self.accounts.of(&request), now) {
-            Admission::Now => Next::Check(Box::new(Pending { request, key }), None),
-            Admission::At(moment) => Next::Check(Box::new(Pending { request, key }), Some(moment)),
-            Admission::Refused => Next::Answer(self.give_up(&request, "too many failures")),
-        }
+        let (place, moment) = match self.backoff.admit(&self.accounts.of(&request), now) {
+            Admission::Now(place) => (place, None),
+            Admission::At(moment, place) => (place, Some(moment)),
+            Admission::Later => return Next::Wait(Box::new(request)),
+            Admission::Refused => {
+                return Next::Answer(self.give_up(&request, "too many failures"));
+            }
+        };
+        let pending = Pending {
+            request,
+            key,
+            place,
+        };
+        Next::Check(Box::new(pending), moment)
     }
 
     /// The mechanism's word.

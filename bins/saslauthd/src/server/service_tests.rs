@@ -30,13 +30,15 @@ fn pending(next: Next) -> (Box<Pending>, Option<Instant>) {
     match next {
         Next::Check(pending, at) => (pending, at),
         Next::Answer(answer) => panic!("answered: {answer:?}"),
+        Next::Wait(request) => panic!("waits: {request:?}"),
     }
 }
 
 /// Asks, and lets the mechanism say this.
 fn check(service: &mut Service, request: Request, says: &Answer, now: Instant) {
     let (pending, _) = pending(service.on_request(request, now));
-    service.on_answer(&pending.request, pending.key, says, now);
+    let Pending { request, key, .. } = *pending;
+    service.on_answer(&request, key, says, now);
 }
 
 #[test]
@@ -106,6 +108,35 @@ fn guessing_gets_slow_but_who_is_cached_does_not_wait() {
     assert!(at.is_some_and(|at| at >= now + Duration::from_secs(1)));
     let next = service.on_request(request("alice", "yes"), now);
     assert!(matches!(next, Next::Answer(answer) if answer.is_ok()));
+}
+
+#[test]
+fn guesses_at_one_time_are_not_all_checked_at_once() {
+    let (mut service, now) = (service(Logins::AsGiven, None), Instant::now());
+    let mut checked = Vec::new();
+    let mut waits = Vec::new();
+    for _ in 0..40 {
+        match service.on_request(request("alice", "no"), now) {
+            Next::Check(pending, None) => checked.push(pending),
+            Next::Wait(request) => waits.push(request),
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((checked.len(), waits.len()), (5, 35));
+    // Right passwords among them pass one after another, however many.
+    for _ in 0..20 {
+        let answered = checked.pop().unwrap();
+        service.on_answer(&answered.request, None, &Answer::ok(), now);
+        drop(answered);
+        let (next, _) = pending(service.on_turn(*waits.pop().unwrap(), now));
+        checked.push(next);
+    }
+    // And wrong ones are spaced as if they had come one by one.
+    for answered in checked.drain(..) {
+        service.on_answer(&answered.request, None, &Answer::no(), now);
+    }
+    let (_, moment) = pending(service.on_turn(*waits.pop().unwrap(), now));
+    assert!(moment.is_some_and(|moment| moment >= now + Duration::from_secs(1)));
 }
 
 #[test]
