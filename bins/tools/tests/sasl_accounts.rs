@@ -102,6 +102,38 @@ fn import_export_and_import_again() {
 }
 
 #[test]
+fn transfers_say_what_is_wrong_by_their_status() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    fs::write(at("in.csv"), "user,realm,password\nalice,r,secret\n").unwrap();
+    fs::write(at("damaged"), "no store of any kind").unwrap();
+    let export = |store: &str| {
+        run(
+            dir.path(),
+            "saslpasswd2",
+            &["-f", store, "--export", "-"],
+            "",
+        )
+    };
+    assert_eq!(export("./missing").0, 66);
+    assert_ne!(export("./damaged").0, 66);
+    // No entry is to be stored, or nothing that this site reads.
+    fs::create_dir(at("none")).unwrap();
+    let import = |more: &[&str]| {
+        let args = [&["-f", "./db", "--import", "in.csv"], more].concat();
+        run(dir.path(), "saslpasswd2", &args, "").0
+    };
+    assert_eq!(import(&["-n"]), 1);
+    assert!(!at("db").exists());
+    fs::write(at("none/saslpasswd.conf"), "auxprop_plugin: sql\n").unwrap();
+    assert_eq!(import(&[]), 4);
+    assert!(!at("db").exists());
+    fs::remove_file(at("none/saslpasswd.conf")).unwrap();
+    assert_eq!(import(&[]), 0);
+    assert!(at("db").exists());
+}
+
+#[test]
 fn an_export_replaces_no_pipe_and_no_link() {
     let dir = tempfile::tempdir().unwrap();
     let at = |name: &str| dir.path().join(name);

@@ -58,12 +58,14 @@ impl Pgsql {
         if !self.has_schema().await? {
             self.make_schema().await?;
         }
+        // Each statement sees what was confirmed before it, whatever the server's default: what the
+        // writer before us left is what we wait for.
         // Confirmed is durable, whatever the server's default; one that waits for standbys stays.
         // A writer whose source comes slowly says so every few seconds; one that says nothing for
         // so long is stopped, and what it holds is free. A statement that sends entries has an
         // hour: a writer that is stopped there is waited for no longer.
         self.batch(&format!(
-            "BEGIN;
+            "BEGIN ISOLATION LEVEL READ COMMITTED;
              SET LOCAL lock_timeout = '{}ms';
              SET LOCAL idle_in_transaction_session_timeout = '120s';
              SET LOCAL statement_timeout = '3600s';
@@ -88,7 +90,11 @@ impl Pgsql {
 
     async fn make_schema(&self) -> Result<(), Fault> {
         let lock = "SELECT pg_advisory_xact_lock(7236832837)";
-        let made = self.batch(&format!("BEGIN; {lock}; {DDL} COMMIT")).await;
+        let made = self
+            .batch(&format!(
+                "BEGIN ISOLATION LEVEL READ COMMITTED; {lock}; {DDL} COMMIT"
+            ))
+            .await;
         if made.is_err() {
             let _ = self.batch("ROLLBACK").await;
         }

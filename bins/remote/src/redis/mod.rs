@@ -52,9 +52,13 @@ const LOADING_SECONDS: u64 = 3_600;
 
 /// The switch. KEYS: head, generations, lock, switches, pieces. ARGV: token, number, record or
 /// nothing, channel, map, serial, mark, how many switches are remembered, and of what the writer's
-/// host has the serial and the mark, if it has anything.
+/// host has the serial and the mark, if it has anything. A cluster's client says it again when the
+/// answer was lost on the way: a switch that is remembered was made.
 const SWITCH: &str = "
 if redis.call('GET', KEYS[3]) ~= ARGV[1] then
+  if redis.call('ZSCORE', KEYS[4], ARGV[6] .. ':' .. ARGV[7]) then
+    return 'OK'
+  end
   return redis.error_reply('LOCKLOST the lock went to another writer')
 end
 for i = 5, #KEYS do

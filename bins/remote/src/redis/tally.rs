@@ -35,8 +35,9 @@ const KEEP: Duration = Duration::from_secs(86_400);
 /// How long the engine may take over an answer, whatever the connection file says: sessions
 /// wait for it no longer than that.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// How often a command is tried again in a cluster that has changed.
-const RETRIES: u32 = 2;
+/// A command is not said again when its answer was lost: what it counts would count twice. Of a
+/// cluster that has changed the next connection learns.
+const RETRIES: u32 = 0;
 
 /// What a host's earlier connections said counts no more. KEYS: hosts. ARGV: what it is called.
 const FORGET: &str = "

@@ -1,5 +1,7 @@
 //! A server that hangs while a writer waits for a lock.
 
+use std::io::Write;
+use std::process::Stdio;
 use std::time::Duration;
 
 use libmaps::map::MapClass;
@@ -68,6 +70,39 @@ fn a_writer_waits_no_longer_for_a_server_that_hangs() {
         let ended = waiter.lock_within("m", Duration::from_millis(50)).await;
         assert_eq!(ended.unwrap().map(|head| head.last), Some(1));
     });
+}
+
+#[test]
+fn writers_wait_for_one_another_whatever_the_isolation_of_the_database() {
+    let Some(server) = Server::shared() else {
+        return;
+    };
+    server.database("isolated");
+    server.sql("ALTER DATABASE isolated SET default_transaction_isolation = 'serializable'");
+    let host = server.host("isolated", &["m"]);
+    host.good("makemap pgsql m", "a 1\n");
+    let piped = |command: &str| {
+        let mut command = host.command(command);
+        command.stdin(Stdio::piped()).stderr(Stdio::piped());
+        command.spawn().unwrap()
+    };
+    let mut first = piped("makemap pgsql m");
+    until("a writer that has the map", || {
+        server.sql(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = 'isolated' \
+             AND application_name = 'mapremote' AND state = 'idle in transaction'",
+        ) == "1"
+    });
+    let second = piped("editmap -u pgsql m b 3");
+    let waiting = format!("{WAITING} AND datname = 'isolated'");
+    until("a writer that waits", || !server.sql(&waiting).is_empty());
+    first.stdin.take().unwrap().write_all(b"a 2\n").unwrap();
+    for writer in [first, second] {
+        let out = writer.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&out.stderr).into_owned();
+        assert!(out.status.success(), "{said}");
+    }
+    assert_eq!(host.good("mapctl dump pgsql:m", ""), "a\t2\nb\t3\n");
 }
 
 #[test]

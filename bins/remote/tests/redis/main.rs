@@ -22,6 +22,7 @@ use libmaps::store::shared::Connection;
 use remote::engine::{Amount, Engine, Left};
 use remote::redis::Redis;
 
+use proxy::Proxy;
 use server::{Cluster, Server};
 use stage::{Host, until};
 
@@ -258,6 +259,31 @@ fn a_cluster_loses_a_node_and_no_host_its_map() {
         follower.wait(|e| e["event"] == "published" && e["generation"].as_u64() > Some(1));
         assert!(host.replica("m.redis").unwrap()[0].ends_with(" two"));
     }
+}
+
+#[test]
+fn a_switch_whose_answer_was_lost_is_made_once() {
+    let mut proxy = None;
+    let Some(cluster) = Cluster::of_one(|port| proxy.insert(Proxy::start(port)).port) else {
+        return;
+    };
+    let proxy = proxy.unwrap();
+    let host = Host::new();
+    let lines = format!(
+        "host 127.0.0.1:{}\ncluster yes\ntls off\ntimeout 5\npoll 2\n",
+        proxy.port
+    );
+    host.write("m.redis", &lines);
+    for word in ["one", "two"] {
+        // The word stands in the switch alone.
+        proxy.lose_the_answer_to("PIECELOST");
+        host.good("makemap redis m", &text(20, word));
+        assert!(proxy.has_lost());
+        assert!(host.replica("m.redis").unwrap()[0].ends_with(word));
+    }
+    let node = &cluster.nodes[0];
+    assert_eq!(node.cli("HGET {mailmaps:m}:head serial"), "2");
+    assert_eq!(node.cli("ZCARD {mailmaps:m}:switches"), "2");
 }
 
 #[test]

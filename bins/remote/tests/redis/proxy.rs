@@ -19,6 +19,8 @@ struct Way {
     held: Option<&'static str>,
     /// Whether it has come.
     is_holding: bool,
+    /// What is handed on to the server, whose answer is lost then with the connection, once.
+    unanswered: Option<&'static str>,
     open: Vec<TcpStream>,
 }
 
@@ -68,6 +70,16 @@ impl Proxy {
         self.way.lock().unwrap().held = Some(word);
     }
 
+    /// Loses the answer to what has this word in it, once, and the connection with it.
+    pub(crate) fn lose_the_answer_to(&self, word: &'static str) {
+        self.way.lock().unwrap().unanswered = Some(word);
+    }
+
+    /// Whether that has come.
+    pub(crate) fn has_lost(&self) -> bool {
+        self.way.lock().unwrap().unanswered.is_none()
+    }
+
     pub(crate) fn wait_until_it_holds(&self) {
         until("the word", || self.way.lock().unwrap().is_holding);
     }
@@ -88,7 +100,14 @@ fn pump(mut from: TcpStream, mut into: TcpStream, way: Option<Arc<Mutex<Way>>>) 
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
         }
-        if into.write_all(&piece[..octets]).is_err() {
+        let is_last = way.as_ref().is_some_and(|way| {
+            let mut way = way.lock().unwrap();
+            way.unanswered.take_if(|w| said.contains(*w)).is_some()
+        });
+        if is_last {
+            let _ = from.shutdown(Shutdown::Both);
+        }
+        if into.write_all(&piece[..octets]).is_err() || is_last {
             break;
         }
     }

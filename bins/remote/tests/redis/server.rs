@@ -124,6 +124,22 @@ impl Cluster {
         Some(cluster)
     }
 
+    /// One node, which clients are told to find at this port.
+    pub(crate) fn of_one(port: impl FnOnce(u16) -> u16) -> Option<Cluster> {
+        let node = Server::start_node(&["--cluster-enabled", "yes"])?;
+        let port = port(node.port);
+        for command in [
+            "CONFIG SET cluster-announce-ip 127.0.0.1".to_owned(),
+            format!("CONFIG SET cluster-announce-port {port}"),
+            "CLUSTER ADDSLOTSRANGE 0 16383".to_owned(),
+        ] {
+            assert_eq!(node.cli(&command), "OK", "{command}");
+        }
+        let cluster = Cluster { nodes: vec![node] };
+        until("the cluster", || cluster.is_well());
+        Some(cluster)
+    }
+
     /// All slots served, and every replica in step with its master.
     pub(crate) fn is_well(&self) -> bool {
         self.nodes

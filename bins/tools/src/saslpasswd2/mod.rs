@@ -176,7 +176,7 @@ fn read_options(program: &str, args: impl Iterator<Item = OsString>) -> Result<T
     let transfers = usize::from(typed.import.is_some()) + usize::from(typed.export.is_some());
     typed.wrong |= typed.create && typed.delete;
     typed.wrong |= typed.operands.len() + transfers != 1;
-    typed.wrong |= typed.delete && transfers > 0;
+    typed.wrong |= (typed.delete || typed.no_user_password) && transfers > 0;
     if typed.wrong {
         print(&format!("{BANNER}{program}: usage: {program} {USAGE}"));
         return Err(code(SaslCode::Fail));
@@ -205,7 +205,14 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
     if let Some(file) = &typed.export {
         return transfer::export(program, Path::new(file), &job.path);
     }
+    let no_mechanism = || {
+        let why = "auxprop_plugin does not name sasldb";
+        fail(program, SaslCode::NoMechanism, why)
+    };
     if let Some(file) = &typed.import {
+        if conf.auxprop == Auxprop::Nothing {
+            return no_mechanism();
+        }
         let bad_rows = match typed.partial {
             true => BadRows::StoreTheGood,
             false => BadRows::StoreNothing,
@@ -229,8 +236,7 @@ fn work(program: &str, typed: &Typed) -> ExitCode {
         },
     };
     if conf.auxprop == Auxprop::Nothing {
-        let why = "auxprop_plugin does not name sasldb";
-        return fail(program, SaslCode::NoMechanism, why);
+        return no_mechanism();
     }
     let done = match password {
         None => job.remove(program, &user),

@@ -15,6 +15,7 @@ use libmaps::sysexits::SysExit;
 use super::store::{Job, derive};
 use crate::alias_config::reason;
 use crate::report::complain;
+use crate::sasl_site::exit_of;
 
 /// What becomes of the good rows of a file that has bad ones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +82,10 @@ pub(super) fn import(
         }
         Err(error) => {
             say(error.to_string());
-            SysExit::CantCreate.into()
+            match job.shared {
+                Some(_) => exit_of(&error).into(),
+                None => SysExit::CantCreate.into(),
+            }
         }
     }
 }
@@ -108,7 +112,7 @@ pub(super) fn export(program: &str, path: &Path, db: &Path) -> ExitCode {
         Ok(db) => db,
         Err(error) => {
             say(error.to_string());
-            return SysExit::NoInput.into();
+            return error.exit().into();
         }
     };
     let written = match path.as_os_str() == "-" {
