@@ -209,6 +209,11 @@ pub async fn attempt(world: &Arc<World>, id: &str, slot: Option<OwnedSemaphorePe
         }
     };
     drop(slot);
+    if ending::is_too_late(world, &envelope) {
+        ending::end(world, envelope, Account::default()).await;
+        trying.ended = true;
+        return;
+    }
     let lane = lane(world, &envelope);
     let place = match EXPANDING.enter(&lane, envelope.weight(), PATIENCE).await {
         Ok(place) => place,

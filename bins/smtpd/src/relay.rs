@@ -5,9 +5,10 @@
 //! ```
 //!
 //! Copies of one message by one mailer to one host share transactions and connections;
-//! each gets an [`Outcome`] of its own. What a server says about a recipient is final
-//! for this try; what keeps it from saying anything leads to the next address, exchanger
-//! or host of the list. A host that did not answer rests for a while.
+//! each gets an [`Outcome`] of its own. That a server takes or refuses a recipient for good is
+//! final. That it wants him later leads to the next exchanger or host of the list, as with
+//! sendmail; what keeps it from saying anything leads to its next address, too. A host that did
+//! not answer rests for a while.
 
 pub mod authinfo;
 pub mod client;

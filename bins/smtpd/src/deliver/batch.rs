@@ -10,13 +10,14 @@ use tokio::task::JoinSet;
 use super::copy::{self, Kind};
 use super::expand::Held;
 use super::lanes::ComeAgain;
-use super::outcome::{Fate, Notifies, Outcome, for_now};
+use super::outcome::{Fate, KeepsTime, Notifies, Outcome, for_now};
 use super::senders::Senders;
 use crate::addressee::Addressee;
 use crate::clock::now_unix;
 use crate::log::Level;
 use crate::queue::{Envelope, Origin, Progress, QueuedTarget};
 use crate::relay;
+use crate::session::ByMode;
 use crate::world::World;
 
 /// How long a host is there after somebody asked for its mail.
@@ -265,8 +266,15 @@ pub(super) fn note(world: &World, envelope: &mut Envelope, at: usize, outcome: O
             .remote
             .as_ref()
             .is_some_and(|r| r.notifies == Notifies::Yes);
-        envelope.notify_of(target).success
-            && !next_host_tells
+        let notify = envelope.notify_of(target);
+        // RFC 2852 section 4.1.4.2: who asked to hear of delays hears that nobody looks any more.
+        let loses_time = matches!(envelope.by, Some((_, ByMode::Notify)))
+            && (notify.success || notify.failure || notify.delay)
+            && outcome
+                .remote
+                .as_ref()
+                .is_some_and(|r| r.keeps_time == KeepsTime::No);
+        (notify.success && !next_host_tells || loses_time)
             && target.mailer != "discard"
             && !envelope.sender.0.is_empty()
             && envelope.origin == Origin::Client

@@ -344,7 +344,8 @@ impl Job {
                     sender: &sender,
                     recipient: &recipient,
                 };
-                lmtp::by_socket(&socket, &letter, text.into_reader())
+                let timeouts = &world.site.options.timeouts;
+                lmtp::by_socket(&socket, timeouts, &letter, text.into_reader())
             }
             Job::Discard => Outcome::sent(),
         }

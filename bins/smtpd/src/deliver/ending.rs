@@ -62,6 +62,12 @@ pub(super) fn must_end(world: &World, envelope: &Envelope) -> bool {
     }
 }
 
+/// Whether its sender wants it back rather than delivered by now (DELIVERBY, mode R).
+pub(super) fn is_too_late(world: &World, envelope: &Envelope) -> bool {
+    let pressure = world.schedule.pressure(envelope, now_unix());
+    envelope.hold.is_none() && pressure == Pressure::ByReturn
+}
+
 /// Ends an attempt. What was done stays in memory until the queue has taken it: a full
 /// disk delays that, but repeats no delivery.
 pub(super) async fn end(world: &Arc<World>, mut envelope: Envelope, account: Account) {

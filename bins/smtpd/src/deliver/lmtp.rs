@@ -6,10 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use libmaps::opening;
+use libmaps::site::model::options::Timeouts;
 
 use super::outcome::Outcome;
 use crate::log::clean;
+use crate::relay::client::Step;
+use crate::relay::link::{LAST_ANSWER, limit, name_of, patience};
 
+/// For a connection.
 const PATIENCE: Duration = Duration::from_secs(300);
 const MAX_REPLY_OCTETS: u64 = 64 * 1024;
 
@@ -21,14 +25,22 @@ pub(super) struct Letter<'a> {
 }
 
 /// Hands it to the server that listens at `path`. This blocks.
-pub(super) fn by_socket(path: &Path, letter: &Letter<'_>, text: impl Read) -> Outcome {
+pub(super) fn by_socket(
+    path: &Path,
+    timeouts: &Timeouts,
+    letter: &Letter<'_>,
+    text: impl Read,
+) -> Outcome {
     let connect = || -> io::Result<(UnixStream, UnixStream)> {
         let stream = opening::socket(path, PATIENCE)?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(limit(timeouts.data_block.0)))?;
         Ok((stream.try_clone()?, stream))
     };
     match connect() {
-        Ok((input, output)) => talk(input, output, letter, text),
+        Ok((input, output)) => {
+            let wait = |step| input.set_read_timeout(Some(patience_of(timeouts, step)));
+            talk((&input, wait), output, letter, text)
+        }
         Err(error) => {
             let text = format!("{}: {error}", path.display());
             Outcome::deferred(text).with_status("4.4.1")
@@ -36,37 +48,60 @@ pub(super) fn by_socket(path: &Path, letter: &Letter<'_>, text: impl Read) -> Ou
     }
 }
 
-/// Speaks LMTP; an answer that is none defers.
+/// How long the answer of this step is waited for. When that to the text comes too late, the
+/// message comes twice.
+fn patience_of(timeouts: &Timeouts, step: Step) -> Duration {
+    match step {
+        Step::Final => patience(timeouts, step).max(LAST_ANSWER),
+        step => patience(timeouts, step),
+    }
+}
+
+/// Speaks LMTP; an answer that is none defers. Before each answer the server's time is set.
 pub(super) fn talk(
-    input: impl Read,
+    (input, wait): (impl Read, impl Fn(Step) -> io::Result<()>),
     mut output: impl Write,
     letter: &Letter<'_>,
     text: impl Read,
 ) -> Outcome {
     let mut input = BufReader::new(input);
+    let mut now = Step::Greeting;
     let result = (|| -> io::Result<Outcome> {
         let steps = [
-            None,
-            Some(format!("LHLO {}\r\n", letter.host)),
-            Some(format!("MAIL FROM:<{}>\r\n", letter.sender)),
-            Some(format!("RCPT TO:<{}>\r\n", quoted(letter.recipient))),
-            Some("DATA\r\n".to_owned()),
+            (Step::Greeting, String::new()),
+            (Step::Lhlo, format!("LHLO {}\r\n", letter.host)),
+            (Step::Mail, format!("MAIL FROM:<{}>\r\n", letter.sender)),
+            (
+                Step::Rcpt,
+                format!("RCPT TO:<{}>\r\n", quoted(letter.recipient)),
+            ),
+            (Step::Data, "DATA\r\n".to_owned()),
         ];
-        for step in steps {
-            if let Some(line) = step {
-                output.write_all(line.as_bytes())?;
-            }
+        for (step, line) in steps {
+            now = step;
+            output.write_all(line.as_bytes())?;
+            wait(step)?;
             let (code, said) = reply(&mut input)?;
             if !matches!(code / 100, 2 | 3) {
                 return Ok(outcome(code, said));
             }
         }
+        now = Step::Final;
         dot_stuffed(text, &mut output)?;
+        wait(now)?;
         let (code, said) = reply(&mut input)?;
         let _ = output.write_all(b"QUIT\r\n");
         Ok(outcome(code, said))
     })();
-    result.unwrap_or_else(|error| Outcome::deferred(format!("LMTP: {error}")).with_status("4.4.2"))
+    result.unwrap_or_else(|error| {
+        let text = match error.kind() {
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+                format!("LMTP: Connection timed out during {}", name_of(now))
+            }
+            _ => format!("LMTP: {error}"),
+        };
+        Outcome::deferred(text).with_status("4.4.2")
+    })
 }
 
 /// A recipient as a command may name him: one that a stranger's detail makes no dot-string is
@@ -151,17 +186,19 @@ fn dot_stuffed(text: impl Read, output: &mut impl Write) -> io::Result<()> {
 fn reply(input: &mut impl BufRead) -> io::Result<(u16, String)> {
     let mut left = MAX_REPLY_OCTETS;
     loop {
-        let mut line = String::new();
-        let octets = input.take(left).read_line(&mut line)?;
+        // What it says behind the code is for people, in whatever characters.
+        let mut line = Vec::new();
+        let octets = input.take(left).read_until(b'\n', &mut line)?;
         left -= octets as u64;
         if octets == 0 || left == 0 {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
-        let line = line.trim_end();
-        let code = line.get(..3).and_then(|c| c.parse().ok());
+        let code = line.get(..3).and_then(|c| std::str::from_utf8(c).ok());
+        let code = code.and_then(|c| c.parse().ok());
         let code = code.ok_or_else(|| io::Error::other("no reply code"))?;
-        if line.as_bytes().get(3) != Some(&b'-') {
-            return Ok((code, line.to_owned()));
+        if line.get(3) != Some(&b'-') {
+            let line = String::from_utf8_lossy(line.trim_ascii_end());
+            return Ok((code, line.into_owned()));
         }
     }
 }
@@ -185,7 +222,7 @@ mod tests {
             b"220 hi\r\n250-x\r\n250 y\r\n250 ok\r\n250 ok\r\n354 go\r\n250 2.0.0 stored\r\n";
         let mut sent = Vec::new();
         let outcome = talk(
-            &said[..],
+            (&said[..], |_| Ok(())),
             &mut sent,
             &letter(),
             &b"Subject: x\r\n\r\n.dot\r\n"[..],
@@ -215,18 +252,57 @@ mod tests {
         }
     }
 
+    fn answer_of(said: &[u8]) -> Outcome {
+        talk((said, |_| Ok(())), Vec::new(), &letter(), &b""[..])
+    }
+
+    #[test]
+    fn what_a_server_says_in_other_characters_counts_all_the_same() {
+        let start = b"220 hi\r\n250 y\r\n250 ok\r\n250 ok\r\n354 go\r\n";
+        let said = |last: &[u8]| answer_of(&[&start[..], last].concat());
+        assert_eq!(said(b"250 2.0.0 f\xfcr M\xfcller\r\n"), Outcome::sent());
+        let want = Outcome::failed("5.2.2", "552 5.2.2 Postfach von M\u{fffd}ller voll");
+        assert_eq!(said(b"552 5.2.2 Postfach von M\xfcller voll\r\n"), want);
+    }
+
+    #[test]
+    fn a_server_has_the_time_that_the_site_gives_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("socket");
+        let server = std::os::unix::net::UnixListener::bind(&path).unwrap();
+        let slow = std::thread::spawn(move || {
+            let (mut client, _) = server.accept().unwrap();
+            client.write_all(b"220 hi\r\n").unwrap();
+            let mut line = String::new();
+            // It says no more, and stays.
+            BufReader::new(&client).read_line(&mut line).unwrap();
+            let _ = client.read(&mut [0]);
+            line
+        });
+        let mut timeouts = Timeouts::default();
+        timeouts.lhlo.0 = Duration::from_millis(50);
+        let outcome = by_socket(&path, &timeouts, &letter(), &b""[..]);
+        assert_eq!(outcome.text, "LMTP: Connection timed out during LHLO");
+        assert_eq!(slow.join().unwrap(), "LHLO mx.example\r\n");
+        timeouts.data_final.0 = Duration::from_secs(1);
+        let last = |timeouts: &Timeouts| patience_of(timeouts, Step::Final);
+        assert_eq!(last(&timeouts), Duration::from_secs(600));
+        timeouts.data_final.0 = Duration::ZERO;
+        assert_eq!(last(&timeouts), Duration::from_secs(3600));
+    }
+
     #[test]
     fn refusals_and_silence() {
         let said = b"220 hi\r\n250 y\r\n250 ok\r\n550 5.1.1 nobody\r\n";
-        let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
+        let outcome = answer_of(&said[..]);
         assert_eq!(outcome, Outcome::failed("5.1.1", "550 5.1.1 nobody"));
         let said = b"220 hi\r\n452 later\r\n";
-        let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
+        let outcome = answer_of(&said[..]);
         assert_eq!(outcome, Outcome::deferred("452 later"));
         let said = b"220 hi\r\n250 y\r\n250 ok\r\n552 5.2.2 full\r\n";
-        let outcome = talk(&said[..], Vec::new(), &letter(), &b""[..]);
+        let outcome = answer_of(&said[..]);
         assert_eq!(outcome, Outcome::failed("5.2.2", "552 5.2.2 full"));
-        let outcome = talk(&b"220 hi\r\n"[..], Vec::new(), &letter(), &b""[..]);
+        let outcome = answer_of(&b"220 hi\r\n"[..]);
         assert!(matches!(
             outcome,
             Outcome {

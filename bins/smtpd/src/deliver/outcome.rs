@@ -45,6 +45,19 @@ pub struct Remote {
     pub reply: String,
     /// What becomes of the sender's NOTIFY and RET there.
     pub notifies: Notifies,
+    /// What becomes of the sender's BY there.
+    #[serde(default)]
+    pub keeps_time: KeepsTime,
+}
+
+/// Whether the next host knows the DELIVERBY extension (RFC 2852).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum KeepsTime {
+    /// It does, or was not asked to.
+    #[default]
+    Yes,
+    /// It does not: that the message was relayed without it is ours to tell.
+    No,
 }
 
 /// The port that goes without saying.

@@ -9,7 +9,7 @@ use libmaps::site::diagnostic::Place;
 
 use super::*;
 use crate::clock::Civil;
-use crate::deliver::outcome::{Notifies, Remote};
+use crate::deliver::outcome::{KeepsTime, Notifies, Remote};
 use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedRecipient, QueuedTarget};
 use crate::session::{ByMode, Notify, Ret};
 
@@ -79,6 +79,7 @@ fn remote(reply: &str, notifies: Notifies) -> Option<Box<Remote>> {
         addr: Some(SocketAddr::from(([192, 0, 2, 9], 25))),
         reply: reply.into(),
         notifies,
+        keeps_time: KeepsTime::Yes,
     }))
 }
 

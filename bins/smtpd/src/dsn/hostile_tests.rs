@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::golden_tests::{copy, envelope, failed, recipient, site, written};
 use super::*;
-use crate::deliver::outcome::{Notifies, Remote};
+use crate::deliver::outcome::{KeepsTime, Notifies, Remote};
 use crate::queue::{Envelope, Octets, QueuedTarget};
 
 /// A notice, taken apart by its own boundary as a stranger's reader would.
@@ -118,6 +118,7 @@ fn hostile(words: [String; 6], octets: Vec<u8>, utf8: bool) -> Envelope {
             addr: None,
             reply: format!("550 {reply}"),
             notifies: Notifies::No,
+            keeps_time: KeepsTime::Yes,
         })),
         ..copy(0, "esmtp", "z", failed("5.1.1", &text))
     }];

@@ -1,6 +1,6 @@
 //! What is told of one recipient, or of one copy that came of it.
 
-use crate::deliver::outcome::{Notifies, Remote};
+use crate::deliver::outcome::{KeepsTime, Notifies, Remote};
 use crate::queue::{Envelope, Expanded, Octets, Progress, QueuedRecipient, QueuedTarget};
 
 /// What became of it (RFC 3464 section 2.3.3).
@@ -86,7 +86,7 @@ impl Line {
         delayed: Option<Delayed>,
         host: &str,
     ) -> Option<Line> {
-        let relayed = |r: &Remote| r.notifies == Notifies::No;
+        let relayed = |r: &Remote| r.notifies == Notifies::No || r.keeps_time == KeepsTime::No;
         let (action, status, text, until) = match (&target.progress, delayed) {
             (Progress::Failed { status, text }, _) => {
                 (Action::Failed, status.clone(), text.clone(), None)

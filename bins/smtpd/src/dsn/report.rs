@@ -114,7 +114,9 @@ fn wanted(notify: Notify, action: Action, receipts: bool) -> bool {
     match action {
         Action::Failed => notify.failure,
         Action::Delayed => notify.delay,
-        Action::Delivered | Action::Relayed | Action::Expanded => notify.success && receipts,
+        Action::Delivered | Action::Expanded => notify.success && receipts,
+        // To a host that knows no DELIVERBY it is told whoever hears of anything.
+        Action::Relayed => (notify.success || notify.failure || notify.delay) && receipts,
     }
 }
 

@@ -163,7 +163,7 @@ impl Failure {
     #[must_use]
     pub fn of(reply: Reply) -> Self {
         let (lasting, status) = match reply.class() {
-            Class::No => (Lasting::Permanent, reply.status()),
+            Class::No => (Lasting::Permanent, reply.status_of_host()),
             Class::NotNow => (Lasting::Temporary, reply.status()),
             Class::Yes | Class::GoOn => (Lasting::Temporary, "4.5.0".to_owned()),
         };
@@ -181,8 +181,8 @@ impl Failure {
 pub enum Channel {
     /// In clear: the server has no STARTTLS, or it was not wanted.
     Clear,
-    /// In clear: the server said no to STARTTLS that it had offered.
-    Declined,
+    /// In clear: the server answered so to STARTTLS that it had offered.
+    Declined(u16),
     /// Under TLS.
     Secured,
 }
@@ -211,6 +211,8 @@ pub struct Client {
     report: Option<Vec<Verdict>>,
     /// Whether the server may still hold a transaction that was given up.
     dirty: bool,
+    /// Whether it says no to RSET.
+    lacks_reset: bool,
     /// Name of the mechanism that we are logged in by.
     logged_in: Option<&'static str>,
     notes: Vec<String>,
@@ -250,6 +252,7 @@ impl Client {
             heard: 0,
             report: None,
             dirty: false,
+            lacks_reset: false,
             logged_in: None,
             notes: Vec::new(),
         }
@@ -383,6 +386,12 @@ impl Client {
         self.logged_in
     }
 
+    /// Whether the connection ended because the server has no RSET, which a new one needs not.
+    #[must_use]
+    pub fn lacks_reset(&self) -> bool {
+        self.lacks_reset
+    }
+
     /// What an administrator should know of the login.
     pub fn take_notes(&mut self) -> Vec<String> {
         std::mem::take(&mut self.notes)
@@ -405,9 +414,16 @@ impl Client {
                     self.start_transaction(*letter);
                 }
                 (Class::Yes, None) => self.dirty = false,
+                // It says nothing of the next message, and a server that has no RSET may still hold
+                // the one before: that one goes by a new connection.
                 (_, letter) => {
+                    self.lacks_reset = true;
                     self.state = State::Resetting(letter);
-                    self.fail(Failure::of(reply));
+                    self.fail(Failure {
+                        lasting: Lasting::Temporary,
+                        status: "4.5.0".to_owned(),
+                        ..Failure::of(reply)
+                    });
                 }
             },
             State::Transaction(transaction) => self.on_transaction(*transaction, reply),
@@ -474,7 +490,7 @@ impl Client {
 
     fn on_start_tls(&mut self, reply: &Reply) {
         if reply.code != 220 {
-            self.channel = Channel::Declined;
+            self.channel = Channel::Declined(reply.code);
             self.state = State::Judging;
         } else if self.parser.has_more() {
             // Whoever put it there is no friend; it is not looked at.

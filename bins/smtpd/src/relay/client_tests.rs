@@ -369,7 +369,7 @@ fn tls_that_is_not() {
          C: STARTTLS\n";
     let mut client = Client::new(settings(Protocol::Esmtp));
     play(&mut client, &format!("{start}S: 454 4.7.0 not now\nREADY"));
-    assert_eq!(client.channel(), Channel::Declined);
+    assert_eq!(client.channel(), Channel::Declined(454));
     let mut client = Client::new(settings(Protocol::Esmtp));
     let injected = "S: 220 go|250 injected
          OVER 4.7.0 octets behind the reply to STARTTLS";

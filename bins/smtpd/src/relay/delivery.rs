@@ -17,7 +17,7 @@ use super::exchange::{Hop, Source};
 use super::reply::Reply;
 use super::rewrite::{Rewritten, written};
 use super::route::Route;
-use crate::deliver::outcome::{Notifies, Outcome, Remote};
+use crate::deliver::outcome::{KeepsTime, Notifies, Outcome, Remote};
 use crate::maps::Snapshot;
 use crate::queue::{Envelope, QueuedTarget};
 use crate::world::World;
@@ -34,12 +34,27 @@ const SLOWEST_OCTETS: u64 = 4096;
 /// Why a host is not tried when that is over.
 const NO_TIME: &str = "no time for further hosts";
 
+/// How far a copy has come.
+#[derive(Clone, Debug)]
+enum Standing {
+    /// No host has said anything about it.
+    Open,
+    /// The host of this turn wants it later; the next may want it now.
+    PutOff(Outcome, Turn),
+    /// This became of it.
+    Settled(Outcome),
+}
+
+/// The number of a host among those that were tried.
+type Turn = usize;
+
 /// A delivery under way.
 pub(super) struct Delivery<'a> {
     world: &'a Arc<World>,
     envelope: &'a Envelope,
     targets: Vec<&'a QueuedTarget>,
-    outcomes: Vec<Option<Outcome>>,
+    /// How far the copies have come.
+    standings: Vec<Standing>,
     mailer: &'a Mailer,
     snapshot: Arc<Snapshot>,
     route: Route,
@@ -90,7 +105,7 @@ impl<'a> Delivery<'a> {
         Ok(Delivery {
             world,
             envelope,
-            outcomes: targets.iter().map(|_| None).collect(),
+            standings: targets.iter().map(|_| Standing::Open).collect(),
             until: Instant::now() + budget(targets.len(), size_octets),
             targets,
             mailer,
@@ -123,14 +138,33 @@ impl<'a> Delivery<'a> {
             }
             None => Outcome::deferred("no host to try").with_status("4.4.4"),
         };
-        let outcomes = self.outcomes.into_iter();
-        outcomes
-            .map(|o| o.unwrap_or_else(|| rest.clone()))
+        let standings = self.standings.into_iter();
+        standings
+            .map(|standing| match standing {
+                Standing::Settled(outcome) | Standing::PutOff(outcome, _) => outcome,
+                Standing::Open => rest.clone(),
+            })
             .collect()
     }
 
     fn is_done(&self) -> bool {
-        self.outcomes.iter().all(Option::is_some)
+        let mut all = self.standings.iter();
+        all.all(|standing| matches!(standing, Standing::Settled(_)))
+    }
+
+    /// Whether this copy can go to the host whose turn it is.
+    fn is_open(&self, at: usize) -> bool {
+        match self.standings.get(at) {
+            Some(Standing::Open) => true,
+            Some(Standing::PutOff(_, turn)) => *turn != self.hops,
+            Some(Standing::Settled(_)) | None => false,
+        }
+    }
+
+    /// How many can.
+    fn open(&self) -> usize {
+        let all = 0..self.standings.len();
+        all.filter(|at| self.is_open(*at)).count()
     }
 
     fn is_late(&self) -> bool {
@@ -179,8 +213,15 @@ impl<'a> Delivery<'a> {
     }
 
     fn settle(&mut self, at: usize, outcome: Outcome) {
-        if let Some(slot) = self.outcomes.get_mut(at) {
-            *slot = Some(outcome);
+        if let Some(standing) = self.standings.get_mut(at) {
+            *standing = Standing::Settled(outcome);
+        }
+    }
+
+    /// What the host of this turn says is not the last word: another may take the copy.
+    fn put_off(&mut self, at: usize, outcome: Outcome) {
+        if let Some(standing) = self.standings.get_mut(at) {
+            *standing = Standing::PutOff(outcome, self.hops);
         }
     }
 }
@@ -191,6 +232,8 @@ enum After {
     Usable,
     /// Nothing: it has ended.
     Gone,
+    /// Nothing: the server has no RSET, and further copies need a new one.
+    Again,
     /// Nothing, and it was good for no transaction at all: the host said 421 in the first one, as
     /// hosts do that limit connections.
     Refused(Box<Failure>),
@@ -220,6 +263,7 @@ fn remote(
         addr,
         reply: reply.map_or_else(String::new, Reply::shown),
         notifies,
+        keeps_time: KeepsTime::Yes,
     }
 }
 

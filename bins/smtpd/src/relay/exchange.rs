@@ -47,6 +47,8 @@ pub enum Exchangers {
     None,
     /// These hosts, in order.
     Hosts(Vec<String>),
+    /// These, and then this host.
+    Before(Vec<String>),
     /// The domain takes no mail.
     Null,
     /// The best of them is this host.
@@ -89,7 +91,10 @@ impl Exchangers {
                 hosts.push(name);
             }
         }
-        Exchangers::Hosts(hosts)
+        match limit {
+            Some(_) => Exchangers::Before(hosts),
+            None => Exchangers::Hosts(hosts),
+        }
     }
 }
 
@@ -99,11 +104,33 @@ pub fn is_ours(site: &Site, name: &str) -> bool {
     name.eq_ignore_ascii_case(&site.host_name) || site.classes.local_hosts.contains(name.as_bytes())
 }
 
+/// Who may have the mail where none of a domain's hosts takes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Behind {
+    /// Nobody: the domain takes no mail, or its best host is this one.
+    Nobody,
+    /// FallbackSmartHost: we are an exchanger of the domain, and FallbackMXhost would be one behind
+    /// us.
+    SmartHost,
+    /// FallbackMXhost, then FallbackSmartHost.
+    Fallbacks,
+}
+
+/// What there is to try.
+#[derive(Debug)]
+pub struct Found {
+    /// The hosts, or why there is none: the name server fails, or the domain takes no mail.
+    pub hops: Result<Vec<Hop>, Failure>,
+    /// Who stands behind them.
+    pub behind: Behind,
+}
+
 /// The hosts to try for a host of a list.
-///
-/// # Errors
-/// Why there is none: the name server fails, or the domain takes no mail.
-pub async fn hops(site: &Site, resolver: &Resolver, next: &Next) -> Result<Vec<Hop>, Failure> {
+pub async fn hops(site: &Site, resolver: &Resolver, next: &Next) -> Found {
+    let found = |hops| Found {
+        hops,
+        behind: Behind::Fallbacks,
+    };
     let hop = |name: &str, source| Hop {
         name: name.to_owned(),
         port: next.port,
@@ -112,39 +139,42 @@ pub async fn hops(site: &Site, resolver: &Resolver, next: &Next) -> Result<Vec<H
     let domain = match &next.host {
         NextHost::Address(addr) => {
             let name = crate::session::bracketed(*addr);
-            return Ok(vec![hop(&name, Source::Address(*addr))]);
+            return found(Ok(vec![hop(&name, Source::Address(*addr))]));
         }
-        NextHost::Exact(name) => return Ok(vec![hop(name, Source::Site)]),
+        NextHost::Exact(name) => return found(Ok(vec![hop(name, Source::Site)])),
         NextHost::Domain(name) => name,
     };
     if !resolver.asks_dns() {
-        return Ok(vec![hop(domain, Source::Site)]);
+        return found(Ok(vec![hop(domain, Source::Site)]));
     }
     let Ok(records) = resolver.exchangers(domain).await else {
         let text = format!("Name server: {domain}: host name lookup failure");
-        return Err(Failure::temporary("4.4.3", text));
+        return found(Err(Failure::temporary("4.4.3", text)));
     };
     let random = || {
         let mut octets = [0; 4];
         let _ = getrandom::fill(&mut octets);
         u32::from_ne_bytes(octets)
     };
-    match Exchangers::of(records, |name| is_ours(site, name), random) {
-        Exchangers::Hosts(names) => Ok(names.iter().map(|n| hop(n, Source::Mx)).collect()),
-        Exchangers::None => Ok(vec![hop(domain, Source::Domain)]),
+    let by_mx = |names: Vec<String>| Ok(names.iter().map(|n| hop(n, Source::Mx)).collect());
+    let (hops, behind) = match Exchangers::of(records, |name| is_ours(site, name), random) {
+        Exchangers::Hosts(names) => (by_mx(names), Behind::Fallbacks),
+        Exchangers::Before(names) => (by_mx(names), Behind::SmartHost),
+        Exchangers::None => (Ok(vec![hop(domain, Source::Domain)]), Behind::Fallbacks),
         Exchangers::Null => {
             let text = format!("Domain {domain} does not accept mail (null MX)");
-            Err(Failure::permanent("5.1.10", text))
+            (Err(Failure::permanent("5.1.10", text)), Behind::Nobody)
         }
         Exchangers::PointsBack if site.options.delivery.try_null_mx_list => {
-            Ok(vec![hop(domain, Source::Domain)])
+            (Ok(vec![hop(domain, Source::Domain)]), Behind::SmartHost)
         }
         Exchangers::PointsBack => {
             let own = &site.host_name;
             let text = format!("MX list for {domain} points back to {own}");
-            Err(Failure::permanent("5.3.5", text))
+            (Err(Failure::permanent("5.3.5", text)), Behind::Nobody)
         }
-    }
+    };
+    Found { hops, behind }
 }
 
 impl Source {
@@ -202,7 +232,8 @@ mod tests {
         assert_eq!(sorted(&abc, &[1, 2, 3]), hosts(&["b", "a", "c"]));
         assert_eq!(sorted(&abc, &[3, 2, 1]), hosts(&["b", "c", "a"]));
         let with_us = [(10, "me"), (5, "b"), (10, "c"), (20, "d")];
-        assert_eq!(sorted(&with_us, &[1]), hosts(&["b"]));
+        let before = Exchangers::Before(vec!["b".into()]);
+        assert_eq!(sorted(&with_us, &[1]), before);
         assert_eq!(
             sorted(&[(0, "me"), (10, "a")], &[1]),
             Exchangers::PointsBack

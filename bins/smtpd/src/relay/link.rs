@@ -36,7 +36,7 @@ const DENIED_PATIENCE: Duration = Duration::from_secs(10);
 /// How long a server may take to say why it broke off in the middle of a text.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// The least time for the answer to a text: when that comes too late, the message comes twice.
-const LAST_ANSWER: Duration = Duration::from_secs(600);
+pub(crate) const LAST_ANSWER: Duration = Duration::from_secs(600);
 /// How long a goodbye may take.
 const GOODBYE: Duration = Duration::from_secs(10);
 
@@ -413,7 +413,8 @@ impl Link {
     }
 }
 
-fn limit(patience: Duration) -> Duration {
+/// A time-out of the site, of which 0 is none.
+pub(crate) fn limit(patience: Duration) -> Duration {
     if patience.is_zero() {
         NO_LIMIT
     } else {
@@ -422,7 +423,7 @@ fn limit(patience: Duration) -> Duration {
 }
 
 /// The site's time for a reply.
-fn patience(timeouts: &Timeouts, step: Step) -> Duration {
+pub(crate) fn patience(timeouts: &Timeouts, step: Step) -> Duration {
     limit(match step {
         Step::Greeting => timeouts.initial.0,
         Step::Hello => timeouts.helo.0,
@@ -438,7 +439,7 @@ fn patience(timeouts: &Timeouts, step: Step) -> Duration {
     })
 }
 
-fn name_of(step: Step) -> &'static str {
+pub(crate) fn name_of(step: Step) -> &'static str {
     match step {
         Step::Greeting => "the greeting",
         Step::Hello => "EHLO",

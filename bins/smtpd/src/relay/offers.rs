@@ -20,6 +20,8 @@ pub struct Offers {
     pub dsn: bool,
     /// STARTTLS (RFC 3207).
     pub start_tls: bool,
+    /// DELIVERBY (RFC 2852): the shortest time that it takes, in seconds; 0 where none is told.
+    pub deliver_by: Option<i64>,
     /// AUTH (RFC 4954): the mechanisms; `None` without the keyword.
     pub auth: Option<Vec<String>>,
 }
@@ -44,6 +46,10 @@ impl Offers {
                 "SMTPUTF8" => offers.utf8 = true,
                 "DSN" => offers.dsn = true,
                 "STARTTLS" => offers.start_tls = true,
+                "DELIVERBY" => {
+                    let seconds = words.next().and_then(|w| w.parse().ok());
+                    offers.deliver_by = Some(seconds.unwrap_or(0));
+                }
                 "AUTH" => {
                     let known = offers.auth.get_or_insert_default();
                     for word in words.map(str::to_ascii_uppercase) {
@@ -65,7 +71,7 @@ mod tests {
 
     #[test]
     fn keywords() {
-        let lines = "mx hello\nPIPELINING\nsize 1000\n8bitmime\nDSN\nSTARTTLS\nAUTH PLAIN login\nAUTH=LOGIN CRAM-MD5\nX";
+        let lines = "mx hello\nPIPELINING\nsize 1000\n8bitmime\nDSN\nSTARTTLS\nDELIVERBY 60\nAUTH PLAIN login\nAUTH=LOGIN CRAM-MD5\nX";
         let offers = Offers::of(&Reply {
             code: 250,
             lines: lines.lines().map(str::to_owned).collect(),
@@ -77,6 +83,7 @@ mod tests {
             utf8: false,
             dsn: true,
             start_tls: true,
+            deliver_by: Some(60),
             auth: Some(["PLAIN", "LOGIN", "CRAM-MD5"].map(str::to_owned).to_vec()),
         };
         assert_eq!(offers, want);

@@ -194,11 +194,14 @@ impl Opener<'_> {
                     }
                 }
                 Event::Judge => {
+                    let declined = match link.client.channel() {
+                        Channel::Declined(code) => {
+                            link.tls.verify = verify_of(code).into();
+                            true
+                        }
+                        Channel::Clear | Channel::Secured => false,
+                    };
                     session.tls = link.tls.clone();
-                    let declined = link.client.channel() == Channel::Declined;
-                    if declined {
-                        session.tls.verify = "PROTOCOL".into();
-                    }
                     match refused(self.ruled(&session, tls::tls_server).await) {
                         Ok(()) => link.client.approve(),
                         Err(failure) => {
@@ -418,6 +421,17 @@ pub(super) fn with_dot(host: &str) -> String {
         "" => String::new(),
         name if name.starts_with(['[', '/']) => name.to_owned(),
         name => format!("{name}."),
+    }
+}
+
+/// `${verify}` where a server declines STARTTLS with this code: what TLS_Srv entries ask for is not
+/// there, but without one the mail goes in clear, as from sendmail.
+fn verify_of(code: u16) -> &'static str {
+    match code {
+        400..=499 => "TEMP",
+        501 => "USAGE",
+        500..=599 => "NONE",
+        _ => "PROTOCOL",
     }
 }
 

@@ -77,19 +77,45 @@ impl Reply {
     }
 
     /// The enhanced status code: the server's own where it fits the code (RFC 2034
-    /// section 4), else one that says as much as the code.
+    /// section 4), else one that says as much as the code about a recipient.
     #[must_use]
     pub fn status(&self) -> String {
+        self.status_or(derived(self.code))
+    }
+
+    /// The same of a reply to MAIL: a code alone says nothing about recipients (sendmail's
+    /// `smtpmailfrom`).
+    #[must_use]
+    pub fn status_of_mail(&self) -> String {
+        self.status_or(match self.code {
+            501 => "5.5.2",
+            552 => "5.3.4",
+            553 => "5.1.3",
+            500.. => "5.0.0",
+            code => derived(code),
+        })
+    }
+
+    /// The same of a reply about the connection as a whole.
+    #[must_use]
+    pub fn status_of_host(&self) -> String {
+        self.status_or(match self.code {
+            550..=553 => "5.5.0",
+            code => derived(code),
+        })
+    }
+
+    fn status_or(&self, other: &str) -> String {
         let class = match self.class() {
             Class::Yes | Class::GoOn => '2',
             Class::NotNow => '4',
             Class::No => '5',
         };
         let own = self.first_line().split(' ').next().unwrap_or_default();
-        if is_status(own) && own.starts_with(class) {
-            return own.to_owned();
+        match is_status(own) && own.starts_with(class) {
+            true => own.to_owned(),
+            false => other.to_owned(),
         }
-        derived(self.code).to_owned()
     }
 }
 
@@ -305,6 +331,28 @@ mod tests {
             (599, "", "5.0.0"),
         ] {
             assert_eq!(status(code, text), want, "{code} {text}");
+        }
+    }
+
+    #[test]
+    fn a_code_alone_says_nothing_of_recipients_where_none_was_named() {
+        let statuses = |code, text: &str| {
+            let reply = Reply {
+                code,
+                lines: vec![text.into()],
+            };
+            [reply.status_of_mail(), reply.status_of_host()]
+        };
+        for (code, text, want) in [
+            (550, "Access denied", ["5.0.0", "5.5.0"]),
+            (550, "5.1.1 no", ["5.1.1", "5.1.1"]),
+            (501, "what", ["5.5.2", "5.5.4"]),
+            (552, "too much", ["5.3.4", "5.5.0"]),
+            (553, "who", ["5.1.3", "5.5.0"]),
+            (554, "no", ["5.0.0", "5.0.0"]),
+            (451, "later", ["4.3.0", "4.3.0"]),
+        ] {
+            assert_eq!(statuses(code, text), want, "{code} {text}");
         }
     }
 

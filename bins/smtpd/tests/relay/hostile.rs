@@ -127,6 +127,17 @@ fn refusals_are_told_with_their_replies() {
             "dsn=5.7.1, reply=550 5.7.1 we don't like you, stat=Service unavailable",
         ),
         (
+            replies(&[("MAIL", "550 Access denied")]),
+            "dsn=5.0.0, reply=550 Access denied, stat=Service unavailable",
+        ),
+        (
+            Habits {
+                greeting: Some("550 no mail from you".into()),
+                ..Habits::default()
+            },
+            "dsn=5.5.0, reply=550 no mail from you, stat=550 no mail from you",
+        ),
+        (
             replies(&[("RCPT", "451 4.7.1 come back later")]),
             "dsn=4.7.1, stat=Deferred: 451 4.7.1 come back later",
         ),

@@ -53,6 +53,95 @@ fn a_server_that_takes_ten_at_a_time() {
 }
 
 #[test]
+fn a_server_without_rset_harms_nobody_but_whom_it_refuses() {
+    let sink = Sink::start(Habits {
+        replies: vec![
+            ("RCPT TO:<bad", "550 5.1.1 no"),
+            ("RSET", "502 5.5.1 what?"),
+        ],
+        ..Habits::default()
+    });
+    let site = Site::start(&to_sink(&sink, ""));
+    // One at a time, by the mailer's flags.
+    let all = [
+        "bad1@c.example",
+        "good1@c.example",
+        "bad2@c.example",
+        "good2@c.example",
+    ];
+    site.send("joe@a.example", &all, "one");
+    sink.take(2);
+    for to in &all {
+        let want = match to.starts_with("bad") {
+            true => "dsn=5.1.1",
+            false => "stat=Sent",
+        };
+        site.logged(&[&format!("to=<{to}>"), want]);
+    }
+}
+
+#[test]
+fn the_time_of_a_message_goes_with_it() {
+    let knows = Sink::start(Habits {
+        keywords: vec!["DELIVERBY 60", "DSN"],
+        ..Habits::default()
+    });
+    let without = Sink::start(Habits {
+        keywords: vec!["DSN"],
+        ..Habits::default()
+    });
+    let site = Site::start(&Setup {
+        mailertable: format!(
+            "b.example\tesmtp:[127.0.0.1]:{}\nw.example\tesmtp:[127.0.0.1]:{}\n",
+            knows.port(),
+            without.port()
+        ),
+        ..Setup::default()
+    });
+    let send = |by: &str, to: &str| {
+        let mut client = Client::connect(site.port);
+        for command in [
+            format!("MAIL FROM:<joe@a.example> BY={by}"),
+            format!("RCPT TO:<{to}>"),
+            "DATA".to_owned(),
+            "Subject: x\r\n\r\ntext\r\n.".to_owned(),
+        ] {
+            let reply = client.say(&command);
+            assert!(reply.starts_with(['2', '3']), "{command}: {reply}");
+        }
+    };
+    send("600;R", "return@b.example");
+    let mail = knows.take(1).remove(0).mail;
+    assert!(
+        ["600", "599", "598", "597"]
+            .iter()
+            .any(|left| mail.contains(&format!(" BY={left};R"))),
+        "{mail}"
+    );
+    send("600;N", "notify@b.example");
+    assert!(knows.take(1)[0].mail.contains(";N"));
+    for (by, to, want) in [
+        (
+            "30;R",
+            "short@b.example",
+            "dsn=5.4.7, stat=Server wants 60 s",
+        ),
+        (
+            "600;R",
+            "return@w.example",
+            "dsn=5.4.7, stat=Server does not support Deliver By",
+        ),
+        ("600;N", "notify@w.example", "stat=Sent"),
+    ] {
+        send(by, to);
+        let line = site.logged(&[&format!("to=<{to}>")]);
+        assert!(line.contains(want), "{line}");
+    }
+    // That nobody looks at the time any more is told.
+    site.logged(&["DSN: Return receipt"]);
+}
+
+#[test]
 fn those_beyond_the_limit_wait_where_the_server_goes_then() {
     for at_dot in ["421 4.3.2 gone", "#CLOSE"] {
         let sink = Sink::start(Habits {

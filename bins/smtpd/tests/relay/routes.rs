@@ -63,6 +63,67 @@ fn the_first_host_of_a_list_that_takes_it() {
 }
 
 #[test]
+fn what_one_host_wants_later_the_next_may_take_now() {
+    let later = |command| Habits {
+        replies: vec![(command, "451 4.3.0 later")],
+        ..Habits::default()
+    };
+    let first = [
+        later("MAIL"),
+        later("RCPT"),
+        later("RCPT TO:<grey"),
+        later("DATA"),
+        Habits {
+            at_dot: Some("451 4.3.0 later"),
+            ..Habits::default()
+        },
+    ]
+    .map(Sink::start);
+    let second = Sink::on("127.0.0.2:0", Habits::default());
+    let sullen = Sink::start(Habits {
+        replies: vec![("RCPT", "450 4.2.0 not now")],
+        ..Habits::default()
+    });
+    let mut mailertable: String = first
+        .iter()
+        .enumerate()
+        .map(|(number, sink)| {
+            let (first, second) = (sink.port(), second.port());
+            format!("{number}.example\tesmtp:[127.0.0.1]:{first}:[127.0.0.2]:{second}\n")
+        })
+        .collect();
+    mailertable += &format!(
+        "none.example\tesmtp:[127.0.0.1]:{}:[127.0.0.1]:{}\n",
+        first[1].port(),
+        sullen.port()
+    );
+    let site = Site::start(&Setup {
+        mailertable,
+        ..Setup::default()
+    });
+    for number in 0..first.len() {
+        let [grey, good] = ["grey", "good"].map(|user| format!("{user}@{number}.example"));
+        site.send("joe@a.example", &[&grey, &good], "text");
+        site.logged(&[&format!("<{grey}>"), "relay=[127.0.0.2] ", "stat=Sent"]);
+        let mut named: Vec<String> = second.take(1).remove(0).rcpt;
+        named.extend(match number {
+            2 => first[2].take(1).remove(0).rcpt,
+            _ => Vec::new(),
+        });
+        named.sort();
+        let want = [&good, &grey].map(|to| format!("RCPT TO:<{to}>"));
+        assert_eq!(named, want, "{number}");
+    }
+    // The last one's word counts where all of them want it later.
+    site.send("joe@a.example", &["x@none.example"], "text");
+    let line = site.logged(&["to=<x@none.example>"]);
+    assert!(
+        line.contains("dsn=4.2.0, stat=Deferred: 450 4.2.0 not now"),
+        "{line}"
+    );
+}
+
+#[test]
 fn nobody_answers() {
     let site = Site::start(&Setup {
         mailertable: format!(
@@ -178,6 +239,14 @@ fn fallbacks() {
         ("b.example MX", &["10 dead.example"]),
         ("broken.example *", &["TEMP"]),
         ("null.example MX", &["0 ."]),
+        (
+            "second.example MX",
+            &["5 dead.example", &format!("10 {HOST}"), "20 worse.example"],
+        ),
+        (
+            "ours.example MX",
+            &[&format!("10 {HOST}"), "20 dead.example"],
+        ),
     ]);
     let fallback = |option: &str| {
         Site::start(&Setup {
@@ -194,18 +263,27 @@ fn fallbacks() {
     let site = fallback("confFALLBACK_MX");
     site.send("joe@a.example", &["x@b.example"], "one");
     site.send("joe@a.example", &["x@broken.example"], "two");
-    sink.take(2);
+    // As sendmail has it, where names of the world are unknown here.
     site.send("joe@a.example", &["x@missing.example"], "three");
-    assert!(
-        site.logged(&["to=<x@missing.example>"])
-            .contains("dsn=5.1.2")
-    );
+    sink.take(3);
+    // It would stand behind us.
+    site.send("joe@a.example", &["x@second.example"], "four");
+    let line = site.logged(&["to=<x@second.example>"]);
+    assert!(line.contains("stat=Deferred: Connection refused"), "{line}");
+    let nobody = |site: &Site| {
+        for (to, dsn) in [("x@null.example", "5.1.10"), ("x@ours.example", "5.3.5")] {
+            site.send("joe@a.example", &[to], "text");
+            let line = site.logged(&[&format!("to=<{to}>")]);
+            assert!(line.contains(&format!("dsn={dsn}")), "{line}");
+        }
+    };
+    nobody(&site);
     let site = fallback("confFALLBACK_SMARTHOST");
     site.send("joe@a.example", &["x@b.example"], "one");
     site.send("joe@a.example", &["x@missing.example"], "two");
-    sink.take(2);
-    site.send("joe@a.example", &["x@null.example"], "three");
-    assert!(site.logged(&["to=<x@null.example>"]).contains("dsn=5.1.10"));
+    site.send("joe@a.example", &["x@second.example"], "three");
+    sink.take(3);
+    nobody(&site);
 }
 
 #[test]

@@ -166,15 +166,33 @@ fn octets_behind_the_reply_to_starttls() {
 
 #[test]
 fn starttls_that_is_declined() {
-    let sink = Sink::start(Habits {
-        keywords: vec!["STARTTLS"],
-        replies: vec![("STARTTLS", "454 4.7.0 not now")],
-        ..Habits::default()
-    });
-    let site = Site::start(&setup(&sink, ""));
-    site.send("joe@a.example", &["x@b.example"], "one");
-    let line = site.logged(&["to=<x@b.example>"]);
-    assert!(line.contains("stat=Deferred: STARTTLS failed."), "{line}");
+    // As from sendmail, the mail goes in clear where no entry asks for more.
+    for (reply, access, fate) in [
+        ("454 4.7.0 not now", "", "stat=Sent"),
+        ("502 5.5.1 what?", "", "stat=Sent"),
+        ("501 5.5.4 what?", "", "stat=Sent"),
+        ("250 2.0.0 fine", "", "stat=Deferred: STARTTLS failed."),
+        (
+            "454 4.7.0 not now",
+            "TLS_Srv:sink.example\tENCR:112\n",
+            "dsn=4.7.0, stat=Deferred: encryption too weak 0 less than 112",
+        ),
+        (
+            "502 5.5.1 what?",
+            "TLS_Rcpt:b.example\tVERIFY\n",
+            "dsn=4.7.0, stat=Deferred: other side does not support STARTTLS",
+        ),
+    ] {
+        let sink = Sink::start(Habits {
+            keywords: vec!["STARTTLS"],
+            replies: vec![("STARTTLS", reply)],
+            ..Habits::default()
+        });
+        let site = Site::start(&setup(&sink, access));
+        site.send("joe@a.example", &["x@b.example"], "one");
+        let line = site.logged(&["to=<x@b.example>"]);
+        assert!(line.contains(fate), "{reply} {access}: {line}");
+    }
 }
 
 #[test]

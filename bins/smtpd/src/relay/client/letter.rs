@@ -1,7 +1,7 @@
 //! What one transaction carries, and the commands that say so.
 
 use crate::relay::offers::Offers;
-use crate::session::{BodyKind, Notify, Ret};
+use crate::session::{BodyKind, ByMode, Notify, Ret};
 
 /// The envelope of one transaction, addresses as the mailer's rules write them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -18,10 +18,21 @@ pub struct Letter {
     pub ret: Option<Ret>,
     /// ENVID, as xtext.
     pub envid: Option<Box<str>>,
+    /// BY.
+    pub by: Option<Deadline>,
     /// AUTH=, decoded; it is given where the server offers AUTH.
     pub auth: Option<Vec<u8>>,
     /// The recipients.
     pub recipients: Vec<Receiver>,
+}
+
+/// Until when the message shall be there (RFC 2852).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Deadline {
+    /// How long it is until then; less than nothing when it is over.
+    pub left_seconds: i64,
+    /// What happens then.
+    pub mode: ByMode,
 }
 
 /// An address or a header is not ASCII (RFC 6531).
@@ -37,6 +48,25 @@ pub struct Receiver {
     pub notify: Option<Notify>,
     /// ORCPT, `type;xtext`.
     pub orcpt: Option<Box<str>>,
+}
+
+impl Deadline {
+    /// Why it can't be kept by way of this server, which is what the sender asked to be told
+    /// (RFC 2852 section 4.1.4).
+    pub(super) fn missed(self, offers: &Offers) -> Option<String> {
+        if self.mode == ByMode::Notify {
+            return None;
+        }
+        let left = self.left_seconds;
+        match offers.deliver_by {
+            _ if left <= 0 => Some("Delivery time expired".to_owned()),
+            None => Some("Server does not support Deliver By".to_owned()),
+            Some(least) if least > left => Some(format!(
+                "Server wants {least} s for the delivery, of which {left} are left"
+            )),
+            Some(_) => None,
+        }
+    }
 }
 
 impl Letter {
@@ -66,6 +96,13 @@ impl Letter {
             if let Some(envid) = self.envid.as_deref().filter(|text| is_word(text)) {
                 add(&format!(" ENVID={envid}"));
             }
+        }
+        if let (Some(by), Some(_)) = (self.by, offers.deliver_by) {
+            let mode = match by.mode {
+                ByMode::Notify => 'N',
+                ByMode::Return => 'R',
+            };
+            add(&format!(" BY={};{mode}", by.left_seconds));
         }
         if let (Some(author), Some(_)) = (&self.auth, &offers.auth) {
             add(&format!(" AUTH={}", xtext(author)));
@@ -160,6 +197,7 @@ mod tests {
             utf8: Some(Utf8Needed),
             ret: Some(Ret::Headers),
             envid: Some("e+2B1".into()),
+            by: None,
             auth: Some(b"joe+x@y".to_vec()),
             recipients: vec![],
         };
@@ -188,6 +226,7 @@ mod tests {
             dsn: true,
             start_tls: false,
             auth: Some(vec![]),
+            deliver_by: Some(60),
         };
         assert_eq!(
             said(&all),

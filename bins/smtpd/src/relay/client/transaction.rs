@@ -169,6 +169,12 @@ impl Client {
         } else if letter.utf8.is_some() && !self.offers.utf8 {
             let text = "SMTPUTF8 required but not supported";
             Some(("5.6.7", text.to_owned()))
+        } else if let Some(text) = letter
+            .by
+            .filter(|_| self.settings.protocol != Protocol::Lmtp)
+            .and_then(|by| by.missed(&self.offers))
+        {
+            Some(("5.4.7", text))
         } else if !fits(&letter.sender) {
             Some(("5.1.7", "a sender with control characters".to_owned()))
         } else {

@@ -68,14 +68,22 @@ impl Delivery<'_> {
             addr,
             departure: self.envelope.departure.clone(),
         };
-        let mut link = match self.idle(hop, &key).await {
-            Some(link) => link,
-            None => match self.fresh(hop, addr).await {
+        let (link, after) = loop {
+            let before = self.open();
+            let mut link = match self.idle(hop, &key).await {
                 Some(link) => link,
-                None => return,
-            },
+                None => match self.fresh(hop, addr).await {
+                    Some(link) => link,
+                    None => return,
+                },
+            };
+            let after = self.transactions(hop, &mut link).await;
+            let comes_on = self.open() < before && self.open() > 0;
+            match after {
+                After::Again if comes_on => {}
+                after => break (link, after),
+            }
         };
-        let after = self.transactions(hop, &mut link).await;
         let longest = world.site.options.timeouts.host_status.0;
         match (link.pace(), &after) {
             (Pace::Good, After::Refused(failure)) => state.failed(addr, failure, longest),

@@ -5,9 +5,9 @@ use std::net::{IpAddr, SocketAddr};
 use libmaps::site::model::Family;
 
 use super::{Delivery, NO_TIME, remote};
-use crate::deliver::outcome::{Notifies, Remote};
+use crate::deliver::outcome::{KeepsTime, Notifies, Remote};
 use crate::relay::client::Failure;
-use crate::relay::exchange::{self, Hop, Source};
+use crate::relay::exchange::{self, Behind, Found, Hop, Source};
 use crate::relay::route::{Next, NextHost, hosts};
 
 /// Addresses of one host that are tried.
@@ -25,40 +25,38 @@ impl Delivery<'_> {
             Some(only) => vec![only],
             None => list,
         };
-        let mut unknown = false;
+        let mut behind = Behind::Fallbacks;
         for next in &list {
-            unknown |= self.by_list_host(next).await;
+            behind = behind.min(self.by_list_host(next).await);
             if self.is_done() {
                 return;
             }
         }
-        // FallbackMXhost stands behind the MX of a domain; FallbackSmartHost takes what
-        // nobody else does, also mail for names that don't resolve.
-        let refused = matches!(&self.failure, Some((f, _)) if f.status == "5.1.10");
-        if !is_domain || refused {
+        if !is_domain {
             return;
         }
-        let fallback_mx = hosts(&delivery.fallback_mx, 25);
-        if !unknown {
-            for next in fallback_mx {
-                self.by_list_host(&next).await;
-                if self.is_done() {
-                    return;
-                }
-            }
-        }
-        for next in hosts(&delivery.fallback_smart_host, 25) {
-            self.by_list_host(&next).await;
+        // FallbackMXhost stands behind the MX of a domain, and takes mail for names that don't
+        // resolve, too; FallbackSmartHost takes what nobody else does.
+        let mx = match behind {
+            Behind::Fallbacks => hosts(&delivery.fallback_mx, 25),
+            Behind::SmartHost | Behind::Nobody => Vec::new(),
+        };
+        let smart = match behind {
+            Behind::Fallbacks | Behind::SmartHost => hosts(&delivery.fallback_smart_host, 25),
+            Behind::Nobody => Vec::new(),
+        };
+        for next in mx.iter().chain(&smart) {
+            self.by_list_host(next).await;
             if self.is_done() {
                 return;
             }
         }
     }
 
-    /// Tries a host of the list; whether there is no such host.
-    async fn by_list_host(&mut self, next: &Next) -> bool {
+    /// Tries a host of the list, and tells who stands behind it.
+    async fn by_list_host(&mut self, next: &Next) -> Behind {
         let site = &self.snapshot.site;
-        let hops = exchange::hops(site, &self.world.resolver, next).await;
+        let Found { hops, behind } = exchange::hops(site, &self.world.resolver, next).await;
         let hops = match hops {
             Ok(hops) => hops,
             Err(failure) => {
@@ -68,42 +66,44 @@ impl Delivery<'_> {
                         addr: None,
                         reply: String::new(),
                         notifies: Notifies::No,
+                        keeps_time: KeepsTime::Yes,
                     }),
                     NextHost::Address(_) => None,
                 };
                 self.note(failure, remote);
-                return false;
+                return behind;
             }
         };
-        let mut unknown = true;
         for hop in &hops {
             if self.is_late() {
                 self.note_untried(NO_TIME);
-                return false;
+                break;
             }
             self.hops += 1;
             if self.hops > MAX_HOPS {
                 self.note_untried("too many hosts to try at once");
-                return false;
+                break;
             }
             match self.addresses(hop).await {
                 Ok(addresses) => {
-                    unknown = false;
                     for addr in addresses {
                         self.by_address(hop, addr).await;
-                        if self.is_done() {
-                            return false;
+                        // What it wants later it wants later at its other addresses, too.
+                        if self.open() == 0 {
+                            break;
                         }
+                    }
+                    if self.is_done() {
+                        break;
                     }
                 }
                 Err(failure) => {
-                    unknown &= failure.status == "5.1.2";
                     let remote = remote(hop, None, None, Notifies::No);
                     self.note(failure, Some(remote));
                 }
             }
         }
-        unknown
+        behind
     }
 
     /// The addresses of a host, of the families that the site uses.

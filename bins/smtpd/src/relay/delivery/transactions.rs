@@ -4,9 +4,10 @@
 use std::time::Duration;
 
 use super::{After, Delivery, NO_TIME, outcome_of, remote};
-use crate::deliver::outcome::{Notifies, Outcome, for_now};
+use crate::clock::now_unix;
+use crate::deliver::outcome::{KeepsTime, Notifies, Outcome, Remote, for_now};
 use crate::queue::Origin;
-use crate::relay::client::letter::{Letter, Receiver, Utf8Needed};
+use crate::relay::client::letter::{Deadline, Letter, Receiver, Utf8Needed};
 use crate::relay::client::{Failure, Lasting, Stage, Verdict};
 use crate::relay::exchange::Hop;
 use crate::relay::link::{Event, Link, Login};
@@ -78,7 +79,7 @@ impl Delivery<'_> {
         };
         let mut open = Vec::new();
         for at in 0..self.targets.len() {
-            let is_open = self.outcomes.get(at).is_some_and(Option::is_none);
+            let is_open = self.is_open(at);
             let Some(target) = self.targets.get(at).filter(|_| is_open) else {
                 continue;
             };
@@ -153,8 +154,19 @@ impl Delivery<'_> {
             },
             body,
             utf8: utf8.then_some(Utf8Needed),
-            ret: envelope.ret,
+            // It is its sender's wish, who does not get the notices of a list.
+            ret: envelope.ret.filter(|_| {
+                let mut copies = open.iter().filter_map(|at| self.targets.get(*at));
+                copies.all(|target| target.owner.is_none())
+            }),
             envid: envelope.envid.clone(),
+            by: envelope.by.map(|(seconds, mode)| {
+                let age = now_unix().saturating_sub(envelope.created_unix);
+                Deadline {
+                    left_seconds: seconds.saturating_sub_unsigned(age),
+                    mode,
+                }
+            }),
             auth: self.author(link),
             recipients: receivers,
         };
@@ -231,6 +243,7 @@ impl Delivery<'_> {
                     let is_closing = failure.reply.as_ref().is_some_and(|r| r.code == 421);
                     let after = match is_closing && link.uses() == 1 {
                         true => After::Refused(failure),
+                        false if link.client.lacks_reset() => After::Again,
                         false => After::Gone,
                     };
                     return Ok((report, after));
@@ -256,7 +269,13 @@ impl Delivery<'_> {
         };
         let accepted = report.iter().filter(|v| taken(v)).count();
         for (at, verdict) in open.iter().zip(report) {
-            let with = |reply: Option<&Reply>| remote(hop, link.addr, reply, notifies);
+            let with = |reply: Option<&Reply>| Remote {
+                keeps_time: match (self.envelope.by, link.client.offers().deliver_by) {
+                    (Some(_), None) => KeepsTime::No,
+                    _ => KeepsTime::Yes,
+                },
+                ..remote(hop, link.addr, reply, notifies)
+            };
             let outcome = match verdict {
                 // RFC 5321 section 4.5.3.1.10: the others go in a transaction of their own.
                 Verdict::Answered(Stage::Rcpt, reply) if is_full(&reply) && accepted > 0 => {
@@ -269,7 +288,13 @@ impl Delivery<'_> {
                     continue;
                 }
                 Verdict::Answered(Stage::Rcpt, reply) if is_full(&reply) => {
-                    outcome_of(not_now(&reply)).by(with(Some(&reply)))
+                    let outcome = outcome_of(not_now(&reply)).by(with(Some(&reply)));
+                    self.put_off(*at, outcome);
+                    continue;
+                }
+                Verdict::Answered(stage, reply) if reply.class() == Class::NotNow => {
+                    self.put_off(*at, answered(stage, &reply).by(with(Some(&reply))));
+                    continue;
                 }
                 // Once a login is possible again it may be taken.
                 Verdict::Answered(_, reply)
@@ -343,7 +368,10 @@ fn may_want_login(reply: &Reply) -> bool {
 
 /// What a reply means for a recipient, in sendmail's words.
 fn answered(stage: Stage, reply: &Reply) -> Outcome {
-    let status = reply.status();
+    let status = match stage {
+        Stage::Mail => reply.status_of_mail(),
+        Stage::Rcpt | Stage::Data | Stage::Text => reply.status(),
+    };
     match reply.class() {
         Class::Yes => {
             let shown = reply.shown();
