@@ -18,6 +18,7 @@ pub mod file;
 mod forward;
 pub(crate) mod forward_file;
 pub(crate) mod frame;
+mod headers;
 mod homes;
 pub(crate) mod include_file;
 mod known;

@@ -38,7 +38,7 @@ use crate::world::World;
 
 use delivery::Delivery;
 
-pub(crate) use rewrite::{Rewritten, written};
+pub(crate) use rewrite::{Rewritten, header_here, written};
 
 /// Whether a copy goes by SMTP or LMTP (`P=[IPC]`). The local mailer with an LMTP server's socket of
 /// this machine (`A=FILE path`) is delivery, not relaying.

@@ -18,6 +18,7 @@ use crate::world::World;
 
 use super::arguments::{Values, arguments, called, name_of};
 use super::copy::{Job, run_as};
+use super::headers::Header;
 use super::lanes::ComeAgain;
 use super::lmtp_program;
 use super::outcome::Outcome;
@@ -30,14 +31,13 @@ use super::shape::Shape;
 pub(super) struct Written {
     /// The envelope sender; empty for the null sender.
     pub(super) sender: String,
-    /// The header, where the mailer has rules of its own for it, and how many octets the message's
-    /// has with its empty line.
-    pub(super) header: Option<(Vec<u8>, u64)>,
+    /// The header, if it is not the message's own.
+    pub(super) header: Option<Header>,
 }
 
 impl Written {
-    /// By the rules of this mailer. The local mailer and `prog` write the sender, and leave the
-    /// header as it came in.
+    /// By the rules of this mailer. In the header for users here, programs and files names of hosts
+    /// are not looked up.
     ///
     /// # Errors
     /// The first when others of the sender's domain have been asked after for so long, the second
@@ -52,10 +52,12 @@ impl Written {
         let sender = target.owner.as_ref().unwrap_or(&envelope.sender);
         let mailer = world.site.mailers.get(&target.mailer);
         let Some(mailer) = mailer.filter(|mailer| has_own_rules(world, mailer)) else {
-            return Ok(Ok(Written {
-                sender: senders.form(world, sender, patience).await?,
-                header: None,
-            }));
+            let sender = senders.form(world, sender, patience).await?;
+            let header = match mailer {
+                Some(mailer) => senders.headers.of(world, envelope, mailer).await,
+                None => Ok(None),
+            };
+            return Ok(header.map(|header| Written { sender, header }));
         };
         let snapshot = world.snapshot();
         let _place = senders::turn(&snapshot, sender, patience).await?;
@@ -63,7 +65,7 @@ impl Written {
         Ok(
             written.map(|(Rewritten { sender, header }, body_at)| Written {
                 sender: Octets(sender).shown(),
-                header: Some((header, body_at)),
+                header: Some((header.into(), body_at)),
             }),
         )
     }
@@ -208,14 +210,15 @@ pub(super) fn socket_job(
     target: &QueuedTarget,
     mailer: &Mailer,
     path: &Path,
-    sender: String,
+    written: Written,
 ) -> Result<Job, Outcome> {
     if mailer.has('w') {
         user_of(world, target)?;
     }
     Ok(Job::Lmtp {
         socket: world.site.below(path),
-        sender,
+        shape: Shape::for_lmtp(mailer, &written.sender).with_header(written.header),
+        sender: written.sender,
         recipient: recipient(target),
     })
 }

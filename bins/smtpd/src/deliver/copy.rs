@@ -158,6 +158,7 @@ pub(super) enum Job {
     },
     Lmtp {
         socket: PathBuf,
+        shape: Shape,
         sender: String,
         recipient: String,
     },
@@ -173,7 +174,7 @@ fn job(
 ) -> Result<Job, Outcome> {
     let site = &world.site;
     match target.mailer.as_str() {
-        "*file*" => return file_job(world, target, &written.sender),
+        "*file*" => return file_job(world, target, written),
         "discard" => return Ok(Job::Discard),
         _ => {}
     }
@@ -187,20 +188,20 @@ fn job(
     match Means::of(site, mailer) {
         Means::Mailbox => {
             let user = user_of(world, target)?;
-            Ok(mailbox_job(world, &user, &written.sender))
+            Ok(mailbox_job(world, &user, written))
         }
         // Root's mail goes to the mailbox: no program is run as root by the server's word, and
         // procmail would put it there.
         Means::Program if is_procmail && mailer.has('w') && serves_by_agent() => {
             match user_of(world, target)? {
-                user if user.uid == 0 => Ok(mailbox_job(world, &user, &written.sender)),
+                user if user.uid == 0 => Ok(mailbox_job(world, &user, written)),
                 _ => program_job(world, envelope, target, mailer, written),
             }
         }
         Means::Program | Means::LmtpProgram => {
             program_job(world, envelope, target, mailer, written)
         }
-        Means::LmtpSocket(path) => socket_job(world, target, mailer, &path, written.sender),
+        Means::LmtpSocket(path) => socket_job(world, target, mailer, &path, written),
         Means::Relay | Means::BuiltIn => {
             let text = format!("mailer {} delivers nothing here", mailer.name);
             Err(Outcome::deferred(text).with_status("4.3.5"))
@@ -213,14 +214,14 @@ fn job(
 }
 
 /// `/var/mail/USER`, as the user, with the group of the folder for the dotlock.
-fn mailbox_job(world: &World, user: &User, sender: &str) -> Job {
+fn mailbox_job(world: &World, user: &User, written: Written) -> Job {
     let folder = world.site.below(Path::new(MAIL_FOLDER));
     let group = group_of_mailboxes(&folder).unwrap_or(user.gid);
     Job::Append {
         path: folder.join(&user.name),
         below: None,
         locking: Locking::Dotlock,
-        shape: Shape::mailbox(sender, now_unix()),
+        shape: Shape::mailbox(&written.sender, now_unix()).with_header(written.header),
         run_as: RunAs {
             uid: user.uid,
             gid: group,
@@ -235,7 +236,7 @@ pub(crate) fn group_of_mailboxes(folder: &Path) -> Option<u32> {
 }
 
 /// A file that an alias or a `.forward` names; a final slash means Maildir.
-fn file_job(world: &World, target: &QueuedTarget, sender: &str) -> Result<Job, Outcome> {
+fn file_job(world: &World, target: &QueuedTarget, written: Written) -> Result<Job, Outcome> {
     // Taken by its name, whatever stands there: sendmail looks at no file either.
     if target.user.0 == b"/dev/null" {
         return Ok(Job::Discard);
@@ -264,7 +265,7 @@ fn file_job(world: &World, target: &QueuedTarget, sender: &str) -> Result<Job, O
         return Ok(Job::Maildir {
             folder: path,
             below,
-            shape: Shape::maildir(sender),
+            shape: Shape::maildir(&written.sender).with_header(written.header),
             run_as,
         });
     }
@@ -272,7 +273,7 @@ fn file_job(world: &World, target: &QueuedTarget, sender: &str) -> Result<Job, O
         path,
         below,
         locking: Locking::Fcntl,
-        shape: Shape::mailbox(sender, now_unix()),
+        shape: Shape::mailbox(&written.sender, now_unix()).with_header(written.header),
         run_as,
     })
 }
@@ -336,6 +337,7 @@ impl Job {
             }),
             Job::Lmtp {
                 socket,
+                shape,
                 sender,
                 recipient,
             } => {
@@ -345,7 +347,8 @@ impl Job {
                     recipient: &recipient,
                 };
                 let timeouts = &world.site.options.timeouts;
-                lmtp::by_socket(&socket, timeouts, &letter, text.into_reader())
+                let write = |out: &mut dyn io::Write| shape::write(text.into_reader(), &shape, out);
+                lmtp::by_socket(&socket, timeouts, &letter, write)
             }
             Job::Discard => Outcome::sent(),
         }

@@ -1,6 +1,6 @@
 //! LMTP (RFC 2033) to a local server: a socket in the file system, or a program.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::Duration;
@@ -29,7 +29,7 @@ pub(super) fn by_socket(
     path: &Path,
     timeouts: &Timeouts,
     letter: &Letter<'_>,
-    text: impl Read,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
     let connect = || -> io::Result<(UnixStream, UnixStream)> {
         let stream = opening::socket(path, PATIENCE)?;
@@ -62,7 +62,7 @@ pub(super) fn talk(
     (input, wait): (impl Read, impl Fn(Step) -> io::Result<()>),
     mut output: impl Write,
     letter: &Letter<'_>,
-    text: impl Read,
+    text: impl FnOnce(&mut dyn Write) -> io::Result<()>,
 ) -> Outcome {
     let mut input = BufReader::new(input);
     let mut now = Step::Greeting;
@@ -87,7 +87,12 @@ pub(super) fn talk(
             }
         }
         now = Step::Final;
-        dot_stuffed(text, &mut output)?;
+        let mut buffered = BufWriter::new(&mut output);
+        let mut stuffed = DotStuffed::new(&mut buffered);
+        text(&mut stuffed)?;
+        stuffed.end()?;
+        buffered.flush()?;
+        drop(buffered);
         wait(now)?;
         let (code, said) = reply(&mut input)?;
         let _ = output.write_all(b"QUIT\r\n");
@@ -164,22 +169,44 @@ fn status_of(said: &str) -> Option<&str> {
     (parts.len() == 3 && parts.iter().all(digits) && same_class).then_some(word)
 }
 
-/// The message lines (they end in CRLF) with dots doubled, and the end.
-fn dot_stuffed(text: impl Read, output: &mut impl Write) -> io::Result<()> {
-    let mut text = BufReader::new(text);
-    let (mut line, mut at_start) = (Vec::new(), true);
-    loop {
-        line.clear();
-        if (&mut text).take(64 * 1024).read_until(b'\n', &mut line)? == 0 {
-            break;
+/// Doubles the dots at the beginning of lines (they end in CRLF).
+struct DotStuffed<'a> {
+    output: &'a mut dyn Write,
+    at_start: bool,
+}
+
+impl<'a> DotStuffed<'a> {
+    fn new(output: &'a mut dyn Write) -> Self {
+        DotStuffed {
+            output,
+            at_start: true,
         }
-        if at_start && line.starts_with(b".") {
-            output.write_all(b".")?;
-        }
-        at_start = line.ends_with(b"\n");
-        output.write_all(&line)?;
     }
-    output.write_all(if at_start { b".\r\n" } else { b"\r\n.\r\n" })
+
+    /// The end of the message, with its last line end if that was missing.
+    fn end(self) -> io::Result<()> {
+        self.output.write_all(match self.at_start {
+            true => b".\r\n",
+            false => b"\r\n.\r\n",
+        })
+    }
+}
+
+impl Write for DotStuffed<'_> {
+    fn write(&mut self, octets: &[u8]) -> io::Result<usize> {
+        for line in octets.split_inclusive(|octet| *octet == b'\n') {
+            if self.at_start && line.starts_with(b".") {
+                self.output.write_all(b".")?;
+            }
+            self.at_start = line.ends_with(b"\n");
+            self.output.write_all(line)?;
+        }
+        Ok(octets.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.output.flush()
+    }
 }
 
 /// The code and text of a reply of any number of lines.
@@ -221,12 +248,12 @@ mod tests {
         let said =
             b"220 hi\r\n250-x\r\n250 y\r\n250 ok\r\n250 ok\r\n354 go\r\n250 2.0.0 stored\r\n";
         let mut sent = Vec::new();
-        let outcome = talk(
-            (&said[..], |_| Ok(())),
-            &mut sent,
-            &letter(),
-            &b"Subject: x\r\n\r\n.dot\r\n"[..],
-        );
+        let outcome = talk((&said[..], |_| Ok(())), &mut sent, &letter(), |out| {
+            // In whatever pieces.
+            [&b"Subject: x\r\n\r\n."[..], b"dot\r\n"]
+                .iter()
+                .try_for_each(|piece| out.write_all(piece))
+        });
         assert_eq!(outcome, Outcome::sent());
         assert_eq!(
             String::from_utf8(sent).unwrap(),
@@ -253,7 +280,7 @@ mod tests {
     }
 
     fn answer_of(said: &[u8]) -> Outcome {
-        talk((said, |_| Ok(())), Vec::new(), &letter(), &b""[..])
+        talk((said, |_| Ok(())), Vec::new(), &letter(), |_| Ok(()))
     }
 
     #[test]
@@ -281,7 +308,7 @@ mod tests {
         });
         let mut timeouts = Timeouts::default();
         timeouts.lhlo.0 = Duration::from_millis(50);
-        let outcome = by_socket(&path, &timeouts, &letter(), &b""[..]);
+        let outcome = by_socket(&path, &timeouts, &letter(), |_| Ok(()));
         assert_eq!(outcome.text, "LMTP: Connection timed out during LHLO");
         assert_eq!(slow.join().unwrap(), "LHLO mx.example\r\n");
         timeouts.data_final.0 = Duration::from_secs(1);

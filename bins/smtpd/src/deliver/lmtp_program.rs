@@ -50,12 +50,13 @@ pub(crate) fn deliver_lmtp(args: &[OsString]) -> ExitCode {
     }
 }
 
-fn by_child(mut child: Child, letter: &Letter<'_>, text: impl Read) -> ExitCode {
+fn by_child(mut child: Child, letter: &Letter<'_>, mut text: impl Read) -> ExitCode {
     let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
         return SysExit::OsErr.into();
     };
     // How long it may take in all is for who started us to say.
-    let outcome = talk((output, |_| Ok(())), input, letter, text);
+    let write = |out: &mut dyn Write| io::copy(&mut text, out).map(drop);
+    let outcome = talk((output, |_| Ok(())), input, letter, write);
     let until = Instant::now() + GRACE;
     while matches!(child.try_wait(), Ok(None)) {
         if Instant::now() >= until || outcome.fate != Fate::Sent {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use libmaps::policy::rewrite::AddressRole;
 use tokio::sync::OnceCell;
 
+use super::headers::Headers;
 use super::lanes::{ComeAgain, Lanes, Place};
 use crate::consult::local_form;
 use crate::maps::Snapshot;
@@ -28,6 +29,8 @@ pub(super) fn send_away() {
 /// The senders of one attempt: the message's, and the owners of lists.
 #[derive(Debug, Default)]
 pub(super) struct Senders {
+    /// And its headers.
+    pub(super) headers: Headers,
     found: Mutex<HashMap<Octets, Arc<OnceCell<String>>>>,
 }
 
@@ -107,10 +110,21 @@ mod tests {
         write("etc/resolv.conf", &resolver);
         write("etc/mail/service.switch", "hosts files dns\n");
         let world = World::of_test(root.path(), Arc::new(System));
+        // Nor do those of whom the header names.
+        let text = b"To: y@slow.example, z@other.example\r\n\r\nx\r\n";
+        let stored = Envelope {
+            id: "one".into(),
+            size_octets: text.len() as u64,
+            ..Envelope::default()
+        };
+        let mut spool = world.queue.spool("one");
+        spool.push(text).unwrap();
+        let body = spool.finish().unwrap();
+        world.queue.add(stored.clone(), body).await.unwrap();
         let copy = |user: &str, sender: &str| {
             let envelope = Envelope {
                 sender: Octets::from(sender),
-                ..Envelope::default()
+                ..stored.clone()
             };
             let target = QueuedTarget {
                 mailer: world.site.mailers.local.clone(),

@@ -9,6 +9,7 @@ use std::io::{self, BufRead, BufReader, Read, Write};
 
 use libmaps::site::model::Mailer;
 
+use super::headers::Header;
 use crate::clock::Civil;
 use crate::relay::data::DataEncoder;
 
@@ -17,8 +18,8 @@ use crate::relay::data::DataEncoder;
 pub(crate) struct Shape {
     /// Lines in front.
     front: Vec<String>,
-    /// A header instead of the message's own, which has so many octets with the empty line.
-    header: Option<(Vec<u8>, u64)>,
+    /// A header instead of the message's own.
+    header: Option<Header>,
     quoting: Quoting,
     end: End,
     line_end: Vec<u8>,
@@ -108,8 +109,8 @@ impl Shape {
         shape
     }
 
-    /// With another header. The message's own has so many octets with the empty line behind it.
-    pub(super) fn with_header(mut self, header: Option<(Vec<u8>, u64)>) -> Self {
+    /// With another header.
+    pub(super) fn with_header(mut self, header: Option<Header>) -> Self {
         self.header = header;
         self
     }
@@ -179,7 +180,7 @@ pub(crate) fn write(message: impl Read, shape: &Shape, out: &mut dyn Write) -> i
 mod tests {
     use super::*;
 
-    fn written(mailer: &Mailer, header: Option<(Vec<u8>, u64)>) -> String {
+    fn written(mailer: &Mailer, header: Option<Header>) -> String {
         let shape = Shape::of(mailer, "joe@b", 0).with_header(header);
         let message =
             &b"Subject: x\r\n\r\nFrom a\r\n.\r\na line that is longer than twenty\r\n"[..];
@@ -211,7 +212,7 @@ mod tests {
         assert_eq!(written(&mailer("nPE"), None), want);
         let want = format!("Subject: x\n\n{body}\n");
         assert_eq!(written(&mailer("nb"), None), want);
-        let header = Some((b"To: y\r\n".to_vec(), 14));
+        let header = Some((b"To: y\r\n"[..].into(), 14));
         let want = format!("To: y\n\n{body}");
         assert_eq!(written(&mailer("n"), header), want);
     }

@@ -3,13 +3,13 @@
 //! The fields are those that sendmail rewrites. A field in which no address changes
 //! stays octet for octet as it came, so that signatures over it hold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use libmaps::decision::LookupError;
-use libmaps::map::Map;
 use libmaps::policy::facts::Facts;
 use libmaps::policy::rewrite::AddressRole;
-use libmaps::policy::route::canonify::{Addressing, NoNames};
+use libmaps::policy::route::canonify::NoNames;
 use libmaps::site::model::Mailer;
 
 use super::text;
@@ -80,6 +80,37 @@ pub(crate) async fn written(
     Ok((rewritten, body_at))
 }
 
+/// The header of a message as a mailer of this host writes it, if that is not as it came, and how
+/// many octets it came with, the empty line included. Names of hosts in it are not looked up: mail
+/// for users here waits for no name server of a stranger's.
+///
+/// # Errors
+/// The outcome of a copy where the message or a table can't be read.
+pub(crate) async fn header_here(
+    world: &Arc<World>,
+    mailer: &Mailer,
+    envelope: &Envelope,
+) -> Result<Option<(Vec<u8>, u64)>, Outcome> {
+    let unreadable = |why: String| Outcome::deferred(why).with_status("4.3.0");
+    let text = world.queue.text(envelope);
+    let text = text.map_err(|e| unreadable(e.to_string()))?;
+    let (snapshot, mailer) = (world.snapshot(), mailer.clone());
+    let write = move || -> Result<Option<(Vec<u8>, u64)>, String> {
+        let (header, body_at) = text::header(text).map_err(|e| format!("queue: {e}"))?;
+        let addressing = snapshot.addressing(&NoNames, "");
+        let written = rewrite_header(&header, |role, address| match is_one(address) {
+            true => Ok(addressing.rewrite(role, &mailer, address)?.outcome),
+            false => Ok(address.to_vec()),
+        });
+        let written = written.map_err(|e| e.to_string())?;
+        Ok((written != header).then_some((written, body_at)))
+    };
+    let written = tokio::task::spawn_blocking(write).await;
+    written
+        .map_err(|e| unreadable(e.to_string()))?
+        .map_err(unreadable)
+}
+
 /// Rewrites the sender and the header for a mailer.
 ///
 /// # Errors
@@ -103,7 +134,9 @@ async fn rewrite(
         };
         Ok(Rewritten {
             sender,
-            header: rewrite_header(&addressing, mailer, header)?,
+            header: rewrite_header(header, |role, address| {
+                Ok(addressing.rewrite(role, mailer, address)?.outcome)
+            })?,
         })
     };
     let mut facts = Facts::new();
@@ -114,11 +147,10 @@ async fn rewrite(
     }
 }
 
-/// The header with its addresses rewritten.
-fn rewrite_header<M: Map>(
-    addressing: &Addressing<'_, M>,
-    mailer: &Mailer,
+/// The header with its addresses rewritten by a rule.
+fn rewrite_header(
     header: &[u8],
+    rule: impl Fn(AddressRole, &[u8]) -> Result<Vec<u8>, LookupError>,
 ) -> Result<Vec<u8>, LookupError> {
     let mut out = Vec::with_capacity(header.len() + 256);
     for field in each_field(header) {
@@ -129,9 +161,7 @@ fn rewrite_header<M: Map>(
         };
         let colon = field.iter().position(|c| *c == b':').unwrap_or(0);
         let value = field.get(colon + 1..).unwrap_or_default();
-        let rewritten = rewrite_list(value, |address| {
-            Ok(addressing.rewrite(role, mailer, address)?.outcome)
-        })?;
+        let rewritten = rewrite_list(value, |address| rule(role, address))?;
         match rewritten {
             Some(list) => {
                 out.extend_from_slice(name);
@@ -190,6 +220,33 @@ fn rewrite_list(
         }
     }
     Ok(changed.then_some(out))
+}
+
+/// Whether it is an address, and not words that somebody wrote where one belongs: they would grow
+/// together.
+fn is_one(text: &[u8]) -> bool {
+    let (mut comments, mut quoted) = (0usize, false);
+    let (mut words, mut in_word) = (0usize, false);
+    let mut octets = text.iter();
+    while let Some(octet) = octets.next() {
+        let is_blank = octet.is_ascii_whitespace() && !quoted;
+        match octet {
+            b'<' if !quoted && comments == 0 => return true,
+            b'(' if !quoted => comments += 1,
+            b')' if !quoted => comments = comments.saturating_sub(1),
+            _ if comments > 0 || is_blank => in_word = false,
+            octet => {
+                words += usize::from(!in_word);
+                in_word = true;
+                match octet {
+                    b'"' => quoted = !quoted,
+                    b'\\' => drop(octets.next()),
+                    _ => {}
+                }
+            }
+        }
+    }
+    words <= 1
 }
 
 /// Whether every line end in it is followed by a blank.
@@ -327,6 +384,24 @@ mod tests {
                 fold(4, &list, &mut out);
                 String::from_utf8(out).unwrap()
             }
+        }
+    }
+
+    #[test]
+    fn an_address_is_one_word_or_stands_in_brackets() {
+        for (text, want) in [
+            ("joe", true),
+            (" joe@b.example ", true),
+            ("joe (Joe \"x Blue)", true),
+            ("(Joe) joe", true),
+            ("Joe Blue <joe@b>", true),
+            ("\"joe blue\"@b", true),
+            ("joe\\ blue", true),
+            ("box \"|cat\"", false),
+            ("a@b@c\r\n\tzoe@", false),
+            ("joe at b", false),
+        ] {
+            assert_eq!(is_one(text.as_bytes()), want, "{text}");
         }
     }
 
