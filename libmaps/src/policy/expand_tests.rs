@@ -476,3 +476,53 @@ fn full_names_lead_to_users_where_the_site_has_it() {
         ["nobody.here@[192.0.2.9] [192.0.2.9]"]
     );
 }
+
+/// The reason that each refused recipient of `list` is given, and its triple's status and text.
+fn refusals(luser: &str, aliases: &[(&str, &str)], list: &str) -> Vec<[String; 3]> {
+    let mut site = crate::policy::route::tests::site();
+    site.features.redirect = true;
+    site.classes.pseudo_domains.insert(b"REDIRECT");
+    site.relays.luser = Some(luser.to_owned());
+    let entries = aliases.iter().map(|(l, r)| Entry::new(*l, *r)).collect();
+    let text = |octets: &[u8]| String::from_utf8_lossy(octets).into_owned();
+    let expanded = expand_all(&site, entries, &Files::default(), list);
+    let refused = expanded.recipients.into_iter().filter_map(|recipient| {
+        let State::Refused(why) = recipient.state else {
+            return None;
+        };
+        Some([
+            why,
+            text(&recipient.triple.host),
+            text(&recipient.triple.user),
+        ])
+    });
+    refused.collect()
+}
+
+#[test]
+fn a_refusal_keeps_its_status_and_loses_its_quotes() {
+    for (luser, want) in [
+        (
+            "error:4.2.1:\"450 directory being rebuilt, try later\"",
+            [
+                "directory being rebuilt, try later",
+                "4.2.1",
+                "450 directory being rebuilt, try later",
+            ],
+        ),
+        (
+            "error:5.1.1:550 no such user",
+            ["no such user", "5.1.1", "550 no such user"],
+        ),
+        (
+            "error:nouser \"550 no such\"",
+            ["nouser 550 no such", "", "nouser 550 no such"],
+        ),
+    ] {
+        assert_eq!(refusals(luser, &[], "nosuch"), [want], "{luser}");
+    }
+    let moved = [("old.user", "new.user@else.example.REDIRECT")];
+    let [why, status, _] = &refusals("local:joe", &moved, "old.user")[0];
+    assert_eq!(why, "User has moved; please try <new.user@else.example>");
+    assert_eq!(status, "5.1.1");
+}

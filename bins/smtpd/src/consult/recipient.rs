@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use libmaps::decision::LookupError;
-use libmaps::policy::expand::{Expander, Expansion, State};
+use libmaps::policy::expand::{Expander, Expansion, Recipient, State};
 use libmaps::policy::facts::{Answer as Found, Facts, Need};
 use libmaps::policy::route::Routed;
 use libmaps::policy::route::canonify::HostNames;
@@ -237,12 +237,8 @@ impl Consultant {
             Err(error) => return refuse(Answer::Refused(lookup_failed(&error))),
         };
         for recipient in &expansion.recipients {
-            match &recipient.state {
-                State::Unknown => {
-                    return refuse(Answer::Unknown(reply(550, (5, 1, 1), "User unknown")));
-                }
-                State::Refused(why) => return refuse(Answer::Unknown(refused(why))),
-                _ => {}
+            if let Some(refused) = refused(recipient) {
+                return refuse(Answer::Unknown(refused));
             }
         }
         let answer = match names.certainty {
@@ -335,18 +331,19 @@ impl Consultant {
 fn listed(world: &World, maps: &TransactionMaps, text: &[u8], expansion: &Expansion) -> Reply {
     let mut lines = BTreeSet::new();
     for recipient in &expansion.recipients {
-        match &recipient.state {
-            State::Unknown => return named(text, reply(550, (5, 1, 1), "User unknown")),
-            State::Refused(why) => return refused(why),
-            State::Deliver => {
-                let user = shown(&recipient.triple.user);
-                lines.insert(if user.contains('@') || user.starts_with(['/', '|']) {
-                    format!("<{user}>")
-                } else {
-                    full_name(world, maps, &user)
-                });
-            }
-            _ => {}
+        if let Some(refused) = refused(recipient) {
+            // What stands in the list of a user is told to nobody.
+            let is_private = recipient.list_owner.is_some() && recipient.place.is_some();
+            let member = if is_private { text } else { &recipient.address };
+            return named(member, refused);
+        }
+        if recipient.state == State::Deliver {
+            let user = shown(&recipient.triple.user);
+            lines.insert(if user.contains('@') || user.starts_with(['/', '|']) {
+                format!("<{user}>")
+            } else {
+                full_name(world, maps, &user)
+            });
         }
     }
     if lines.is_empty() {
@@ -372,9 +369,9 @@ fn full_name(world: &World, maps: &TransactionMaps, user: &str) -> String {
     format!("{gecos} <{user}@{host}>")
 }
 
-/// VRFY and EXPN name what was asked.
+/// VRFY and EXPN name who is refused, where the code is one that RCPT names him with.
 fn named(text: &[u8], mut reply: Reply) -> Reply {
-    if let Some(first) = reply.lines.first_mut() {
+    if let (450 | 550 | 553, Some(first)) = (reply.code, reply.lines.first_mut()) {
         *first = format!("{}... {first}", shown(text));
     }
     reply
@@ -386,15 +383,25 @@ fn refusal(host: &[u8], user: &[u8]) -> Reply {
     Refusal::new(&text(host), &text(user)).reply()
 }
 
-/// The reply to what the expansion refuses.
-fn refused(why: &str) -> Reply {
-    if why.starts_with("Cannot mail directly to") {
+/// The reply to a recipient whom the expansion refuses: that of its `error:` where it has one, which
+/// may be temporary.
+fn refused(recipient: &Recipient) -> Option<Reply> {
+    let triple = &recipient.triple;
+    let why = match &recipient.state {
+        State::Unknown | State::Refused(_) if triple.is_error() => {
+            return Some(refusal(&triple.host, &triple.user));
+        }
+        State::Unknown => return Some(reply(550, (5, 1, 1), "User unknown")),
+        State::Refused(why) => why,
+        _ => return None,
+    };
+    Some(if why.starts_with("Cannot mail directly to") {
         reply(550, (5, 7, 1), why)
     } else if why.contains("loop broken") {
         reply(554, (5, 4, 6), "aliasing/forwarding loop broken")
     } else {
         Refusal::new("", why).reply()
-    }
+    })
 }
 
 fn lookup_failed(error: &LookupError) -> Reply {

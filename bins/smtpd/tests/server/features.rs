@@ -4,6 +4,7 @@ use libmaps::sasl::edit::AuthPassword;
 use libmaps::sasl::mechanism::{BindingKind, ChannelBinding, Mechanism};
 use rustls::{CipherSuite, ProtocolVersion};
 use sha2::Digest as _;
+use smtpd::tables::build_aliases;
 
 use crate::certificates::Authority;
 use crate::client::Client;
@@ -224,4 +225,65 @@ fn a_client_is_shown_a_certificate_of_its_own() {
     site.write("etc/mail/other.crt", "nonsense");
     assert_ne!(shown("127.0.0.2").1, first);
     server.log_with("other.crt: no certificate in it; the site's own is shown");
+}
+
+/// Replies to questions about names that LUSER_RELAY, the mailertable or `.REDIRECT` refuses.
+#[test]
+fn refusals_of_names_keep_their_code_and_status() {
+    for (luser, want) in [
+        (
+            "error:4.2.1:\"450 being rebuilt, try later\"",
+            ["450 4.2.1 ", "being rebuilt, try later"],
+        ),
+        ("error:4.2.1:\"452 later\"", ["452 4.2.1 ", "later"]),
+        ("error:\"451 later\"", ["451 4.0.0 ", "later"]),
+        (
+            "error:5.1.1:550 no such user",
+            ["550 5.1.1 ", "no such user"],
+        ),
+        (
+            "error:5.7.1:\"550 User unknown\"",
+            ["550 5.7.1 ", "User unknown"],
+        ),
+        ("error:nouser \"550 no\"", ["553 5.3.0 ", "nouser 550 no"]),
+    ] {
+        let mc = format!(
+            "define(`LUSER_RELAY', `{luser}')dnl\nFEATURE(`redirect')dnl\n\
+             RELAY_DOMAIN(`loc.example')dnl\n\
+             FEATURE(`mailertable', `hash /etc/mail/mailertable')dnl"
+        );
+        let site = Site::new(&mc);
+        site.table("etc/mail/mailertable", "loc.example\tlocal:\n");
+        site.write(
+            "etc/mail/aliases",
+            "archive: /etc/mail/out.mbox\nmixed: archive, nosuch\n\
+             old.user: new.user@else.example.REDIRECT\n",
+        );
+        build_aliases(&site.path("etc/mail/aliases")).unwrap();
+        let server = site.start();
+        let (mut client, _) = Client::hello(server.only_port());
+        client.talk(&[("MAIL FROM:<a@b.example>", "250 ")]);
+        let [code, text] = want;
+        let is_named = matches!(code.get(..3), Some("450" | "550" | "553"));
+        for (question, name) in [
+            ("RCPT TO:<nosuch>", "<nosuch>... "),
+            ("RCPT TO:<nosuch@loc.example>", "<nosuch@loc.example>... "),
+            ("VRFY nosuch", "nosuch... "),
+            ("EXPN nosuch", "nosuch... "),
+            ("EXPN mixed", "nosuch... "),
+        ] {
+            let name = if is_named { name } else { "" };
+            let reply = client.say(question);
+            assert_eq!(
+                reply.trim_end(),
+                format!("{code}{name}{text}"),
+                "{question}"
+            );
+        }
+        let moved = "551 5.1.1 User has moved; please try <new.user@else.example>";
+        client.talk(&[
+            ("EXPN old.user", moved),
+            ("VRFY new.user@else.example.REDIRECT", moved),
+        ]);
+    }
 }

@@ -469,8 +469,8 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
 
 /// What the error mailer says.
 fn refusal(triple: &MailerTriple) -> State {
-    let text = String::from_utf8_lossy(&triple.user);
-    let text = text.trim_matches('"');
+    let text = strip_quotes(&triple.user);
+    let text = &*String::from_utf8_lossy(&text);
     let coded = text.len() > 3
         && text.bytes().take(3).all(|octet| octet.is_ascii_digit())
         && text.as_bytes().get(3) == Some(&b' ');

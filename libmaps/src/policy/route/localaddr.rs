@@ -158,10 +158,24 @@ impl<M: Map> Addressing<'_, M> {
             }
         };
         match self.pass_on(spec, mailbox, MAX_LEVELS, trace)? {
+            Step::Done(Resolved::Error(mut refusal)) => {
+                refusal.text = without_quotes(&refusal.text);
+                Ok(Some(Resolved::Error(refusal)))
+            }
             Step::Done(resolved) => Ok(Some(resolved)),
             Step::Go(_) => Ok(None),
         }
     }
+}
+
+/// The text of a refusal, as a macro holds it: without quotes, and what they kept together stands
+/// apart from the word before.
+fn without_quotes(text: &[u8]) -> Vec<u8> {
+    let words: Vec<_> = tokens(text)
+        .map(|token| tokens::strip_quotes(token.text))
+        .collect();
+    let words: Vec<&[u8]> = words.iter().map(AsRef::as_ref).collect();
+    tokens::concat(&words)
 }
 
 /// Where a name goes, and as which name.
