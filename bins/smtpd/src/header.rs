@@ -40,7 +40,7 @@ pub struct Stamp {
     pub full_name: Option<String>,
     /// Texts of X-Authentication-Warning fields.
     pub warnings: Vec<String>,
-    /// Most octets of all fields together; 0 is no limit.
+    /// Most octets of all fields together, a line end counted as one; 0 is no limit.
     pub max_octets: usize,
 }
 
@@ -83,8 +83,8 @@ enum State {
     Header {
         /// All of it.
         text: Vec<u8>,
-        /// Where the unfinished line starts.
-        line: usize,
+        /// Its lines before the unfinished one.
+        lines: Judged,
     },
     /// The body goes through; the last two octets are kept to see whether it ends in CRLF.
     Body(Summary, [u8; 2]),
@@ -101,7 +101,7 @@ impl HeaderFilter {
             precedences: BTreeMap::new(),
             state: State::Header {
                 text: Vec::new(),
-                line: 0,
+                lines: Judged::default(),
             },
         }
     }
@@ -120,11 +120,11 @@ impl HeaderFilter {
         match &mut self.state {
             State::Overfull => {}
             State::Body(_, last) => pass(piece, last, out),
-            State::Header { text, line } => {
+            State::Header { text, lines } => {
                 let scanned = text.len();
                 text.extend_from_slice(piece);
                 let limit = self.stamp.limit();
-                match reach(text, line, scanned, limit) {
+                match reach(text, lines, scanned, limit) {
                     Reach::Ends(end) => self.begin_body(end, out),
                     Reach::TooLarge => self.state = State::Overfull,
                     Reach::Open => {}
@@ -166,9 +166,9 @@ impl HeaderFilter {
     /// # Errors
     /// When there was more header than allowed.
     pub fn finish(mut self, out: &mut Vec<u8>) -> Result<Summary, TooLarge> {
-        if let State::Header { text, line } = &mut self.state {
+        if let State::Header { text, lines } = &mut self.state {
             let limit = self.stamp.limit();
-            if let Reach::Ends(end) = last_reach(text, line, limit) {
+            if let Reach::Ends(end) = last_reach(text, lines, limit) {
                 self.begin_body(end, out);
             }
         }
@@ -202,54 +202,71 @@ pub(crate) enum Reach {
     TooLarge,
 }
 
-/// Judges the header that `text` begins with, which may have `limit` octets. This is the
-/// one judge: what `sendmail` accepts the server takes. `line` and `scanned` are as for
-/// [`header_end`].
-pub(crate) fn reach(text: &[u8], line: &mut usize, scanned: usize, limit: usize) -> Reach {
-    match header_end(text, line, scanned) {
-        Some(end) if end > limit => Reach::TooLarge,
+/// The whole lines that were judged so far, and are header.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Judged {
+    /// Where the first line starts that is not judged yet.
+    end: usize,
+    /// How many they are.
+    count: usize,
+}
+
+impl Judged {
+    /// The octets up to `end` as MaxHeadersLength counts them: a line end is one.
+    fn octets(self, end: usize) -> usize {
+        end.saturating_sub(self.count)
+    }
+}
+
+/// Judges the header that `text` begins with, which may have `limit` octets, a line end
+/// counted as one. This is the one judge: what `sendmail` accepts the server takes. `lines` and
+/// `scanned` are as for [`header_end`].
+pub(crate) fn reach(text: &[u8], lines: &mut Judged, scanned: usize, limit: usize) -> Reach {
+    match header_end(text, lines, scanned) {
+        Some(end) if lines.octets(end) > limit => Reach::TooLarge,
         Some(end) => Reach::Ends(end),
         // The line at hand may turn out to be body: leave it room.
-        None if text.len() > limit.saturating_add(MAX_NAME_OCTETS) => Reach::TooLarge,
+        None if lines.octets(text.len()) > limit.saturating_add(MAX_NAME_OCTETS) => Reach::TooLarge,
         None => Reach::Open,
     }
 }
 
 /// Judges the header of a message that has ended; where its last line has no end, that is
 /// added.
-pub(crate) fn last_reach(text: &mut Vec<u8>, line: &mut usize, limit: usize) -> Reach {
+pub(crate) fn last_reach(text: &mut Vec<u8>, lines: &mut Judged, limit: usize) -> Reach {
     if !text.is_empty() && !text.ends_with(b"\r\n") {
         text.extend_from_slice(b"\r\n");
     }
-    let scanned = *line;
-    match header_end(text, line, scanned).unwrap_or(text.len()) {
-        end if end > limit => Reach::TooLarge,
+    let scanned = lines.end;
+    match header_end(text, lines, scanned).unwrap_or(text.len()) {
+        end if lines.octets(end) > limit => Reach::TooLarge,
         end => Reach::Ends(end),
     }
 }
 
 /// Where the header ends, if its end is in `text`: before an empty line or before a
-/// line that is no field, which a long one is known to be before its end has come. `line`
-/// is where the first line not yet judged starts, and moves on; its first `scanned` octets
-/// of text were searched for its end before.
-fn header_end(text: &[u8], line: &mut usize, scanned: usize) -> Option<usize> {
-    let mut search = scanned.saturating_sub(1).max(*line);
+/// line that is no field, which a long one is known to be before its end has come. `lines`
+/// are those judged before, and grow; the first `scanned` octets of text were searched for the
+/// end of the next one before.
+fn header_end(text: &[u8], lines: &mut Judged, scanned: usize) -> Option<usize> {
+    let mut search = scanned.saturating_sub(1).max(lines.end);
     loop {
         let length = text.get(search..)?.windows(2).position(|w| w == b"\r\n");
         let end = length.map_or(text.len(), |length| search + length);
-        let this = text.get(*line..end)?;
+        let this = text.get(lines.end..end)?;
         if length.is_none() && this.len() < MAX_NAME_OCTETS {
             return None;
         }
         let head = this.get(..MAX_NAME_OCTETS).unwrap_or(this);
-        let continued = *line > 0 && matches!(head.first(), Some(b' ' | b'\t'));
-        let first = *line == 0;
+        let first = lines.end == 0;
+        let continued = !first && matches!(head.first(), Some(b' ' | b'\t'));
         if !(continued || field_name(head).is_some() || (first && is_unix_from(head))) {
-            return Some(*line);
+            return Some(lines.end);
         }
         length?;
-        *line = end + 2;
-        search = *line;
+        lines.end = end + 2;
+        lines.count += 1;
+        search = lines.end;
     }
 }
 

@@ -142,3 +142,16 @@ fn hops_and_limits() {
     let body = format!("X: y\n\n{}", "y".repeat(9000));
     assert!(filtered(&body, 100).1.is_ok());
 }
+
+#[test]
+fn a_line_end_counts_as_one_octet() {
+    for (lines, fits) in [(60, true), (61, false)] {
+        let fields = "X: b\n".repeat(lines);
+        for text in [fields.clone(), format!("{fields}\nx\n")] {
+            for size in [1, 7, 1000] {
+                let summary = filtered(&text, size).1;
+                assert_eq!(summary.is_ok(), fits, "{lines} by {size}: {text:?}");
+            }
+        }
+    }
+}

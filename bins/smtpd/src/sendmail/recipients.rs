@@ -3,7 +3,7 @@
 use libmaps::table::aliases::Separator;
 
 use super::address_list::{Listed, addresses};
-use crate::header::{Reach, field_name, is_resent, last_reach, reach};
+use crate::header::{Judged, Reach, field_name, is_resent, last_reach, reach};
 
 /// Fields that name recipients.
 const FIELDS: [&[u8]; 4] = [b"to", b"cc", b"bcc", b"apparently-to"];
@@ -33,8 +33,7 @@ fn has_list(name: &[u8]) -> bool {
 #[derive(Debug, Default)]
 pub(super) struct HeaderText {
     text: Vec<u8>,
-    /// Where the first line starts that is not judged yet.
-    line: usize,
+    lines: Judged,
     complete: bool,
 }
 
@@ -53,7 +52,7 @@ impl HeaderText {
         }
         let scanned = self.text.len();
         self.text.extend_from_slice(piece);
-        let reach = reach(&self.text, &mut self.line, scanned, max_octets);
+        let reach = reach(&self.text, &mut self.lines, scanned, max_octets);
         self.follow(reach)
     }
 
@@ -65,7 +64,7 @@ impl HeaderText {
         if self.complete {
             return Ok(());
         }
-        let reach = last_reach(&mut self.text, &mut self.line, max_octets);
+        let reach = last_reach(&mut self.text, &mut self.lines, max_octets);
         self.follow(reach)
     }
 
