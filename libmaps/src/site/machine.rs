@@ -16,8 +16,10 @@ pub struct Machine {
     pub name: String,
     /// Other names of its line in the hosts file.
     pub aliases: Vec<String>,
-    /// Its addresses.
-    pub addresses: Vec<IpAddr>,
+    /// The addresses of its name in the hosts file.
+    pub own: Vec<IpAddr>,
+    /// The addresses of its interfaces.
+    pub interfaces: Vec<IpAddr>,
 }
 
 impl Machine {
@@ -25,7 +27,7 @@ impl Machine {
     /// root this machine, as gethostname(3) and getifaddrs(3) tell.
     pub fn of(root: Option<&Path>) -> io::Result<Self> {
         let hosts = Hosts::parse(&read_or_system(root, Path::new("/etc/hosts"))?);
-        let (name, mut addresses) = match root {
+        let (name, mut interfaces) = match root {
             Some(_) => {
                 let text = match opening::read(&below(root, Path::new("/etc/hostname"))) {
                     Ok(text) => text,
@@ -37,9 +39,9 @@ impl Machine {
             }
             None => (host_name(), interface_addresses()?),
         };
-        addresses.extend(hosts.addresses(&name));
-        addresses.sort_unstable();
-        addresses.dedup();
+        let own = hosts.addresses(&name);
+        interfaces.sort_unstable();
+        interfaces.dedup();
         let aliases = hosts
             .aliases(&name)
             .into_iter()
@@ -53,7 +55,8 @@ impl Machine {
         Ok(Machine {
             name,
             aliases,
-            addresses,
+            own,
+            interfaces,
         })
     }
 }
@@ -140,14 +143,15 @@ mod tests {
         let machine = Machine::of(Some(root.path())).unwrap();
         assert_eq!(machine.name, "mx.example.org");
         assert_eq!(machine.aliases, ["mx", "mx.example.org", "alias"]);
-        assert_eq!(machine.addresses.len(), 2);
+        assert_eq!(machine.own, [IpAddr::from([10, 0, 0, 2])]);
+        assert_eq!(machine.interfaces, [IpAddr::from([127, 0, 0, 1])]);
     }
 
     #[test]
     fn this_machine_has_a_loopback_address() {
         let machine = Machine::of(None).unwrap();
         assert!(
-            machine.addresses.iter().any(IpAddr::is_loopback),
+            machine.interfaces.iter().any(IpAddr::is_loopback),
             "{machine:?}"
         );
     }

@@ -367,15 +367,14 @@ impl Reader {
         if !self.site.domain.is_empty() {
             classes.local_domains.insert(self.site.domain.as_bytes());
         }
-        if probe.starts_with('t') || probe.starts_with('y') {
-            return;
-        }
+        let probed = match &*probe {
+            probe if probe.starts_with(['t', 'y']) => &[],
+            _ => machine.interfaces.as_slice(),
+        };
         let loopback_too = !probe.starts_with("loop");
-        for address in machine
-            .addresses
-            .iter()
-            .filter(|a| loopback_too || !a.is_loopback())
-        {
+        let probed = probed.iter().filter(|a| loopback_too || !a.is_loopback());
+        // Those of the name are no matter of interfaces.
+        for address in machine.own.iter().chain(probed) {
             classes
                 .local_hosts
                 .insert(domain_literal(*address, compressed).as_bytes());

@@ -9,7 +9,8 @@ fn machine() -> Machine {
     Machine {
         name: "host.example.org".to_owned(),
         aliases: vec!["host".to_owned()],
-        addresses: vec!["127.0.0.1".parse().unwrap()],
+        own: Vec::new(),
+        interfaces: vec!["127.0.0.1".parse().unwrap()],
     }
 }
 
@@ -107,5 +108,25 @@ proptest::proptest! {
         }
         let read = read(Some(Path::new("/nonexistent")), Path::new("damaged.mc"), text, &machine());
         let _ = show::json(&read.site);
+    }
+}
+
+#[test]
+fn the_addresses_of_the_name_are_ours_whatever_is_asked_of_interfaces() {
+    let mut machine = machine();
+    machine.own = vec!["127.0.0.2".parse().unwrap()];
+    machine.interfaces.push("192.0.2.1".parse().unwrap());
+    for (probe, loopback, other) in [
+        ("True", false, false),
+        ("loopback", false, true),
+        ("False", true, true),
+    ] {
+        let text = format!("define(`confDONT_PROBE_INTERFACES', `{probe}')dnl\n");
+        let path = Path::new("/etc/mail/sendmail.mc");
+        let site = read(None, path, text.into_bytes(), &machine).site;
+        let has = |literal: &str| site.classes.local_hosts.contains(literal.as_bytes());
+        assert!(has("[127.0.0.2]"), "{probe}");
+        assert_eq!(has("[127.0.0.1]"), loopback, "{probe}");
+        assert_eq!(has("[192.0.2.1]"), other, "{probe}");
     }
 }
