@@ -19,7 +19,7 @@ use super::scene::no_consultant;
 use super::submit::say;
 
 /// Prints a line for each recipient that the operands come to; the exit is 67 where a user is
-/// unknown, and else that of the first status of a refusal.
+/// unknown, and else that of the first status of a refusal; a temporary one is no fault of the address.
 ///
 /// # Errors
 /// When the configuration or a map can't be read, or there is no operand.
@@ -67,11 +67,20 @@ fn worse(exit: SysExit, expansion: &Expansion) -> SysExit {
     if exit == SysExit::NoUser || first.into_iter().chain(codes).any(|c| c == SysExit::NoUser) {
         return SysExit::NoUser;
     }
+    let is_misuse = |r: &Recipient| matches!(r.state, State::Refused(_)) && !r.triple.is_error();
     match (exit, first) {
         (SysExit::Ok, Some(code)) => code,
-        (SysExit::Ok, None) if !expansion.errors().is_empty() => SysExit::Usage,
+        (SysExit::Ok, None) if !expansion.errors.is_empty() => SysExit::Usage,
+        (SysExit::Ok, None) if expansion.recipients.iter().any(is_misuse) => SysExit::Usage,
         _ => exit,
     }
+}
+
+/// Whether mail waits for an `error:` to go away: to sendmail that is a mailer like another.
+fn waits(recipient: &Recipient) -> bool {
+    let triple = &recipient.triple;
+    let is_refused = matches!(recipient.state, State::Refused(_));
+    is_refused && triple.is_error() && exit_of(&triple.host) == SysExit::Ok
 }
 
 /// What is printed: what is wrong comes first, and each recipient once.
@@ -105,7 +114,8 @@ impl Lines {
                 triple.host.clone(),
                 triple.user.clone(),
             );
-            if recipient.state == State::Deliver && self.known.insert(key) {
+            let is_deliverable = recipient.state == State::Deliver || waits(recipient);
+            if is_deliverable && self.known.insert(key) {
                 self.deliverable.push(deliverable(addressing, recipient));
             }
         }
@@ -148,7 +158,11 @@ fn order(expansion: &Expansion) -> Vec<usize> {
 fn deliverable(addressing: &Addressing<'_, Arc<dyn Map>>, recipient: &Recipient) -> String {
     let triple = &recipient.triple;
     let address = String::from_utf8_lossy(&recipient.address);
-    let mut text = format!("{address}... deliverable: mailer {}", triple.mailer);
+    let mailer = match triple.is_error() {
+        true => "*error*",
+        false => triple.mailer.as_str(),
+    };
+    let mut text = format!("{address}... deliverable: mailer {mailer}");
     if !triple.host.is_empty() {
         let host = String::from_utf8_lossy(&triple.host);
         let dot = if has_final_dot(addressing, recipient) {

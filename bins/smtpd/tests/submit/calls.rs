@@ -132,6 +132,44 @@ fn submit_mc_names_the_folder_and_trusted_users() {
     assert!(!text.contains("X-Authentication-Warning"), "{text}");
 }
 
+/// Puts a line into `sendmail.mc`, before the first feature.
+fn configure(site: &Site, line: &str) {
+    let mc = site.root().join("etc/mail/sendmail.mc");
+    let text = fs::read_to_string(&mc).unwrap();
+    fs::write(
+        &mc,
+        text.replacen("FEATURE", &format!("{line}\nFEATURE"), 1),
+    )
+    .unwrap();
+}
+
+/// As sendmail 8.17 does, which was asked the same.
+#[test]
+fn a_temporary_refusal_is_no_fault_of_the_address() {
+    for (luser, exit, want) in [
+        (
+            "error:4.2.1:\"450 try later\"",
+            0,
+            "no.such... try later\n\
+             no.such... deliverable: mailer *error*, host 4.2.1, user 450 try later\n",
+        ),
+        (
+            "error:5.4.1:550 no",
+            0,
+            "no.such... no\n\
+             no.such... deliverable: mailer *error*, host 5.4.1, user 550 no\n",
+        ),
+        ("error:5.1.1:550 no", 67, "no.such... no\n"),
+        ("error:no", 69, "no.such... no\n"),
+    ] {
+        let site = Site::new();
+        configure(&site, &format!("define(`LUSER_RELAY', `{luser}')dnl"));
+        let out = site.sendmail(&["-bv", "no.such"], b"");
+        assert_eq!(String::from_utf8_lossy(&out.stdout), want, "{luser}");
+        assert_eq!(out.status.code(), Some(exit), "{luser}");
+    }
+}
+
 #[test]
 fn sendmail_mc_names_trusted_users() {
     for line in [
