@@ -10,6 +10,8 @@ use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, RwLock};
 
+use libmaps::site::Site;
+use libmaps::site::model::options::PrivacyFlag;
 use libmaps::sysexits::SysExit;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -52,19 +54,19 @@ pub(super) fn run(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit, Re
     };
     let by_server = match ask(&folder, &request) {
         Ok(answer) => answer,
-        Err(error) => return Err(not_asked(&folder, &error)),
+        Err(error) => return Err(not_asked(&site, &folder, &error)),
     };
     let exit = match by_server {
         Some(answer) => match answer.last() {
             Some(Ok(Line::Error(text))) => {
                 return Err(Refusal::new(SysExit::TempFail, clean(&text)));
             }
-            Some(Err(error)) => return Err(not_asked(&folder, &error)),
+            Some(Err(error)) => return Err(not_asked(&site, &folder, &error)),
             _ => SysExit::Ok,
         },
         None if !may_enter(&folder) => {
             let denied = io::Error::from(io::ErrorKind::PermissionDenied);
-            return Err(not_asked(&folder, &denied));
+            return Err(not_asked(&site, &folder, &denied));
         }
         None if line.queue_folder().is_some() && has_queue(&folder).is_ok_and(|is| !is) => {
             let text = format!("{}: there is no queue", folder.display());
@@ -89,9 +91,16 @@ fn may_enter(folder: &Path) -> bool {
     }
 }
 
-fn not_asked(folder: &Path, error: &io::Error) -> Refusal {
+fn not_asked(site: &Site, folder: &Path, error: &io::Error) -> Refusal {
     let shown = folder.display();
+    let is_restricted = site.options.greeting.privacy.has(PrivacyFlag::RestrictQrun);
     match error.kind() {
+        io::ErrorKind::PermissionDenied if is_restricted => {
+            let text = format!(
+                "can not use {shown}: Permission denied\n{NOT_ALLOWED}\nYou do not have permission to process the queue"
+            );
+            Refusal::new(SysExit::NoPerm, text)
+        }
         io::ErrorKind::PermissionDenied => {
             let text = format!("can not use {shown}: Permission denied\n{NOT_ALLOWED}");
             Refusal::new(SysExit::Config, text)
@@ -175,7 +184,7 @@ fn run_here(
         .build();
     let runtime = runtime.map_err(|e| Refusal::new(SysExit::OsErr, e.to_string()))?;
     let ran = runtime.block_on(async {
-        let queue = Queue::open(&folder).map_err(|e| not_opened(&folder, &e))?;
+        let queue = Queue::open(&folder).map_err(|e| not_opened(&site, &folder, &e))?;
         // There are no sessions to be counted.
         let throttle = Throttle::new(site.options.limits.connection_rate_window.0, 0);
         let world = World::open(site, Arc::clone(&queue), log, throttle, tls)
@@ -204,16 +213,16 @@ fn give_up(line: &CommandLine, site: &SoundSite, log: &Log) -> Result<(), Refusa
     };
     match server::give_up(&start, site, log) {
         Ok(_) => Ok(()),
-        Err(ServerError::Queue(error)) => Err(not_opened(&reach::queue(site), &error)),
+        Err(ServerError::Queue(error)) => Err(not_opened(site, &reach::queue(site), &error)),
         Err(ServerError::Io(error)) => Err(Refusal::new(SysExit::OsErr, error.to_string())),
         Err(error) => Err(Refusal::new(SysExit::Config, error.to_string())),
     }
 }
 
-fn not_opened(folder: &Path, error: &QueueError) -> Refusal {
+fn not_opened(site: &Site, folder: &Path, error: &QueueError) -> Refusal {
     match error {
         QueueError::InUse(_) => Refusal::new(SysExit::TempFail, error.to_string()),
-        QueueError::Io { source, .. } => not_asked(folder, source),
+        QueueError::Io { source, .. } => not_asked(site, folder, source),
         _ => Refusal::new(SysExit::IoErr, error.to_string()),
     }
 }

@@ -269,7 +269,7 @@ impl Talk<'_> {
         Ok(match dropped {
             Ok(id) => MessageEnd::Stored(id.as_str().into()),
             Err(error) => {
-                let text = submit::not_dropped(&self.scene.folder, &error).text;
+                let text = submit::not_dropped(self.scene, &error).text;
                 let text = text.lines().next().unwrap_or_default();
                 MessageEnd::Refused(Reply::new(451, Some(Status::new(4, 3, 0)), text))
             }

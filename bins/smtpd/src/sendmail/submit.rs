@@ -103,7 +103,7 @@ pub(super) fn submit(
     let checked = submission.check();
     checked.map_err(|fault| Refusal::new(SysExit::DataErr, fault.to_string()))?;
     let finished = collected.writer.finish(&submission);
-    let id = finished.map_err(|e| not_dropped(&scene.folder, &e))?;
+    let id = finished.map_err(|e| not_dropped(scene, &e))?;
     if line.talk == Talk::Verbose && !recipients.good.is_empty() {
         let fate = fate_of(&id, &scene.folder);
         for address in &recipients.good {
@@ -304,7 +304,7 @@ fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Me
     let max_header = max_header(&scene.site);
     let max = limits.max_message_octets.0;
     let mut message = Message {
-        writer: DropWriter::create(&scene.folder).map_err(|e| not_dropped(&scene.folder, &e))?,
+        writer: DropWriter::create(&scene.folder).map_err(|e| not_dropped(scene, &e))?,
         header: HeaderText::default(),
         body: None,
     };
@@ -339,7 +339,7 @@ fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Me
             message.body = Some(BodyKind::EightBitMime);
         }
         let pushed = message.writer.push(&text);
-        pushed.map_err(|e| not_dropped(&scene.folder, &e))?;
+        pushed.map_err(|e| not_dropped(scene, &e))?;
         if let Some(max) = max
             && message.writer.octets() > max
         {
@@ -353,13 +353,17 @@ fn collect(line: &CommandLine, scene: &Scene, input: &mut dyn Read) -> Result<Me
 }
 
 /// Why a message could not be put into the drop folder, in sendmail's words.
-pub(super) fn not_dropped(folder: &Path, error: &io::Error) -> Refusal {
-    let shown = folder.display();
+pub(super) fn not_dropped(scene: &Scene, error: &io::Error) -> Refusal {
+    let shown = scene.folder.display();
     let cause = tools::alias_config::reason(error);
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
+            let why = match scene.site.root {
+                Some(_) => " (--root gives up the group's right)",
+                None => "",
+            };
             let text = format!(
-                "can not write to {shown}: {cause}\nProgram mode requires special privileges, e.g., root or TrustedUser."
+                "can not write to {shown}: {cause}{why}\nProgram mode requires special privileges, e.g., root or TrustedUser."
             );
             Refusal::new(SysExit::Config, text)
         }

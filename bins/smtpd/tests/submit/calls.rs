@@ -94,7 +94,11 @@ fn a_folder_that_can_t_be_written_is_no_success() {
     assert_eq!(out.status.code(), Some(78));
     let said = String::from_utf8_lossy(&out.stdout);
     assert!(
-        said.ends_with("Program mode requires special privileges, e.g., root or TrustedUser.\n")
+        said.ends_with(
+            "/locked: Permission denied (--root gives up the group's right)\n\
+             Program mode requires special privileges, e.g., root or TrustedUser.\n"
+        ),
+        "{said}"
     );
     assert!(site.dropped("msg").is_empty());
 }
@@ -167,6 +171,29 @@ fn a_temporary_refusal_is_no_fault_of_the_address() {
         let out = site.sendmail(&["-bv", "no.such"], b"");
         assert_eq!(String::from_utf8_lossy(&out.stdout), want, "{luser}");
         assert_eq!(out.status.code(), Some(exit), "{luser}");
+    }
+}
+
+#[test]
+fn who_may_not_run_the_queue_is_told_so() {
+    let not_allowed = "Program mode requires special privileges, e.g., root or TrustedUser.\n";
+    for (flags, exit, more) in [
+        ("authwarnings", 78, ""),
+        (
+            "restrictqrun",
+            77,
+            "You do not have permission to process the queue\n",
+        ),
+    ] {
+        let site = Site::new();
+        configure(&site, &format!("define(`confPRIVACY_FLAGS', `{flags}')dnl"));
+        let queue = site.root().join("var/spool/mqueue");
+        fs::create_dir(&queue).unwrap();
+        fs::set_permissions(&queue, fs::Permissions::from_mode(0o000)).unwrap();
+        let out = site.sendmail(&["-q"], b"");
+        let said = String::from_utf8([out.stdout, out.stderr].concat()).unwrap();
+        assert_eq!(out.status.code(), Some(exit), "{flags}: {said}");
+        assert!(said.ends_with(&format!("{not_allowed}{more}")), "{said}");
     }
 }
 
