@@ -482,7 +482,16 @@ fn forwarding_goes_on_and_ends_where_it_comes_back() {
         forward(root, "ann", "bob\n");
     });
     site.send("bob");
+    site.text_with("var/mail/bob", "hello");
+    // Whatever else their lists name: here a file.
+    let site = start("box: /open/box\n", |root| {
+        forward(root, "bob", "box, ann\n");
+        forward(root, "ann", "bob\n");
+    });
+    site.send("ann");
+    site.text_with("open/box", "hello");
     site.text_with("var/mail/ann", "hello");
+    assert!(!site.root.path().join("var/mail/bob").exists());
 }
 
 #[test]
