@@ -149,14 +149,6 @@ pub(super) async fn forward(
             hold(world, envelope, this, &mut held, &failure.text);
             continue;
         }
-        if let Some(failure) = failures.first()
-            && expansion.deliver().is_empty()
-        {
-            if let Some(target) = envelope.targets.get_mut(this) {
-                target.progress = failure.progress();
-            }
-            continue;
-        }
         add_failures(world, envelope, recipient, &expansion, &failures, &via);
         let mailboxes: Vec<Local> = deliver.iter().filter_map(|t| quoted(world, t)).collect();
         if let Ending::With(met) = &ending {
