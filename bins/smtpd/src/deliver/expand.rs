@@ -25,7 +25,7 @@ use super::batch::Targets;
 use super::forward::forward;
 use super::forward_file::ForwardList;
 use super::include_file::ServerIncludes;
-use super::known::{Known, is_user, runs_as};
+use super::known::{Known, Means, is_user, runs_as};
 use super::outcome::for_now;
 use super::reroute::{Rerouted, reroute};
 
@@ -517,7 +517,17 @@ pub(super) fn add_targets(
         if led_to.contains(triple) {
             known.note_led_to(&target);
         }
-        known.add(envelope, target);
+        // Of his own mailbox a user's list has said so by itself.
+        let is_own = via.controller.as_deref() == Some(target.user.shown().as_str());
+        if target.mailer == world.site.mailers.local && !is_own {
+            let means = match is_mailbox(world, triple) {
+                true => Means::Mailbox,
+                false => Means::User,
+            };
+            known.add_local(envelope, target, means);
+        } else {
+            known.add(envelope, target);
+        }
     }
 }
 

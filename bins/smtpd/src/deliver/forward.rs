@@ -122,7 +122,8 @@ pub(super) async fn forward(
         // like others. `\name` means it whatever the detail. And where a loop of users comes round,
         // it ends with him or with whom it meets again.
         let is_himself = |to: &To| matches!(to, To::User(local) if *local == copy);
-        let keeps = to.iter().any(is_himself)
+        let keeps = known.is_for_both(&copy)
+            || to.iter().any(is_himself)
             || deliver.iter().any(|triple| {
                 let mailbox = quoted(world, triple).filter(|(user, _)| *user == copy.0);
                 mailbox.is_some_and(|mailbox| !takes(world, envelope, &mailbox, &name))
@@ -151,11 +152,17 @@ pub(super) async fn forward(
         }
         add_failures(world, envelope, recipient, &expansion, &failures, &via);
         let mailboxes: Vec<Local> = deliver.iter().filter_map(|t| quoted(world, t)).collect();
+        // Whose mailbox is meant has it, though his copy went on.
+        let meant = mailboxes.iter().filter(|(user, _)| *user != copy.0);
+        let mut back: HashSet<Local> = meant.filter(|m| onward.went_on(m)).cloned().collect();
         if let Ending::With(met) = &ending {
-            for met in met {
-                onward.stays(met);
+            back.extend(met.iter().cloned());
+        }
+        if !back.is_empty() {
+            for copy in &back {
+                onward.stays(copy);
             }
-            give_back(world, envelope, met);
+            give_back(world, envelope, &back);
         }
         if let Some(target) = envelope.targets.get_mut(this) {
             if ending == Ending::Here {

@@ -345,6 +345,24 @@ async fn a_backslash_before_ones_own_name_means_the_mailbox_whatever_the_detail(
 }
 
 #[tokio::test]
+async fn who_is_named_and_whose_mailbox_is_has_both() {
+    let users = [("ann", "dora\n"), ("bob", "\\ann\n"), ("dora", "")];
+    for to in [
+        &["ann", "bob"][..],
+        &["bob", "ann"],
+        &["ann", "\\ann"],
+        &["\\ann", "ann"],
+    ] {
+        assert_eq!(mailboxes(&users, to).await, ["ann", "dora"], "{to:?}");
+    }
+    // Once is enough, and who is not named goes nowhere.
+    for to in [&["bob"][..], &["\\ann", "bob"]] {
+        assert_eq!(mailboxes(&users, to).await, ["ann"], "{to:?}");
+    }
+    assert_eq!(mailboxes(&users, &["dora", "\\dora"]).await, ["dora"]);
+}
+
+#[tokio::test]
 async fn each_copy_of_a_user_is_forwarded_whatever_its_detail() {
     let root = tempfile::tempdir().unwrap();
     let world = world(root.path(), &[("bob", "joe@far.example\n")], "");
