@@ -205,6 +205,51 @@ fn the_last_copy_stays_while_it_can_not_be_saved() {
 }
 
 #[test]
+fn what_a_forward_file_may_not_name_is_told_of_with_its_line() {
+    let mut machine = machine("", "");
+    machine.write("etc/shells", "/bin/another\n");
+    for (user, list) in [
+        ("bob", "# mine\n\"|/bin/tee /open/x\"\n"),
+        ("owner", "root, /open/box\nnobody-here\n"),
+    ] {
+        let path = format!("home/{user}/.forward");
+        machine.write(&path, list);
+        for path in [&path, &format!("home/{user}")] {
+            let _ = std::os::unix::fs::chown(machine.path(path), Some(machine::somebody()), None);
+        }
+    }
+    machine.start(&[]);
+    machine.send(ANN, &["bob@test.example"], "Subject: run\n\nx");
+    let mailbox = machine.mailbox_with("ann", "Status: 5.7.1");
+    let program = "\"|/bin/tee /open/x\"";
+    let who = format!("/home/bob/.forward: line 2: {program}...");
+    let why = "User bob@mx.test.example doesn't have a valid shell for mailing to programs";
+    let of_bob = "Final-Recipient: RFC822; bob@test.example\nX-Actual-Recipient: X-Unix;";
+    has(
+        notices(&mailbox)[0],
+        &[
+            &format!(
+                "{program}\n    (reason: {who} {why})\n    (expanded from: <bob@test.example>)\n"
+            ),
+            &format!("550 5.7.1 {who} {why}\n"),
+            &format!("{of_bob} {program}\nAction: failed\n"),
+        ],
+    );
+    machine.send(ANN, &["owner@test.example"], "Subject: both\n\nx");
+    let mailbox = machine.mailbox_with("ann", "line 2: nobody-here");
+    machine.wait_for_empty_queue();
+    has(
+        notices(&mailbox)[1],
+        &[
+            "550 5.7.1 /home/owner/.forward: line 1: /open/box... User owner@mx.test.example",
+            "X-Actual-Recipient: X-Unix; /open/box\n",
+            "550 5.1.1 /home/owner/.forward: line 2: nobody-here... User unknown\n",
+        ],
+    );
+    assert!(machine.mailbox("root").contains("Subject: both"));
+}
+
+#[test]
 fn notices_do_not_go_round_between_lists() {
     let mut machine = machine(
         "refuses: \"|exit 69\"\none: refuses\nowner-one: two\ntwo: refuses\nowner-two: one\n",

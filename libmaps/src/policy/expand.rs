@@ -26,6 +26,8 @@ use trust::Trust;
 pub const MAX_RECIPIENTS: usize = 500_000;
 /// Most probes that the trace of one expansion keeps.
 pub const MAX_PROBES: usize = 10_000;
+/// The mailer of the user above the members of his list.
+const FORWARD: &str = "*forward*";
 /// Most levels of aliases, whatever MaxAliasRecursion says.
 const MAX_DEPTH: i64 = 100;
 
@@ -46,7 +48,7 @@ pub struct Expander<'a, M, A> {
 pub struct Recipient {
     /// The address, as it was written.
     pub address: Vec<u8>,
-    /// Where it was written, where that was in an include file: path and line.
+    /// Where it was written, where that was in an include file or a user's list: path and line.
     pub place: Option<Place>,
     /// Where it goes.
     pub triple: MailerTriple,
@@ -62,12 +64,12 @@ pub struct Recipient {
     pub controller: Option<std::sync::Arc<str>>,
 }
 
-/// A line of an include file.
+/// A line of a file with addresses.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Place {
     /// The file, as the alias names it.
     pub path: std::sync::Arc<str>,
-    /// The line, from 1.
+    /// The line, from 1; 0 for the file as a whole.
     pub line: usize,
 }
 
@@ -116,6 +118,20 @@ impl Expansion {
         all.sort_unstable();
         all.dedup();
         all
+    }
+
+    /// Whether a recipient stands in the list of the user that was expanded, and not in another
+    /// file that it leads to.
+    #[must_use]
+    pub fn is_in_own_list(&self, recipient: &Recipient) -> bool {
+        let own = self
+            .recipients
+            .first()
+            .filter(|r| r.triple.mailer == FORWARD);
+        let own = own.and_then(|own| own.place.as_ref());
+        let place = recipient.place.as_ref();
+        own.zip(place)
+            .is_some_and(|(own, place)| own.path == place.path)
     }
 
     /// The names that are nobody, as sendmail's messages give them: with file and line
@@ -188,8 +204,8 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
         Ok(run.out)
     }
 
-    /// Expands the list of a user, such as his `.forward` file, separated by commas. Unlike
-    /// what was typed it may name programs, files and includes, which are his: the first
+    /// Expands the list of a user, such as his `.forward` file at this path: lines, separated by
+    /// commas. Unlike what was typed it may name programs, files and includes, which are his: the first
     /// recipient is the user, and all others stand below it. Where others may have put it there,
     /// only the addresses in it count.
     ///
@@ -198,11 +214,12 @@ impl<M: Map, A: Map> Expander<'_, M, A> {
     pub fn expand_for(
         &self,
         user: &User,
+        path: &str,
         list: &[u8],
         trust: Trust,
     ) -> Result<Expansion, LookupError> {
         let mut run = self.run();
-        run.below(list, user, trust)?;
+        run.below(path, list, user, trust)?;
         Ok(run.out)
     }
 

@@ -229,12 +229,15 @@ fn of_a_users_list_that_is_not_his_alone_the_addresses_count() {
         .get("joe")
         .unwrap()
         .unwrap();
-    let list = b"root, \"|/bin/x\"";
-    let expand = |e: &Expander<'_, _, _>| e.expand_for(&joe, list, Trust::Addresses);
+    let list = b"# mine\n  # too\nroot,\n\"|/bin/x\"";
+    let expand = |e: &Expander<'_, _, _>| e.expand_for(&joe, "/f", list, Trust::Addresses);
     let expansion = with_expander(&site, Vec::new(), &Files::default(), expand);
     assert_eq!(expansion.deliver().len(), 1);
     let why = "Address joe is unsafe for mailing to programs";
-    assert_eq!(expansion.errors(), [format!("\"|/bin/x\"... {why}")]);
+    assert_eq!(
+        expansion.errors(),
+        [format!("/f: line 4: \"|/bin/x\"... {why}")]
+    );
 }
 
 /// The programs of an expansion, each with the user as whom it runs.
@@ -295,7 +298,7 @@ fn who_has_no_shell_names_neither_programs_nor_files() {
     let sue = users.get("sue").unwrap().unwrap();
     let list = |text: &str| {
         let expand = |expander: &Expander<'_, _, _>| {
-            expander.expand_for(&sue, text.as_bytes(), Trust::Whole)
+            expander.expand_for(&sue, "/f", text.as_bytes(), Trust::Whole)
         };
         with_expander(&site, entries(), &files, expand)
     };
@@ -305,8 +308,8 @@ fn who_has_no_shell_names_neither_programs_nor_files() {
     assert_eq!(
         errors,
         [
-            format!("\"|/bin/x\"{}", refused("programs")),
-            format!("/box{}", refused("files")),
+            format!("/f: line 1: \"|/bin/x\"{}", refused("programs")),
+            format!("/f: line 1: /box{}", refused("files")),
         ]
     );
     assert_eq!(expansion.deliver().len(), 1);
@@ -357,7 +360,8 @@ fn a_users_own_list_names_programs_files_and_includes() {
         .unwrap()
         .unwrap();
     let list = b"\\joe, \"|/bin/x a b\", /box, :include:/list";
-    let expand = |expander: &Expander<'_, _, _>| expander.expand_for(&joe, list, Trust::Whole);
+    let expand =
+        |expander: &Expander<'_, _, _>| expander.expand_for(&joe, "/f", list, Trust::Whole);
     let expansion = with_expander(&site, Vec::new(), &files, expand);
     assert!(expansion.errors().is_empty(), "{:?}", expansion.errors());
     let all = expansion

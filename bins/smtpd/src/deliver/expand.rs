@@ -25,7 +25,7 @@ use super::batch::Targets;
 use super::forward::forward;
 use super::forward_file::ForwardList;
 use super::include_file::ServerIncludes;
-use super::known::{Known, is_user, runs_as};
+use super::known::{Known, Means, is_user, runs_as};
 use super::outcome::for_now;
 use super::reroute::{Rerouted, reroute};
 
@@ -330,7 +330,7 @@ pub(super) async fn expansion_by(
         aside(|| match what {
             // As one address, which is how RCPT took it.
             What::Recipient(address, _) => expander.expand_one(&in_brackets(address)),
-            What::List(list, user) => expander.expand_for(user, &list.text, list.trust),
+            What::List(list, user) => expander.expand_for(user, &list.path, &list.text, list.trust),
             What::Address(address) => expander.expand_one(address),
         })
     })
@@ -387,7 +387,7 @@ pub(super) fn failures(world: &World, expansion: &Expansion) -> Vec<Failure> {
                 true => for_now(&status),
                 false => status,
             },
-            text: match r.place.as_ref().filter(|_| is_private(r)) {
+            text: match r.place.as_ref().filter(|_| is_private(expansion, r)) {
                 Some(place) => {
                     let why = if r.triple.is_error() { "refused" } else { why };
                     format!("{}: line {}... {why}", place.path, place.line)
@@ -400,9 +400,12 @@ pub(super) fn failures(world: &World, expansion: &Expansion) -> Vec<Failure> {
     recipients.filter_map(failed).collect()
 }
 
-/// Whether it stands in the list of a user, whose lines are told to nobody.
-fn is_private(recipient: &Recipient) -> bool {
-    recipient.list_owner.is_some() && recipient.place.is_some()
+/// Whether it stands in a list of a user, whose lines are told to nobody. His `.forward` file
+/// stands for him.
+fn is_private(expansion: &Expansion, recipient: &Recipient) -> bool {
+    recipient.list_owner.is_some()
+        && recipient.place.is_some()
+        && !expansion.is_in_own_list(recipient)
 }
 
 /// The status of a refusal: what the error mailer was given, else what the words say.
@@ -446,7 +449,7 @@ pub(super) fn add_failures(
             continue;
         };
         let user = match envelope.recipients.get(recipient) {
-            Some(listed) if is_private(found) => listed.address.clone(),
+            Some(listed) if is_private(expansion, found) => listed.address.clone(),
             _ => Octets::from(found.address.as_slice()),
         };
         envelope.targets.push(QueuedTarget {
@@ -514,7 +517,17 @@ pub(super) fn add_targets(
         if led_to.contains(triple) {
             known.note_led_to(&target);
         }
-        known.add(envelope, target);
+        // Of his own mailbox a user's list has said so by itself.
+        let is_own = via.controller.as_deref() == Some(target.user.shown().as_str());
+        if target.mailer == world.site.mailers.local && !is_own {
+            let means = match is_mailbox(world, triple) {
+                true => Means::Mailbox,
+                false => Means::User,
+            };
+            known.add_local(envelope, target, means);
+        } else {
+            known.add(envelope, target);
+        }
     }
 }
 

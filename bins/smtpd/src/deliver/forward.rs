@@ -11,10 +11,10 @@ use super::expand::{
 };
 use super::forward_file::{Unread, forward_list_in_time};
 use super::known::Known;
-use super::onward::{Local, Onward, To, copy_of};
+use super::onward::{Ending, Local, Onward, To, copy_of};
 use crate::log::Level;
 use crate::maps::Snapshot;
-use crate::queue::{Envelope, Progress};
+use crate::queue::{Envelope, Octets, Progress};
 use crate::world::World;
 
 /// Most users whose `.forward` files one attempt looks for; the others wait for the next.
@@ -119,15 +119,19 @@ pub(super) async fn forward(
         let deliver = expansion.deliver();
         let to: Vec<To> = deliver.iter().map(|triple| way(world, triple)).collect();
         // The user himself, with this detail, means: the mailbox too; with another one he is a way
-        // like others. `\name` means it whatever the detail. And where all others pass it on to
-        // him, a loop ends here.
+        // like others. `\name` means it whatever the detail. And where a loop of users comes round,
+        // it ends with him or with whom it meets again.
         let is_himself = |to: &To| matches!(to, To::User(local) if *local == copy);
-        let keeps = to.iter().any(is_himself)
+        let keeps = known.is_for_both(&copy)
+            || to.iter().any(is_himself)
             || deliver.iter().any(|triple| {
                 let mailbox = quoted(world, triple).filter(|(user, _)| *user == copy.0);
                 mailbox.is_some_and(|mailbox| !takes(world, envelope, &mailbox, &name))
-            })
-            || (!to.is_empty() && !onward.arrives(&copy, &to));
+            });
+        let ending = match keeps {
+            true => Ending::Here,
+            false => onward.ending(&copy, &to),
+        };
         let mut failures = failures(world, &expansion);
         if let Some(error) = expansion.errors.first() {
             // No list is used in part.
@@ -146,22 +150,27 @@ pub(super) async fn forward(
             hold(world, envelope, this, &mut held, &failure.text);
             continue;
         }
-        if let Some(failure) = failures.first()
-            && expansion.deliver().is_empty()
-        {
-            if let Some(target) = envelope.targets.get_mut(this) {
-                target.progress = failure.progress();
-            }
-            continue;
-        }
         add_failures(world, envelope, recipient, &expansion, &failures, &via);
         let mailboxes: Vec<Local> = deliver.iter().filter_map(|t| quoted(world, t)).collect();
+        // Whose mailbox is meant has it, though his copy went on.
+        let meant = mailboxes.iter().filter(|(user, _)| *user != copy.0);
+        let mut back: HashSet<Local> = meant.filter(|m| onward.went_on(m)).cloned().collect();
+        if let Ending::With(met) = &ending {
+            back.extend(met.iter().cloned());
+        }
+        if !back.is_empty() {
+            for copy in &back {
+                onward.stays(copy);
+            }
+            give_back(world, envelope, &back);
+        }
         if let Some(target) = envelope.targets.get_mut(this) {
-            if keeps {
+            if ending == Ending::Here {
                 target.controller = Some(name.clone());
             } else {
-                onward.pass_on(copy, to);
+                target.onward = users(&to);
                 target.progress = Progress::Forwarded;
+                onward.pass_on(copy, to);
             }
         }
         if is_list(&expansion, &failures) {
@@ -187,6 +196,29 @@ fn way(world: &World, triple: &MailerTriple) -> To {
     match triple.mailer == world.site.mailers.local {
         true => To::User((plain_user(world, triple), triple.host.clone())),
         false => To::Elsewhere,
+    }
+}
+
+/// The users among the ways of a list.
+fn users(to: &[To]) -> Box<[(Octets, Octets)]> {
+    let users = to.iter().filter_map(|to| match to {
+        To::User((user, detail)) => Some((Octets(user.clone()), Octets(detail.clone()))),
+        To::Elsewhere => None,
+    });
+    users.collect()
+}
+
+/// Gives users the copies for their mailboxes that went on to others.
+fn give_back(world: &World, envelope: &mut Envelope, copies: &HashSet<Local>) {
+    for target in &mut envelope.targets {
+        let went_on = target.progress == Progress::Forwarded;
+        if went_on && target.mailer == world.site.mailers.local && copies.contains(&copy_of(target))
+        {
+            target.progress = Progress::Waiting;
+            // His file was obeyed.
+            target.controller = Some(target.user.shown());
+            target.onward = Box::default();
+        }
     }
 }
 

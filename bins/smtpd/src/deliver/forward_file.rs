@@ -31,6 +31,8 @@ pub(crate) enum Unread {
 /// What stands in a file that counts.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct ForwardList {
+    /// Where, as the user knows it.
+    pub(crate) path: String,
     pub(crate) text: Vec<u8>,
     /// How far it counts.
     pub(crate) trust: Trust,
@@ -90,12 +92,9 @@ fn forward_list(
         if path.is_empty() || path.contains("..") || leads_away.get() {
             continue;
         }
-        let path: PathBuf = world.site.below(Path::new(&path));
-        if let Some(list) = read_forward(&path, user, way, Rules::of(&world.site))? {
-            return Ok(Some(ForwardList {
-                text: one_list(&list.text),
-                ..list
-            }));
+        let below: PathBuf = world.site.below(Path::new(&path));
+        if let Some(list) = read_forward(&below, user, way, Rules::of(&world.site))? {
+            return Ok(Some(ForwardList { path, ..list }));
         }
     }
     Ok(None)
@@ -125,10 +124,12 @@ fn read_forward(
     };
     match agent.run(&request, |_| Ok(())) {
         Ok(Reply::File(text)) => Ok(text.map(|Text(text)| ForwardList {
+            path: path.display().to_string(),
             text,
             trust: Trust::Whole,
         })),
         Ok(Reply::Addresses(Text(text))) => Ok(Some(ForwardList {
+            path: path.display().to_string(),
             text,
             trust: Trust::Addresses,
         })),
@@ -191,23 +192,17 @@ pub(crate) fn read_trusted(
     if text.len() as u64 > MAX_FORWARD_OCTETS {
         return untrusted("longer than 256 KiB");
     }
-    Ok(Some(ForwardList { text, trust }))
+    Ok(Some(ForwardList {
+        path: path.display().to_string(),
+        text,
+        trust,
+    }))
 }
 
 #[allow(unsafe_code)] // geteuid(2) has no safe form in std.
 fn we_are_root() -> bool {
     // SAFETY: takes nothing, cannot fail.
     unsafe { libc::geteuid() == 0 }
-}
-
-/// Lines with addresses, comments left out, as one list.
-fn one_list(text: &[u8]) -> Vec<u8> {
-    let lines: Vec<&[u8]> = text
-        .split(|c| *c == b'\n')
-        .map(<[u8]>::trim_ascii)
-        .filter(|line| !line.is_empty() && !line.starts_with(b"#"))
-        .collect();
-    lines.join(&b", "[..])
 }
 
 #[cfg(test)]

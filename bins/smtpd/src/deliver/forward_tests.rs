@@ -65,9 +65,10 @@ async fn a_loop_that_was_begun_at_an_earlier_attempt_ends_in_a_mailbox() {
     // In one attempt.
     let mut envelope = to("ann");
     expand(&world, &mut envelope).await;
-    assert_eq!(progress(&envelope, "ann"), [&Progress::Forwarded]);
-    assert_eq!(progress(&envelope, "bob"), [&Progress::Waiting]);
-    // Bob's home did not answer then, or the server ended: he is asked now.
+    assert_eq!(progress(&envelope, "ann"), [&Progress::Waiting]);
+    assert_eq!(progress(&envelope, "bob"), [&Progress::Forwarded]);
+    // Bob's home did not answer then, or the server ended: he is asked now. An earlier release did
+    // not write down where ann's copy went.
     let mut envelope = to("ann");
     envelope.recipients[0].expanded = Expanded::Yes;
     envelope.targets = vec![
@@ -117,11 +118,136 @@ async fn who_forwards_everything_has_nothing_in_whatever_order_he_is_named() {
 #[tokio::test]
 async fn a_loop_of_several_ends_in_one_mailbox() {
     let users = [("ann", "bob\n"), ("bob", "carl\n"), ("carl", "ann\n")];
-    assert_eq!(mailboxes(&users, &["ann"]).await, ["carl"]);
-    assert_eq!(mailboxes(&users, &["carl", "bob", "ann"]).await, ["ann"]);
+    // Of the user whom it was for: with him it meets itself.
+    for user in ["ann", "bob", "carl"] {
+        assert_eq!(mailboxes(&users, &[user]).await, [user]);
+    }
+    assert_eq!(mailboxes(&users, &["carl", "bob", "ann"]).await, ["bob"]);
     // Who leads into it has no part in it.
     let users = [("ann", "bob\n"), ("bob", "ann\n"), ("carl", "ann\n")];
-    assert_eq!(mailboxes(&users, &["ann", "carl"]).await, ["bob"]);
+    assert_eq!(mailboxes(&users, &["ann", "carl"]).await, ["ann"]);
+    assert_eq!(mailboxes(&users, &["carl"]).await, ["ann"]);
+}
+
+#[tokio::test]
+async fn a_loop_ends_in_a_mailbox_whatever_else_its_lists_name() {
+    let none = ("dora", "");
+    for (ann, bob, to, want) in [
+        ("bob\n", "ann, carl\n", "ann", &["ann", "carl"][..]),
+        ("bob\n", "ann, carl\n", "bob", &["bob", "carl"]),
+        (
+            "bob\n",
+            "ann, joe@far.example\n",
+            "ann",
+            &["ann", "joe@far.example"],
+        ),
+        (
+            "bob, carl\n",
+            "ann, dora\n",
+            "ann",
+            &["ann", "carl", "dora"],
+        ),
+        ("bob\n", "ann, /dev/null\n", "ann", &["/dev/null", "ann"]),
+        (
+            "bob, carl\n",
+            "\"|cat\", ann\n",
+            "ann",
+            &["ann", "carl", "|cat"],
+        ),
+        // A name of nobody is told of, and is no way.
+        ("bob\n", "ann, nobody-here\n", "ann", &["ann"]),
+        // Her mailbox is meant, whatever her list says.
+        ("bob\n", "\\ann, carl\n", "ann", &["ann", "carl"]),
+        ("bob\n", "\\ann, carl\n", "bob", &["ann", "carl"]),
+    ] {
+        let users = [("ann", ann), ("bob", bob), ("carl", ""), none];
+        assert_eq!(mailboxes(&users, &[to]).await, want, "{ann} {bob}");
+    }
+    // A ring of three, with and without a way out of each.
+    for out in ["", ", joe@far.example"] {
+        let [ann, bob, carl] = ["bob", "carl", "ann"].map(|next| format!("{next}{out}\n"));
+        let users = [("ann", &*ann), ("bob", &*bob), ("carl", &*carl)];
+        for to in [
+            &["ann"][..],
+            &["bob"],
+            &["carl", "ann"],
+            &["bob", "carl", "ann"],
+        ] {
+            let all = mailboxes(&users, to).await;
+            let kept = all.iter().filter(|user| !user.contains('@'));
+            assert_eq!(kept.count(), 1, "{to:?} {all:?}");
+        }
+    }
+    // Two loops that share a user.
+    let users = [("ann", "bob\n"), ("bob", "ann, carl\n"), ("carl", "bob\n")];
+    assert_eq!(mailboxes(&users, &["ann"]).await, ["ann", "bob"]);
+}
+
+#[tokio::test]
+async fn a_loop_through_aliases_and_lists_ends_in_a_mailbox() {
+    let root = tempfile::tempdir().unwrap();
+    let users = [
+        ("ann", "team\n"),
+        ("bob", "back, carl\n"),
+        ("carl", "\\carl\n"),
+        ("dora", "bob\n"),
+    ];
+    let aliases = "team: bob, joe@far.example\nback: hers\nhers: :include:/list\nthru: dora\n";
+    let world = world(root.path(), &users, aliases);
+    fs::write(root.path().join("list"), "ann\ndora\n").unwrap();
+    for (to, want) in [
+        // Bob's list leads to dora too, and hers back to him.
+        ("ann", &["ann", "bob", "carl"][..]),
+        ("team", &["bob", "carl"]),
+        ("thru", &["bob", "carl", "dora"]),
+    ] {
+        let mut envelope = self::to(to);
+        expand(&world, &mut envelope).await;
+        let waiting = envelope.targets.iter();
+        let waiting = waiting.filter(|t| t.progress == Progress::Waiting);
+        let mut found: Vec<_> = waiting.map(|t| t.user.shown()).collect();
+        found.sort();
+        found.retain(|user| !user.contains('@'));
+        assert_eq!(found, want, "{to}");
+    }
+}
+
+#[tokio::test]
+async fn a_loop_with_other_members_that_was_begun_at_an_earlier_attempt() {
+    let root = tempfile::tempdir().unwrap();
+    let users = [
+        ("ann", "carl\n"),
+        ("bob", "joe@far.example\n"),
+        ("carl", "ann, bob\n"),
+    ];
+    let world = world(root.path(), &users, "");
+    // Carl was named before ann was asked: his copy is not one of hers.
+    let mut envelope = to("ann");
+    envelope.recipients.extend(to("carl").recipients);
+    for recipient in &mut envelope.recipients {
+        recipient.expanded = Expanded::Yes;
+    }
+    envelope.targets = vec![
+        copy_to(&world, "ann", Progress::Waiting),
+        copy_to(&world, "carl", Progress::Waiting),
+    ];
+    let home = root.path().join("home/carl/.forward");
+    fs::remove_file(&home).unwrap();
+    expand(&world, &mut envelope).await;
+    assert_eq!(progress(&envelope, "ann"), [&Progress::Forwarded]);
+    // The queue is read again.
+    let json = serde_json::to_vec(&envelope).unwrap();
+    let mut envelope: Envelope = serde_json::from_slice(&json).unwrap();
+    fs::write(&home, "ann, bob\n").unwrap();
+    fs::set_permissions(&home, PermissionsExt::from_mode(0o644)).unwrap();
+    expand(&world, &mut envelope).await;
+    assert_eq!(progress(&envelope, "ann"), [&Progress::Waiting]);
+    assert_eq!(progress(&envelope, "carl"), [&Progress::Forwarded]);
+    assert_eq!(progress(&envelope, "joe@far.example"), [&Progress::Waiting]);
+    // Nothing changes at the next.
+    let before = envelope.clone();
+    expand(&world, &mut envelope).await;
+    assert_eq!(envelope, before);
 }
 
 #[tokio::test]
@@ -193,8 +319,8 @@ async fn who_names_himself_with_a_detail_has_one_copy() {
     assert_eq!(details_of_ann(&files, &["ann+list"]).await, [far]);
     // One way leads to the other and back.
     let files = [(".forward+list", "ann\n"), (".forward", "ann+list\n")];
-    assert_eq!(details_of_ann(&files, &["ann+list"]).await, ["ann "]);
-    assert_eq!(details_of_ann(&files, &["ann"]).await, ["ann list"]);
+    assert_eq!(details_of_ann(&files, &["ann+list"]).await, ["ann list"]);
+    assert_eq!(details_of_ann(&files, &["ann"]).await, ["ann "]);
 }
 
 #[tokio::test]
@@ -216,6 +342,24 @@ async fn a_backslash_before_ones_own_name_means_the_mailbox_whatever_the_detail(
     for to in [&["ann"][..], &["ann+x"], &["ann", "ann+x"]] {
         assert_eq!(details_of_ann(&both, to).await, ["ann ", far], "{to:?}");
     }
+}
+
+#[tokio::test]
+async fn who_is_named_and_whose_mailbox_is_has_both() {
+    let users = [("ann", "dora\n"), ("bob", "\\ann\n"), ("dora", "")];
+    for to in [
+        &["ann", "bob"][..],
+        &["bob", "ann"],
+        &["ann", "\\ann"],
+        &["\\ann", "ann"],
+    ] {
+        assert_eq!(mailboxes(&users, to).await, ["ann", "dora"], "{to:?}");
+    }
+    // Once is enough, and who is not named goes nowhere.
+    for to in [&["bob"][..], &["\\ann", "bob"]] {
+        assert_eq!(mailboxes(&users, to).await, ["ann"], "{to:?}");
+    }
+    assert_eq!(mailboxes(&users, &["dora", "\\dora"]).await, ["dora"]);
 }
 
 #[tokio::test]

@@ -5,12 +5,22 @@ use std::collections::{HashMap, HashSet};
 use libmaps::address::in_brackets;
 
 use super::compat::written;
+use super::onward::{Local, copy_of};
 use crate::queue::{Envelope, Octets, Progress, QueuedTarget, RoutedBy};
 use crate::world::World;
 
 /// What makes two copies the same: the triple, and for programs and files the user with
 /// whose rights they run.
 type Key = (String, Octets, Octets, Option<String>);
+
+/// What the name of a user means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Means {
+    /// Him, wherever his file leads.
+    User,
+    /// `\name`: his mailbox.
+    Mailbox,
+}
 
 /// Copies that no second one is made of.
 pub(super) struct Known {
@@ -24,6 +34,10 @@ pub(super) struct Known {
     /// Copies that failed, with the recipients for whom they did: what others come to is theirs
     /// to be tried, and to be told of.
     failed: HashSet<(Key, usize)>,
+    /// Copies that are for a mailbox because `\name` was written.
+    mailboxes: HashSet<Local>,
+    /// Copies of users who were named, and their mailboxes too.
+    both: HashSet<Local>,
 }
 
 impl Known {
@@ -60,6 +74,8 @@ impl Known {
             delivered: HashSet::new(),
             led_to: HashSet::new(),
             failed: HashSet::new(),
+            mailboxes: HashSet::new(),
+            both: HashSet::new(),
         };
         for (at, target) in envelope.targets.iter().enumerate() {
             if !wanted(at, target) {
@@ -86,6 +102,42 @@ impl Known {
         if self.take(envelope, &target, envelope.targets.len()) {
             envelope.targets.push(target);
         }
+    }
+
+    /// As [`add`](Self::add) for a copy by the local mailer: a user who is named and whose mailbox
+    /// is has one copy, which goes both ways.
+    pub(super) fn add_local(
+        &mut self,
+        envelope: &mut Envelope,
+        target: QueuedTarget,
+        means: Means,
+    ) {
+        let (copy, there) = (copy_of(&target), self.places.get(&key(&target)).copied());
+        match (there, means) {
+            (None, Means::User) => {}
+            (None, Means::Mailbox) => {
+                self.mailboxes.insert(copy);
+            }
+            (Some(_), Means::Mailbox) if self.mailboxes.contains(&copy) => {}
+            (Some(_), Means::Mailbox) => {
+                self.both.insert(copy);
+            }
+            (Some(there), Means::User) => {
+                if self.mailboxes.remove(&copy)
+                    && let Some(there) = envelope.targets.get_mut(there)
+                {
+                    // His file counts after all.
+                    there.controller.clone_from(&target.controller);
+                    self.both.insert(copy);
+                }
+            }
+        }
+        self.add(envelope, target);
+    }
+
+    /// Whether a copy is for its user's mailbox, whatever his file says besides.
+    pub(super) fn is_for_both(&self, copy: &Local) -> bool {
+        self.both.contains(copy)
     }
 
     /// Whether a copy that will stand at this place is new; it is known from then on.

@@ -126,7 +126,10 @@ pub(super) struct Delayed {
 
 fn actual(target: &QueuedTarget, recipient: &Octets, host: &str) -> Actual {
     let user = &target.user.0;
-    if matches!(target.mailer.as_str(), "prog" | "*file*") || user.starts_with(b"|") {
+    let written = user.strip_prefix(b"\"").unwrap_or(user);
+    let is_refused_one = target.mailer == "error" && written.starts_with(b"/");
+    let runs = matches!(target.mailer.as_str(), "prog" | "*file*");
+    if runs || written.starts_with(b"|") || is_refused_one {
         return Actual::Unix(target.user.clone());
     }
     let has_domain = user.contains(&b'@');

@@ -103,6 +103,8 @@ fn of<'a>(notice: &'a Notice, actions: &[Action]) -> Vec<&'a Line> {
 fn shown(line: &Line, charset: Charset) -> String {
     match &line.actual {
         Some(Actual::Member(member)) => address(member, charset),
+        // As a list has it, or what is left of that.
+        Some(Actual::Unix(what)) if what.0.starts_with(b"\"") => address(what, charset),
         Some(Actual::Unix(what)) => format!("\"{}\"", address(what, charset)),
         Some(Actual::Recipient(_)) | None => format!("<{}>", address(&line.recipient, charset)),
     }
@@ -131,17 +133,23 @@ fn transcript(line: &Line, charset: Charset) -> Vec<String> {
         Action::Failed => {
             let status = status(&line.status, "5.0.0");
             let code = match status {
-                "5.1.1" => 550,
+                "5.1.1" | "5.7.1" => 550,
                 s if s.starts_with('4') => 451,
                 _ => 554,
             };
-            // A text of the expansion names the address itself.
-            let plain = who.trim_matches(['<', '>', '"']);
-            let why = match text.split_once("... ") {
-                Some((before, why)) if before.ends_with(plain) => why,
-                _ => &text,
-            };
-            format!("{code} {status} {who}... {why}")
+            // A text of the expansion names the address itself, and before it file and line.
+            let marks = ['<', '>', '"'];
+            let plain = who.trim_matches(marks);
+            let named = |before: &str| before.trim_matches(marks).ends_with(plain);
+            match text.split_once("... ") {
+                Some((before, _)) if before.contains(": line ") && named(before) => {
+                    format!("{code} {status} {text}")
+                }
+                Some((before, why)) if named(before) => {
+                    format!("{code} {status} {who}... {why}")
+                }
+                _ => format!("{code} {status} {who}... {text}"),
+            }
         }
         Action::Delayed => format!("{who}... Deferred: {text}"),
         Action::Delivered => format!("{who}... Successfully delivered"),

@@ -17,6 +17,9 @@ use crate::queue::{Envelope, Expanded, Hold, Progress, QueuedTarget};
 /// Most octets of a list that are kept until it is known how many messages it has.
 const MAX_KEPT_OCTETS: usize = 64 * 1024 * 1024;
 
+/// Most characters of why something waits. sendmail shows 60, and of many a reason no end.
+const MAX_CAUSE_CHARS: usize = 200;
+
 /// How much the list tells.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
@@ -138,7 +141,7 @@ fn entry(
             writeln!(out, "      {}", clean(&next))?;
         }
         (Some(what), Detail::Plain) => {
-            writeln!(out, "                 (waits for {:.60})", clean(what))?;
+            writeln!(out, "                 (waits for {})", cause(what))?;
         }
         (None, Detail::Plain) => {}
     }
@@ -199,7 +202,7 @@ fn waiting(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
             (None, None) => continue,
         };
         if let Some(why) = waiter.why.filter(|_| !known.contains(&who)) {
-            writeln!(out, "                 ({:.60})", clean(&why))?;
+            writeln!(out, "                 ({})", cause(&why))?;
         }
         if known.insert(who.clone()) {
             writeln!(out, "\t\t\t\t\t {}", clean(&who))?;
@@ -208,11 +211,20 @@ fn waiting(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
     Ok(())
 }
 
+/// Why something waits, for people: as much of it as a line holds.
+fn cause(why: &str) -> String {
+    let why = clean(why);
+    match why.char_indices().nth(MAX_CAUSE_CHARS) {
+        Some((end, _)) => format!("{}...", why.get(..end).unwrap_or_default()),
+        None => why,
+    }
+}
+
 /// Every recipient with the state of each copy.
 fn all_copies(envelope: &Envelope, out: &mut impl Write) -> io::Result<()> {
     for (at, recipient) in envelope.recipients.iter().enumerate() {
         if let Some(why) = trouble(envelope, at) {
-            writeln!(out, "                 ({:.60})", clean(&why))?;
+            writeln!(out, "                 ({})", cause(&why))?;
         }
         let address = recipient.address.shown();
         writeln!(out, "\t\t\t\t\t <{}>", clean(&address))?;
@@ -428,6 +440,28 @@ mod tests {
         assert_eq!(shown(Screen::Elsewhere), text);
         let terminal = "Subject: x\n\n\ta\\033[31m\u{fffd}\\233\nend";
         assert_eq!(shown(Screen::Terminal), terminal.as_bytes());
+    }
+
+    #[test]
+    fn why_something_waits_is_shown_to_its_end() {
+        let shown = |why: &str| {
+            let mut waits = Envelope::default();
+            waits.recipients.push(QueuedRecipient {
+                last: why.into(),
+                ..QueuedRecipient::default()
+            });
+            let mut out = Vec::new();
+            let lines = answer(vec![line(waits)]);
+            list(Path::new("/q"), lines, Detail::Plain, &mut out).unwrap();
+            String::from_utf8(out).unwrap()
+        };
+        let why = "/usr/lib/sm.bin/smrsh: No such file or directory (os error 2)";
+        assert!(shown(why).contains(&format!("                 (Deferred: {why})\n")));
+        let long = shown(&"\u{e4}".repeat(1000));
+        assert!(
+            long.contains(&format!("{}...)\n", "\u{e4}".repeat(190))),
+            "{long}"
+        );
     }
 
     #[test]

@@ -171,6 +171,9 @@ pub struct QueuedTarget {
     /// by: `bob` in an alias of one member.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub written: Option<Octets>,
+    /// Where it went on to, of a user who forwards his mail: local users, with their details.
+    #[serde(skip_serializing_if = "<[_]>::is_empty", default)]
+    pub onward: Box<[(Octets, Octets)]>,
     /// How far it has come.
     #[serde(default)]
     pub progress: Progress,

@@ -3,6 +3,8 @@
 mod loops;
 mod sources;
 
+use std::sync::Arc;
+
 use crate::decision::{LookupError, Trace};
 use crate::map::Map;
 use crate::policy::route::localaddr::{FullNames, LocalName, find_user};
@@ -12,9 +14,10 @@ use crate::site::users::User;
 use crate::table::aliases::{Separator, addresses};
 use crate::tokens::strip_quotes;
 
+use super::include::lines;
 use super::queued::{Key, Queued};
 use super::trust::Trust;
-use super::{Expander, Expansion, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
+use super::{Expander, Expansion, FORWARD, MAX_PROBES, MAX_RECIPIENTS, Place, Recipient, State};
 
 /// An expansion at work.
 pub(super) struct Run<'a, 'b, M, A> {
@@ -84,36 +87,47 @@ impl<M: Map, A: Map> Run<'_, '_, M, A> {
         self.recipient(new, 0)
     }
 
-    /// Takes the addresses of a user's list.
+    /// Takes the addresses of a user's list, line by line.
     pub(super) fn below(
         &mut self,
+        path: &str,
         list: &[u8],
         user: &User,
         trust: Trust,
     ) -> Result<(), LookupError> {
         let parent = Delivery {
             triple: MailerTriple {
-                mailer: "*forward*".to_owned(),
+                mailer: FORWARD.to_owned(),
                 host: Vec::new(),
                 user: user.name.clone().into_bytes(),
             },
             stays_here: false,
         };
-        let parent = self.add(parent, user.name.as_bytes(), None, None);
+        let path: Arc<str> = path.into();
+        let place = |line| Place {
+            path: Arc::clone(&path),
+            line,
+        };
+        let parent = self.add(parent, user.name.as_bytes(), None, Some(place(0)));
         self.set(parent, State::Included);
         self.put_under(parent, user.uid, Some(user));
         self.note(parent, |flags| {
             flags.unsafe_list = trust == Trust::Addresses;
         });
-        self.list(
-            List {
-                text: list,
+        for (line, text) in lines(list) {
+            // Users put blanks before it, too.
+            if self.full || text.trim_ascii_start().starts_with(b"#") {
+                continue;
+            }
+            let list = List {
+                text,
                 from: Some(parent),
-                place: None,
+                place: Some(place(line)),
                 depth: 1,
-            },
-            Separator::Comma,
-        )
+            };
+            self.list(list, Separator::Comma)?;
+        }
+        Ok(())
     }
 
     /// Says whose list a recipient is.
