@@ -30,6 +30,7 @@ mod onward;
 pub mod outcome;
 pub(crate) mod process;
 pub(crate) mod program;
+mod refusal;
 mod reroute;
 pub(crate) mod run_in;
 pub(crate) mod safe_folder;

@@ -27,6 +27,7 @@ use super::forward_file::ForwardList;
 use super::include_file::ServerIncludes;
 use super::known::{Known, Means, is_user, runs_as};
 use super::outcome::for_now;
+use super::refusal;
 use super::reroute::{Rerouted, reroute};
 
 /// After so many recipients others get their turn.
@@ -378,7 +379,7 @@ pub(super) fn failures(world: &World, expansion: &Expansion) -> Vec<Failure> {
     let failed = |(at, r): (usize, &Recipient)| {
         let (status, why) = match &r.state {
             State::Unknown => ("5.1.1".to_owned(), "User unknown"),
-            State::Refused(why) => (refused_status(r, why), why.as_str()),
+            State::Refused(why) => (refusal::status_of(&r.triple, why), why.as_str()),
             _ => return None,
         };
         Some(Failure {
@@ -406,21 +407,6 @@ fn is_private(expansion: &Expansion, recipient: &Recipient) -> bool {
     recipient.list_owner.is_some()
         && recipient.place.is_some()
         && !expansion.is_in_own_list(recipient)
-}
-
-/// The status of a refusal: what the error mailer was given, else what the words say.
-fn refused_status(recipient: &Recipient, why: &str) -> String {
-    let given = recipient.triple.host.to_ascii_lowercase();
-    let given = String::from_utf8_lossy(&given);
-    let is_status = given.starts_with(['4', '5']) && given.matches('.').count() == 2;
-    match &*given {
-        given if recipient.triple.is_error() && is_status => given.into(),
-        "tempfail" if recipient.triple.is_error() => "4.0.0".into(),
-        _ if why == "aliasing/forwarding loop broken" => "5.4.6".into(),
-        // A program or a file that is not for this list or its user.
-        _ if why.contains(" mailing to ") || why.contains(": cannot mail to ") => "5.7.1".into(),
-        _ => "5.1.3".into(),
-    }
 }
 
 /// Whose `.forward` file gave the addresses, if it was one.
