@@ -13,6 +13,7 @@ pub mod consult;
 pub mod demo_folder;
 pub mod editmap;
 pub mod explanation;
+pub mod forwards;
 pub mod getopt;
 pub mod getopt_all;
 pub mod makemap;

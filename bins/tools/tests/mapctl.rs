@@ -403,3 +403,22 @@ fn maps_that_are_not_there_are_told_by_the_file_that_is_missing() {
         );
     }
 }
+
+#[test]
+fn a_forward_file_is_named_and_not_followed() {
+    let folder = Folder::new();
+    for (file, text) in [
+        ("etc/mail/sendmail.mc", "MAILER(`local')dnl\n"),
+        ("etc/passwd", "bob:x:8:8::/home/bob:/bin/sh\n"),
+        ("home/bob/.forward", "ann\n"),
+    ] {
+        let path = folder.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let tree = "bob  -> mailer local, user bob\nbob... has /home/bob/.forward, not followed\n";
+    folder.expect("expand --root . bob", 0, tree);
+    let (_, json) = folder.output("--json expand --root . bob");
+    let want = r#""not_followed":[{"file":"/home/bob/.forward","user":"bob"}]"#;
+    assert!(json.contains(want), "{json}");
+}

@@ -12,6 +12,7 @@ use libmaps::policy::route::canonify::Addressing;
 use libmaps::policy::route::parse::Resolved;
 use libmaps::sysexits::SysExit;
 use tools::consult::{Consultant, Given};
+use tools::forwards::forwards;
 
 use super::args::{CommandLine, Refusal};
 use super::fault::exit_of;
@@ -48,8 +49,12 @@ pub(super) fn verify(line: &CommandLine, out: &mut dyn Write) -> Result<SysExit,
         let expansion = expander.expand(&operand.0).map_err(lookup)?;
         exit = worse(exit, &expansion);
         lines.add(&addressing, &expansion);
+        for forward in forwards(&consultant.site, &consultant.users, &expansion) {
+            lines.note(forward.to_string());
+        }
     }
-    for text in lines.wrong.iter().chain(&lines.deliverable) {
+    let all = lines.wrong.iter().chain(&lines.deliverable);
+    for text in all.chain(&lines.forwards) {
         say(out, text);
     }
     Ok(exit)
@@ -88,6 +93,7 @@ fn waits(recipient: &Recipient) -> bool {
 struct Lines {
     wrong: Vec<String>,
     deliverable: Vec<String>,
+    forwards: Vec<String>,
     known: HashSet<(String, Vec<u8>, Vec<u8>)>,
     told: HashSet<String>,
 }
@@ -123,6 +129,12 @@ impl Lines {
 }
 
 impl Lines {
+    fn note(&mut self, text: String) {
+        if self.told.insert(text.clone()) {
+            self.forwards.push(text);
+        }
+    }
+
     fn complain(&mut self, text: String) {
         if self.told.insert(text.clone()) {
             self.wrong.push(text);

@@ -341,6 +341,27 @@ fn help_and_version_and_identity() {
     );
 }
 
+#[test]
+fn who_has_a_forward_file_is_named_where_addresses_are_verified() {
+    let site = Site::new();
+    let passwd = "ann:x:7:7::/home/ann:/bin/sh\nbob:x:8:8::/home/bob:/bin/sh\n";
+    fs::write(site.root().join("etc/passwd"), passwd).unwrap();
+    let home = site.root().join("home/bob");
+    fs::create_dir_all(&home).unwrap();
+    fs::write(home.join(".forward"), "ann\n").unwrap();
+    let said = |to: &str| {
+        let out = site.sendmail(&["-bv", to], b"");
+        assert_eq!(out.status.code(), Some(0), "{to}");
+        String::from_utf8(out.stdout).unwrap()
+    };
+    let bob = "bob... deliverable: mailer local, user bob\n";
+    let has = "bob... has /home/bob/.forward, not followed\n";
+    assert_eq!(said("bob"), format!("{bob}{has}"));
+    for to in ["ann", "\\bob"] {
+        assert!(!said(to).contains("has"), "{}", said(to));
+    }
+}
+
 /// What sendmail 8.17 did when it was called as `sendmail -bi`.
 #[test]
 fn recorded_cases_of_sendmail() {

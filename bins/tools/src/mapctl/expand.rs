@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::name::SiteArgs;
 use super::{Failure, Outcome, Style};
 use crate::consult::{Consultant, Given};
+use crate::forwards::{Forward, forwards};
 
 /// Show where mail for an address ends up: aliases, includes, tables, down to mailer, host and user.
 #[derive(Debug, Args)]
@@ -48,9 +49,15 @@ pub(crate) fn expand(args: &ExpandArgs, style: Style) -> Outcome {
     let mut exit = SysExit::Ok;
     for address in &args.address {
         let expansion = expander.expand(address.as_bytes()).map_err(lookup)?;
+        let forwards = forwards(&consultant.site, &consultant.users, &expansion);
         match style {
-            Style::Text => print_tree(&mut out, &expansion)?,
-            Style::Json => writeln!(out, "{}", object(address, &expansion))?,
+            Style::Text => {
+                print_tree(&mut out, &expansion)?;
+                for forward in &forwards {
+                    writeln!(out, "{forward}")?;
+                }
+            }
+            Style::Json => writeln!(out, "{}", object(address, &expansion, &forwards))?,
         }
         if args.trace && style == Style::Text {
             write!(out, "{}", expansion.trace)?;
@@ -147,7 +154,8 @@ fn triple_object(triple: &MailerTriple) -> Value {
     })
 }
 
-fn object(address: &str, expansion: &Expansion) -> Value {
+fn object(address: &str, expansion: &Expansion, forwards: &[Forward]) -> Value {
+    let forward = |f: &Forward| json!({"user": f.user, "file": f.file});
     let tree: Vec<Value> = expansion
         .recipients
         .iter()
@@ -172,6 +180,7 @@ fn object(address: &str, expansion: &Expansion) -> Value {
         "deliver": expansion.deliver().into_iter().map(triple_object).collect::<Vec<_>>(),
         "unknown": expansion.unknown(),
         "errors": expansion.errors(),
+        "not_followed": forwards.iter().map(forward).collect::<Vec<_>>(),
         "tree": tree,
     })
 }
