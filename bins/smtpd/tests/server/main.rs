@@ -29,6 +29,7 @@ mod logging;
 mod long_lists;
 mod mail;
 mod mailers;
+mod mailers_agent;
 mod octets;
 mod privilege;
 mod proxy;
