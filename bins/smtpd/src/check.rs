@@ -52,19 +52,20 @@ fn print(
         writeln!(out, "{finding}")?;
     }
     writeln!(out, "host {}", site.host_name)?;
-    let mut faults = findings.errors().0.len();
+    let (mut faults, mut absent) = (findings.errors().0.len(), 0);
     for daemon in &site.daemons {
         let text = described_daemon(daemon);
         match listener::check(site, daemon) {
             Ok(()) => writeln!(out, "listen {text}")?,
             Err(error) => {
-                // One with the modifier `O` need not be there, as long as another is.
-                let is_optional = daemon.modifiers.has('O') && site.daemons.len() > 1;
-                faults += usize::from(!is_optional);
+                faults += usize::from(!daemon.modifiers.has('O'));
+                absent += 1;
                 writeln!(out, "listen {text} ERROR {error}")?;
             }
         }
     }
+    // One with the modifier `O` need not be there, as long as another is.
+    faults += usize::from(absent > 0 && absent == site.daemons.len());
     let connections = match site.options.limits.connection_rate_map.trim() {
         "" => "counted by this host alone".to_owned(),
         map => format!("counted by all hosts, by {map}"),

@@ -3,12 +3,12 @@
 use std::collections::HashMap;
 use std::io::Read;
 
-use super::{Lint, is_user};
+use super::Lint;
+use super::recipients::has_mail;
 use crate::policy::route::localaddr::FullNames;
 use crate::site::{Severity, Site, Users};
 use crate::source::aliases::{Aliases, Grammar, Severity as FaultSeverity};
 use crate::table::aliases::{Separator, addresses};
-use crate::tokens;
 
 /// An alias: the line it ends on, and those of its members that are local names.
 struct Alias {
@@ -72,18 +72,8 @@ impl Lint<'_> {
             return;
         }
         let full_names = FullNames::of(self.site);
-        let known = |name: &str| {
-            let plain = name.split('+').next().unwrap_or(name);
-            let candidates = [name, plain];
-            // A user is looked for without the quotes that an alias would need.
-            let is_user = |name: &str| {
-                let name = tokens::strip_quotes(name.as_bytes());
-                is_user(users, full_names, &String::from_utf8_lossy(&name))
-            };
-            candidates
-                .iter()
-                .any(|name| by_name.contains_key(name) || is_user(name))
-        };
+        let is_alias = |name: &str| by_name.contains_key(name);
+        let known = |name: &str| has_mail(name, is_alias, users, full_names);
         for (name, alias) in aliases {
             for member in alias.members.iter().filter(|member| !known(member)) {
                 let text = format!(

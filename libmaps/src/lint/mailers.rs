@@ -1,10 +1,9 @@
 //! Mailers that a site defines and smtpd can't serve as they say.
 
-use std::path::Path;
-
+use super::undone::place;
 use crate::site::ids::ids_of;
 use crate::site::model::{Mailer, Means};
-use crate::site::{Diagnostic, Place, Severity, Site};
+use crate::site::{Diagnostic, Severity, Site};
 
 /// What is wrong with the mailers of a site. An error is one whose mail nobody would deliver.
 pub(super) fn findings(site: &Site, all: &mut Vec<Diagnostic>) {
@@ -74,9 +73,7 @@ fn runnable(site: &Site, text: &str) -> Result<(), String> {
 }
 
 fn say(site: &Site, what: &str, severity: Severity, text: String, all: &mut Vec<Diagnostic>) {
-    let whole = || Place::new(Path::new("sendmail.mc"), 0);
-    let place = site.places.get(what).cloned().unwrap_or_else(whole);
-    all.push(Diagnostic::new(&place, severity, text));
+    all.push(Diagnostic::new(&place(site, what), severity, text));
 }
 
 #[cfg(test)]

@@ -38,14 +38,24 @@ impl<'a> Known<'a> {
 
     /// Whether a local part, folded, is an alias or a user, be it without its detail.
     pub(super) fn has(&self, local: &str) -> bool {
-        let name = local.split('+').next().unwrap_or(local);
-        [local, name].iter().any(|name| {
-            // A user is looked for without the quotes that an alias would need.
-            let user = tokens::strip_quotes(name.as_bytes());
-            let user = String::from_utf8_lossy(&user);
-            self.aliases.contains(*name) || is_user(self.users, self.full_names, &user)
-        })
+        let is_alias = |name: &str| self.aliases.contains(name);
+        has_mail(local, is_alias, self.users, self.full_names)
     }
+}
+
+/// Whether a local part, folded, is an alias or a user, be it without its detail.
+pub(super) fn has_mail(
+    local: &str,
+    is_alias: impl Fn(&str) -> bool,
+    users: &Users,
+    full_names: FullNames,
+) -> bool {
+    let name = local.split('+').next().unwrap_or(local);
+    [local, name].into_iter().any(|name| {
+        // A user is looked for without the quotes that an alias would need.
+        let user = tokens::strip_quotes(name.as_bytes());
+        is_alias(name) || is_user(users, full_names, &String::from_utf8_lossy(&user))
+    })
 }
 
 /// Entries of virtusertable whose RHS is a name of this host that is neither an alias nor a user.

@@ -182,7 +182,8 @@ fn queue_group(site: &Site, all: &mut Vec<Diagnostic>) {
     all.push(Diagnostic::new(&at, Severity::Warning, text));
 }
 
-fn place(site: &Site, what: &str) -> Place {
+/// Where the site says this, or its configuration as a whole.
+pub(super) fn place(site: &Site, what: &str) -> Place {
     let whole = || Place::new(std::path::Path::new("sendmail.mc"), 0);
     site.places.get(what).cloned().unwrap_or_else(whole)
 }

@@ -1,7 +1,8 @@
 //! Values that sendmail does not start with: words it does not know, users who are not there.
 
+use super::undone::place;
 use crate::site::ids::{default_user_of, ids_of, user_of};
-use crate::site::{Diagnostic, Place, Severity, Site};
+use crate::site::{Diagnostic, Severity, Site};
 
 /// The words of DontBlameSendmail, as sendmail 8.17 has them.
 const WAIVERS: &[&str] = &[
@@ -82,9 +83,7 @@ pub(super) fn findings(site: &Site, all: &mut Vec<Diagnostic>) {
     for daemon in &site.daemons {
         let mode = daemon.other("DeliveryMode").unwrap_or_default();
         if let Some(fault) = unknown("delivery mode", mode, "biqd") {
-            let said = format!("DAEMON_OPTIONS({})", daemon.name);
-            let whole = || Place::new(std::path::Path::new("sendmail.mc"), 0);
-            let at = site.places.get(&said).cloned().unwrap_or_else(whole);
+            let at = place(site, &format!("DAEMON_OPTIONS({})", daemon.name));
             let text = format!("daemon {}: {fault}", daemon.name);
             all.push(Diagnostic::new(&at, Severity::Error, text));
         }

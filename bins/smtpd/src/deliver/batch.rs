@@ -17,7 +17,7 @@ use crate::clock::now_unix;
 use crate::log::Level;
 use crate::queue::{Envelope, Origin, Progress, QueuedTarget};
 use crate::relay;
-use crate::session::ByMode;
+use crate::session::{ByMode, Notify};
 use crate::world::World;
 
 /// How long a host is there after somebody asked for its mail.
@@ -269,7 +269,7 @@ pub(super) fn note(world: &World, envelope: &mut Envelope, at: usize, outcome: O
         let notify = envelope.notify_of(target);
         // RFC 2852 section 4.1.4.2: who asked to hear of delays hears that nobody looks any more.
         let loses_time = matches!(envelope.by, Some((_, ByMode::Notify)))
-            && (notify.success || notify.failure || notify.delay)
+            && notify != Notify::NEVER
             && outcome
                 .remote
                 .as_ref()

@@ -116,7 +116,7 @@ fn wanted(notify: Notify, action: Action, receipts: bool) -> bool {
         Action::Delayed => notify.delay,
         Action::Delivered | Action::Expanded => notify.success && receipts,
         // To a host that knows no DELIVERBY it is told whoever hears of anything.
-        Action::Relayed => (notify.success || notify.failure || notify.delay) && receipts,
+        Action::Relayed => notify != Notify::NEVER && receipts,
     }
 }
 

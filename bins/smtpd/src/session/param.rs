@@ -67,6 +67,15 @@ pub struct Notify {
     pub delay: bool,
 }
 
+impl Notify {
+    /// NOTIFY=NEVER.
+    pub const NEVER: Notify = Notify {
+        success: false,
+        failure: false,
+        delay: false,
+    };
+}
+
 /// The parameters of RCPT.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RcptParams {

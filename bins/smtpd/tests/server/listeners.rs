@@ -98,6 +98,10 @@ DAEMON_OPTIONS(`Name=TAKEN, Addr=127.0.0.1, Port={port}{modifiers}')dnl"
 
 #[test]
 fn an_address_of_another_machine_is_told_before_the_start() {
+    // The server wants one listener at the least.
+    let site = Site::new("DAEMON_OPTIONS(`Name=far, Addr=192.0.2.9, Port=25, M=O')dnl\n");
+    let (status, said) = site.run_to_end(&["check"]);
+    assert_eq!(status.code(), Some(78), "{said}");
     for (modifiers, code) in [("", 78), (", M=O", 0)] {
         let site = Site::new(&format!(
             "DAEMON_OPTIONS(`Name=MTA, Addr=127.0.0.1, Port=0')dnl\n\
