@@ -333,6 +333,30 @@ fn warnings_and_giving_up_come_once() {
 }
 
 #[test]
+fn a_message_whose_time_is_over_is_not_tried_any_more() {
+    let mut machine = machine(
+        "late: {ROOT}/open/late\n",
+        "define(`confDELIVERY_MODE', `queue')dnl\n",
+    );
+    machine.start(&["-q", "1h"]);
+    machine.send(
+        &format!("{ANN} BY=1;R"),
+        &["late@test.example"],
+        "Subject: late\n\nx",
+    );
+    let listed = machine.mailq(&["--json"]);
+    assert!(listed.contains("late@"), "{listed}");
+    std::thread::sleep(std::time::Duration::from_millis(2_500));
+    machine.mailq(&["run"]);
+    machine.wait("a notice", || {
+        machine.mailq(&["run"]);
+        let mailbox = std::fs::read_to_string(machine.path("var/mail/ann")).ok()?;
+        mailbox.contains("Status: 5.4.7").then_some(())
+    });
+    assert!(!machine.path("open/late").exists());
+}
+
+#[test]
 fn the_schedule_survives_a_restart_and_etrn_breaks_it() {
     let mut machine = machine(
         "later: \"|test -e {ROOT}/open/now && cat > {ROOT}/open/program || exit 75\"\n",

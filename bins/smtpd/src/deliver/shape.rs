@@ -260,6 +260,15 @@ mod tests {
     }
 
     #[test]
+    fn lmtp_carries_a_return_path_where_the_mailer_wants_one() {
+        for (flags, front) in [("PSXmnz9", "Return-Path: <joe@b>\r\n"), ("lsDFMz", "")] {
+            let shape = Shape::for_lmtp(&mailer(flags), "joe@b");
+            let text = of(&shape, "Subject: x\r\n\r\nbody\r\n");
+            assert_eq!(text, format!("{front}Subject: x\r\n\r\nbody\r\n"));
+        }
+    }
+
+    #[test]
     fn lines_end_and_break_as_the_mailer_says() {
         let mailer = Mailer {
             line_end: Some("\r\n".into()),
